@@ -1,0 +1,1 @@
+"""Session Tasks: one row per session that always tells the truth about its work."""

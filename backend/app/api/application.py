@@ -1,0 +1,130 @@
+"""The app, whole: `create_app(database, settings)`."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.middleware.cors import CORSMiddleware
+
+from app.api import content, events, keys, operations, sessions, tasks
+from app.api.gate import Gate
+from app.api.hub import Hub, SnapshotReader
+from app.api.keyring import Keyring
+from app.api.metrics import Metrics
+from app.api.problems import Problem, add_problem_handlers
+from app.api.services import Services
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from app.core.config import Settings
+    from app.core.database import Database
+
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+MOST_FORM_FIELDS = 50
+LARGEST_FORM_FIELD = 64 * 1024
+
+
+def create_app(
+    database: Database,
+    settings: Settings,
+    *,
+    hosts: Sequence[str] = LOOPBACK_NAMES,
+    landing: str = "/api/v1/sessions",
+) -> FastAPI:
+    """The ASGI app over an open database, which stays the caller's to close.
+
+    Args:
+        database: open, at the current migration.
+        settings: limits and intervals.
+        hosts: Host headers that are answered; none: any.
+        landing: where a browser goes once it is let in.
+
+    """
+    metrics = Metrics()
+    keyring = Keyring(database)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.services.hub = hub = Hub(database, settings)
+        app.state.services.reader = SnapshotReader(database)
+        stop_counting = metrics.observe()
+        async with anyio.create_task_group() as background:
+            background.start_soon(hub.run)
+            yield
+            hub.end_streams()
+            background.cancel_scope.cancel()
+        await app.state.services.reader.close()
+        stop_counting()
+
+    app = FastAPI(
+        title="Session Tasks",
+        version=version("session-tasks"),
+        description="Documents in, a validated Jira import out; and one row per session that "
+        "always says where the work is.",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        form_limits={
+            "max_fields": MOST_FORM_FIELDS,
+            "max_files": settings.max_documents,
+            "max_part_size": LARGEST_FORM_FIELD,
+        },
+        telemetry={
+            "tracing": settings.telemetry,
+            "metrics": settings.telemetry,
+            "logs": settings.telemetry,
+        },
+    )
+    app.state.services = Services(
+        database=database,
+        settings=settings,
+        keyring=keyring,
+        metrics=metrics,
+        reader=SnapshotReader(database),
+        hub=Hub(database, settings),
+        uploads=threading.BoundedSemaphore(settings.max_uploads_at_once),
+        landing=landing,
+    )
+    for module in (tasks, sessions, content, events, keys, operations):  # the hottest first
+        app.include_router(module.router)
+    add_problem_handlers(app)
+    app.add_middleware(
+        Gate, settings=settings, keyring=keyring, metrics=metrics, hosts=tuple(hosts)
+    )
+    origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match"],
+        )
+    app.openapi = lambda: openapi_document(app)  # type: ignore[method-assign]  # FastAPI's own way
+    return app
+
+
+def openapi_document(app: FastAPI) -> dict[str, Any]:
+    """The app's OpenAPI document, made once."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+        )
+        schemas = document["components"]["schemas"]
+        problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(problem.pop("$defs", {}))
+        schemas["Problem"] = problem
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
+        app.openapi_schema = document
+    return app.openapi_schema

@@ -1,0 +1,126 @@
+"""Server-sent events, of one session or of all: whole snapshots, nothing to piece together."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Query, Response
+from fastapi.responses import StreamingResponse
+
+from app.api.answers import API
+from app.api.hub import Stream
+from app.api.presenting import etag_of, session_resource
+from app.api.services import EVERYWHERE, Caller, ServicesOf, not_found, problems
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+    from app.api.services import Services
+
+router = APIRouter(prefix=API, tags=["events"], responses=problems(*EVERYWHERE))
+
+LastEventId = Annotated[
+    str | None, Header(max_length=200, description="sent by browsers by themselves: resume")
+]
+_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Events `session` (data: the session as in lists), `deleted`, `reset` (you "
+        "are too far behind: list anew), for as long as you listen",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+
+
+class Until(str, Enum):
+    """When a stream ends by itself."""
+
+    SETTLED = "settled"
+    """When nothing more will happen by itself."""
+
+
+class EventStream(StreamingResponse):
+    """A stream that leaves the hub however it ends, even before it has begun."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, services: Services, stream: Stream) -> None:
+        super().__init__(
+            stream.events(services.settings.keep_alive_seconds),
+            media_type=self.media_type,
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+        self._hub = services.hub
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, to its end or the client's."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._hub.remove(self._stream)
+
+
+@router.get(
+    "/sessions/{session_id}/events",
+    response_class=Response,
+    summary="Watch one session",
+    responses={**_STREAM, **problems(404)},
+)
+async def watch_session(
+    session_id: UUID,
+    caller: Caller,
+    services: ServicesOf,
+    until: Annotated[Until | None, Query(description="end when the session has settled")] = None,
+    last_event_id: LastEventId = None,
+) -> Response:
+    """Begin with the session as it stands (unless you have that), then tell every change."""
+    stream = Stream(caller, session_id, until_settled=until is Until.SETTLED)
+    services.hub.add(stream)  # before the first look: a change in between is not missed
+    try:
+        snapshot = await services.reader.read(session_id, caller.owner)
+        if snapshot is None:
+            raise not_found(session_id)  # noqa: TRY301 - the stream must be removed
+    except BaseException:
+        services.hub.remove(stream)
+        raise
+    body, etag = etag_of(session_resource(snapshot), snapshot.task_id)
+    if last_event_id == etag.strip('"'):
+        stream.seen(snapshot, etag)
+    else:
+        stream.offer(snapshot, body, etag)
+    return EventStream(services, stream)
+
+
+@router.get(
+    "/events",
+    response_class=Response,
+    summary="Watch all your sessions",
+    responses=_STREAM,
+)
+async def watch_all(
+    caller: Caller, services: ServicesOf, last_event_id: LastEventId = None
+) -> Response:
+    """Tell every change from now on; resumed, also what changed since the last event."""
+    stream = Stream(caller, None)
+    services.hub.add(stream)
+    try:
+        since = _moment_of(last_event_id)
+        if since is not None:
+            await services.hub.resume(stream, since)
+    except BaseException:
+        services.hub.remove(stream)
+        raise
+    return EventStream(services, stream)
+
+
+def _moment_of(event_id: str | None) -> datetime | None:
+    """The moment that an id of ours stands for; None for any other."""
+    if event_id is None or not event_id.isascii() or not event_id.isdecimal():
+        return None
+    try:
+        return datetime.fromtimestamp(int(event_id) / 1_000_000, tz=UTC)
+    except (OverflowError, ValueError, OSError):
+        return None

@@ -1,0 +1,316 @@
+"""What every request passes before its body is read: host, key, limits, then a bounded body.
+
+Deny by default: whatever is not in `OPEN_PATHS` needs a valid key, routes that do not exist
+included, so a route that is added tomorrow is closed without anybody thinking of it.
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+import random
+import re
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import anyio
+from limits import RateLimitItemPerMinute
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import FixedWindowRateLimiter
+from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
+
+from app.api.problems import (
+    BodyTooLarge,
+    BodyTooSlow,
+    NotAllowed,
+    NotAuthenticated,
+    RequestInvalid,
+    TooManyRequests,
+    problem_response,
+)
+from app.core.errors import TaskError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from app.api.keyring import Keyring
+    from app.api.metrics import Metrics
+    from app.core.config import Settings
+    from app.repositories.access_repository import Principal
+
+logger = logging.getLogger(__name__)
+
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+LOGIN_PATH = "/login"
+COOKIE = "session_tasks_key"
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+_SECURITY_HEADERS = tuple(
+    (name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()
+)
+_HSTS = (b"strict-transport-security", b"max-age=31536000")
+_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
+
+
+class Gate:
+    """The ASGI middleware around everything."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        settings: Settings,
+        keyring: Keyring,
+        metrics: Metrics,
+        hosts: Sequence[str],
+    ) -> None:
+        self.app = app
+        self._settings = settings
+        self._keyring = keyring
+        self._metrics = metrics
+        self._hosts = frozenset(host.lower() for host in hosts)
+        self._limiter = FixedWindowRateLimiter(MemoryStorage())
+        self._per_key = RateLimitItemPerMinute(settings.requests_per_minute)
+        self._per_stranger = RateLimitItemPerMinute(settings.refusals_per_minute)
+        self._at_once: collections.Counter[str] = collections.Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or pass on what may pass."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        await _Passage(self, scope, receive, send).pass_through()
+
+    async def principal(self, scope: Scope, headers: Headers) -> Principal:
+        """Who asks.
+
+        Raises:
+            NotAuthenticated: nobody known.
+            NotAllowed: a page of another origin uses the browser's cookie.
+            TooManyRequests: too many guesses from this address.
+
+        """
+        key, is_cookie = _key_shown(scope, headers)
+        principal = await self._keyring.recognise(key) if key else None
+        if principal is None:
+            address = (scope.get("client") or ("unknown",))[0]
+            if not await self._limiter.hit(self._per_stranger, "stranger", address):
+                raise _too_many("Too many requests without a valid key from this address")
+            raise NotAuthenticated(
+                "This API key is not valid" if key else "No API key was shown",
+                next_step="Send it as Authorization: Bearer st_….; make one with "
+                "session-tasks keys create.",
+            )
+        if is_cookie and scope["method"] not in SAFE_METHODS and not _is_same_origin(headers):
+            raise NotAllowed(
+                "A page of another origin may not act with this browser's key",
+                next_step="Send the key as Authorization: Bearer instead.",
+            )
+        return principal
+
+    def check_host(self, headers: Headers) -> None:
+        """Refuse a Host header that is not ours (DNS rebinding).
+
+        Raises:
+            RequestInvalid: it is not.
+
+        """
+        if self._hosts and _host_name(headers.get("host", "")) not in self._hosts:
+            raise RequestInvalid(
+                "This server does not answer for that host",
+                next_step="Use its own name, or add it to SESSION_TASKS_ALLOWED_HOSTS.",
+            )
+
+    async def enter(self, principal: Principal, path: str) -> None:
+        """Count one more request of this key.
+
+        Raises:
+            TooManyRequests: its limit per minute, or at once, is reached.
+
+        """
+        if not await self._limiter.hit(self._per_key, "key", principal.key_id):
+            raise _too_many("This key has made too many requests in the last minute")
+        if path.endswith("/events"):
+            return
+        if self._at_once[principal.key_id] >= self._settings.requests_at_once:
+            raise _too_many("This key has too many requests in flight")
+        self._at_once[principal.key_id] += 1
+
+    def leave(self, principal: Principal, path: str) -> None:
+        """Count one request less."""
+        if path.endswith("/events"):
+            return
+        self._at_once[principal.key_id] -= 1
+        if not self._at_once[principal.key_id]:
+            del self._at_once[principal.key_id]
+
+    def bounded(self, receive: Receive, headers: Headers) -> Receive:
+        """`receive`, with an end to how much comes and how long that takes.
+
+        Raises:
+            BodyTooLarge: the request itself says that it will be.
+
+        """
+        most = self._settings.max_request_bytes
+        announced = headers.get("content-length", "0")
+        if not announced.isdecimal() or int(announced) > most:
+            raise _too_large(most)
+        return _BoundedBody(receive, most, self._settings.request_body_seconds)
+
+    def done(self, scope: Scope, status: int, seconds: float) -> None:
+        """Count an answer, under the route's template: never under an id."""
+        route = getattr(scope.get("route"), "path", None) or "none"
+        self._metrics.answered(scope["method"], str(route), status, seconds)
+
+
+class _Passage:
+    """One request on its way through the gate."""
+
+    def __init__(self, gate: Gate, scope: Scope, receive: Receive, send: Send) -> None:
+        self._gate = gate
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._headers = Headers(scope=scope)
+        self._trace_id = _trace_id(self._headers)
+        self._status = 0
+        scope.setdefault("state", {})["trace_id"] = self._trace_id
+
+    async def pass_through(self) -> None:
+        started_at = time.perf_counter()
+        try:
+            await self._admit()
+        except TaskError as error:
+            await self._refuse(error)
+        except Exception as error:
+            logger.exception("Request failed, trace %s", self._trace_id)
+            await self._refuse(error)
+        finally:
+            self._gate.done(self._scope, self._status or 499, time.perf_counter() - started_at)
+
+    async def _admit(self) -> None:
+        gate, scope = self._gate, self._scope
+        path = scope["path"]
+        gate.check_host(self._headers)
+        receive = gate.bounded(self._receive, self._headers)
+        if path in OPEN_PATHS:
+            await gate.app(scope, receive, self._answer)
+            return
+        principal = await gate.principal(scope, self._headers)
+        scope["state"]["principal"] = principal
+        await gate.enter(principal, path)
+        try:
+            await gate.app(scope, receive, self._answer)
+        finally:
+            gate.leave(principal, path)
+
+    async def _refuse(self, error: Exception) -> None:
+        if self._status:  # the answer has begun: closing the connection is all that is left
+            return
+        response = problem_response(error, self._trace_id)
+        response.headers["Connection"] = "close"  # its body may never come, or never end
+        await response(self._scope, self._receive, self._answer)
+
+    async def _answer(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            headers: list[tuple[bytes, bytes]] = list(message.get("headers", ()))
+            present = {name.lower() for name, _ in headers}
+            headers += [item for item in _SECURITY_HEADERS if item[0] not in present]
+            headers.append((b"trace-id", self._trace_id.encode()))
+            if self._scope["scheme"] == "https" and _HSTS[0] not in present:
+                headers.append(_HSTS)
+            message = {**message, "headers": headers}
+        await self._send(message)
+
+
+class _BoundedBody:
+    """A request's body that ends: in bytes, and in seconds from the first question for it."""
+
+    def __init__(self, receive: Receive, most: int, seconds: float) -> None:
+        self._receive = receive
+        self._most = most
+        self._seconds = seconds
+        self._count = 0
+        self._deadline: float | None = None
+        self._has_ended = False
+
+    async def __call__(self) -> Message:
+        if self._has_ended:  # what comes now is the client's leaving
+            return await self._receive()
+        if self._deadline is None:
+            self._deadline = anyio.current_time() + self._seconds
+        try:
+            with anyio.fail_after(max(0.0, self._deadline - anyio.current_time())):
+                message = await self._receive()
+        except TimeoutError:
+            raise BodyTooSlow(
+                f"The request did not arrive within {self._seconds:g} s",
+                next_step="Send it faster, or in smaller parts.",
+            ) from None
+        if message["type"] != "http.request":
+            self._has_ended = True
+            return message
+        self._count += len(message.get("body", b""))
+        if self._count > self._most:
+            raise _too_large(self._most)
+        self._has_ended = not message.get("more_body", False)
+        return message
+
+
+def _key_shown(scope: Scope, headers: Headers) -> tuple[str, bool]:
+    """The key, and whether a browser sent it by itself (a cookie)."""
+    if scope["path"] == LOGIN_PATH:  # what becomes the cookie is what must be valid
+        query: dict[str, list[Any]] = parse_qs(scope["query_string"].decode("latin-1"))
+        return str(query.get("key", [""])[-1]), False
+    scheme, _, credentials = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return credentials.strip(), False
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE, ""), True
+
+
+def _is_same_origin(headers: Headers) -> bool:
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site in {"same-origin", "none"}
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc == headers.get("host")
+
+
+def _host_name(host: str) -> str:
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _trace_id(headers: Headers) -> str:
+    """The caller's trace id (W3C Trace Context), or one of our own."""
+    given = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
+    # Unique, not secret: the system's random source would cost a switch of threads each time.
+    return given.group(1) if given else f"{random.getrandbits(128):032x}"
+
+
+def _too_many(message: str) -> TooManyRequests:
+    return TooManyRequests(message, next_step="Wait as long as Retry-After says.")
+
+
+def _too_large(most: int) -> BodyTooLarge:
+    return BodyTooLarge(
+        f"The request is larger than the {most:,} bytes that are taken",
+        next_step="Use several sessions, or raise the limit: SESSION_TASKS_MAX_REQUEST_BYTES.",
+    )

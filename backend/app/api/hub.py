@@ -1,0 +1,419 @@
+"""One listener behind all streams of events: what changed is read once, and told to all who watch.
+
+A stream holds no database connection, and no queue either: of each session it keeps the newest
+snapshot that was not sent yet, so a slow reader skips what is outdated and costs a bounded amount.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import anyio
+import anyio.to_thread
+import psycopg
+from fastapi.sse import format_sse_event
+from sqlalchemy import make_url
+
+from app.api.presenting import etag_of, session_resource
+from app.api.problems import TooManyRequests
+from app.core.database import translated_errors
+from app.core.errors import DatabaseUnavailable, TaskError
+from app.core.notifications import CHANNEL
+from app.repositories.access_repository import AccessRepository
+from app.repositories.session_queries import (
+    SNAPSHOTS_SQL,
+    SessionQueries,
+    SessionSnapshot,
+    read_snapshots_of_owners,
+    snapshot_of_row,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from app.core.config import Settings
+    from app.core.database import Database
+    from app.repositories.access_repository import Principal
+
+logger = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_READS = 0.2
+"""Progress is told at most five times a second, however often it is made."""
+
+SECONDS_BEFORE_LISTENING_AGAIN = 1.0
+MOST_SESSIONS_PER_READ = 200
+MOST_PENDING = 1_000
+MOST_KNOWN = 10_000
+RESUME_OVERLAP = timedelta(seconds=30)
+"""A transaction stamps its rows before it commits: resuming looks this much further back."""
+
+RETRY_MILLISECONDS = 2_000
+COMMENT = b": still here\n\n"
+
+
+class SnapshotReader:
+    """Reads snapshots for many requests at once: what arrives during one query goes with the next.
+
+    No timer: a single request waits for nothing, and a thousand share a few queries. It awaits a
+    connection of its own: a thread would fight the event loop for the interpreter at every read.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._waiting: dict[tuple[UUID, str], list[asyncio.Future[SessionSnapshot | None]]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+
+    async def read(self, session_id: UUID, owner: str) -> SessionSnapshot | None:
+        """The session as it stands after this call began; None if the owner has none of that id.
+
+        Raises:
+            DatabaseUnavailable: the server cannot be reached, or does not answer in time.
+
+        """
+        future: asyncio.Future[SessionSnapshot | None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault((session_id, owner), []).append(future)
+        if self._task is None:
+            self._task = asyncio.create_task(self._answer_all())
+        return await future
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def _answer_all(self) -> None:
+        try:
+            while self._waiting:
+                keys = list(self._waiting)[:MOST_SESSIONS_PER_READ]
+                batch = {key: self._waiting.pop(key) for key in keys}
+                await self._answer(batch)
+        finally:
+            self._task = None
+
+    async def _answer(
+        self, batch: dict[tuple[UUID, str], list[asyncio.Future[SessionSnapshot | None]]]
+    ) -> None:
+        try:
+            found = await self._read(list(batch))
+        except BaseException as error:
+            await self.close()
+            told = error if isinstance(error, TaskError) else _unavailable(error)
+            for future in (future for futures in batch.values() for future in futures):
+                if not future.done():
+                    future.set_exception(told)
+            if not isinstance(error, Exception):
+                raise
+            return
+        for key, futures in batch.items():
+            for future in futures:
+                if not future.done():
+                    future.set_result(found.get(key))
+
+    async def _read(
+        self, wanted: list[tuple[UUID, str]]
+    ) -> dict[tuple[UUID, str], SessionSnapshot]:
+        parameters = {
+            "session_ids": [session_id for session_id, _ in wanted],
+            "owners": [owner for _, owner in wanted],
+        }
+        async with asyncio.timeout(self._database.settings.statement_timeout_seconds):
+            try:
+                rows = await self._ask(parameters)
+            except psycopg.OperationalError:
+                # The server may have closed a connection that lay idle: once more, on a new one.
+                await self.close()
+                rows = await self._ask(parameters)
+        return {(row[0], row[1]): snapshot_of_row(row) for row in rows}
+
+    async def _ask(self, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+        if self._connection is None:
+            self._connection = await _connect(self._database, "session-tasks reads")
+        cursor = self._connection.cursor(binary=True)
+        await cursor.execute(SNAPSHOTS_SQL, parameters)
+        return await cursor.fetchall()
+
+
+async def _connect(database: Database, name: str) -> psycopg.AsyncConnection[Any]:
+    """Open a connection beside the pool, in autocommit and UTC."""
+    url = make_url(database.url).set(drivername="postgresql")
+    return await psycopg.AsyncConnection.connect(
+        url.render_as_string(hide_password=False),
+        autocommit=True,
+        application_name=name,
+        connect_timeout=database.settings.connect_timeout_seconds,
+        options="-c timezone=UTC",
+        keepalives_idle=30,
+        keepalives_interval=10,
+        keepalives_count=3,
+    )
+
+
+def _unavailable(error: BaseException) -> DatabaseUnavailable:
+    logger.warning("Reading failed: %s", type(error).__name__, exc_info=error)
+    return DatabaseUnavailable(
+        "The database did not answer", next_step="Try again in a moment: GET /readyz."
+    )
+
+
+class Stream:
+    """One client that watches: a session, or all of an owner's (`session_id` None)."""
+
+    def __init__(
+        self, principal: Principal, session_id: UUID | None, *, until_settled: bool = False
+    ) -> None:
+        self.principal = principal
+        self.session_id = session_id
+        self._until_settled = until_settled
+        self._known: dict[UUID, str] = {}
+        self._pending: dict[UUID, bytes] = {}
+        self._arrived = asyncio.Event()
+        self._is_ending = False
+
+    def seen(self, snapshot: SessionSnapshot, etag: str) -> None:
+        """Take note that the client has this already."""
+        self._known[snapshot.session_id] = etag
+        self._is_ending |= self._until_settled and snapshot.is_settled
+        self._arrived.set()
+
+    def offer(self, snapshot: SessionSnapshot, body: bytes, etag: str) -> None:
+        """Have it sent, in place of an older snapshot of the session that still waits."""
+        if self._known.get(snapshot.session_id) == etag:
+            return
+        event_id = (
+            etag.strip('"')
+            if self.session_id is not None
+            else str(int(snapshot.updated_at.timestamp() * 1_000_000))
+        )
+        self._put(
+            snapshot.session_id,
+            format_sse_event(data_str=body.decode(), event="session", id=event_id),
+        )
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()
+        self.seen(snapshot, etag)
+
+    def tell_deleted(self, session_id: UUID) -> None:
+        """Have it told that the session is gone, if the client knows it."""
+        if self._known.pop(session_id, None) is None:
+            return
+        self._put(
+            session_id, format_sse_event(data_str=f'{{"id":"{session_id}"}}', event="deleted")
+        )
+        if self.session_id is not None:
+            self.end()
+
+    def end(self) -> None:
+        """Send what waits, and close."""
+        self._is_ending = True
+        self._arrived.set()
+
+    async def events(self, keep_alive_seconds: float) -> AsyncIterator[bytes]:
+        """What is sent: events as they come, and a comment now and then."""
+        yield format_sse_event(retry=RETRY_MILLISECONDS, comment="Session Tasks")
+        while True:
+            with anyio.move_on_after(keep_alive_seconds) as waiting:
+                await self._arrived.wait()
+            if waiting.cancelled_caught:
+                yield COMMENT
+                continue
+            self._arrived.clear()
+            pending, self._pending = self._pending, {}
+            for event in pending.values():
+                yield event
+            if self._is_ending and not self._pending:
+                return
+
+    def _put(self, session_id: UUID, event: bytes) -> None:
+        self._pending.pop(session_id, None)
+        self._pending[session_id] = event
+        if len(self._pending) > MOST_PENDING:  # so far behind that a new list is the shorter way
+            self._known.clear()
+            self._pending = {session_id: format_sse_event(data_str="{}", event="reset")}
+        self._arrived.set()
+
+
+class Hub:
+    """All streams of this process, and the two tasks that feed them."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+        self._streams: set[Stream] = set()
+        self._dirty: set[UUID] = set()
+        self._something_changed = asyncio.Event()
+        self._limiter = anyio.CapacityLimiter(1)
+        self._looked_at = datetime.now(UTC)
+        self._is_ending = False
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def add(self, stream: Stream) -> None:
+        """Feed this stream from now on.
+
+        Raises:
+            TooManyRequests: its key has as many as it may.
+
+        """
+        key_id = stream.principal.key_id
+        if (
+            sum(other.principal.key_id == key_id for other in self._streams)
+            >= self._settings.streams_per_key
+        ):
+            raise TooManyRequests(
+                "This key has as many streams of events open as it may",
+                next_step="Close some, or watch all your sessions with one: GET /api/v1/events.",
+            )
+        self._streams.add(stream)
+        if self._is_ending:
+            stream.end()
+
+    def remove(self, stream: Stream) -> None:
+        """Feed it no longer; may be called again."""
+        self._streams.discard(stream)
+
+    def end_streams(self) -> None:
+        """Have every stream closed: the server is stopping."""
+        self._is_ending = True
+        for stream in tuple(self._streams):
+            stream.end()
+
+    async def run(self) -> None:
+        """Feed the streams until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._listen)
+            tasks.start_soon(self._tell)
+            tasks.start_soon(self._look_again)
+
+    async def resume(self, stream: Stream, moment: datetime) -> None:
+        """Offer the stream what changed since, a little of what the client has included."""
+        for snapshot in await anyio.to_thread.run_sync(
+            self._changed_since, stream.principal.owner, moment - RESUME_OVERLAP
+        ):
+            stream.offer(snapshot, *etag_of(session_resource(snapshot), snapshot.task_id))
+
+    def _changed_since(self, owner: str, moment: datetime) -> list[SessionSnapshot]:
+        with self._database.transaction() as db:
+            return SessionQueries(db, owner=owner).changed_since(moment, limit=MOST_PENDING)
+
+    # -- hearing ----------------------------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                connection = await _connect(self._database, "session-tasks events")
+                async with connection:
+                    await connection.execute(f"LISTEN {CHANNEL}")
+                    self._mark(self._watched())
+                    async for notification in connection.notifies():
+                        self._mark(_session_ids(notification.payload))
+            except (psycopg.Error, OSError) as error:
+                # Streams are fed by `_look_again` meanwhile.
+                logger.warning("Listening for changes failed, trying again: %s", error)
+            await anyio.sleep(SECONDS_BEFORE_LISTENING_AGAIN)
+
+    def _mark(self, session_ids: Iterable[UUID]) -> None:
+        if not self._streams:
+            return
+        watched = self._watched()
+        all_of_some_owner = any(stream.session_id is None for stream in self._streams)
+        self._dirty.update(
+            session_id for session_id in session_ids if all_of_some_owner or session_id in watched
+        )
+        if self._dirty:
+            self._something_changed.set()
+
+    def _watched(self) -> set[UUID]:
+        return {stream.session_id for stream in self._streams if stream.session_id is not None}
+
+    async def _look_again(self) -> None:
+        """A notification is only a hint: look by ourselves as well, and whether keys still hold."""
+        while True:
+            await anyio.sleep(self._settings.keep_alive_seconds)
+            if not self._streams:
+                continue
+            try:
+                usable, changed = await anyio.to_thread.run_sync(
+                    self._look,
+                    {stream.principal.key_id for stream in self._streams},
+                    {s.principal.owner for s in self._streams if s.session_id is None},
+                    limiter=self._limiter,
+                )
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next look follows
+                logger.warning("Looking for changes failed: %s", error)
+                continue
+            for stream in tuple(self._streams):
+                if stream.principal.key_id not in usable:
+                    stream.end()
+            self._mark(self._watched() | changed)
+
+    def _look(self, key_ids: set[str], owners: set[str]) -> tuple[set[str], set[UUID]]:
+        since, self._looked_at = self._looked_at, datetime.now(UTC)
+        with self._database.transaction() as db:
+            changed = {
+                snapshot.session_id
+                for owner in owners
+                for snapshot in SessionQueries(db, owner=owner).changed_since(
+                    since - RESUME_OVERLAP, limit=MOST_PENDING
+                )
+            }
+            return AccessRepository(db).usable(key_ids), changed
+
+    # -- telling ----------------------------------------------------------------------------------
+
+    async def _tell(self) -> None:
+        while True:
+            await self._something_changed.wait()
+            batch = {
+                self._dirty.pop() for _ in range(min(len(self._dirty), MOST_SESSIONS_PER_READ))
+            }
+            if not self._dirty:
+                self._something_changed.clear()
+            if batch and self._streams:
+                try:
+                    found = await anyio.to_thread.run_sync(
+                        self._read,
+                        batch,
+                        {stream.principal.owner for stream in self._streams},
+                        limiter=self._limiter,
+                    )
+                except Exception as error:  # noqa: BLE001 - `_look_again` marks them again
+                    logger.warning("Reading what changed failed: %s", error)
+                else:
+                    self._hand_out(batch, found)
+            await anyio.sleep(SECONDS_BETWEEN_READS)
+
+    def _read(self, session_ids: set[UUID], owners: set[str]) -> list[SessionSnapshot]:
+        with translated_errors(), self._database.autocommit.connect() as connection:
+            return read_snapshots_of_owners(connection, session_ids, owners)
+
+    def _hand_out(self, batch: set[UUID], found: list[SessionSnapshot]) -> None:
+        told = {
+            snapshot.session_id: (
+                snapshot,
+                *etag_of(session_resource(snapshot), snapshot.task_id),
+            )
+            for snapshot in found
+        }
+        for stream in tuple(self._streams):
+            wanted = batch if stream.session_id is None else {stream.session_id} & batch
+            for session_id in wanted:
+                entry = told.get(session_id)
+                if entry is None:
+                    stream.tell_deleted(session_id)
+                elif entry[0].owner == stream.principal.owner:
+                    stream.offer(*entry)
+
+
+def _session_ids(payload: str) -> frozenset[UUID]:
+    """Return the sessions that a notification names; none if somebody else wrote it."""
+    try:
+        return frozenset(map(UUID, payload.split()))
+    except ValueError:
+        return frozenset()

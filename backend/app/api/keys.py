@@ -1,0 +1,60 @@
+"""Routes for administrators: make, list and revoke API keys."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Path, Response
+
+from app.api.answers import API, json_answer
+from app.api.resources import CreatedKey, KeyList, KeyResource, NewKeyRequest, SafeText
+from app.api.services import EVERYWHERE, Administrator, ServicesOf, problems
+from app.repositories.access_repository import AccessRepository
+
+if TYPE_CHECKING:
+    from app.models.access import ApiKey
+
+router = APIRouter(prefix=API, tags=["keys"], responses=problems(*EVERYWHERE, 403))
+
+
+@router.post(
+    "/keys",
+    status_code=201,
+    response_model=CreatedKey,
+    summary="Make a key",
+    responses=problems(400, 408, 413),
+)
+def create_key(body: NewKeyRequest, _caller: Administrator, services: ServicesOf) -> Response:
+    """The key itself is in this answer and nowhere else, ever."""
+    lifetime = None if body.expires_in_days is None else timedelta(days=body.expires_in_days)
+    with services.database.transaction() as db:
+        made = AccessRepository(db).create_key(
+            body.owner, role=body.role, name=body.name, lifetime=lifetime
+        )
+        answer = json_answer(CreatedKey(key=made.text, **_fields(made.record)))
+    answer.status_code = 201
+    return answer
+
+
+@router.get("/keys", response_model=KeyList, summary="All keys")
+def list_keys(_caller: Administrator, services: ServicesOf) -> Response:
+    """Revoked and expired ones too; secrets are not kept, so none is shown."""
+    with services.database.transaction() as db:
+        keys = [KeyResource(**_fields(key)) for key in AccessRepository(db).all_keys()]
+    return json_answer(KeyList(items=keys))
+
+
+@router.delete("/keys/{key_id}", status_code=204, summary="Revoke a key", responses=problems(404))
+def revoke_key(
+    key_id: Annotated[SafeText, Path(max_length=32)], _caller: Administrator, services: ServicesOf
+) -> Response:
+    """It is refused here at once, by other processes within seconds; its streams end."""
+    with services.database.transaction() as db:
+        AccessRepository(db).revoke_key(key_id)
+    services.keyring.forget(key_id)
+    return Response(status_code=204)
+
+
+def _fields(key: ApiKey) -> dict[str, Any]:
+    return {name: getattr(key, name) for name in KeyResource.model_fields}

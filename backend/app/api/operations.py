@@ -1,0 +1,114 @@
+"""Routes for whoever keeps it running (`/healthz`, `/readyz`, `/metrics`), and `/login`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.api.answers import json_answer
+from app.api.gate import COOKIE, LOGIN_PATH
+from app.api.resources import Check, Health, Readiness
+from app.api.services import Caller, Services, ServicesOf, problems
+from app.core.database import translated_errors
+from app.core.errors import TaskError
+from app.core.schema_version import require_current_schema
+from app.repositories.session_queries import LiveCounts, count_live, longest_overdue_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+router = APIRouter(tags=["operations"])
+
+COOKIE_SECONDS = 30 * 24 * 3600
+
+
+@router.get("/healthz", response_model=Health, summary="Does the process answer?")
+async def healthz() -> Response:
+    """Nothing else is looked at: a database that is away does not make it worth a restart."""
+    return json_answer(Health(status="ok"))
+
+
+@router.get(
+    "/readyz",
+    response_model=Readiness,
+    summary="Can work be taken?",
+    responses={503: {"description": "Not now", "model": Readiness}},
+)
+def readyz(services: ServicesOf) -> Response:
+    """The database, its migrations, and whether somebody sweeps."""
+    checks = [
+        _check("database", lambda: _live(services)),
+        _check("migrations", lambda: _schema(services)),
+        _check("sweep", lambda: _sweep(services)),
+    ]
+    ready = all(check.ok for check in checks)
+    answer = json_answer(Readiness(ready=ready, checks=checks))
+    answer.status_code = 200 if ready else 503
+    return answer
+
+
+@router.get("/metrics", summary="Figures for Prometheus", response_class=Response)
+def metrics(services: ServicesOf) -> Response:
+    """Counters of this process; gauges over all, zero of which are ids."""
+    try:
+        live: LiveCounts | None = _live(services)
+    except (TaskError, SQLAlchemyError):
+        live = None  # counters are told all the same; /readyz says what is wrong
+    return Response(
+        services.metrics.text(live, len(services.hub)),
+        media_type="text/plain; version=0.0.4; charset=utf-8",
+    )
+
+
+@router.get(
+    LOGIN_PATH,
+    status_code=303,
+    response_class=RedirectResponse,
+    summary="Let this browser in with the key in the link",
+    responses=problems(401),
+)
+async def login(request: Request, _caller: Caller, services: ServicesOf, key: str) -> Response:
+    """Put the key into a cookie that scripts cannot read, and take it out of the address."""
+    answer = RedirectResponse(services.landing, status_code=303)
+    answer.set_cookie(
+        COOKIE,
+        key,
+        max_age=COOKIE_SECONDS,
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+    )
+    return answer
+
+
+def _check(name: str, look: Callable[[], object]) -> Check:
+    try:
+        look()
+    except (TaskError, SQLAlchemyError) as error:
+        detail = error.message if isinstance(error, TaskError) else type(error).__name__
+        return Check(name=name, ok=False, detail=detail)
+    return Check(name=name, ok=True, detail="")
+
+
+def _live(services: Services) -> LiveCounts:
+    with translated_errors(), services.database.autocommit.connect() as connection:
+        return count_live(connection)
+
+
+def _schema(services: Services) -> None:
+    if not services.is_schema_current:  # looked at until it is: it does not become outdated
+        with translated_errors():
+            require_current_schema(services.database.engine)
+        services.is_schema_current = True
+
+
+def _sweep(services: Services) -> None:
+    """A lease that ended long ago and lies there still: nobody sweeps, here or anywhere."""
+    patience = 3 * services.settings.sweep_seconds + 5
+    with translated_errors(), services.database.autocommit.connect() as connection:
+        overdue = longest_overdue_seconds(connection)
+    if overdue > patience:
+        raise TaskError(f"A lease ended {overdue:.0f} s ago and nobody has swept it up")

@@ -1,0 +1,152 @@
+"""uvicorn, with what it leaves unbounded bounded: headers in bytes and in time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+    from fastapi import FastAPI
+
+MOST_HEADER_BYTES = 64 * 1024
+HEADER_SECONDS = 15.0
+SHUTDOWN_SECONDS = 10
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """HTTP/1.1 whose headers must be small, and there in time; else the connection is closed."""
+
+    _header_bytes = 0
+    _is_in_headers = True
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Wait for the first headers."""
+        super().connection_made(transport)
+        self._expect_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._headers_are_there()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take a packet, while headers stay small."""
+        if self._is_in_headers:
+            self._header_bytes += len(data)
+            # What follows the headers in the same packet counts too; a packet is not that large.
+            if self._header_bytes > MOST_HEADER_BYTES + 256 * 1024:
+                self.transport.abort()
+                return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """Wait for this request's headers."""
+        self._is_in_headers = True
+        self._header_bytes = 0
+        self._expect_headers()
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, while they stay small."""
+        if sum(len(n) + len(v) for n, v in self.headers) + len(value) > MOST_HEADER_BYTES:
+            self.send_400_response("The headers are too large.")
+            self.transport.abort()
+            return
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Wait no more for headers."""
+        self._headers_are_there()
+        super().on_headers_complete()
+
+    def _expect_headers(self) -> None:
+        self._headers_are_there()
+        self._is_in_headers = True
+        self._deadline = self.loop.call_later(HEADER_SECONDS, self._close_if_idle)
+
+    def _headers_are_there(self) -> None:
+        self._is_in_headers = False
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _close_if_idle(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.close()
+
+
+class ApiServer(uvicorn.Server):
+    """A server that ends its streams when it is told to stop, and then returns."""
+
+    def __init__(self, app: FastAPI, *, host: str, port: int) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=host,
+                port=port,
+                http=BoundedHttpProtocol,
+                ws="none",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=30,
+                timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+                backlog=1024,
+            )
+        )
+        # An address may hold a key (/login), and what is counted is in /metrics.
+        logging.getLogger("uvicorn.access").disabled = True
+        self._app = app
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.is_listening = threading.Event()
+
+    async def startup(self, sockets: Any = None) -> None:
+        """Listen; `is_listening` is set once requests are taken."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+        if self.started:
+            self.is_listening.set()
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on; what was given may have been 0."""
+        return int(self.servers[0].sockets[0].getsockname()[1])
+
+    def stop(self) -> None:
+        """Have it stop, from any thread or signal handler: streams end, requests are finished."""
+        self.should_exit = True
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._app.state.services.hub.end_streams)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT stop it, a second one at once; they are not raised again after."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        former = {
+            number: signal.signal(number, self._on_signal)
+            for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        if self.should_exit:
+            self.force_exit = True
+        self.stop()

@@ -1,0 +1,139 @@
+"""What routes are given: the parts of this process, and who is asking."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import Depends, Header, Request, Security
+from fastapi.security import HTTPBearer
+
+from app.api.problems import NotAllowed, Problem
+from app.api.resources import SafeText
+from app.core.errors import SessionNotFound
+from app.models.access import KeyRole
+from app.repositories.access_repository import Principal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+    from uuid import UUID
+
+    from app.api.hub import Hub, SnapshotReader
+    from app.api.keyring import Keyring
+    from app.api.metrics import Metrics
+    from app.core.config import Settings
+    from app.core.database import Database
+
+
+@dataclass
+class Services:
+    """The parts of this process that routes use."""
+
+    database: Database
+    settings: Settings
+    keyring: Keyring
+    metrics: Metrics
+    reader: SnapshotReader
+    hub: Hub
+    uploads: threading.BoundedSemaphore
+    landing: str
+    is_schema_current: bool = False
+    extra_checks: list[Callable[[], tuple[str, bool, str]]] = field(default_factory=list)
+
+
+async def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+_BEARER = HTTPBearer(
+    scheme_name="api_key",
+    description="An API key, `st_<id>.<secret>`: make one with `session-tasks keys create`.",
+    bearerFormat="st_<id>.<secret>",
+    auto_error=False,
+)
+
+
+async def _caller(
+    request: Request,
+    _documented: Annotated[object, Security(_BEARER)],
+) -> Principal:
+    """Who the gate let in; that there is nobody cannot be, and would be an error here."""
+    principal: Principal = request.state.principal
+    return principal
+
+
+async def _administrator(caller: Annotated[Principal, Depends(_caller)]) -> Principal:
+    if caller.role is not KeyRole.ADMIN:
+        raise NotAllowed(
+            "This needs a key with the role admin",
+            next_step="Ask an operator: session-tasks keys create --role admin.",
+        )
+    return caller
+
+
+ServicesOf = Annotated[Services, Depends(_services)]
+Caller = Annotated[Principal, Depends(_caller)]
+Administrator = Annotated[Principal, Depends(_administrator)]
+IfMatch = Annotated[
+    SafeText | None,
+    Header(
+        max_length=200,
+        description="an ETag of the task: act only while that run is the last one, else 412",
+    ),
+]
+IfNoneMatch = Annotated[
+    str | None, Header(max_length=1000, description="an ETag: 304 while nothing has changed")
+]
+IdempotencyKey = Annotated[
+    SafeText | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        description="a name for this request: sent again under it, nothing happens twice and the "
+        "first answer is given, for a day",
+    ),
+]
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """These statuses, as the OpenAPI document has them."""
+    return {
+        status: {
+            "description": _MEANINGS[status],
+            "content": {
+                "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
+            },
+        }
+        for status in statuses
+    }
+
+
+EVERYWHERE = (401, 422, 429, 500, 503)
+_MEANINGS = {
+    400: "The request cannot be parsed",
+    401: "No valid API key",
+    403: "The key may not do that",
+    404: "No such thing, or it is another owner's",
+    405: "Method not allowed",
+    408: "The request did not arrive in time",
+    409: "The state does not allow it",
+    412: "The session has moved on",
+    413: "The request is too large",
+    422: "The request cannot be understood",
+    429: "Too many requests",
+    500: "Something nobody foresaw",
+    503: "It will pass: see Retry-After",
+}
+PROBLEM_SCHEMA = Problem
+
+
+def not_found(session_id: UUID) -> SessionNotFound:
+    """The same words for a session that never was and for another owner's."""
+    return SessionNotFound(
+        f"There is no session {session_id}",
+        next_step="See GET /api/v1/sessions; sessions end 7 days after their last activity.",
+        session_id=session_id,
+    )

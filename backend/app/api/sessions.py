@@ -1,0 +1,182 @@
+"""Routes of sessions: open, list, look at, delete."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Form, Query, Response
+
+from app.api.answers import API, answer_of, json_answer, once
+from app.api.paging import session_of_token, session_token
+from app.api.presenting import etag_of, is_known, session_fields, session_resource
+from app.api.problems import Busy
+from app.api.resources import (
+    ContentCountsResource,
+    SafeText,
+    SessionDetail,
+    SessionPage,
+    SessionResource,
+)
+from app.api.services import (
+    EVERYWHERE,
+    Caller,
+    IdempotencyKey,
+    IfNoneMatch,
+    Services,
+    ServicesOf,
+    not_found,
+    problems,
+)
+from app.api.uploads import NewSession, checked_names, documents_of, fingerprint
+from app.models.session import (
+    SessionStage,
+    TaskStatus,
+    TaskType,
+)
+from app.repositories.access_repository import Principal
+from app.repositories.content_repository import ContentRepository
+from app.repositories.idempotency_repository import KeptAnswer
+from app.repositories.session_queries import SessionFilter, SessionQueries
+from app.repositories.session_repository import SessionRepository
+
+router = APIRouter(prefix=API, tags=["sessions"], responses=problems(*EVERYWHERE))
+
+PageSize = Annotated[int, Query(ge=1, le=200, description="how many at most")]
+PageToken = Annotated[
+    SafeText | None, Query(max_length=200, description="`next_page_token` of the page before")
+]
+
+
+@router.post(
+    "/sessions",
+    status_code=201,
+    response_model=SessionResource,
+    summary="Open a session with its documents; nothing runs yet",
+    responses=problems(400, 408, 409, 413),
+)
+def create_session(
+    form: Annotated[NewSession, Form(media_type="multipart/form-data")],
+    caller: Caller,
+    services: ServicesOf,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Store the documents byte for byte, and answer with the session; `Location` names it."""
+    names = checked_names(form, services.settings)
+    options = form.options().to_json()
+    if not services.uploads.acquire(blocking=False):
+        raise Busy(
+            "Others' documents are being stored right now", next_step="Try again in a moment."
+        )
+    try:
+        marked = fingerprint(form, names) if idempotency_key is not None else b""
+        with (
+            services.database.transaction() as db,
+            once(db, caller, idempotency_key, marked) as turn,
+        ):
+            if turn.answer is None:
+                session = SessionRepository(db, owner=caller.owner).create_session(
+                    documents_of(form, names),
+                    label=form.label,
+                    options=options,
+                    auto_advance=form.auto_advance,
+                )
+                snapshot = SessionQueries(db, owner=caller.owner).snapshot(session.id)
+                if snapshot is None:
+                    raise not_found(session.id)
+                body = session_resource(snapshot).model_dump_json()
+                turn.keep(KeptAnswer(201, f"{API}/sessions/{session.id}", body))
+            answer = turn.answer
+    finally:
+        services.uploads.release()
+    return answer_of(answer)
+
+
+@router.get("/sessions", summary="Your sessions, the newest first", response_model=SessionPage)
+def list_sessions(  # noqa: PLR0913, PLR0917 - one filter each
+    caller: Caller,
+    services: ServicesOf,
+    stage: SessionStage | None = None,
+    status: TaskStatus | None = None,
+    task_type: TaskType | None = None,
+    created_after: datetime | None = None,
+    created_before: datetime | None = None,
+    q: Annotated[
+        SafeText | None,
+        Query(max_length=200, description="stands in the label, or the id begins with it"),
+    ] = None,
+    limit: PageSize = 50,
+    page_token: PageToken = None,
+) -> Response:
+    """Filters may be combined; `next_page_token` leads on, whatever is added meanwhile."""
+    before = session_of_token(page_token)
+    wanted = SessionFilter(stage, status, task_type, aware(created_after), aware(created_before), q)
+    with services.database.transaction() as db:
+        queries = SessionQueries(db, owner=caller.owner)
+        found = queries.page(wanted, limit=limit + 1, before=before)
+    items, rest = found[:limit], found[limit:]
+    token = session_token(items[-1].created_at, items[-1].session_id) if rest else None
+    return json_answer(
+        SessionPage(items=[session_resource(item) for item in items], next_page_token=token)
+    )
+
+
+@router.get(
+    "/sessions/{session_id}",
+    response_model=SessionDetail,
+    summary="A session, its task, and what hangs on it",
+    responses={304: {"description": "Nothing has changed"}, **problems(404)},
+)
+def get_session(
+    session_id: UUID, caller: Caller, services: ServicesOf, if_none_match: IfNoneMatch = None
+) -> Response:
+    """Everything about one session; for watching, its task or its events are cheaper."""
+    detail = _detail(services, caller, session_id)
+    body, etag = etag_of(detail, detail.task.task_id)
+    if is_known(if_none_match, etag):
+        return Response(status_code=304, headers=etag_headers(etag))
+    return Response(body, media_type="application/json", headers=etag_headers(etag))
+
+
+@router.delete(
+    "/sessions/{session_id}",
+    status_code=204,
+    summary="Delete a session with all that hangs on it",
+    responses=problems(404),
+)
+def delete_session(session_id: UUID, caller: Caller, services: ServicesOf) -> Response:
+    """A running task loses its claim: nothing of it will be written."""
+    with services.database.transaction() as db:
+        SessionRepository(db, owner=caller.owner).delete_session(session_id)
+    return Response(status_code=204)
+
+
+def etag_headers(etag: str) -> dict[str, str]:
+    """The headers of an answer that pollers may ask for again."""
+    return {"ETag": etag, "Cache-Control": "private, no-cache"}
+
+
+def aware(moment: datetime | None) -> datetime | None:
+    """The moment, as UTC where it names no zone."""
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
+
+
+def _detail(services: Services, caller: Principal, session_id: UUID) -> SessionDetail:
+    with services.database.transaction() as db:
+        snapshot = SessionQueries(db, owner=caller.owner).snapshot(session_id)
+        if snapshot is None:
+            raise not_found(session_id)
+        content = ContentRepository(db)
+        counts = content.counts(session_id)
+        return SessionDetail(
+            **session_fields(snapshot),
+            documents=content.document_names(session_id),
+            notes=content.notes(session_id),
+            counts=ContentCountsResource(
+                documents=counts.documents,
+                tickets=counts.tickets,
+                exports=counts.exports,
+                findings=counts.findings,
+            ),
+        )

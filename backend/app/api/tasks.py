@@ -1,0 +1,196 @@
+"""Routes of a session's task: start, look at, retry, cancel."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from fastapi import APIRouter, Response
+
+from app.api.answers import API, answer_of, json_answer, once, telling_state
+from app.api.presenting import etag_of, is_known, run_named_by, task_resource
+from app.api.problems import PreconditionFailed
+from app.api.resources import StartTask, TaskResource
+from app.api.services import (
+    EVERYWHERE,
+    Administrator,
+    Caller,
+    IdempotencyKey,
+    IfMatch,
+    IfNoneMatch,
+    Services,
+    ServicesOf,
+    not_found,
+    problems,
+)
+from app.api.sessions import etag_headers
+from app.core.errors import TaskError, TaskValidationError
+from app.repositories.idempotency_repository import KeptAnswer
+from app.repositories.session_queries import SessionQueries, SessionSnapshot
+from app.repositories.session_repository import SessionRepository
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session as DbSession
+
+    from app.repositories.access_repository import Principal
+
+router = APIRouter(prefix=API, tags=["tasks"], responses=problems(*EVERYWHERE))
+
+
+@router.get(
+    "/sessions/{session_id}/task",
+    response_model=TaskResource,
+    summary="What the session is doing now",
+    responses={304: {"description": "Nothing has changed"}, **problems(404)},
+)
+async def get_task(
+    session_id: UUID, caller: Caller, services: ServicesOf, if_none_match: IfNoneMatch = None
+) -> Response:
+    """Made for polling: requests that arrive together are answered by one query."""
+    snapshot = await services.reader.read(session_id, caller.owner)
+    if snapshot is None:
+        raise not_found(session_id)
+    body, etag = etag_of(task_resource(snapshot), snapshot.task_id)
+    if is_known(if_none_match, etag):
+        return Response(status_code=304, headers=etag_headers(etag))
+    return Response(body, media_type="application/json", headers=etag_headers(etag))
+
+
+@router.post(
+    "/sessions/{session_id}/task",
+    status_code=202,
+    response_model=TaskResource,
+    summary="Start a task",
+    responses=problems(400, 404, 408, 409, 413),
+)
+def start_task(
+    session_id: UUID,
+    caller: Caller,
+    services: ServicesOf,
+    body: StartTask | None = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Start the task that is named, or the next one; `Location` is where to look, and when."""
+    wanted = body.task_type if body is not None else None
+    marked = hashlib.sha256(f"start {session_id} {wanted}".encode()).digest()
+    with (
+        telling_state(services, caller, session_id),
+        services.database.transaction() as db,
+        once(db, caller, idempotency_key, marked) as turn,
+    ):
+        if turn.answer is None:
+            sessions = SessionRepository(db, owner=caller.owner)
+            before = _seen(db, caller, session_id)
+            task_type = wanted or before.next_task_type or before.task_type
+            if task_type is None:
+                raise not_found(session_id)
+            sessions.start_task(session_id, task_type)
+            after = task_resource(_seen(db, caller, session_id))
+            turn.keep(KeptAnswer(202, f"{API}/sessions/{session_id}/task", after.model_dump_json()))
+        answer = turn.answer
+    return answer_of(answer)
+
+
+@router.post(
+    "/sessions/{session_id}/task/retry",
+    status_code=202,
+    response_model=TaskResource,
+    summary="Run the failed or cancelled task again",
+    responses=problems(404, 409, 412),
+)
+def retry_task(
+    session_id: UUID, caller: Caller, services: ServicesOf, if_match: IfMatch = None
+) -> Response:
+    """Run it under a new task id; with If-Match only while that run is the last one."""
+    return _act(services, caller, session_id, "retry", if_match)
+
+
+@router.post(
+    "/sessions/{session_id}/task/cancel",
+    response_model=TaskResource,
+    summary="Cancel the running task",
+    responses=problems(404, 409, 412),
+)
+def cancel_task(
+    session_id: UUID, caller: Caller, services: ServicesOf, if_match: IfMatch = None
+) -> Response:
+    """It is cancelled when this is answered; whoever works on it is told by its next heartbeat."""
+    return _act(services, caller, session_id, "cancel", if_match)
+
+
+@router.post(
+    "/sessions/{session_id}/task/reset",
+    status_code=204,
+    summary="Give a failed task all its attempts back (admin)",
+    responses=problems(403, 404, 409),
+)
+def reset_task(session_id: UUID, _caller: Administrator, services: ServicesOf) -> Response:
+    """An operator's act, on any owner's session; it is logged at AUDIT."""
+    with services.database.transaction() as db:
+        SessionRepository(db).reset_retries(session_id)
+    return Response(status_code=204)
+
+
+def _act(
+    services: Services,
+    caller: Principal,
+    session_id: UUID,
+    action: str,
+    if_match: str | None,
+) -> Response:
+    with telling_state(services, caller, session_id), services.database.transaction() as db:
+        before = _seen(db, caller, session_id)
+        if before.task_id is None:
+            raise TaskValidationError(
+                f"Cannot {action}: no task was started yet",
+                next_step="Start processing first.",
+                session_id=session_id,
+            )
+        expected = _expected_run(if_match, before)
+        sessions = SessionRepository(db, owner=caller.owner)
+        try:
+            if action == "retry":
+                sessions.retry_task(session_id, expected_task_id=expected)
+            else:
+                sessions.cancel_task(session_id, expected_task_id=expected)
+        except TaskError as error:
+            if expected is not None and _seen(db, caller, session_id).task_id != expected:
+                raise _moved_on(session_id) from error
+            raise
+        after = _seen(db, caller, session_id)
+    answer = json_answer(task_resource(after))
+    if action == "retry":
+        answer.status_code = 202
+        answer.headers["Location"] = f"{API}/sessions/{session_id}/task"
+        answer.headers["Retry-After"] = "1"
+    return answer
+
+
+def _expected_run(if_match: str | None, now: SessionSnapshot) -> UUID | None:
+    """The run that If-Match names, if it is the last one; progress does not make it stale."""
+    if if_match is None or if_match.strip() == "*":
+        return None
+    for candidate in if_match.split(","):
+        try:
+            run = run_named_by(candidate)
+        except ValueError:
+            continue
+        if run == now.task_id:
+            return run
+    raise _moved_on(now.session_id)
+
+
+def _seen(db: DbSession, caller: Principal, session_id: UUID) -> SessionSnapshot:
+    snapshot = SessionQueries(db, owner=caller.owner).snapshot(session_id)
+    if snapshot is None:
+        raise not_found(session_id)
+    return snapshot
+
+
+def _moved_on(session_id: UUID) -> PreconditionFailed:
+    return PreconditionFailed(
+        "Another run has begun since this ETag was given",
+        next_step="Look at the task again, and decide anew.",
+        session_id=session_id,
+    )

@@ -1,0 +1,120 @@
+"""A multipart form as documents: names made harmless, every limit kept."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import UploadFile
+from pydantic import Field
+
+from app.api.resources import Request, SafeText
+from app.core.errors import DocumentError
+from app.models.options import SessionOptions
+from app.repositories.content_repository import IncomingDocument
+from app.tasks.documents.decoding import kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from app.core.config import Settings
+
+LONGEST_NAME = 255
+CHUNK_BYTES = 1024 * 1024
+Option = Annotated[SafeText, Field(min_length=1, max_length=255)]
+
+
+class NewSession(Request):
+    """A session to be opened: its documents, and what is wanted of them."""
+
+    documents: Annotated[
+        list[UploadFile], Field(min_length=1, description="Markdown and CSV files")
+    ]
+    label: Annotated[SafeText, Field(max_length=200, description="what people call it")] = ""
+    auto_advance: Annotated[
+        bool, Field(description="whether a completed task starts the next one by itself")
+    ] = True
+    project_key: Option | None = None
+    issue_type: Option | None = None
+    split_level: Annotated[int, Field(ge=1, le=3)] | None = None
+    title_column: Option | None = None
+    body_column: Option | None = None
+    delimiter: Option | None = None
+
+    def options(self) -> SessionOptions:
+        """The options that were chosen."""
+        given = self.model_dump(
+            include={
+                "project_key", "issue_type", "split_level", "title_column", "body_column",
+                "delimiter",
+            },
+            exclude_none=True,
+        )  # fmt: skip
+        return SessionOptions.from_json(given)
+
+
+def checked_names(form: NewSession, settings: Settings) -> list[str]:
+    """The documents' names, once all that can be told without reading them is in order.
+
+    Raises:
+        DocumentError: too many; one too big, empty, of an unknown type, or of another's name.
+
+    """
+    if len(form.documents) > settings.max_documents:
+        raise DocumentError(
+            f"{len(form.documents):,} documents are more than the {settings.max_documents:,} that "
+            "a session takes",
+            next_step="Use several sessions.",
+        )
+    names: list[str] = []
+    for upload in form.documents:
+        name = _harmless(upload.filename or "")
+        kind_of(name)
+        if name in names:
+            raise DocumentError(
+                f"Two documents are called {name}", name=name, next_step="Rename one of them."
+            )
+        if not upload.size:
+            raise DocumentError(
+                f"{name} is empty", name=name, next_step="Leave it out, or fill it and try again."
+            )
+        if upload.size > settings.max_document_bytes:
+            raise DocumentError(
+                f"{name} has {upload.size:,} bytes; a document may have "
+                f"{settings.max_document_bytes:,}",
+                name=name,
+                next_step="Split it.",
+            )
+        names.append(name)
+    return names
+
+
+def documents_of(form: NewSession, names: list[str]) -> Iterator[IncomingDocument]:
+    """The documents, one after the other."""
+    for upload, name in zip(form.documents, names, strict=True):
+        upload.file.seek(0)
+        yield IncomingDocument(name, upload.file.read())
+
+
+def fingerprint(form: NewSession, names: list[str]) -> bytes:
+    """SHA-256 of all that the form says, read in small pieces."""
+    digest = hashlib.sha256(form.model_dump_json(exclude={"documents"}).encode())
+    for upload, name in zip(form.documents, names, strict=True):
+        digest.update(f"\0{name}\0{upload.size}\0".encode())
+        upload.file.seek(0)
+        while chunk := upload.file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.digest()
+
+
+def _harmless(filename: str) -> str:
+    """The last part of the name, in characters that can be stored and shown; never a path."""
+    last = filename.replace("\\", "/").rsplit("/", 1)[-1].strip()
+    text = last.encode("utf-8", "replace").decode()
+    name = "".join(character if character.isprintable() else "\ufffd" for character in text)
+    if not name or name in {".", ".."} or len(name) > LONGEST_NAME:
+        raise DocumentError(
+            "A document has no usable name",
+            next_step="Name each one, in at most 255 characters: curl -F documents=@notes.md",
+        )
+    return name

@@ -1,0 +1,33 @@
+"""The command `session-tasks`: what people type, and what they are told.
+
+==================== ==========================================================================
+`application`        the tree of commands, and the one place where errors end
+`exit_codes`         which error ends with which exit code, as one table
+`work`               `run` and `retry`: a session taken to its end in this process
+`session_commands`   `list`, `show`, `export`, `watch`, `cancel`
+`operation_commands` `worker`, `sweep`, `cleanup`
+`database_commands`  `db upgrade`, `db check`
+`doctor`             is everything here that is needed, and how to mend what is not
+`snapshot`           what a session's rows say at one moment, and what happened between two
+`following`          one snapshot after the other, until the session's work has ended
+`displays`           snapshots as bars, as lines, or not at all
+`reporting`          a session, a failure and an error in words; `session_json` in JSON
+`output_directory`   import files, written whole or not at all
+==================== ==========================================================================
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Run the command that stands in `sys.argv`, and exit with its code."""
+    import sys  # noqa: PLC0415 - nothing is imported before Ctrl-C can be answered well
+
+    try:
+        from app.cli.application import run_command  # noqa: PLC0415 - see above
+
+        sys.exit(run_command(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,175 @@
+"""The tree of commands, and the one place where errors end: in words and an exit code."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import signal
+import sys
+import threading
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from sqlalchemy.exc import DBAPIError
+from typer import rich_utils
+from typer.exceptions import TyperException
+
+from app.cli import operation_commands, session_commands, work
+from app.cli.database_commands import database_application
+from app.cli.doctor import doctor_command
+from app.cli.exit_codes import ExitCode, exit_code_of
+from app.cli.keys import keys_application
+from app.cli.reporting import print_error
+from app.cli.serve import serve_command
+from app.cli.session_json import error_document
+from app.cli.terminal import Terminal
+from app.core.errors import TaskError
+from app.core.logging import configure_logging
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import FrameType
+
+logger = logging.getLogger(__name__)
+
+COMMAND = "session-tasks"
+
+application = typer.Typer(
+    name=COMMAND,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Documents in, a validated Jira import out; and a row that always says where the work is.",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"{COMMAND} {version(COMMAND)}\n")
+        raise typer.Exit
+
+
+@application.callback()
+def _common(
+    context: typer.Context,
+    verbose: Annotated[
+        int,
+        typer.Option(
+            "--verbose", "-v", count=True, help="Log what happens; twice (-vv): every detail."
+        ),
+    ] = 0,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Say the version and exit."
+        ),
+    ] = False,
+) -> None:
+    is_service = context.invoked_subcommand == "worker"
+    levels = ("INFO" if is_service else "WARNING", "INFO", "DEBUG")
+    configure_logging(levels[min(verbose, 2)])
+    if not verbose and not is_service:
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether the record says what the command does not tell by itself: tasks' events it shows."""
+    return record.name != "app.session_task" and not hasattr(record, "failure_context")
+
+
+_WORK = "Work"
+_SESSIONS = "Sessions"
+_OPERATION = "Operation"
+
+application.command("run", rich_help_panel=_WORK)(work.run_command)
+application.command("retry", rich_help_panel=_WORK)(work.retry_command)
+application.command("list", rich_help_panel=_SESSIONS)(session_commands.list_command)
+application.command("show", rich_help_panel=_SESSIONS)(session_commands.show_command)
+application.command("watch", rich_help_panel=_SESSIONS)(session_commands.watch_command)
+application.command("export", rich_help_panel=_SESSIONS)(session_commands.export_command)
+application.command("cancel", rich_help_panel=_SESSIONS)(session_commands.cancel_command)
+application.command("serve", rich_help_panel=_OPERATION)(serve_command)
+application.add_typer(keys_application, name="keys", rich_help_panel=_OPERATION)
+application.command("worker", rich_help_panel=_OPERATION)(operation_commands.worker_command)
+application.command("sweep", rich_help_panel=_OPERATION)(operation_commands.sweep_command)
+application.command("cleanup", rich_help_panel=_OPERATION)(operation_commands.cleanup_command)
+application.add_typer(database_application, name="db", rich_help_panel=_OPERATION)
+application.command("doctor", rich_help_panel=_OPERATION)(doctor_command)
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run the command that these arguments name; answers its exit code and never raises."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # no name that a terminal lacks letters for
+            stream.reconfigure(errors="backslashreplace")  # may end a command
+    with _sigterm_like_ctrl_c():
+        try:
+            code = typer.main.get_command(application)(
+                args=list(arguments), prog_name=COMMAND, standalone_mode=False
+            )
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            return ExitCode.INTERRUPTED
+        except BrokenPipeError:
+            return _reader_is_gone()
+        except (typer.Abort, typer.Exit) as ended:
+            return int(getattr(ended, "exit_code", ExitCode.INTERRUPTED))
+        except Exception as error:  # noqa: BLE001 - the last place where an error can be told
+            return _told(error, is_json="--json" in arguments)
+    return int(code or ExitCode.OK)
+
+
+def _told(error: Exception, *, is_json: bool) -> int:
+    """Say what went wrong, on standard error; scripts find it on standard output as well."""
+    terminal = Terminal(is_json=is_json)
+    if isinstance(error, TyperException):  # how the command was typed
+        rich_utils.rich_format_error(error)  # type: ignore[arg-type]  # its type is private
+        code = ExitCode.USAGE
+    else:
+        code = exit_code_of(error)
+        logger.debug("The command failed", exc_info=error)
+        if isinstance(error, TaskError):
+            print_error(terminal.err, error)
+        else:
+            print_error(
+                terminal.err,
+                f"{type(error).__name__}: {_first_line(error)}",
+                who="whoever runs this installation",
+                next_step=f"See {COMMAND} doctor; {COMMAND} -vv … shows where it happened.",
+            )
+    if is_json:
+        terminal.write_json(error_document(error, code))
+    return int(code)
+
+
+def _first_line(error: Exception) -> str:
+    original = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    lines = str(original).strip().splitlines()
+    return lines[0] if lines else "(no message)"
+
+
+def _reader_is_gone() -> int:
+    """`session-tasks list | head`: nothing went wrong, and nobody reads any more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return ExitCode.OK
+
+
+@contextmanager
+def _sigterm_like_ctrl_c() -> Iterator[None]:
+    """End on SIGTERM as on Ctrl-C: the task is given back, the embedded server is let go."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    earlier = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)

@@ -1,0 +1,51 @@
+"""The database's schema: `db upgrade` brings it up to date, `db check` says whether it is."""
+
+from __future__ import annotations
+
+import typer
+
+from app.cli.exit_codes import ExitCode
+from app.cli.opening import load_settings, opened_database
+from app.cli.parameters import AsJson
+from app.cli.terminal import Terminal
+from app.core.errors import SchemaOutdated
+from app.core.schema_version import schema_revisions, upgrade_schema
+
+database_application = typer.Typer(
+    no_args_is_help=True, help="The database's schema: bring it up to date, or check it."
+)
+
+
+@database_application.command("upgrade")
+def upgrade_command(as_json: AsJson = False) -> ExitCode:
+    """Bring the database up to date; several at once wait for one another."""
+    terminal = Terminal(is_json=as_json)
+    with opened_database(terminal, load_settings(), require_current=False) as database:
+        before, _ = schema_revisions(database.engine)
+        upgrade_schema(database.url)
+        after, needed = schema_revisions(database.engine)
+    if as_json:
+        terminal.write_json({"before": before, "now": after, "needed": needed})
+    elif before == after:
+        terminal.say(f"✓ The database was up to date already (migration {after})")
+    else:
+        terminal.say(f"✓ The database is up to date: from {before or 'empty'} to {after}")
+    return ExitCode.OK
+
+
+@database_application.command("check")
+def check_command(as_json: AsJson = False) -> ExitCode:
+    """Say whether the database is at this version's migration; exit code 5 if it is not."""
+    terminal = Terminal(is_json=as_json)
+    with opened_database(terminal, load_settings(), require_current=False) as database:
+        present, needed = schema_revisions(database.engine)
+    if as_json:
+        terminal.write_json({"now": present, "needed": needed, "is_current": present == needed})
+        return ExitCode.OK if present == needed else ExitCode.DATABASE_UNREACHABLE
+    if present != needed:
+        raise SchemaOutdated(
+            f"The database is at migration {present or 'none'}, this version needs {needed}",
+            next_step="Run session-tasks db upgrade.",
+        )
+    terminal.say(f"✓ The database is up to date (migration {present})")
+    return ExitCode.OK

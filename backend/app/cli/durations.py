@@ -1,0 +1,51 @@
+"""Times and sizes as people read them."""
+
+from __future__ import annotations
+
+_MINUTE = 60
+_HOUR = 60 * _MINUTE
+_DAY = 24 * _HOUR
+_KILO = 1000
+
+
+def duration_text(seconds: float | None) -> str:
+    """`0.84 s`, `12.3 s`, `4 min 05 s`, `2 h 07 min`; a dash for what is not known."""
+    if seconds is None:
+        return "-"
+    if seconds < 9.995:  # noqa: PLR2004 - from here on, hundredths say nothing
+        return f"{seconds:.2f} s"
+    if seconds < _MINUTE - 0.05:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min {whole % _MINUTE:02} s"
+    return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02} min"
+
+
+def age_text(seconds: float) -> str:
+    """`just now`, `5 min ago`, `3 h ago`, `2 days ago`."""
+    if seconds < _MINUTE:
+        return "just now"
+    if seconds < _HOUR:
+        return f"{seconds / _MINUTE:.0f} min ago"
+    if seconds < _DAY:
+        return f"{seconds / _HOUR:.0f} h ago"
+    days = round(seconds / _DAY)
+    return f"{days} day{'s' if days != 1 else ''} ago"
+
+
+def size_text(byte_count: int) -> str:
+    """`512 bytes`, `96 KB`, `1.4 MB`, in powers of 1,000 as disks are sold."""
+    if byte_count < _KILO:
+        return f"{byte_count} bytes"
+    size, unit = byte_count / _KILO, "KB"
+    for larger in ("MB", "GB", "TB"):
+        if size < _KILO - 0.5:
+            break
+        size, unit = size / _KILO, larger
+    return f"{size:.0f} {unit}" if size >= 9.95 else f"{size:.1f} {unit}"  # noqa: PLR2004
+
+
+def count_text(count: int, one: str, many: str = "") -> str:
+    """`1 ticket`, `2,000 tickets`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

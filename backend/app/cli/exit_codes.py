@@ -1,0 +1,69 @@
+"""Which error ends the command with which exit code: names that scripts rely on (design, 6)."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from app.core.errors import (
+    ConfigurationError,
+    ContentViolation,
+    DatabaseUnavailable,
+    DocumentError,
+    OutputError,
+    SessionNotFound,
+    StaleClaim,
+    TaskCancelled,
+    TaskConflict,
+    TaskError,
+    TaskValidationError,
+    WorkerLost,
+)
+
+
+class ExitCode(IntEnum):
+    """What a script can tell from `$?`."""
+
+    OK = 0
+    UNEXPECTED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    CONFLICT = 4
+    DATABASE_UNREACHABLE = 5
+    TASK_FAILED = 6
+    CANCELLED = 7
+    INTERRUPTED = 130
+
+
+MEANINGS = {
+    ExitCode.OK: "done",
+    ExitCode.UNEXPECTED: "something nobody foresaw",
+    ExitCode.USAGE: "it cannot be done as given: an option, a setting, a document, `--out`",
+    ExitCode.NOT_FOUND: "there is no such session",
+    ExitCode.CONFLICT: "the session's state does not allow it: its task is running, or done",
+    ExitCode.DATABASE_UNREACHABLE: "the database cannot be reached, or is not at this version's "
+    "migration",
+    ExitCode.TASK_FAILED: "the task failed",
+    ExitCode.CANCELLED: "the task was cancelled",
+    ExitCode.INTERRUPTED: "interrupted, by Ctrl-C or SIGTERM",
+}
+
+_BY_ERROR: tuple[tuple[type[TaskError], ExitCode], ...] = (
+    (SessionNotFound, ExitCode.NOT_FOUND),
+    (TaskConflict, ExitCode.CONFLICT),
+    (TaskValidationError, ExitCode.CONFLICT),
+    (StaleClaim, ExitCode.CONFLICT),
+    (DatabaseUnavailable, ExitCode.DATABASE_UNREACHABLE),
+    (DocumentError, ExitCode.USAGE),
+    (ConfigurationError, ExitCode.USAGE),
+    (OutputError, ExitCode.USAGE),
+    (ContentViolation, ExitCode.TASK_FAILED),
+    (WorkerLost, ExitCode.TASK_FAILED),
+    (TaskCancelled, ExitCode.CANCELLED),
+)
+
+
+def exit_code_of(error: BaseException) -> ExitCode:
+    """The exit code of a command that ended with this error."""
+    if isinstance(error, KeyboardInterrupt):
+        return ExitCode.INTERRUPTED
+    return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), ExitCode.UNEXPECTED)

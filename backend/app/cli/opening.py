@@ -1,0 +1,99 @@
+"""What every command opens first: settings, the database, the session that an id names."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from app.core.config import Settings
+from app.core.database import Database
+from app.core.errors import ConfigurationError, ErrorCategory, SessionNotFound
+from app.repositories.session_repository import SessionRepository
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from app.cli.terminal import Terminal
+
+SHORTEST_PREFIX = 1
+_AMBIGUOUS = 5
+"""How many sessions are named where a prefix means several."""
+
+
+def load_settings() -> Settings:
+    """The settings from the environment.
+
+    Raises:
+        ConfigurationError: one of them cannot be used; it is named.
+
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{_variable(problem['loc'])}: {problem['msg']}"
+            for problem in error.errors(include_url=False, include_input=False)
+        )
+        raise ConfigurationError(
+            f"The environment holds settings that cannot be used: {problems}",
+            ErrorCategory.USER_FIXABLE,
+            next_step="Correct or unset them; docs/operations.md lists every setting.",
+        ) from error
+
+
+@contextmanager
+def opened_database(
+    terminal: Terminal, settings: Settings, *, require_current: bool = True
+) -> Iterator[Database]:
+    """Give the database, and close it in the end; a person sees what takes a moment.
+
+    Raises:
+        DatabaseUnavailable, SchemaOutdated, ConfigurationError: as `Database.open`.
+
+    """
+    if terminal.people.is_terminal and settings.database_url is None:
+        with terminal.people.status("Starting the embedded PostgreSQL …"):
+            database = Database.open(settings, require_current=require_current)
+    else:
+        database = Database.open(settings, require_current=require_current)
+    with database:
+        yield database
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    prefix = str(Settings.model_config.get("env_prefix", ""))
+    return f"{prefix}{'.'.join(map(str, location))}".upper()
+
+
+def find_session(database: Database, prefix: str) -> UUID:
+    """The one session whose id begins with these characters.
+
+    Raises:
+        SessionNotFound: none does.
+        ConfigurationError: several do (`user_fixable`).
+
+    """
+    wanted = prefix.strip().lower()
+    try:
+        return UUID(wanted)
+    except ValueError:
+        found: list[UUID] = []
+    if len(wanted) >= SHORTEST_PREFIX and set(wanted) <= set("0123456789abcdef-"):
+        with database.transaction() as db:
+            found = SessionRepository(db).find_by_prefix(wanted, limit=_AMBIGUOUS)
+    if not found:
+        raise SessionNotFound(
+            f"There is no session whose id begins with “{prefix}”",
+            next_step="See session-tasks list; sessions end after their retention.",
+        )
+    if len(found) > 1:
+        names = ", ".join(str(session_id)[: len(wanted) + 6] for session_id in found)
+        raise ConfigurationError(
+            f"Several sessions have an id that begins with “{prefix}”: {names}",
+            ErrorCategory.USER_FIXABLE,
+            next_step="Give more of its characters.",
+        )
+    return found[0]

@@ -1,0 +1,99 @@
+"""Keeping the work going: `worker` runs tasks, `sweep` and `cleanup` look after what was left."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from app.cli.durations import count_text
+from app.cli.exit_codes import ExitCode
+from app.cli.opening import load_settings, opened_database
+from app.cli.parameters import AsJson
+from app.cli.terminal import Terminal
+from app.core.config import EngineName, Settings
+from app.core.errors import ConfigurationError
+from app.engines.dispatch import dispatcher
+from app.engines.sweeper import sweep_once
+from app.engines.worker import Worker
+from app.repositories.session_repository import SessionRepository
+
+SESSIONS_PER_DELETION = 100
+
+
+def worker_command(
+    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Tasks at a time.")] = 2,
+    threads: Annotated[
+        bool,
+        typer.Option(
+            "--threads",
+            help="Run tasks in threads, not child processes: for light work that waits a lot.",
+        ),
+    ] = False,
+) -> ExitCode:
+    """Run tasks of any session until stopped by SIGTERM or Ctrl-C, which lets them end."""
+    terminal = Terminal()
+    settings = load_settings()
+    _require_embedded_engine(settings)
+    with opened_database(terminal, settings) as database:
+        worker = Worker(database, settings, concurrency=concurrency, threads=threads)
+        worker.run_until_stopped()
+    return ExitCode.OK
+
+
+def _require_embedded_engine(settings: Settings) -> None:
+    if settings.engine == EngineName.CELERY:
+        raise ConfigurationError(
+            "SESSION_TASKS_ENGINE is celery, and this is the embedded engine's worker",
+            next_step="Start Celery's: celery -A app.engines.celery worker; or unset it.",
+        )
+
+
+def sweep_command(as_json: AsJson = False) -> ExitCode:
+    """Look once after everything that was left behind; every worker does so by itself."""
+    terminal = Terminal(is_json=as_json)
+    settings = load_settings()
+    with dispatcher(settings) as dispatch, opened_database(terminal, settings) as database:
+        report = sweep_once(database, settings, dispatch=dispatch)
+    if as_json:
+        terminal.write_json(asdict(report))
+    else:
+        done = {
+            "taken back from workers that died": report.rescued,
+            "tried again": report.retried,
+            "put back in line": report.rebuilt,
+            "sessions deleted": report.deleted,
+        }
+        said = [f"{count:,} {what}" for what, count in done.items() if count]
+        terminal.say("✓ Swept: " + (", ".join(said) or "nothing was left behind"))
+    if report.failed_steps:
+        terminal.err.print(
+            "Some steps failed; run it with --verbose, and see session-tasks doctor."
+        )
+        return ExitCode.UNEXPECTED
+    return ExitCode.OK
+
+
+def cleanup_command(as_json: AsJson = False) -> ExitCode:
+    """Delete sessions past their retention, with all that hangs on them; never a running one."""
+    terminal = Terminal(is_json=as_json)
+    settings = load_settings()
+    retention = timedelta(days=settings.retention_days)
+    deleted = 0
+    with opened_database(terminal, settings) as database:
+        while True:
+            with database.transaction() as db:
+                batch = SessionRepository(db).delete_expired(
+                    retention=retention, limit=SESSIONS_PER_DELETION
+                )
+            deleted += len(batch)
+            if not batch:
+                break
+    if as_json:
+        terminal.write_json({"deleted": deleted})
+    else:
+        what = count_text(deleted, "session")
+        terminal.say(f"✓ Deleted {what} past {settings.retention_days:g} days")
+    return ExitCode.OK

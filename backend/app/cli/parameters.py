@@ -1,0 +1,67 @@
+"""Arguments and options that several commands share, declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SessionId = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID", help="The session's id, or as many of its first characters as tell it apart."
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", metavar="DIR", help="Write the import files below this directory.", dir_okay=True
+    ),
+]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Write one JSON document to standard output, for scripts."),
+]
+Project = Annotated[
+    str | None,
+    typer.Option("--project", metavar="KEY", help="The Jira project's key, as in KEY-123."),
+]
+IssueType = Annotated[
+    str | None,
+    typer.Option("--issue-type", metavar="NAME", help="An issue type of the project: Task, Bug …"),
+]
+SplitLevel = Annotated[
+    int | None,
+    typer.Option(
+        "--split-level",
+        metavar="1|2|3",
+        min=1,
+        max=3,
+        help="Markdown: one ticket per heading of this level or above, not one per file.",
+    ),
+]
+TitleColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--title-column",
+        metavar="NAME",
+        help="CSV: the column of the titles, if not summary, title or name.",
+    ),
+]
+BodyColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--body-column",
+        metavar="NAME",
+        help="CSV: the column of the descriptions, if not description or body.",
+    ),
+]
+Delimiter = Annotated[
+    str | None,
+    typer.Option(
+        "--delimiter",
+        metavar="CHAR",
+        help="CSV: what stands between cells, if not found by itself; a character or its name.",
+    ),
+]

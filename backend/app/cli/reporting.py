@@ -1,0 +1,288 @@
+"""What people are told: an error at one glance, a failed task, what a session has become."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.table import Table
+
+from app.cli.durations import count_text, duration_text, size_text
+from app.cli.snapshot import Hold, Snapshot
+from app.cli.terminal import printable
+from app.core.errors import ErrorCategory, TaskError
+from app.models.session import TaskStatus, TaskType
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from app.cli.content_summary import ContentSummary
+    from app.cli.output_directory import WrittenExport
+    from app.cli.terminal import Terminal
+
+DOCUMENTS_SHOWN = 15
+FINDINGS_SHOWN = 10
+NOTES_SHOWN = 10
+
+HOLDS = {
+    Hold.QUEUE: "waiting for a worker",
+    Hold.OVERDUE: "its worker does not answer",
+    Hold.LOST: "to be put back in line",
+}
+
+_OPTION_TO_GIVE = re.compile(
+    "--(?:title-column|body-column|delimiter|split-level|project|issue-type) [A-Z]+"
+)
+"""How a failure's next step asks for an option: `--title-column NAME`."""
+
+WHO_CAN_FIX_IT = {
+    ErrorCategory.USER_FIXABLE: "you",
+    ErrorCategory.ADMIN_REQUIRED: "whoever runs this installation (database, settings, disk)",
+    ErrorCategory.TEMPORARY: "nobody needs to: it passes, and can be tried again",
+}
+
+
+def print_error(
+    console: Console, error: TaskError | str, *, next_step: str = "", who: str = ""
+) -> None:
+    """Say what went wrong, who can fix it and what to do next: three lines, no traceback."""
+    if isinstance(error, TaskError):
+        next_step = error.next_step
+        who = WHO_CAN_FIX_IT[error.category]
+    _print_labelled(
+        console, [("Error", str(error)), ("Who can fix it", who), ("Next", next_step)], "red"
+    )
+
+
+def _print_labelled(console: Console, lines: Sequence[tuple[str, str]], style: str) -> None:
+    shown = [(label, text) for label, text in lines if text]
+    width = max(len(label) for label, _ in shown) + 1
+    for label, text in shown:
+        console.print(f"{label}:".ljust(width), style=f"bold {style}", end=" ", markup=False)
+        console.print(printable(text), markup=False, soft_wrap=True)
+        style = "default"
+
+
+def retry_command(
+    snapshot: Snapshot, *, out: Path | None = None, sources: Mapping[str, Path] | None = None
+) -> str:
+    """The command that takes the session up again; empty where none can.
+
+    Where the failure asks for an option, the command has it. `sources` are the files that the
+    documents came from: where the failure names a document, the command hands its file in again,
+    because the session keeps the bytes it was given.
+    """
+    failure = snapshot.failure or {}
+    if not needs_new_session(snapshot) and snapshot.status in {
+        TaskStatus.FAILED,
+        TaskStatus.CANCELLED,
+    }:
+        words = ["session-tasks", "retry", snapshot.short_id]
+        document = str(failure.get("document", ""))
+        wanted = _OPTION_TO_GIVE.findall(str(failure.get("next_step", "")))
+        if wanted:
+            words += " ".join(wanted).split()
+        elif snapshot.task_type == TaskType.PROCESSING and sources and document in sources:
+            words.append(str(sources[document]))
+        if not snapshot.can_be_restarted:
+            words.append("--reset")
+        if out is not None:
+            words += ["--out", str(out)]
+        return shlex.join(words)
+    return ""
+
+
+def needs_new_session(snapshot: Snapshot) -> bool:
+    """Whether only other documents can help, and those can no longer be handed in.
+
+    Validation judges what was exported. The documents it finds fault with were processed before.
+    """
+    return (
+        snapshot.status == TaskStatus.FAILED
+        and snapshot.task_type == TaskType.ADF_VALIDATION
+        and (snapshot.failure or {}).get("category") == ErrorCategory.USER_FIXABLE.value
+    )
+
+
+def print_failure(terminal: Terminal, snapshot: Snapshot, command: str) -> None:
+    """Say what failed, who can fix it, and the command that takes the session up again."""
+    failure = snapshot.failure or {}
+    task = snapshot.task_type.value if snapshot.task_type else "the session"
+    category = ErrorCategory(failure.get("category", ErrorCategory.ADMIN_REQUIRED))
+    attempts = f"attempt {snapshot.retry_count} of 3" if snapshot.retry_count else ""
+    lines = [
+        (f"✗ {task} failed", str(failure.get("message", "it gave no reason"))),
+        ("  Who can fix it", WHO_CAN_FIX_IT[category]),
+        ("  Next", str(failure.get("next_step", ""))),
+        ("  Attempts", attempts if snapshot.can_be_retried else f"{attempts}: all are used up"),
+    ]
+    if command:
+        lines.append(("  Then", command))
+    elif needs_new_session(snapshot):
+        lines.append(("  Then", "correct the documents and start anew: session-tasks run FILES…"))
+    terminal.say()
+    _print_labelled(terminal.people, lines, "red")
+
+
+def print_findings(terminal: Terminal, content: ContentSummary) -> None:
+    """Name the tickets that Jira would refuse, with file, row, path and reason."""
+    if not content.findings:
+        return
+    terminal.say()
+    for finding in content.findings[:FINDINGS_SHOWN]:
+        where = f"{finding.source_name}:{finding.source_row}"
+        terminal.say(
+            f"  ticket {finding.ticket} “{_cut(finding.title, 60)}” ({where})", style="bold"
+        )
+        terminal.say(f"    {finding.reason}")
+        terminal.say(f"    at {finding.path or '/'} · rule {finding.rule}", style="dim")
+    more = content.counts.findings - min(len(content.findings), FINDINGS_SHOWN)
+    if more > 0:
+        terminal.say(f"  … and {more:,} more: session-tasks show ID --json", style="dim")
+
+
+def print_summary(
+    terminal: Terminal,
+    content: ContentSummary,
+    written: WrittenExport | None,
+    *,
+    short_id: str,
+) -> None:
+    """Say what became of each document, what there is to know, and where the import lies."""
+    terminal.say()
+    terminal.people.print(_documents_table(content))
+    print_notes(terminal, content.notes)
+    terminal.say()
+    issues = count_text(content.counts.tickets, "issue")
+    if written is None:
+        files = count_text(content.counts.exports, "file")
+        terminal.say(f"✓ {issues} ready for Jira, in {files}, kept in the database.", style="green")
+        terminal.say(f"  To write them: session-tasks export {short_id} --out DIR")
+        return
+    terminal.say(f"✓ {issues} ready for Jira, every description checked", style="bold green")
+    print_written(terminal, written)
+
+
+def _documents_table(content: ContentSummary) -> Table:
+    """What became of each document, with a sum where there are several."""
+    total_size = sum(document.byte_count for document in content.documents)
+    table = Table(
+        box=None,
+        padding=(0, 2),
+        show_edge=False,
+        header_style="bold",
+        footer_style="bold",
+        show_footer=len(content.documents) > 1,
+    )
+    table.add_column("document", "all", overflow="fold")
+    table.add_column("size", size_text(total_size), justify="right")
+    table.add_column("tickets", f"{content.counts.tickets:,}", justify="right")
+    for document in content.documents[:DOCUMENTS_SHOWN]:
+        name = escape(printable(document.name))
+        table.add_row(name, size_text(document.byte_count), f"{document.ticket_count:,}")
+    more = len(content.documents) - DOCUMENTS_SHOWN
+    if more > 0:
+        table.add_row(f"… and {more:,} more", "", "")
+    return table
+
+
+def print_written(terminal: Terminal, written: WrittenExport) -> None:
+    """Say where the import lies."""
+    size = size_text(written.byte_count)
+    for file in written.files[:3]:
+        terminal.say(f"  {file}")
+    if len(written.files) > 4:  # noqa: PLR2004 - "and 1 more" would be longer than its name
+        terminal.say(f"  … {len(written.files) - 4:,} more …", style="dim")
+    for file in written.files[3:][-1:]:
+        terminal.say(f"  {file}")
+    files = count_text(len(written.files), "file")
+    terminal.say(
+        f"  ({files}, {size}; each is the body of one POST /rest/api/3/issue/bulk)", style="dim"
+    )
+
+
+def print_notes(terminal: Terminal, notes: Sequence[str]) -> None:
+    """Say what is no failure, but should be known."""
+    if not notes:
+        return
+    terminal.say()
+    for note in notes[:NOTES_SHOWN]:
+        terminal.say(f"  note: {note}", style="yellow")
+    if len(notes) > NOTES_SHOWN:
+        terminal.say(f"  … and {len(notes) - NOTES_SHOWN:,} more notes", style="dim")
+
+
+def state_text(snapshot: Snapshot) -> str:
+    """What the session is doing now, in a few words."""
+    if snapshot.status is None or snapshot.task_type is None:
+        return "nothing has been started"
+    if snapshot.status != TaskStatus.RUNNING:
+        is_tried_again = snapshot.retry_at is not None
+        return "failed; tried again by itself" if is_tried_again else str(snapshot.status.value)
+    if snapshot.hold in HOLDS:
+        return HOLDS[snapshot.hold]
+    total = snapshot.progress_total
+    far = f", {snapshot.progress_current or 0:,} of {total:,}" if total else ""
+    return f"running for {duration_text(snapshot.elapsed_seconds)}{far}"
+
+
+def print_sessions(terminal: Terminal, snapshots: Sequence[Snapshot], ages: Sequence[str]) -> None:
+    """Show sessions as a table, one line each."""
+    table = Table(box=None, padding=(0, 2), show_edge=False, header_style="bold")
+    for heading in ("session", "opened", "task", "state", "label"):
+        table.add_column(heading, overflow="fold", no_wrap=heading in {"session", "opened"})
+    for snapshot, age in zip(snapshots, ages, strict=True):
+        task = snapshot.task_type.value if snapshot.task_type else "-"
+        table.add_row(
+            snapshot.short_id,
+            age,
+            task,
+            escape(state_text(snapshot)),
+            escape(printable(_cut(snapshot.label, 40))),
+        )
+    terminal.out.print(table)
+
+
+def print_session(terminal: Terminal, snapshot: Snapshot, content: ContentSummary) -> None:
+    """Show everything that people ask about one session."""
+    task = "-" if snapshot.task_type is None else snapshot.task_type.value
+    counts = content.counts
+    lines = [
+        ("Session", str(snapshot.session_id)),
+        ("Label", snapshot.label),
+        ("Opened", f"{snapshot.created_at:%Y-%m-%d %H:%M:%S} UTC"),
+        ("Stage", snapshot.stage.value),
+        ("Task", f"{task}: {state_text(snapshot)}"),
+        ("Run", str(snapshot.task_id or "")),
+        ("Worker", str(snapshot.worker_id or "")),
+        ("Failures", f"{snapshot.retry_count} of 3" if snapshot.retry_count else ""),
+        ("Options", ", ".join(f"{k}={v}" for k, v in snapshot.options.items() if v is not None)),
+        (
+            "Holds",
+            ", ".join(
+                (
+                    count_text(counts.documents, "document"),
+                    count_text(counts.tickets, "ticket"),
+                    count_text(counts.exports, "import file"),
+                    count_text(counts.findings, "finding"),
+                )
+            ),
+        ),
+    ]
+    _print_labelled(terminal.out, lines, "default")
+    terminal.say()
+    for document in content.documents[:DOCUMENTS_SHOWN]:
+        tickets = count_text(document.ticket_count, "ticket")
+        terminal.say(f"  {document.name} · {size_text(document.byte_count)} · {tickets}")
+    if len(content.documents) > DOCUMENTS_SHOWN:
+        terminal.say(f"  … and {len(content.documents) - DOCUMENTS_SHOWN:,} more", style="dim")
+    print_notes(terminal, content.notes)
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"

@@ -1,0 +1,214 @@
+"""Looking at sessions, and telling one to stop: `list`, `show`, `export`, `watch`, `cancel`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.content_summary import read_content
+from app.cli.displays import display_for
+from app.cli.durations import age_text, count_text
+from app.cli.exit_codes import ExitCode
+from app.cli.following import follow
+from app.cli.opening import find_session, load_settings, opened_database
+from app.cli.output_directory import OutputDirectory, WrittenExport
+from app.cli.parameters import AsJson, SessionId
+from app.cli.reporting import (
+    print_failure,
+    print_findings,
+    print_session,
+    print_sessions,
+    print_written,
+    retry_command,
+    state_text,
+)
+from app.cli.session_json import session_document, whole_document
+from app.cli.snapshot import Hold, Snapshot, read_snapshot, snapshot_of
+from app.cli.terminal import Terminal
+from app.core.database import Database
+from app.core.errors import ErrorCategory, TaskValidationError
+from app.models.session import SessionStage, TaskStatus
+from app.repositories.content_repository import ContentRepository
+from app.repositories.session_repository import SessionRepository
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from uuid import UUID
+
+    from app.models.results import ExportBody
+
+BODIES_PER_PAGE = 10
+
+POLL_SECONDS = 0.5
+"""How often `watch` looks; work in other processes says nothing by itself."""
+
+
+def list_command(
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many, the newest first.")] = 20,
+    as_json: AsJson = False,
+) -> ExitCode:
+    """List sessions, the newest first."""
+    terminal = Terminal(is_json=as_json)
+    with opened_database(terminal, load_settings()) as database, database.transaction() as db:
+        views = SessionRepository(db).list_sessions(limit=limit + 1)
+        snapshots = [snapshot_of(db, view) for view in views[:limit]]
+    if as_json:
+        terminal.write_json({"sessions": [session_document(snapshot) for snapshot in snapshots]})
+    elif not snapshots:
+        terminal.say("There are no sessions. Open one: session-tasks run FILES…")
+    else:
+        ages = [age_text((s.moment - s.created_at).total_seconds()) for s in snapshots]
+        print_sessions(terminal, snapshots, ages)
+        if len(views) > limit:
+            terminal.say(f"… and older ones: --limit {limit * 5}", style="dim")
+    return ExitCode.OK
+
+
+def show_command(session: SessionId, as_json: AsJson = False) -> ExitCode:
+    """Show one session: its task, why it failed, what it holds."""
+    terminal = Terminal(is_json=as_json)
+    with opened_database(terminal, load_settings()) as database:
+        session_id = find_session(database, session)
+        snapshot = read_snapshot(database, session_id)
+        content = read_content(database, session_id)
+    command = retry_command(snapshot)
+    if as_json:
+        terminal.write_json(whole_document(snapshot, content, retry=command))
+        return ExitCode.OK
+    print_session(terminal, snapshot, content)
+    if snapshot.status == TaskStatus.FAILED:
+        print_failure(terminal, snapshot, command)
+        print_findings(terminal, content)
+    elif snapshot.status == TaskStatus.CANCELLED:
+        terminal.say()
+        terminal.say(f"To take it up again: {command}")
+    elif snapshot.stage == SessionStage.COMPLETED:
+        terminal.say()
+        terminal.say(f"To write the import: session-tasks export {snapshot.short_id} --out DIR")
+    return ExitCode.OK
+
+
+def export_command(
+    session: SessionId,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Write the import files below it.")
+    ],
+    as_json: AsJson = False,
+) -> ExitCode:
+    """Write a session's import files (again)."""
+    terminal = Terminal(is_json=as_json)
+    directory = OutputDirectory(out)
+    with opened_database(terminal, load_settings()) as database:
+        session_id = find_session(database, session)
+        snapshot = read_snapshot(database, session_id)
+        if snapshot.stage != SessionStage.COMPLETED:
+            raise TaskValidationError(
+                f"Session {snapshot.short_id} has no validated import yet: "
+                f"{snapshot.task_type.value if snapshot.task_type else 'processing'} is "
+                f"{state_text(snapshot)}",
+                ErrorCategory.USER_FIXABLE,
+                next_step=retry_command(snapshot, out=out)
+                or f"See session-tasks show {snapshot.short_id}.",
+                session_id=session_id,
+            )
+        written = write_export(database, session_id, directory)
+        if as_json:
+            content = read_content(database, session_id)
+            terminal.write_json(whole_document(snapshot, content, written=written))
+        else:
+            issues = count_text(written.issue_count, "issue")
+            terminal.say(f"✓ {issues} ready for Jira", style="bold green")
+            print_written(terminal, written)
+    return ExitCode.OK
+
+
+def write_export(database: Database, session_id: UUID, directory: OutputDirectory) -> WrittenExport:
+    """Write the session's import from the database to the directory, body by body.
+
+    Raises:
+        OutputError: it cannot be written; nothing of it was.
+
+    """
+    return directory.write(session_id, _bodies(database, session_id))
+
+
+def _bodies(database: Database, session_id: UUID) -> Iterator[ExportBody]:
+    """The session's import bodies, page by page: no transaction is open while a disk is slow."""
+    after = 0
+    while True:
+        with database.transaction() as db:
+            bodies = ContentRepository(db).exports(session_id, after=after, limit=BODIES_PER_PAGE)
+            page = list(bodies)
+        yield from page
+        after += len(page)
+        if len(page) < BODIES_PER_PAGE:
+            return
+
+
+def watch_command(session: SessionId, as_json: AsJson = False) -> ExitCode:
+    """Watch a session until its work has ended; Ctrl-C ends the watching, not the work."""
+    terminal = Terminal(is_json=as_json)
+    with opened_database(terminal, load_settings()) as database:
+        session_id = find_session(database, session)
+        try:
+            snapshot = _watch(terminal, database, session_id)
+        except KeyboardInterrupt:
+            terminal.err.print("No longer watching; the session goes on by itself.")
+            return ExitCode.INTERRUPTED
+        content = read_content(database, session_id)
+    code = exit_code_of_session(snapshot)
+    command = retry_command(snapshot)
+    if as_json:
+        terminal.write_json(whole_document(snapshot, content, exit_code=code, retry=command))
+    elif code == ExitCode.TASK_FAILED:
+        print_failure(terminal, snapshot, command)
+        print_findings(terminal, content)
+    elif code == ExitCode.OK and snapshot.stage == SessionStage.COMPLETED:
+        terminal.say(f"✓ To write the import: session-tasks export {snapshot.short_id} --out DIR")
+    elif command:
+        terminal.say(f"To take it up again: {command}")
+    return code
+
+
+def _watch(terminal: Terminal, database: Database, session_id: UUID) -> Snapshot:
+    is_told = False
+    last: Snapshot | None = None
+    with display_for(terminal) as display:
+        for last in follow(database, session_id, poll_seconds=POLL_SECONDS):
+            display.show(last)
+            if last.hold == Hold.QUEUE and not is_told:
+                is_told = True
+                terminal.say("Waiting for a worker; to start one: session-tasks worker")
+        with database.transaction() as db:
+            display.show_counts(ContentRepository(db).counts(session_id))
+    assert last is not None  # noqa: S101 - `follow` gives one at least, or raises
+    return last
+
+
+def exit_code_of_session(snapshot: Snapshot) -> ExitCode:
+    """What became of the session's task, as an exit code."""
+    match snapshot.status:
+        case TaskStatus.FAILED:
+            return ExitCode.TASK_FAILED
+        case TaskStatus.CANCELLED:
+            return ExitCode.CANCELLED
+        case _:
+            return ExitCode.OK
+
+
+def cancel_command(session: SessionId, as_json: AsJson = False) -> ExitCode:
+    """Cancel a session's running task; it can be taken up again."""
+    terminal = Terminal(is_json=as_json)
+    with opened_database(terminal, load_settings()) as database:
+        session_id = find_session(database, session)
+        with database.transaction() as db:
+            moved = SessionRepository(db).cancel_task(session_id)
+        snapshot = read_snapshot(database, session_id)
+    if as_json:
+        terminal.write_json(session_document(snapshot))
+    else:
+        terminal.say(f"■ {moved.task_type.value} of session {snapshot.short_id} is cancelled")
+        terminal.say(f"  To take it up again: {retry_command(snapshot)}")
+    return ExitCode.OK

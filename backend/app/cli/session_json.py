@@ -1,0 +1,96 @@
+"""A session as JSON, for scripts: the same keys from every command that writes one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from app.core.errors import TaskError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from app.cli.content_summary import ContentSummary
+    from app.cli.exit_codes import ExitCode
+    from app.cli.output_directory import WrittenExport
+    from app.cli.snapshot import Snapshot
+
+
+def session_document(snapshot: Snapshot) -> dict[str, Any]:
+    """The session, its task and its progress."""
+    return {
+        "session": {
+            "id": str(snapshot.session_id),
+            "label": snapshot.label,
+            "stage": snapshot.stage.value,
+            "options": dict(snapshot.options),
+            "created_at": _moment(snapshot.created_at),
+            "updated_at": _moment(snapshot.updated_at),
+        },
+        "task": _task(snapshot),
+    }
+
+
+def _task(snapshot: Snapshot) -> dict[str, Any] | None:
+    if snapshot.task_type is None or snapshot.status is None:
+        return None
+    return {
+        "task_id": str(snapshot.task_id),
+        "task_type": snapshot.task_type.value,
+        "status": snapshot.status.value,
+        "started_at": _moment(snapshot.started_at),
+        "ended_at": _moment(snapshot.ended_at),
+        "elapsed_seconds": snapshot.elapsed_seconds,
+        "retry_count": snapshot.retry_count,
+        "can_be_retried": snapshot.can_be_retried,
+        "retry_at": _moment(snapshot.retry_at),
+        "failure_context": snapshot.failure,
+        "in_the_hands_of": snapshot.hold.value,
+        "worker_id": str(snapshot.worker_id) if snapshot.worker_id else None,
+        "progress": {
+            "current": snapshot.progress_current,
+            "total": snapshot.progress_total,
+            "message": snapshot.progress_message,
+        },
+    }
+
+
+def whole_document(
+    snapshot: Snapshot,
+    content: ContentSummary,
+    *,
+    written: WrittenExport | None = None,
+    exit_code: ExitCode | None = None,
+    retry: str = "",
+) -> dict[str, Any]:
+    """The session with all that hangs on it, and how the command ended."""
+    document = session_document(snapshot) | {
+        "counts": asdict(content.counts),
+        "documents": [asdict(document) for document in content.documents],
+        "notes": list(content.notes),
+        "findings": [asdict(finding) for finding in content.findings],
+    }
+    if written is not None:
+        document["export"] = {
+            "directory": str(written.directory),
+            "files": [str(file) for file in written.files],
+            "issue_count": written.issue_count,
+            "byte_count": written.byte_count,
+        }
+    if retry:
+        document["retry_command"] = retry
+    if exit_code is not None:
+        document["exit_code"] = int(exit_code)
+    return document
+
+
+def error_document(error: BaseException, exit_code: ExitCode) -> dict[str, Any]:
+    """A command's refusal."""
+    said: dict[str, Any] = {"error": type(error).__name__, "message": str(error)}
+    if isinstance(error, TaskError):
+        said |= {"category": error.category.value, "next_step": error.next_step}
+    return {"error": said, "exit_code": int(exit_code)}
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()

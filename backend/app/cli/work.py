@@ -1,0 +1,420 @@
+"""`run` and `retry`: a session taken to its end in this process, with a worker of its own."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.content_summary import read_content
+from app.cli.displays import display_for
+from app.cli.durations import count_text, size_text
+from app.cli.exit_codes import ExitCode
+from app.cli.following import follow
+from app.cli.opening import find_session, load_settings, opened_database
+from app.cli.output_directory import OutputDirectory
+from app.cli.parameters import (
+    AsJson,
+    BodyColumn,
+    Delimiter,
+    IssueType,
+    Out,
+    Project,
+    SessionId,
+    SplitLevel,
+    TitleColumn,
+)
+from app.cli.reporting import (
+    print_error,
+    print_failure,
+    print_findings,
+    print_summary,
+)
+from app.cli.reporting import retry_command as command_to_retry
+from app.cli.session_commands import exit_code_of_session, write_export
+from app.cli.session_json import whole_document
+from app.cli.snapshot import Hold, Snapshot, read_snapshot
+from app.cli.terminal import Terminal
+from app.core.config import EngineName, Settings
+from app.core.database import Database
+from app.core.errors import (
+    DocumentError,
+    ErrorCategory,
+    OutputError,
+    TaskError,
+    TaskValidationError,
+)
+from app.engines.dispatch import dispatcher
+from app.engines.sweeper import sweep_once
+from app.engines.worker import Worker
+from app.models.options import SessionOptions
+from app.models.session import SessionStage, TaskStatus, TaskType
+from app.repositories.content_repository import ContentRepository, IncomingDocument
+from app.repositories.session_repository import SessionRepository
+from app.tasks.documents.decoding import decode
+from app.tasks.documents.intake import read_files
+from app.tasks.jira_import import build_bodies
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from uuid import UUID
+
+POLL_SECONDS = 0.25
+"""How often the row is looked at, though nothing said that it changed."""
+
+MOST_FILES_IN_A_LABEL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A session that this process takes to its end, and what becomes of it then.
+
+    Attributes:
+        sources: the files that the documents came from, by the documents' names.
+
+    """
+
+    database: Database
+    settings: Settings
+    terminal: Terminal
+    session_id: UUID
+    out: Path | None = None
+    output: OutputDirectory | None = None
+    sources: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def short_id(self) -> str:
+        """The first characters of the session's id."""
+        return str(self.session_id)[:8]
+
+
+def run_command(  # noqa: PLR0913, PLR0917 - the options of the command are these
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILES...", help="Markdown (.md, .markdown) and CSV (.csv, .tsv)."),
+    ],
+    out: Out = None,
+    project: Project = None,
+    issue_type: IssueType = None,
+    split_level: SplitLevel = None,
+    title_column: TitleColumn = None,
+    body_column: BodyColumn = None,
+    delimiter: Delimiter = None,
+    label: Annotated[
+        str, typer.Option("--label", metavar="TEXT", help="What to call the session in lists.")
+    ] = "",
+    as_json: AsJson = False,
+) -> ExitCode:
+    """Take documents to a validated Jira import: a new session, all three tasks, here and now."""
+    terminal = Terminal(is_json=as_json)
+    settings = load_settings()
+    options = _chosen(
+        project_key=project,
+        issue_type=issue_type,
+        split_level=split_level,
+        title_column=title_column,
+        body_column=body_column,
+        delimiter=delimiter,
+    )
+    documents = _read(files, settings)
+    output = None if out is None else OutputDirectory(out)
+    with dispatcher(settings), opened_database(terminal, settings) as database:
+        with database.transaction() as db:
+            sessions = SessionRepository(db)
+            session_id = sessions.create_session(
+                documents, label=label or _label(documents), options=options, auto_advance=True
+            ).id
+            sessions.start_task(session_id, TaskType.PROCESSING)
+        sources = {document.name: path for document, path in zip(documents, files, strict=True)}
+        job = Job(database, settings, terminal, session_id, out, output, sources)
+        size = size_text(sum(len(document.content) for document in documents))
+        terminal.say(
+            f"Session {job.short_id} · {count_text(len(documents), 'document')}, {size}",
+            style="bold",
+        )
+        return finish(job)
+
+
+def retry_command(  # noqa: PLR0913, PLR0917 - the options of the command are these
+    session: SessionId,
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[FILES...]", help="Put these in place of the documents of the same names."
+        ),
+    ] = None,
+    out: Out = None,
+    project: Project = None,
+    issue_type: IssueType = None,
+    split_level: SplitLevel = None,
+    title_column: TitleColumn = None,
+    body_column: BodyColumn = None,
+    delimiter: Delimiter = None,
+    reset: Annotated[
+        bool,
+        typer.Option("--reset", help="Give the task all its attempts back first (an operator's)."),
+    ] = False,
+    as_json: AsJson = False,
+) -> ExitCode:
+    """Take a failed, cancelled or abandoned session up again, and to its end, here and now."""
+    terminal = Terminal(is_json=as_json)
+    settings = load_settings()
+    for_processing = _chosen(
+        split_level=split_level,
+        title_column=title_column,
+        body_column=body_column,
+        delimiter=delimiter,
+    )
+    for_export = _chosen(project_key=project, issue_type=issue_type)
+    documents = _read(files, settings) if files else []
+    output = None if out is None else OutputDirectory(out)
+    with dispatcher(settings), opened_database(terminal, settings) as database:
+        session_id = find_session(database, session)
+        _take_back_what_was_left(database, settings, session_id)
+        snapshot = read_snapshot(database, session_id)
+        _refuse_what_comes_too_late(
+            snapshot, has_documents=bool(documents), processing=for_processing, export=for_export
+        )
+        changes = for_processing | for_export
+        with database.transaction() as db:
+            sessions = SessionRepository(db)
+            if reset:
+                sessions.reset_retries(session_id)
+            if snapshot.hold != Hold.QUEUE or documents or changes:
+                sessions.retry_task(session_id, expected_task_id=snapshot.task_id)
+            if changes:
+                sessions.change_options(session_id, changes)
+            sources = _replace(ContentRepository(db), session_id, documents, files or [])
+        job = Job(database, settings, terminal, session_id, out, output, sources)
+        task = snapshot.task_type.value if snapshot.task_type else ""
+        terminal.say(f"Session {job.short_id} · {task} is taken up again", style="bold")
+        return finish(job)
+
+
+# ------------------------------------------------------------------------------ before the work
+
+
+def _chosen(**options: Any) -> dict[str, Any]:
+    """The options that were given, checked.
+
+    Raises:
+        ConfigurationError: one of them cannot be used (`user_fixable`).
+
+    """
+    given = SessionOptions.from_json(
+        {name: value for name, value in options.items() if value is not None}
+    )
+    build_bodies((), project_key=given.project_key, issue_type=given.issue_type)
+    return given.to_json()
+
+
+def _read(files: Sequence[Path], settings: Settings) -> list[IncomingDocument]:
+    """The files' documents. What is no text is refused here, not by a task that fails later."""
+    documents = read_files(
+        files, max_bytes=settings.max_document_bytes, max_documents=settings.max_documents
+    )
+    for document in documents:
+        decode(document.name, document.content)
+    return [IncomingDocument(document.name, document.content) for document in documents]
+
+
+def _label(documents: Sequence[IncomingDocument]) -> str:
+    names = [document.name for document in documents[:MOST_FILES_IN_A_LABEL]]
+    more = len(documents) - len(names)
+    return ", ".join(names) + (f" and {more:,} more" if more else "")
+
+
+def _take_back_what_was_left(database: Database, settings: Settings, session_id: UUID) -> None:
+    """Have a sweep look after a task whose worker died, or whose lease was lost."""
+    if read_snapshot(database, session_id).hold in {Hold.OVERDUE, Hold.LOST}:
+        sweep_once(database, settings)
+
+
+def _refuse_what_comes_too_late(
+    snapshot: Snapshot,
+    *,
+    has_documents: bool,
+    processing: Mapping[str, Any],
+    export: Mapping[str, Any],
+) -> None:
+    """Return if what is to be changed can still change something.
+
+    Raises:
+        TaskValidationError: the task that would use it has completed.
+
+    """
+    if snapshot.task_type is None:
+        return
+    is_processed = snapshot.task_type != TaskType.PROCESSING
+    is_exported = snapshot.task_type == TaskType.ADF_VALIDATION
+    too_late = ["documents"] if has_documents and is_processed else []
+    too_late += [_option(name) for name in processing if is_processed]
+    too_late += [_option(name) for name in export if is_exported]
+    if too_late:
+        raise TaskValidationError(
+            f"Session {snapshot.short_id} is at {snapshot.task_type.value}: it is too late for "
+            f"other {', '.join(too_late)}",
+            ErrorCategory.USER_FIXABLE,
+            next_step="Open a new session: session-tasks run FILES…",
+            session_id=snapshot.session_id,
+        )
+
+
+def _option(name: str) -> str:
+    return "--project" if name == "project_key" else "--" + name.replace("_", "-")
+
+
+def _replace(
+    content: ContentRepository,
+    session_id: UUID,
+    documents: Sequence[IncomingDocument],
+    files: Sequence[Path],
+) -> dict[str, Path]:
+    """Put the files in place of the session's documents of the same names.
+
+    Raises:
+        DocumentError: the session has no document of that name.
+
+    """
+    names = content.document_names(session_id)
+    sources: dict[str, Path] = {}
+    for document, path in zip(documents, files, strict=True):
+        name = _name_in_session(path, document.name, names)
+        content.replace_document(session_id, IncomingDocument(name, document.content))
+        sources[name] = path
+    return sources
+
+
+def _name_in_session(path: Path, given: str, names: Sequence[str]) -> str:
+    """The session's name for a file: `README.md`, or `api/README.md` where it has several."""
+    parts = path.absolute().parts
+    fitting = [
+        name for name in names if parts[-len(PurePath(name).parts) :] == PurePath(name).parts
+    ]
+    if fitting:
+        return max(fitting, key=len)
+    known = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")  # noqa: PLR2004
+    raise DocumentError(
+        f"The session has no document named {given}",
+        name=given,
+        next_step=f"Give a file of one of these names: {known}.",
+    )
+
+
+# ------------------------------------------------------------------------------------- the work
+
+
+def finish(job: Job) -> ExitCode:
+    """Work on the session until nothing more happens by itself, and say what became of it."""
+    try:
+        last = _work(job)
+    except KeyboardInterrupt:
+        with _no_second_interrupt():
+            return _interrupted(job)
+    code = exit_code_of_session(last)
+    if code == ExitCode.OK and last.stage == SessionStage.COMPLETED:
+        return _deliver(job, last)
+    command = command_to_retry(last, out=job.out, sources=job.sources)
+    content = read_content(job.database, job.session_id)
+    if job.terminal.is_json:
+        job.terminal.write_json(whole_document(last, content, exit_code=code, retry=command))
+    elif code == ExitCode.TASK_FAILED:
+        print_failure(job.terminal, last, command)
+        print_findings(job.terminal, content)
+    else:
+        job.terminal.say()
+        job.terminal.say("■ It was cancelled meanwhile; nothing is lost.", style="yellow")
+        job.terminal.say(f"  To take it up again: {command}")
+    return code
+
+
+def _work(job: Job) -> Snapshot:
+    """Run the session's tasks, showing each change; answers how it stands at the end."""
+    last: Snapshot | None = None
+    with _worker_for(job), display_for(job.terminal) as display:
+        for last in follow(job.database, job.session_id, poll_seconds=POLL_SECONDS):
+            display.show(last)
+        with job.database.transaction() as db:
+            display.show_counts(ContentRepository(db).counts(job.session_id))
+    assert last is not None  # noqa: S101 - `follow` gives one at least, or raises
+    return last
+
+
+@contextmanager
+def _worker_for(job: Job) -> Iterator[None]:
+    """While inside, this session's tasks are worked on: here, or by Celery's workers."""
+    if job.settings.engine == EngineName.CELERY:
+        yield
+        return
+    worker = Worker(job.database, job.settings, concurrency=1, session_ids=[job.session_id])
+    worker.start()
+    try:
+        yield
+    finally:
+        # Whatever it was that ended it: no task is left running in nobody's hands.
+        with _no_second_interrupt():
+            worker.stop(grace_seconds=0)
+
+
+def _deliver(job: Job, last: Snapshot) -> ExitCode:
+    """Write the import where it was asked for, and say where it lies."""
+    content = read_content(job.database, job.session_id)
+    written = None
+    code = ExitCode.OK
+    if job.output is not None:
+        try:
+            written = write_export(job.database, job.session_id, job.output)
+        except OutputError as error:
+            print_error(job.terminal.err, error)
+            code = ExitCode.USAGE
+    if job.terminal.is_json:
+        job.terminal.write_json(whole_document(last, content, written=written, exit_code=code))
+    else:
+        print_summary(job.terminal, content, written, short_id=job.short_id)
+    return code
+
+
+def _interrupted(job: Job) -> ExitCode:
+    """Leave the session so that it can be taken up again, and say how."""
+    try:
+        with job.database.transaction() as db:
+            SessionRepository(db).cancel_task(job.session_id)
+    except TaskValidationError:
+        pass  # it ended in the same moment: there is nothing to cancel
+    except TaskError as error:
+        print_error(job.terminal.err, error)
+    snapshot = read_snapshot(job.database, job.session_id)
+    command = command_to_retry(snapshot, out=job.out)
+    if snapshot.status == TaskStatus.COMPLETED:
+        command = f"session-tasks export {job.short_id} --out {job.out or 'DIR'}"
+    if job.terminal.is_json:
+        content = read_content(job.database, job.session_id)
+        job.terminal.write_json(
+            whole_document(snapshot, content, exit_code=ExitCode.INTERRUPTED, retry=command)
+        )
+    job.terminal.err.print(
+        f"\nInterrupted. The session is kept; to take it up again:\n  {command}",
+        markup=False,
+        soft_wrap=True,
+    )
+    return ExitCode.INTERRUPTED
+
+
+@contextmanager
+def _no_second_interrupt() -> Iterator[None]:
+    """While inside, Ctrl-C and SIGTERM wait for nothing: what is under way takes a moment."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    former = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)

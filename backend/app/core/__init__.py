@@ -1,0 +1,1 @@
+"""What everything else leans on: settings, errors, the way to PostgreSQL, logging, redaction."""

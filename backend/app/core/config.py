@@ -1,0 +1,149 @@
+"""The settings, read from the environment (prefix `SESSION_TASKS_`) and documented in one place."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MEBIBYTE = 1024 * 1024
+
+
+class EngineName(str, Enum):
+    """Who runs the work."""
+
+    EMBEDDED = "embedded"
+    CELERY = "celery"
+
+
+def _default_data_dir() -> Path:
+    """`$XDG_DATA_HOME/session-tasks`, as the XDG Base Directory Specification has it."""
+    import os  # noqa: PLC0415 - read when the setting is, not when the module is
+
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "session-tasks"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, each with its unit; the environment overrides the defaults."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SESSION_TASKS_", extra="ignore", hide_input_in_errors=True, frozen=True
+    )
+
+    # Where the truth is kept
+    database_url: SecretStr | None = Field(
+        None, description="PostgreSQL 15 or newer; without it the embedded server is used"
+    )
+    data_dir: Path = Field(
+        default_factory=_default_data_dir, description="where the embedded server keeps its data"
+    )
+    pool_size: Annotated[int, Field(ge=1)] = Field(
+        8, description="database connections a process keeps at most"
+    )
+    connect_timeout_seconds: Annotated[int, Field(ge=1)] = Field(
+        10, description="how long to wait for a connection"
+    )
+    statement_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
+        30.0, description="how long the server may work on one statement"
+    )
+    lock_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
+        10.0, description="how long a statement waits for a lock, and a thread for a connection"
+    )
+    idle_in_transaction_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
+        60.0, description="how long a transaction may be open and idle before the server ends it"
+    )
+
+    # Who runs the work
+    engine: EngineName = Field(EngineName.EMBEDDED, description="who runs the work")
+    handlers: str = Field(
+        "",
+        description="a team's own handlers: processing=package.module:function, by commas",
+    )
+    broker_url: SecretStr | None = Field(None, description="RabbitMQ or Redis, for Celery only")
+    queue: Annotated[str, Field(min_length=1, max_length=100)] = Field(
+        "session-tasks", description="the broker's queue, and prefix of its keys, for Celery only"
+    )
+    lease_seconds: Annotated[float, Field(gt=0)] = Field(
+        30.0, description="how long a claim lasts without a heartbeat"
+    )
+    heartbeat_seconds: Annotated[float, Field(gt=0)] = Field(
+        5.0, description="how often a worker renews its claims"
+    )
+    sweep_seconds: Annotated[float, Field(gt=0)] = Field(
+        5.0, description="how often each worker looks for what was left behind"
+    )
+    poll_seconds: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="how often an idle worker looks for work that no notification announced"
+    )
+    cancel_grace_seconds: Annotated[float, Field(ge=0)] = Field(
+        5.0, description="how long a cancelled task may take to stop before it is killed"
+    )
+    shutdown_grace_seconds: Annotated[float, Field(ge=0)] = Field(
+        20.0, description="how long a stopping worker waits for its tasks"
+    )
+    max_run_seconds: Annotated[float, Field(gt=0)] = Field(
+        3600.0, description="the longest a task may run, unless its handler says otherwise"
+    )
+    retry_backoff_seconds: Annotated[float, Field(gt=0)] = Field(
+        10.0, description="the first wait before a temporary failure is retried; doubles each time"
+    )
+    retention_days: Annotated[float, Field(gt=0)] = Field(
+        7.0, description="sessions end this long after their last activity"
+    )
+
+    # The API
+    host: str = Field("127.0.0.1", description="where `serve` listens; loopback needs no more")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8765, description="0: any that is free")
+    allowed_hosts: str = Field(
+        "",
+        description="Host headers that are answered, by commas; without it: loopback names on "
+        "loopback, any elsewhere",
+    )
+    cors_origins: str = Field(
+        "", description="origins of browsers' pages that may use the API, exact, by commas"
+    )
+    max_request_bytes: Annotated[int, Field(ge=1)] = Field(
+        100 * MEBIBYTE, description="the body of one request, all its documents together"
+    )
+    max_uploads_at_once: Annotated[int, Field(ge=1)] = Field(
+        2, description="documents being stored at a time, by one process; others are sent away"
+    )
+    request_body_seconds: Annotated[float, Field(gt=0)] = Field(
+        120.0, description="how long a client may take to send the whole body of a request"
+    )
+    requests_per_minute: Annotated[int, Field(ge=1)] = Field(
+        60_000, description="by one key, in one process"
+    )
+    refusals_per_minute: Annotated[int, Field(ge=1)] = Field(
+        60, description="requests without a valid key, from one address, in one process"
+    )
+    requests_at_once: Annotated[int, Field(ge=1)] = Field(
+        200, description="by one key, in one process; streams of events are not counted"
+    )
+    streams_per_key: Annotated[int, Field(ge=1)] = Field(
+        1_000, description="streams of events that one key may keep open, in one process"
+    )
+    keep_alive_seconds: Annotated[float, Field(gt=0)] = Field(
+        15.0, description="how often a silent stream of events says that it lives"
+    )
+    telemetry: bool = Field(False, description="OpenTelemetry; needs the extra `telemetry`")
+
+    # What is accepted
+    max_document_bytes: Annotated[int, Field(ge=1)] = Field(
+        50 * MEBIBYTE, description="bytes of one document"
+    )
+    max_documents: Annotated[int, Field(ge=1)] = Field(
+        1_000, description="documents of one session"
+    )
+    max_rows: Annotated[int, Field(ge=1)] = Field(100_000, description="rows in one CSV")
+    max_columns: Annotated[int, Field(ge=1)] = Field(1_000, description="columns in one CSV")
+    max_nesting: Annotated[int, Field(ge=1)] = Field(
+        100, description="levels of nesting in one Markdown document"
+    )
+    max_description_characters: Annotated[int, Field(ge=1)] = Field(
+        32_000, description="text in one description; Jira refuses more than 32,767"
+    )

@@ -1,0 +1,347 @@
+"""The way to PostgreSQL: `Database` opens it, `transaction()` is the unit of work.
+
+The person's `Session` and SQLAlchemy's are never confused: the latter is `DbSession` here and
+everywhere else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import psycopg
+from psycopg.pq import TransactionStatus
+from sqlalchemy import Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session as DbSession
+from sqlalchemy.orm import SessionTransaction
+
+from app.core.deadline import connect_with_deadline
+from app.core.embedded import EmbeddedServer
+from app.core.errors import (
+    ConfigurationError,
+    DatabaseBusy,
+    DatabaseUnavailable,
+    NoTransaction,
+)
+from app.core.notifications import Announcer
+from app.core.schema_version import bring_schema_up_to_date, require_current_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from uuid import UUID
+
+    from app.core.config import Settings
+
+logger = logging.getLogger(__name__)
+
+MINIMUM_SERVER_VERSION = 15
+
+_LOST_STATES = ("08", "57P0", "25P03", "53300")
+"""Connection lost, shutdown, idle too long, too many connections (PostgreSQL, appendix A)."""
+
+_BUSY_STATES = ("55P03", "57014", "40P01", "40001")
+"""Lock not available, query cancelled, deadlock, serialisation failure."""
+
+SILENCE_SECONDS = 5.0
+"""How long after its own timeout a server may still keep silent before we hang up."""
+
+INTERRUPTIONS = (KeyboardInterrupt, SystemExit)
+
+_PENDING = "after_commit"
+
+_current_db_session: ContextVar[DbSession | None] = ContextVar("current_db_session", default=None)
+
+
+def current_db_session() -> DbSession:
+    """The `DbSession` of the transaction that is open here.
+
+    Raises:
+        NoTransaction: none is.
+
+    """
+    db = _current_db_session.get()
+    if db is None:
+        raise NoTransaction(
+            "No transaction is open",
+            next_step="Wrap the call in `with database.transaction():`.",
+        )
+    return db
+
+
+def after_commit(db: DbSession, action: Callable[[], None]) -> None:
+    """Have `action` run once the transaction of `db` has committed, and never if it does not.
+
+    A savepoint that is rolled back takes its actions along. The commit stands whatever an action
+    does: an error in one is logged, and the others run.
+    """
+    inside = db.get_nested_transaction() or db.get_transaction()
+    db.info.setdefault(_PENDING, []).append((inside, action))
+
+
+@event.listens_for(DbSession, "after_commit")
+def _run_after_commit(db: DbSession) -> None:
+    if db.in_nested_transaction():  # only a savepoint was released
+        return
+    for _, action in db.info.pop(_PENDING, ()):
+        try:
+            action()
+        except Exception:
+            logger.exception("What was to follow a commit failed; the commit stands")
+
+
+@event.listens_for(DbSession, "after_soft_rollback")
+def _forget_after_rollback(db: DbSession, rolled_back: SessionTransaction) -> None:
+    pending = db.info.get(_PENDING, [])
+    pending[:] = [entry for entry in pending if not _is_part_of(entry[0], rolled_back)]
+
+
+def _is_part_of(inside: SessionTransaction | None, whole: SessionTransaction) -> bool:
+    while inside is not None and inside is not whole:
+        inside = inside.parent
+    return inside is whole or whole.parent is None
+
+
+def driver_connection(db: DbSession) -> psycopg.Connection[Any]:
+    """The psycopg connection under `db`, inside its transaction; pending objects are flushed."""
+    db.flush()
+    return cast("psycopg.Connection[Any]", db.connection().connection.driver_connection)
+
+
+@contextlib.contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn what the server does to anybody's statement into our own errors; leave all else alone.
+
+    Raises:
+        DatabaseUnavailable: the connection was lost or could not be had.
+        DatabaseBusy: a lock or a statement reached its timeout, or two transactions were in each
+            other's way; the statement was undone.
+
+    """
+    try:
+        yield
+    except PoolTimeout as error:
+        raise DatabaseUnavailable(
+            "All database connections of this process are in use",
+            next_step="Raise SESSION_TASKS_POOL_SIZE, or lower the concurrency.",
+        ) from error
+    except (DBAPIError, psycopg.Error) as error:
+        original = error.orig if isinstance(error, DBAPIError) else error
+        if is_connection_loss(error):
+            raise DatabaseUnavailable(
+                f"PostgreSQL cannot be reached: {_first_line(original)}",
+                next_step="See that the server runs and SESSION_TASKS_DATABASE_URL is right: "
+                "session-tasks doctor.",
+            ) from error
+        if (getattr(original, "sqlstate", None) or "").startswith(_BUSY_STATES):
+            raise DatabaseBusy(
+                f"PostgreSQL gave up on a statement: {_first_line(original)}",
+                next_step="Try again in a moment; if it stays, see what holds the locks: "
+                "session-tasks doctor.",
+            ) from error
+        raise
+
+
+def is_connection_loss(error: BaseException) -> bool:
+    """Whether the driver's error, or SQLAlchemy's about it, says that the connection is gone."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    if not isinstance(original, (psycopg.OperationalError, psycopg.InterfaceError)):
+        return False
+    return original.sqlstate is None or original.sqlstate.startswith(_LOST_STATES)
+
+
+def _first_line(error: BaseException | None) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+class Database:
+    """A PostgreSQL database with Session Tasks in it.
+
+    Attributes:
+        engine: transactions of the ORM.
+        autocommit: the same pool, one statement a transaction: for the combiner.
+        server: the embedded server that was started or joined for it, if any.
+
+    """
+
+    def __init__(self, settings: Settings, url: str, server: EmbeddedServer | None = None) -> None:
+        self.settings = settings
+        self.url = url
+        self.server = server
+        self.engine = _create_engine(settings, url)
+        self.autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._announcer = Announcer(self.driver_connection)
+
+    @classmethod
+    def open(cls, settings: Settings, *, require_current: bool = True) -> Database:
+        """A database that answers and whose schema is current.
+
+        The embedded one is brought up to date by itself, a given one only by `db upgrade`.
+
+        Raises:
+            DatabaseUnavailable: it cannot be reached or started.
+            SchemaOutdated: a given database is not at this version's migration.
+            ConfigurationError: the URL cannot be used, or the server is older than 15.
+
+        """
+        if settings.database_url is not None:
+            server = None
+            url = _psycopg_url(settings.database_url.get_secret_value())
+        else:
+            server = EmbeddedServer.acquire(settings.data_dir)
+            url = server.url
+        database = cls(settings, url, server)
+        try:
+            database.check_server()
+            if server is not None:
+                bring_schema_up_to_date(database.engine)
+            elif require_current:
+                require_current_schema(database.engine)
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def check_server(self) -> int:
+        """The server's major version.
+
+        Raises:
+            DatabaseUnavailable: it does not answer.
+            ConfigurationError: it is older than 15.
+
+        """
+        with translated_errors(), self.engine.connect() as connection:
+            version = int(connection.scalar(text("SHOW server_version_num")) or 0) // 10_000
+        if version < MINIMUM_SERVER_VERSION:
+            raise ConfigurationError(
+                f"This is PostgreSQL {version}; Session Tasks needs {MINIMUM_SERVER_VERSION}",
+                next_step="Point SESSION_TASKS_DATABASE_URL at a newer server.",
+            )
+        return version
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[DbSession]:
+        """A transaction that commits at the end of the block, or rolls back on any error.
+
+        It is bound to the running context: `current_db_session()` and the model's queries use it.
+
+        Raises:
+            DatabaseUnavailable: the server cannot be reached. Whether a commit that was under
+                way took effect is then unknown: ask the rows.
+
+        """
+        with translated_errors(), DbSession(self.engine, expire_on_commit=False) as db:
+            db.info["announce"] = self.announce
+            token = _current_db_session.set(db)
+            try:
+                with db.begin():
+                    try:
+                        yield db
+                    except INTERRUPTIONS:  # a statement may still be under way on the connection
+                        db.invalidate()
+                        raise
+            finally:
+                _current_db_session.reset(token)
+
+    @contextlib.contextmanager
+    def driver_connection(self) -> Iterator[psycopg.Connection[Any]]:
+        """A psycopg connection from the pool, in autocommit.
+
+        Raises:
+            DatabaseUnavailable: the server cannot be reached.
+
+        """
+        with translated_errors(), self.autocommit.connect() as connection:
+            raw = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
+            try:
+                yield raw
+            except BaseException as error:
+                # A Ctrl-C inside a query leaves it in flight: of no use to the next either.
+                in_flight = raw.info.transaction_status == TransactionStatus.ACTIVE
+                if raw.broken or raw.closed or in_flight:
+                    connection.invalidate(error)
+                raise
+
+    def revive(self) -> None:
+        """Start the embedded server again if it died; a given one is its operator's business.
+
+        Raises:
+            DatabaseUnavailable: it cannot be started.
+
+        """
+        if self.server is not None:
+            self.server.ensure_running()
+
+    def announce(self, session_ids: Iterable[UUID]) -> None:
+        """Tell whoever watches that these sessions changed; call after the commit. Never raises."""
+        self._announcer.announce(session_ids)
+
+    def subscribe(self, listener: Callable[[frozenset[UUID]], None]) -> Callable[[], None]:
+        """Have `listener` called, in this process, with sessions that changed here.
+
+        Returns a function that ends the subscription.
+        """
+        return self._announcer.subscribe(listener)
+
+    def close(self) -> None:
+        """Close all connections, and let go of the embedded server; may be called again."""
+        self._announcer.close()
+        self.engine.dispose()
+        if self.server is not None:
+            self.server.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self.close()
+
+
+def _psycopg_url(url: str) -> str:
+    """The URL with psycopg as its driver, whichever way people write PostgreSQL URLs."""
+    try:
+        parsed = make_url(url)
+    except Exception as error:
+        raise ConfigurationError(
+            "SESSION_TASKS_DATABASE_URL is not a database URL",
+            next_step="Write postgresql://user:password@host:5432/database.",
+        ) from error
+    if parsed.drivername not in {"postgres", "postgresql", "postgresql+psycopg"}:
+        raise ConfigurationError(
+            f"SESSION_TASKS_DATABASE_URL is for {parsed.drivername}, not PostgreSQL",
+            next_step="Write postgresql://user:password@host:5432/database.",
+        )
+    return parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+
+
+def _create_engine(settings: Settings, url: str) -> Engine:
+    limits = {
+        "statement_timeout": settings.statement_timeout_seconds,
+        "lock_timeout": settings.lock_timeout_seconds,
+        "idle_in_transaction_session_timeout": settings.idle_in_transaction_timeout_seconds,
+    }
+    options = " ".join(f"-c {name}={round(limit * 1000)}" for name, limit in limits.items())
+    engine = create_engine(
+        url,
+        pool_size=settings.pool_size,
+        max_overflow=0,
+        pool_timeout=settings.lock_timeout_seconds,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args={
+            "connect_timeout": settings.connect_timeout_seconds,
+            "application_name": "session-tasks",
+            "options": f"{options} -c timezone=UTC",
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 30_000,
+        },
+    )
+    connect_with_deadline(engine, settings.statement_timeout_seconds + SILENCE_SECONDS)
+    return engine

@@ -1,0 +1,11 @@
+"""PostgreSQL without a server to set up: one per data directory, shared by every command.
+
+`locks` knows who is there, `place` where the files lie and whose they are, `binaries` which
+PostgreSQL to run, `cluster` how to start and stop it; `server` is what the rest of the program
+uses. Why it is built like this: `docs/decisions/embedded-postgresql.md`.
+"""
+
+from app.core.embedded.binaries import Binaries, find_binaries
+from app.core.embedded.server import EmbeddedServer
+
+__all__ = ["Binaries", "EmbeddedServer", "find_binaries"]

@@ -1,0 +1,170 @@
+"""Every error of Session Tasks, as one tree.
+
+::
+
+    TaskError                      anything that went wrong, and who can fix it
+    ├── TaskValidationError        an illegal transition, or the retry limit
+    ├── TaskConflict               another task of the session is running
+    ├── StaleClaim                 your claim is no longer yours (a normal outcome)
+    ├── TaskCancelled              the task you are running was cancelled (a normal outcome)
+    ├── WorkerLost                 the process that ran the task died or stopped answering
+    ├── SessionNotFound            no such session
+    ├── DocumentError              a document that cannot be used
+    ├── ContentViolation           exported content that Jira would refuse
+    ├── ConfigurationError         a setting or an option that cannot be used
+    ├── NoTransaction              a query that needs an open transaction met none
+    ├── OutputError                a result that cannot be written where it was asked for
+    ├── DatabaseBusy               PostgreSQL gave up on a statement: a lock, a timeout
+    └── DatabaseUnavailable        PostgreSQL cannot be reached, or not be started
+        └── SchemaOutdated         the database is not at this version's migration
+
+Each error says what happened, *who can fix it* (`category`, section 8 of the specification) and
+what to do next (`next_step`). None of them speaks of HTTP or exit codes: those are mapped in one
+table each, in `app.api` and `app.cli`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+
+class ErrorCategory(str, Enum):
+    """Who can fix it (specification, section 8)."""
+
+    USER_FIXABLE = "user_fixable"
+    """The person who started the work: configuration, documents, illegal transitions."""
+
+    ADMIN_REQUIRED = "admin_required"
+    """An operator: database, settings, exhausted retries."""
+
+    TEMPORARY = "temporary"
+    """Nobody: it passes, and is tried again by itself."""
+
+
+class TaskError(Exception):
+    """Something went wrong with background work, and `category` says who can fix it.
+
+    Attributes:
+        message: what happened, for people.
+        category: who can fix it.
+        next_step: the next thing to do, one sentence; empty where the message says it.
+        session_id: the session it is about, where there is one.
+
+    """
+
+    default_category: ClassVar[ErrorCategory] = ErrorCategory.TEMPORARY
+
+    def __init__(
+        self,
+        message: str,
+        category: ErrorCategory | str | None = None,
+        *,
+        next_step: str = "",
+        session_id: UUID | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.category = ErrorCategory(category) if category is not None else self.default_category
+        self.next_step = next_step
+        self.session_id = session_id
+
+
+class TaskValidationError(TaskError):
+    """An illegal transition, or the retry limit; nothing was changed."""
+
+    default_category = ErrorCategory.USER_FIXABLE
+
+
+class TaskConflict(TaskError):  # noqa: N818 - the design's name
+    """Another task of the session is running; nothing was changed."""
+
+    default_category = ErrorCategory.USER_FIXABLE
+
+
+class StaleClaim(TaskError):  # noqa: N818 - an outcome, not a bug
+    """Your claim is no longer yours: cancelled, rescued or released meanwhile.
+
+    A normal outcome: drop the work and go on. Nothing of it was written.
+    """
+
+
+class TaskCancelled(TaskError):  # noqa: N818 - an outcome, not a bug
+    """The task you are running was cancelled: clean up and return."""
+
+    default_category = ErrorCategory.USER_FIXABLE
+
+
+class WorkerLost(TaskError):  # noqa: N818 - the failure's name in `failure_context`
+    """The process that ran the task died, or did not renew its lease in time."""
+
+
+class SessionNotFound(TaskError):  # noqa: N818 - the design's name
+    """No such session: it never existed, was deleted, or passed its retention."""
+
+    default_category = ErrorCategory.USER_FIXABLE
+
+
+class DocumentError(TaskError):
+    """A document that cannot be used, with its name and, where known, the row."""
+
+    default_category = ErrorCategory.USER_FIXABLE
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        name: str = "",
+        row: int | None = None,
+        next_step: str = "",
+    ) -> None:
+        super().__init__(message, next_step=next_step)
+        self.name = name
+        self.row = row
+
+    @property
+    def details(self) -> dict[str, str | int]:
+        """What the failure context keeps of it: `document`, and `row` where that is known."""
+        said: dict[str, str | int | None] = {"document": self.name or None, "row": self.row}
+        return {key: value for key, value in said.items() if value is not None}
+
+
+class ContentViolation(TaskError):  # noqa: N818 - what validation finds
+    """Exported content that Atlassian's schema or Jira would refuse."""
+
+    default_category = ErrorCategory.USER_FIXABLE
+
+
+class ConfigurationError(TaskError):
+    """A setting or an option that cannot be used."""
+
+    default_category = ErrorCategory.ADMIN_REQUIRED
+
+
+class NoTransaction(TaskError):  # noqa: N818 - reads as the state it names
+    """A query that needs an open transaction met none: use `Database.transaction()`."""
+
+    default_category = ErrorCategory.ADMIN_REQUIRED
+
+
+class OutputError(TaskError):
+    """A result that cannot be written where it was asked for."""
+
+    default_category = ErrorCategory.USER_FIXABLE
+
+
+class DatabaseBusy(TaskError):  # noqa: N818 - reads as the state it names
+    """PostgreSQL gave up on a statement (a lock, a timeout); it was undone, and may be repeated."""
+
+
+class DatabaseUnavailable(TaskError):  # noqa: N818 - reads as the state it names
+    """PostgreSQL cannot be reached, or not be started."""
+
+    default_category = ErrorCategory.ADMIN_REQUIRED
+
+
+class SchemaOutdated(DatabaseUnavailable):
+    """The database is not at the migration that this version needs."""

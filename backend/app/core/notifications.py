@@ -1,0 +1,98 @@
+"""Telling whoever watches that sessions changed: NOTIFY, after the commit, coalesced.
+
+NOTIFY inside the hot transaction takes a lock that serialises commits (PostgreSQL, NOTIFY, notes),
+so it is sent afterwards, by a thread of its own, one for all that changed meanwhile. It is a hint;
+polling is the guarantee.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from app.core.errors import DatabaseUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
+    from uuid import UUID
+
+logger = logging.getLogger(__name__)
+
+CHANNEL = "session_tasks"
+"""The channel; a payload is session ids separated by spaces."""
+
+IDS_PER_NOTIFICATION = 200
+"""A payload holds less than 8,000 bytes (PostgreSQL, NOTIFY); an id and its space take 37."""
+
+CLOSING_SECONDS = 5.0
+"""How long the last announcement may take; it is only a hint."""
+
+
+class Announcer:
+    """Sends what changed to this process's listeners at once, and to all others by NOTIFY."""
+
+    def __init__(
+        self, connect: Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
+    ) -> None:
+        self._connect = connect
+        self._listeners: list[Callable[[frozenset[UUID]], None]] = []
+        self._pending: set[UUID] = set()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._closing = False
+
+    def announce(self, session_ids: Iterable[UUID]) -> None:
+        """Have these sessions announced; returns at once and never raises."""
+        changed = frozenset(session_ids)
+        if not changed:
+            return
+        for listener in tuple(self._listeners):
+            try:
+                listener(changed)
+            except Exception:
+                logger.exception("A listener failed; what changed stands all the same")
+        with self._changed:
+            if self._closing:
+                return
+            self._pending |= changed
+            if self._thread is None or not self._thread.is_alive():  # a fork takes no threads along
+                self._thread = threading.Thread(
+                    target=self._send_until_closed, name="announcer", daemon=True
+                )
+                self._thread.start()
+            self._changed.notify()
+
+    def subscribe(self, listener: Callable[[frozenset[UUID]], None]) -> Callable[[], None]:
+        """Have `listener` called, in the announcing thread, with what changes in this process."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def close(self) -> None:
+        """Send what is pending, if the database takes it soon; may be called again."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join(CLOSING_SECONDS)
+
+    def _send_until_closed(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._pending or self._closing)
+                batch, self._pending = list(self._pending), set()
+                if not batch:
+                    return
+            try:
+                with self._connect() as connection:
+                    for start in range(0, len(batch), IDS_PER_NOTIFICATION):
+                        ids = batch[start : start + IDS_PER_NOTIFICATION]
+                        connection.execute(
+                            "SELECT pg_notify(%s, %s)", (CHANNEL, " ".join(map(str, ids)))
+                        )
+            except (psycopg.Error, DatabaseUnavailable) as error:
+                # Only a hint was lost: whoever watches polls as well.
+                logger.debug("Could not announce %d changed sessions: %s", len(batch), error)

@@ -1,0 +1,86 @@
+"""Whether the database is at this version's migration, and how it gets there (Alembic)."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+
+from app.core.errors import SchemaOutdated
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+_one_at_a_time = threading.Lock()
+"""Alembic keeps the migration that runs in module globals; processes wait in PostgreSQL."""
+
+
+def alembic_config(url: str) -> Config:
+    """Alembic's configuration for the migrations that live in this package."""
+    config = Config()
+    config.set_main_option("script_location", "app:migrations")
+    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    return config
+
+
+def upgrade_schema(url: str, revision: str = "head") -> None:
+    """Bring the database up to date; several at once wait for one another (advisory lock).
+
+    Raises:
+        SchemaOutdated: the database is at a migration that this version does not know.
+
+    """
+    try:
+        with _one_at_a_time:
+            command.upgrade(alembic_config(url), revision)
+    except CommandError as error:
+        raise SchemaOutdated(
+            f"The database cannot be upgraded: {error}",
+            next_step="It was made by a newer version, it seems: upgrade session-tasks.",
+        ) from error
+
+
+def downgrade_schema(url: str, revision: str) -> None:
+    """Take the database back to an earlier migration, with the data that only later ones have."""
+    with _one_at_a_time:
+        command.downgrade(alembic_config(url), revision)
+
+
+def bring_schema_up_to_date(engine: Engine) -> None:
+    """Upgrade the database if it is not at this version's migration.
+
+    Raises:
+        SchemaOutdated: the database is at a migration that this version does not know.
+
+    """
+    present, needed = schema_revisions(engine)
+    if present != needed:
+        upgrade_schema(engine.url.render_as_string(hide_password=False))
+
+
+def schema_revisions(engine: Engine) -> tuple[str | None, str | None]:
+    """The migration the database is at, and the one this version needs."""
+    with engine.connect() as connection:
+        present = MigrationContext.configure(connection).get_current_revision()
+    needed = ScriptDirectory.from_config(alembic_config("")).get_current_head()
+    return present, needed
+
+
+def require_current_schema(engine: Engine) -> None:
+    """Return if the database is at this version's migration.
+
+    Raises:
+        SchemaOutdated: it is not.
+
+    """
+    present, needed = schema_revisions(engine)
+    if present != needed:
+        raise SchemaOutdated(
+            f"The database is at migration {present or 'none'}, this version needs {needed}",
+            next_step="Run session-tasks db upgrade.",
+        )

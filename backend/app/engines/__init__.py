@@ -1,0 +1,1 @@
+"""Who runs the work: the embedded worker, and the sweeper that looks after what is left."""

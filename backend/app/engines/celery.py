@@ -1,0 +1,277 @@
+"""The Celery engine: `celery -A app.engines.celery worker`, over RabbitMQ or Redis.
+
+Celery carries hints; PostgreSQL decides. So the settings here are about not losing hints for
+nothing, and nothing else depends on them: no result backend, no pickles, no state in the broker.
+
+In the worker's main process the sweeper runs. Each process that runs tasks (Celery's children, or
+with `--pool threads` the main process itself) has a `HintedWorker` and a `Publisher` of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import select
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from celery import Celery, signals  # type: ignore[import-untyped]
+from kombu.entity import Queue
+
+from app.core.config import Settings
+from app.core.database import Database
+from app.core.errors import ConfigurationError, TaskError
+from app.core.logging import configure_logging
+from app.engines.dispatch import TASK_NAME, Publisher, require_broker
+from app.engines.hinted_worker import HintedWorker, require_timely_heartbeats
+from app.engines.sweeper import Sweeper
+from app.tasks.registry import handler_references
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 3
+SILENCE_SECONDS = 5.0
+"""How long a publisher waits for a broker that says nothing."""
+
+CONSUMER_TIMEOUT_MILLISECONDS = 24 * 60 * 60 * 1000
+"""RabbitMQ closes the channel of a consumer that keeps a message for longer than half an hour,
+unless its queue says otherwise (RabbitMQ, Consumers, "Delivery Acknowledgement Timeout"). One
+constant for everybody: a queue must always be declared with the same arguments."""
+
+SECONDS_TO_START_A_CHILD = 30.0
+
+
+_ONE_TRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0}
+"""Of a publisher's connection: the sweeper is who tries again (kombu, `Connection`)."""
+
+
+def make_app(load_settings: Callable[[], Settings], *, is_publisher: bool = False) -> Celery:
+    """Return a Celery application; the settings are loaded when they are first needed."""
+    celery_app = Celery("session_tasks", set_as_current=False)
+    celery_app.add_defaults(lambda: configuration(load_settings(), is_publisher=is_publisher))
+    return celery_app
+
+
+def configuration(settings: Settings, *, is_publisher: bool = False) -> dict[str, Any]:
+    """Return Celery's configuration, for a worker or for whoever only publishes.
+
+    Raises:
+        ConfigurationError: no broker is set.
+
+    """
+    url = require_broker(settings)
+    return {
+        "broker_url": url,
+        "broker_connection_timeout": CONNECT_SECONDS,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,  # for ever: no outage ends a worker
+        "broker_transport_options": _transport_options(url, settings, is_publisher=is_publisher),
+        "result_backend": None,
+        "task_ignore_result": True,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "task_default_queue": settings.queue,
+        "task_queues": [
+            Queue(  # type: ignore[no-untyped-call]
+                settings.queue,
+                routing_key=settings.queue,
+                queue_arguments={"x-consumer-timeout": CONSUMER_TIMEOUT_MILLISECONDS},
+            )
+        ],
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "worker_prefetch_multiplier": 1,
+        # A message that comes again while its task runs is dropped by the claim.
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_proc_alive_timeout": SECONDS_TO_START_A_CHILD,
+        # What a worker does is seen in PostgreSQL, and nobody commands it through the broker.
+        "worker_enable_remote_control": False,
+        "worker_send_task_events": False,
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+    }
+
+
+def _transport_options(url: str, settings: Settings, *, is_publisher: bool) -> dict[str, Any]:
+    if not url.startswith(("redis", "rediss", "sentinel", "valkey")):
+        options: dict[str, Any] = {"confirm_publish": True}
+        if is_publisher:  # a consumer is silent for as long as nothing happens
+            options |= {"read_timeout": SILENCE_SECONDS, "write_timeout": SILENCE_SECONDS}
+            options |= _ONE_TRY
+        return options
+    options = {
+        # Longer than any task: whose worker died is the lease's to say, and far sooner.
+        "visibility_timeout": math.ceil(settings.max_run_seconds + settings.lease_seconds),
+        # The keys of messages in hand are the same for all queues of a database.
+        "global_keyprefix": f"{settings.queue}:",
+        "socket_connect_timeout": CONNECT_SECONDS,
+        "socket_keepalive": True,
+    }
+    if is_publisher:
+        options |= {"socket_timeout": SILENCE_SECONDS} | _ONE_TRY
+    return options
+
+
+app = make_app(Settings)
+"""What `celery -A app.engines.celery` finds; it reads `SESSION_TASKS_…` from the environment."""
+
+
+def run_task(session_id: str, task_id: str) -> None:
+    """Run the task that a message names, if it waits; what was wrong with the task is in its row.
+
+    A message that names no task is dropped.
+    """
+    try:
+        hint = UUID(session_id), UUID(task_id)
+    except (AttributeError, TypeError, ValueError):
+        logger.warning("A message that names no task was dropped: %.200r", (session_id, task_id))
+        return
+    outcome = _process.worker().run(*hint)
+    logger.debug("Task %s of session %s: %s", task_id, session_id, outcome)
+
+
+app.task(run_task, name=TASK_NAME)
+
+
+@dataclass
+class _Process:
+    """What one process of a Celery worker holds; a fork is followed by `leave_parent`.
+
+    Attributes:
+        shutdown_pipe: one byte in it, which nobody reads, tells all processes that the worker
+            stops.
+
+    """
+
+    settings: Settings | None = None
+    main_database: Database | None = None
+    sweeper: Sweeper | None = None
+    shutdown_pipe: tuple[int, int] = (-1, -1)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    publisher: Publisher | None = None
+    hinted: HintedWorker | None = None
+    database: Database | None = None
+
+    def open_main(self) -> None:
+        """Open the database, which must be there and current, before anything is forked.
+
+        Raises:
+            TaskError: what is not as it must be.
+
+        """
+        settings = Settings()
+        require_broker(settings)
+        require_timely_heartbeats(settings)
+        handler_references(settings)
+        self.settings = settings
+        self.main_database = Database.open(settings)
+        self.main_database.engine.dispose()  # no open connection goes through a fork
+        self.shutdown_pipe = os.pipe()
+
+    def start_sweeping(self) -> None:
+        """Begin to sweep; retries and rescues are published as the starts that they are."""
+        settings, main_database = self._opened()
+        self.sweeper = Sweeper(main_database, settings, dispatch=self._publisher())
+        self.sweeper.start()
+
+    def leave_parent(self) -> None:
+        """Forget, in a fresh child, what belongs to the parent's threads."""
+        if self.publisher is not None:
+            self.publisher.forget()
+        self.publisher = self.sweeper = None
+        self.lock = threading.RLock()
+
+    def worker(self) -> HintedWorker:
+        """Return this process's worker, made when it is first asked for."""
+        with self.lock:
+            if self.hinted is None:
+                settings, main_database = self._opened()
+                self.database = Database(settings, main_database.url)
+                tell = self._publisher().tell
+                self.hinted = HintedWorker(self.database, settings, publish=tell)
+                self.hinted.start()
+                shutdown = threading.Thread(target=self._drain_at_shutdown, args=(self.hinted,))
+                shutdown.daemon = True
+                shutdown.start()
+            return self.hinted
+
+    def announce_shutdown(self) -> None:
+        """Tell every process of this worker; from a signal handler, so it takes no lock."""
+        os.write(self.shutdown_pipe[1], b"s")
+
+    def close(self) -> None:
+        """Let go of everything that this process opened for itself."""
+        if self.sweeper is not None:
+            self.sweeper.stop()
+        if self.hinted is not None:
+            self.hinted.close()
+        if self.publisher is not None:
+            self.publisher.close()
+        if self.database is not None:
+            self.database.close()
+
+    def close_main(self) -> None:
+        """Let go of what the main process holds."""
+        self.close()
+        if self.main_database is not None:
+            self.main_database.close()
+
+    def _opened(self) -> tuple[Settings, Database]:
+        if self.settings is None or self.main_database is None:
+            raise ConfigurationError(
+                "This process is no Celery worker of Session Tasks",
+                next_step="Start one: celery -A app.engines.celery worker.",
+            )
+        return self.settings, self.main_database
+
+    def _publisher(self) -> Publisher:
+        with self.lock:
+            if self.publisher is None:
+                self.publisher = Publisher(self._opened()[0])
+                self.publisher.start()
+            return self.publisher
+
+    def _drain_at_shutdown(self, hinted: HintedWorker) -> None:
+        select.select([self.shutdown_pipe[0]], [], [])
+        hinted.drain()
+
+
+_process = _Process()
+
+
+def _on_worker_init(**_: object) -> None:
+    try:
+        _process.open_main()
+    except TaskError as error:  # Celery goes on after any other exception of a signal's receiver
+        raise SystemExit(f"{error.message}. {error.next_step}") from error
+
+
+def _on_worker_process_init(**_: object) -> None:
+    _process.leave_parent()
+    _process.worker()
+
+
+def _on_setup_logging(loglevel: int | None = None, **_: object) -> None:
+    configure_logging(loglevel or logging.INFO)
+
+
+def _connect_signals() -> None:
+    for signal, receiver in (
+        (signals.setup_logging, _on_setup_logging),
+        (signals.worker_init, _on_worker_init),
+        (signals.worker_ready, lambda **_: _process.start_sweeping()),
+        (signals.worker_shutting_down, lambda **_: _process.announce_shutdown()),
+        (signals.worker_shutdown, lambda **_: _process.close_main()),
+        (signals.worker_process_init, _on_worker_process_init),
+        (signals.worker_process_shutdown, lambda **_: _process.close()),
+    ):
+        signal.connect(receiver, weak=False)
+
+
+_connect_signals()

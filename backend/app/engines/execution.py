@@ -1,0 +1,265 @@
+"""The outcome of a run as a value, how a handler comes to one, and the one place that writes it.
+
+=============== ========================================= ======================================
+outcome         what happened                             what is written
+=============== ========================================= ======================================
+`Completed`     the handler returned                      results and completion, in one transaction
+`Failed`        it raised, died or took too long          the failure, counted, and what explains it
+`Released`      the worker stops, or lost its database    the claim is given back; no attempt spent
+`Cancelled`     the claim is no longer the worker's       nothing: the row says so already
+=============== ========================================= ======================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from app.core.errors import (
+    DatabaseUnavailable,
+    ErrorCategory,
+    SchemaOutdated,
+    SessionNotFound,
+    StaleClaim,
+    TaskCancelled,
+)
+from app.core.exception_text import exception_attribute
+from app.core.failure import failure_context
+from app.core.logging import task_context
+from app.engines.loops import backoff_seconds
+from app.models.results import TaskResults
+from app.models.session import TaskStatus, TaskType
+from app.repositories.combiner import TransitionCombiner
+from app.repositories.session_repository import SessionRepository
+from app.tasks.registry import load_handler
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
+
+    from app.core.database import Database
+    from app.models.session import SessionTask
+    from app.repositories.transitions import Claim
+    from app.tasks.context import TaskContext
+    from app.tasks.registry import Handler
+
+    Attempt = Callable[[], AbstractContextManager[None]]
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS_TO_WRITE = 5
+"""How often a write is tried that the server, though it answers, refuses for a passing reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The handler returned these results."""
+
+    results: TaskResults = field(default_factory=TaskResults)
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The run failed; `results` are what explains it (findings)."""
+
+    context: Mapping[str, Any]
+    results: TaskResults = field(default_factory=TaskResults)
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The run was broken off through no fault of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The run was broken off because its claim is no longer this worker's."""
+
+
+Outcome = Completed | Failed | Released | Cancelled
+
+
+def run_handler(
+    reference: str,
+    context: TaskContext,
+    *,
+    worker: str,
+    on_loaded: Callable[[Handler], None] = lambda _handler: None,
+) -> Outcome:
+    """Run the handler to its outcome; whatever it raises, this returns."""
+    with task_context(
+        session_id=context.session_id, task_id=context.task_id, task_type=context.task_type
+    ):
+        try:
+            handler = load_handler(reference)
+            on_loaded(handler)
+            return _completed(reference, handler(context))
+        except BaseException as error:  # noqa: BLE001 - SystemExit of a handler fails its task
+            return _broken_off(error, context, worker)
+
+
+def _completed(reference: str, results: object) -> Completed:
+    if results is None:
+        return Completed()
+    if not isinstance(results, TaskResults):
+        kind = type(results).__name__
+        raise TypeError(f"The handler {reference} returned {kind}, not TaskResults or None")
+    return Completed(results)
+
+
+def _broken_off(error: BaseException, context: TaskContext, worker: str) -> Outcome:
+    if isinstance(error, TaskCancelled) and context.is_cancelled:
+        return Cancelled()
+    logger.debug("The handler raised", exc_info=error)
+    category = None
+    if isinstance(error, DatabaseUnavailable) and not isinstance(error, SchemaOutdated):
+        category = ErrorCategory.TEMPORARY  # it was reachable when the task was claimed
+    details = exception_attribute(error, "details")
+    results = exception_attribute(error, "results")
+    return Failed(
+        failure_context(
+            error,
+            category=category,
+            worker=worker,
+            extra=details if isinstance(details, dict) else None,
+        ),
+        results if isinstance(results, TaskResults) else TaskResults(),
+    )
+
+
+class OutcomeWriter:
+    """Writes outcomes, each at most once; safe to use from many threads.
+
+    While the database is away it keeps trying, for as long as `give_up` is not set: the results of
+    a finished task are held, and written if the claim then still holds.
+    """
+
+    def __init__(self, database: Database, *, worker: str, give_up: threading.Event) -> None:
+        self._database = database
+        self._combiner = TransitionCombiner(database)
+        self._worker = worker
+        self._give_up = give_up
+
+    def write(
+        self, claim: Claim, outcome: Outcome, *, attempt: Attempt = contextlib.nullcontext
+    ) -> Outcome | None:
+        """Return the outcome that is in the database now; None if the claim was not ours.
+
+        Each try is made inside an `attempt()`; between tries the lease is the heart's to renew.
+        Also None where `give_up` was set first: then the lease ends by itself, and is rescued.
+        Results that the database will not take (a value it cannot store) fail the task.
+        """
+        is_doubtful = False
+        failures = 0
+        while True:
+            try:
+                with attempt():
+                    self._write_once(claim, outcome)
+            except StaleClaim:
+                if is_doubtful and self._is_written(claim, outcome):
+                    return outcome
+                logger.info(
+                    "The claim on %s of session %s was no longer ours; its work was dropped",
+                    claim.task_type.value,
+                    claim.session_id,
+                )
+                return None
+            except (DatabaseUnavailable, PoolTimeoutError) as error:
+                is_doubtful = True
+                failures += 1
+                logger.debug("An outcome waits for the database: %s", error)
+            except Exception as error:  # noqa: BLE001 - what is no passing matter is the data's
+                failures += 1
+                if failures >= ATTEMPTS_TO_WRITE or not _passes(error):
+                    outcome, failures = self._unwritable(claim, outcome, error), 0
+            else:
+                return outcome
+            if isinstance(outcome, Cancelled) or (
+                failures and self._give_up.wait(backoff_seconds(failures, longest=2.0))
+            ):
+                logger.warning(
+                    "The outcome of %s of session %s could not be written; it will be rescued",
+                    claim.task_type.value,
+                    claim.session_id,
+                )
+                return None
+
+    def _write_once(self, claim: Claim, outcome: Outcome) -> None:
+        match outcome:
+            case Completed(results) if _is_empty(results):
+                self._combiner.complete_task(claim)
+            case Completed(results):
+                with self._database.transaction() as db:
+                    SessionRepository(db).complete_task(claim, results)
+            case Failed(context, results) if _is_empty(results):
+                self._combiner.fail_task(claim, context)
+            case Failed(context, results):
+                with self._database.transaction() as db:
+                    SessionRepository(db).fail_task(
+                        claim,
+                        context,
+                        results,
+                        backoff_seconds=self._database.settings.retry_backoff_seconds,
+                    )
+            case Released():
+                with self._database.transaction() as db:
+                    SessionRepository(db).release_task(claim)
+            case Cancelled():
+                pass
+
+    def _unwritable(self, claim: Claim, outcome: Outcome, error: Exception) -> Outcome:
+        """Return what to write instead of an outcome that the database refuses."""
+        logger.error(
+            "The outcome of %s of session %s was refused by the database",
+            claim.task_type.value,
+            claim.session_id,
+            exc_info=error,
+        )
+        if isinstance(outcome, Completed) or (
+            isinstance(outcome, Failed) and not _is_empty(outcome.results)
+        ):
+            return Failed(failure_context(error, worker=self._worker))
+        return Cancelled()  # nothing smaller is left to write: the lease ends, and is rescued
+
+    def _is_written(self, claim: Claim, outcome: Outcome) -> bool:
+        """Whether a commit whose outcome was unknown took effect after all.
+
+        Where the next type has begun, this one completed: nothing else leads there.
+        """
+        try:
+            with self._database.transaction() as db:
+                task = SessionRepository(db).get(claim.session_id).task
+        except (SessionNotFound, DatabaseUnavailable):
+            return False
+        return task is not None and _shows(task, claim, outcome)
+
+
+def _shows(task: SessionTask, claim: Claim, outcome: Outcome) -> bool:
+    if task.task_id != claim.task_id:
+        order = list(TaskType)
+        is_later = order.index(task.task_type) > order.index(claim.task_type)
+        return isinstance(outcome, Completed) and is_later
+    match outcome:
+        case Completed():
+            return task.status == TaskStatus.COMPLETED
+        case Failed():
+            return task.status == TaskStatus.FAILED
+        case Released() | Cancelled():
+            return False
+
+
+def _passes(error: Exception) -> bool:
+    """Whether the same write may well succeed in a moment: locks, deadlocks, a failover."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    return isinstance(original, (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction))
+
+
+def _is_empty(results: TaskResults) -> bool:
+    return not any(len(getattr(results, part.name)) for part in fields(results))

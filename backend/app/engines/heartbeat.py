@@ -1,0 +1,97 @@
+"""The heart of a worker: one statement renews all its leases and carries their progress."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from app.engines.connections import HeldConnection
+from app.engines.runs import RunTable, StopReason
+from app.repositories import transitions
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from uuid import UUID
+
+    from app.core.config import Settings
+    from app.core.database import Database
+
+logger = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_NEWS = 0.5
+"""Progress, and the question whether a claim still holds, wait no longer than this."""
+
+
+class Heart:
+    """Beats for all runs in hand; a run whose claim is gone is told to stop.
+
+    `step` is the body of a `Loop`. A beat is due every `heartbeat_seconds`, and sooner where there
+    is progress to carry or `ask_about` named a session that is in hand.
+    """
+
+    def __init__(
+        self, vital: Database, settings: Settings, runs: RunTable, announcer: Database
+    ) -> None:
+        self._connection = HeldConnection(vital)
+        self._settings = settings
+        self._runs = runs
+        self._announcer = announcer
+        self._beaten_at = float("-inf")
+        self._is_asked = False
+
+    def ask_about(self, session_ids: Collection[UUID]) -> bool:
+        """Note that these sessions changed; answers whether a beat is now due soon."""
+        self._is_asked = self._is_asked or self._runs.has_session_of(session_ids)
+        return self._is_asked
+
+    def step(self) -> float | None:
+        """Beat if it is time to; answers in how many seconds to look again."""
+        runs = self._runs.all()
+        if not runs:
+            return None
+        is_news = self._is_asked or any(run.has_news for run in runs)
+        interval = self._settings.heartbeat_seconds
+        soon = min(interval, SECONDS_BETWEEN_NEWS)
+        wait = self._beaten_at + (soon if is_news else interval) - time.monotonic()
+        if wait > 0:
+            return min(wait, soon)  # progress is noted without a wake-up: look for it
+        self.beat()
+        return soon
+
+    def beat(self) -> None:
+        """Renew every lease in hand, once.
+
+        Raises:
+            DatabaseUnavailable: the database is away; no progress is lost.
+
+        """
+        self._is_asked = False
+        beats = {run: run.take_beat() for run in self._runs.all() if not run.is_writing}
+        if not beats:
+            return
+        sent_at = time.monotonic()
+        try:
+            with self._connection.use() as connection:
+                held = transitions.beat(
+                    connection,
+                    [beat for beat, _ in beats.values()],
+                    lease_seconds=self._settings.lease_seconds,
+                )
+        except BaseException:
+            for run, (_, progress) in beats.items():
+                run.give_back(progress)
+            raise
+        self._beaten_at = sent_at
+        for run in beats:
+            if run.claim.session_id in held:
+                run.renewed(sent_at)
+            else:
+                run.stop(StopReason.CLAIM_LOST, grace_seconds=self._settings.cancel_grace_seconds)
+        self._announcer.announce(
+            run.claim.session_id for run, (_, progress) in beats.items() if progress is not None
+        )
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._connection.close()

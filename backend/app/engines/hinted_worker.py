@@ -1,0 +1,214 @@
+"""A worker that is told which task to claim, and otherwise does as the embedded one.
+
+The claim decides, the same clocks run (`RunTable`), the same heart beats, the handler runs in a
+child process of the slot's own (`ProcessRunner`), and the outcome is written by the same writer.
+Only where work comes from differs: not from the table of leases, but from messages.
+
+Threads::
+
+    slots           as many as call `run`: its task, then the database, to write the outcome
+    watch           nothing: it keeps every task's clocks, and kills
+    heart           the database, by a connection of its own: leases and progress
+    listener        the database, by a connection of its own: what was cancelled
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from app.core.errors import ConfigurationError, DatabaseBusy, DatabaseUnavailable
+from app.core.failure import failure_context
+from app.core.logging import log_execution
+from app.engines.connections import vital_database
+from app.engines.execution import Failed, OutcomeWriter, Released
+from app.engines.heartbeat import Heart
+from app.engines.loops import Loop, backoff_seconds
+from app.engines.memory import give_back_memory
+from app.engines.pool import ProcessRunner, make_setup
+from app.engines.runs import Run, RunTable, StopReason
+from app.engines.wakeups import Wakeups
+from app.repositories import transitions
+from app.tasks.registry import handler_references
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from uuid import UUID
+
+    from app.core.config import Settings
+    from app.core.database import Database
+    from app.repositories.transitions import Claim
+
+logger = logging.getLogger(__name__)
+
+SECONDS_TO_WRITE_AT_STOP = 5.0
+LONGEST_PAUSE_SECONDS = 5.0
+SECONDS_OF_LIGHT_WORK = 0.2
+
+
+class HintedWorker:
+    """Runs the tasks that it is told of, each in the calling thread's own child process.
+
+    Args:
+        publish: tells a broker of tasks that this worker has given back.
+
+    Raises:
+        ConfigurationError: a heartbeat would come too late for the lease, or the handlers' setting
+            cannot be used.
+
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        *,
+        publish: Callable[[Sequence[tuple[UUID, UUID]]], None],
+    ) -> None:
+        require_timely_heartbeats(settings)
+        self.id = uuid4()
+        self._database = database
+        self._settings = settings
+        self._publish = publish
+        self._references = handler_references(settings)
+        self._setup = make_setup(database, settings, self._references)
+        self._stopping = threading.Event()
+        self._give_up = threading.Event()
+        self._slot = threading.local()
+        self._runners: list[ProcessRunner] = []
+        self._vital = vital_database(database, settings)
+        self._runs = RunTable(settings, self._on_runs_changed)
+        self._writer = OutcomeWriter(database, worker=str(self.id), give_up=self._give_up)
+        self._heart = Heart(self._vital, settings, self._runs, database)
+        self._watch_loop = Loop("watch", self._runs.enforce)
+        self._heart_loop = Loop(
+            "heart", self._heart.step, longest_pause=settings.heartbeat_seconds / 2
+        )
+        self._wakeups = Wakeups(database, self._vital, self._on_sessions_changed)
+
+    def start(self) -> None:
+        """Begin to keep the clocks; opens no connection before the first task."""
+        self._watch_loop.start()
+        self._heart_loop.start()
+        self._wakeups.start()
+
+    def run(self, session_id: UUID, task_id: UUID) -> str:
+        """Claim the task and run it to its written outcome; answers with the outcome's name.
+
+        `nothing` where there was nothing to claim: it is done, in other hands, or of the past.
+        While the database is away this waits for it: else an outage would use up every message.
+        """
+        asked_at, claim = self._claim(session_id, task_id)
+        if claim is None:
+            return "nothing"
+        run = self._runs.add(claim, claimed_at=asked_at)
+        try:
+            return self._run(run)
+        finally:
+            self._runs.remove(run)
+
+    def drain(self) -> None:
+        """Let tasks in hand end for the grace period, then give them back; waits until it is so."""
+        if not self._runs.wait_until_empty(self._settings.shutdown_grace_seconds):
+            self._stopping.set()
+            self._runs.stop_all(StopReason.SHUTDOWN, grace_seconds=0)
+            if not self._runs.wait_until_empty(SECONDS_TO_WRITE_AT_STOP):
+                self._give_up.set()
+        self._stopping.set()
+
+    def close(self) -> None:
+        """End the children and the connections; to be called when no task is in hand."""
+        self._stopping.set()
+        self._give_up.set()
+        self._heart_loop.stop()
+        self._watch_loop.stop()
+        self._wakeups.stop()
+        for runner in self._runners:
+            runner.close()
+        self._heart.close()
+        self._vital.close()
+
+    def _claim(self, session_id: UUID, task_id: UUID) -> tuple[float, Claim | None]:
+        failures = 0
+        while not self._stopping.is_set():
+            asked_at = time.monotonic()
+            try:
+                with self._database.driver_connection() as connection:
+                    claims = transitions.claim_these(
+                        connection,
+                        self.id,
+                        [(session_id, task_id)],
+                        lease_seconds=self._settings.lease_seconds,
+                    )
+            except (DatabaseUnavailable, DatabaseBusy) as error:
+                failures += 1
+                if failures == 1:
+                    logger.warning("A task waits for the database: %s", error)
+                pause = backoff_seconds(failures, longest=LONGEST_PAUSE_SECONDS)
+                self._stopping.wait(pause)
+                continue
+            self._database.announce(claim.session_id for claim in claims)
+            return asked_at, claims[0] if claims else None
+        self._publish([(session_id, task_id)])  # for another worker
+        return 0.0, None
+
+    def _run(self, run: Run) -> str:
+        claim = run.claim
+        try:
+            outcome = self._runner().run(run)
+        except Exception as error:
+            logger.exception("A task could not be run")
+            outcome = Failed(failure_context(error, worker=str(self.id)))
+        with run.writing():
+            written = self._writer.write(claim, outcome)
+        name = "stale" if written is None else type(written).__name__.lower()
+        if isinstance(written, Released):
+            self._publish([(claim.session_id, claim.task_id)])
+        seconds = time.monotonic() - run.started_at
+        del outcome, written
+        if seconds > SECONDS_OF_LIGHT_WORK:
+            give_back_memory()
+        log_execution(
+            claim.task_type,
+            claim.session_id,
+            duration_seconds=seconds,
+            retry_count=claim.attempt - 1,
+            outcome=name,
+        )
+        return name
+
+    def _runner(self) -> ProcessRunner:
+        """The calling thread's runner: to the kernel, the thread is its child process's parent."""
+        runner: ProcessRunner | None = getattr(self._slot, "runner", None)
+        if runner is None:
+            runner = ProcessRunner(self._setup, self._references, worker=str(self.id))
+            self._slot.runner = runner
+            self._runners.append(runner)
+        return runner
+
+    def _on_runs_changed(self) -> None:
+        self._watch_loop.wake()
+        self._heart_loop.wake()
+
+    def _on_sessions_changed(self, session_ids: frozenset[UUID]) -> None:
+        if self._heart.ask_about(session_ids):
+            self._heart_loop.wake()
+
+
+def require_timely_heartbeats(settings: Settings) -> None:
+    """Return if a lease allows for a heartbeat that is late.
+
+    Raises:
+        ConfigurationError: it does not.
+
+    """
+    if settings.heartbeat_seconds * 2 > settings.lease_seconds:
+        raise ConfigurationError(
+            f"A heartbeat every {settings.heartbeat_seconds:g} s is too slow for a lease of "
+            f"{settings.lease_seconds:g} s",
+            next_step="Make SESSION_TASKS_LEASE_SECONDS at least twice "
+            "SESSION_TASKS_HEARTBEAT_SECONDS.",
+        )

@@ -1,0 +1,227 @@
+"""The tasks that a worker has in hand, and the clocks that each of them runs against.
+
+No method here waits for anything: whoever keeps the clocks must never be held up by a database.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from contextlib import contextmanager
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from app.repositories.transitions import Beat
+
+if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Callable, Collection, Iterator
+
+    from app.core.config import Settings
+    from app.repositories.transitions import Claim
+    from app.tasks.context import Progress
+
+logger = logging.getLogger(__name__)
+
+FENCE_SHARE = 0.9
+"""A task is stopped when this much of its lease has passed without a renewal."""
+
+
+class StopReason(Enum):
+    """Why a run was told to stop."""
+
+    CLAIM_LOST = "its claim is no longer ours: it was cancelled, deleted or rescued"
+    NOT_RENEWED = "its lease could not be renewed in time"
+    OUT_OF_TIME = "it ran for too long"
+    SHUTDOWN = "the worker stops"
+
+
+class Run:
+    """One claimed task in this worker's hands; safe to use from many threads.
+
+    Attributes:
+        claim: what it may write with.
+        started_at: by the monotonic clock, as every moment here.
+        max_run_seconds: the longest it may run.
+        stop_reason: the first reason to stop that was given; None: it may go on.
+        is_writing: its outcome is being written, so no heartbeat is sent for it.
+
+    """
+
+    def __init__(
+        self, claim: Claim, *, claimed_at: float, settings: Settings, on_change: Callable[[], None]
+    ) -> None:
+        self.claim = claim
+        self.started_at = time.monotonic()
+        self.stop_reason: StopReason | None = None
+        self.is_writing = False
+        self._settings = settings
+        self._on_change = on_change
+        self._lock = threading.RLock()
+        self._fenced_at = claimed_at + settings.lease_seconds * FENCE_SHARE
+        self.max_run_seconds = settings.max_run_seconds
+        self._killed_at: float | None = None
+        self._is_running = False
+        self._stop_told = threading.Event()
+        self._progress: Progress | None = None
+        self._tell: Callable[[], None] = lambda: None
+        self._kill: Callable[[], None] = lambda: None
+
+    # -- by whoever runs it -----------------------------------------------------------------------
+
+    @contextmanager
+    def running(self, *, tell: Callable[[], None], kill: Callable[[], None]) -> Iterator[None]:
+        """While inside, a stop calls `tell` and then, after the grace period, `kill`."""
+        with self._lock:
+            self._tell, self._kill, self._is_running = tell, kill, True
+            if self.stop_reason is not None:
+                tell()
+        self._on_change()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._is_running = False
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """While inside, no heartbeat: the writing transaction holds the lease's lock itself."""
+        self.is_writing = True
+        try:
+            yield
+        finally:
+            self.is_writing = False
+
+    def wait_for_stop(self, seconds: float) -> bool:
+        """Wait so long, or until it is told to stop; answers whether it was."""
+        return self._stop_told.wait(seconds)
+
+    def limit_to(self, max_run_seconds: float) -> None:
+        """Give it this long from its start, in place of the setting."""
+        with self._lock:
+            self.max_run_seconds = max_run_seconds
+        self._on_change()
+
+    def note(self, progress: Progress) -> None:
+        """Keep how far it is for the next heartbeat."""
+        with self._lock:
+            self._progress = progress
+
+    # -- by the heart -----------------------------------------------------------------------------
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is progress that no heartbeat has carried."""
+        return self._progress is not None
+
+    def take_beat(self) -> tuple[Beat, Progress | None]:
+        """Return the next heartbeat, and the progress it carries."""
+        with self._lock:
+            progress, self._progress = self._progress, None
+        if progress is None:
+            return Beat(self.claim), None
+        return Beat(self.claim, progress.current, progress.total, progress.message), progress
+
+    def give_back(self, progress: Progress | None) -> None:
+        """Keep the progress of a heartbeat that was not sent, unless there is newer."""
+        with self._lock:
+            self._progress = self._progress or progress
+
+    def renewed(self, sent_at: float) -> None:
+        """Note that the lease runs from at least `sent_at`, the moment before the beat was sent."""
+        with self._lock:
+            self._fenced_at = sent_at + self._settings.lease_seconds * FENCE_SHARE
+
+    # -- by whoever keeps the clocks --------------------------------------------------------------
+
+    def stop(self, reason: StopReason, *, grace_seconds: float) -> None:
+        """Tell it to stop, and kill it when the grace period is over."""
+        with self._lock:
+            is_first = self.stop_reason is None
+            if is_first:
+                self.stop_reason = reason
+                self._stop_told.set()
+            killed_at = time.monotonic() + grace_seconds
+            self._killed_at = min(killed_at, self._killed_at or killed_at)
+            if is_first and self._is_running:
+                self._tell()
+            is_news = is_first and self._is_running  # else it ended while a beat was under way
+        self._on_change()
+        if is_news:
+            logger.info(
+                "Stopping %s of session %s: %s",
+                self.claim.task_type.value,
+                self.claim.session_id,
+                reason.value,
+            )
+
+    def enforce(self, now: float) -> float | None:
+        """Do what is due by now; answers when the next is due, None if nothing will be."""
+        with self._lock:
+            if not self._is_running:
+                return None
+            ends_at = self.started_at + self.max_run_seconds
+            if self.stop_reason is None and now >= self._fenced_at:
+                self.stop(StopReason.NOT_RENEWED, grace_seconds=0)
+            elif self.stop_reason is None and now >= ends_at:
+                self.stop(StopReason.OUT_OF_TIME, grace_seconds=0)
+            if self._killed_at is None:
+                return min(self._fenced_at, ends_at)
+            if time.monotonic() < self._killed_at:
+                return self._killed_at
+            self._kill()
+            return None
+
+
+class RunTable:
+    """All runs in hand, by session; safe to use from many threads."""
+
+    def __init__(self, settings: Settings, on_change: Callable[[], None]) -> None:
+        self._settings = settings
+        self._on_change = on_change
+        self._runs: dict[uuid.UUID, Run] = {}
+        self._changed = threading.Condition()
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def add(self, claim: Claim, *, claimed_at: float) -> Run:
+        """Take the claim in hand; `claimed_at` is the moment before it was asked for."""
+        run = Run(claim, claimed_at=claimed_at, settings=self._settings, on_change=self._on_change)
+        with self._changed:
+            self._runs[claim.task_id] = run
+        self._on_change()
+        return run
+
+    def remove(self, run: Run) -> None:
+        """Let go of a run that is over and written."""
+        with self._changed:
+            self._runs.pop(run.claim.task_id, None)
+            self._changed.notify_all()
+        self._on_change()
+
+    def all(self) -> list[Run]:
+        """Return the runs as of now."""
+        with self._changed:
+            return list(self._runs.values())
+
+    def has_session_of(self, session_ids: Collection[uuid.UUID]) -> bool:
+        """Whether one of the runs is of one of these sessions."""
+        return any(run.claim.session_id in session_ids for run in self.all())
+
+    def stop_all(self, reason: StopReason, *, grace_seconds: float) -> None:
+        """Tell every run to stop."""
+        for run in self.all():
+            run.stop(reason, grace_seconds=grace_seconds)
+
+    def wait_until_empty(self, seconds: float) -> bool:
+        """Wait for the last run to end; answers whether it did in time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._runs, seconds)
+
+    def enforce(self) -> float | None:
+        """Do what is due; answers in how many seconds the next is, None if nothing is in hand."""
+        now = time.monotonic()
+        moments = [moment for run in self.all() if (moment := run.enforce(now)) is not None]
+        return max(min(moments) - now, 0.001) if moments else None

@@ -1,0 +1,285 @@
+"""What nobody else looks after: expired leases, retries that are due, lost leases, old sessions.
+
+`sweep_once` is one look at everything, `Sweeper` a loop of them. Any number of sweepers may run at
+once, in any number of processes: each step is guarded by the rows themselves, and skips what
+another sweeper has in hand.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from sqlalchemy import func, select
+
+from app.core.errors import DatabaseUnavailable
+from app.engines.loops import Loop
+from app.models.lease import SessionTaskLease
+from app.models.session import TaskStatus
+from app.repositories.session_repository import SessionRepository
+
+if TYPE_CHECKING:
+    from app.core.config import Settings
+    from app.core.database import Database
+    from app.repositories.transitions import Transition
+
+logger = logging.getLogger(__name__)
+
+BATCH_SIZE = 100
+MAX_BATCHES = 50
+"""In one sweep; what is left waits for the next."""
+
+DEAD_ROWS_BEFORE_VACUUM = 1_000
+
+SWEEPS_PER_THOROUGH_ONE = 6
+
+Dispatch = Callable[[Sequence[tuple[UUID, UUID]]], None]
+"""Publishes (session_id, task_id) to a broker; it may raise, and is called again later."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepReport:
+    """What one sweep did.
+
+    Attributes:
+        rescued: runs failed because their worker was lost.
+        retried: tasks started again, after a rescue or a temporary failure.
+        rebuilt: leases made anew after a database crash.
+        redispatched: waiting tasks announced again.
+        deleted: sessions past their retention.
+        vacuumed: whether the table of leases was vacuumed.
+        failed_steps: steps that went wrong; the log says how.
+
+    """
+
+    rescued: int = 0
+    retried: int = 0
+    rebuilt: int = 0
+    redispatched: int = 0
+    deleted: int = 0
+    vacuumed: bool = False
+    failed_steps: tuple[str, ...] = ()
+
+    @property
+    def did_something(self) -> bool:
+        """Whether there was anything to do."""
+        return self != SweepReport(vacuumed=self.vacuumed)
+
+
+def sweep_once(
+    database: Database,
+    settings: Settings,
+    *,
+    dispatch: Dispatch | None = None,
+    is_thorough: bool = True,
+) -> SweepReport:
+    """Look once at all that may have been left behind, and put it right.
+
+    One that is not thorough looks only at what people wait for: leases and retries. A step that
+    goes wrong does not keep the others from being taken.
+
+    Raises:
+        DatabaseUnavailable: the database is away.
+
+    """
+    report = SweepReport()
+    urgent = (("rebuild", _rebuild), ("rescue", _rescue), ("retry", _retry))
+    other = (
+        ("redispatch", functools.partial(_redispatch, dispatch=dispatch)),
+        ("vacuum", _vacuum),
+        ("delete", _delete_expired),
+    )
+    for name, step in (*urgent, *other) if is_thorough else urgent:
+        try:
+            done = step(database, settings)
+        except DatabaseUnavailable:
+            raise
+        except Exception:
+            logger.exception("Sweep: %s went wrong; going on with the rest", name)
+            done = SweepReport(failed_steps=(name,))
+        report = _sum(report, done)
+    if report.did_something:
+        logger.info("Swept: %s", report)
+    return report
+
+
+class Sweeper:
+    """Sweeps every `sweep_seconds`, give or take a quarter, so that many sweepers spread out.
+
+    After an outage of the database it waits one heartbeat before it sweeps: living workers are to
+    renew their leases before anybody calls them lost.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        *,
+        dispatch: Dispatch | None = None,
+        on_report: Callable[[SweepReport], None] = lambda _report: None,
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._dispatch = dispatch
+        self._on_report = on_report
+        self._was_away = False
+        self._sweep_count = 0
+        self._loop = Loop("sweeper", self._step)
+
+    def start(self) -> None:
+        """Begin to sweep."""
+        self._loop.start()
+
+    def stop(self) -> None:
+        """End after the sweep that is under way."""
+        self._loop.stop()
+
+    def _step(self) -> float:
+        try:
+            if self._was_away:
+                self._database.check_server()
+                self._was_away = False
+                return self._settings.heartbeat_seconds
+            report = sweep_once(
+                self._database,
+                self._settings,
+                dispatch=self._dispatch,
+                is_thorough=self._sweep_count % SWEEPS_PER_THOROUGH_ONE == 0,
+            )
+            self._sweep_count += 1
+        except DatabaseUnavailable:
+            self._was_away = True
+            raise
+        self._on_report(report)
+        return self._settings.sweep_seconds * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+
+
+def _rebuild(database: Database, settings: Settings) -> SweepReport:
+    with database.transaction() as db:
+        rebuilt = SessionRepository(db).rebuild_leases(
+            lease_seconds=settings.lease_seconds,
+            backoff_seconds=settings.retry_backoff_seconds,
+        )
+    return SweepReport(rebuilt=max(0, rebuilt))  # -1: nothing was lost
+
+
+def _rescue(database: Database, settings: Settings) -> SweepReport:  # noqa: ARG001 - as every step
+    """Rescue in batches; where a batch fails, one by one, so that no bad row hides those behind."""
+    report = SweepReport()
+    for _ in range(MAX_BATCHES):
+        try:
+            moved = _rescued(database)
+        except DatabaseUnavailable:
+            raise
+        except Exception:
+            logger.exception("A batch of rescues failed; rescuing one by one")
+            return _sum(report, _rescue_one_by_one(database))
+        report = _sum(report, _report_of(moved))
+        if report.rescued % BATCH_SIZE or not moved:
+            break
+    return report
+
+
+def _rescue_one_by_one(database: Database) -> SweepReport:
+    with database.transaction() as db:
+        expired = db.scalars(
+            select(SessionTaskLease.session_id)
+            .where(SessionTaskLease.leased_until < func.clock_timestamp())
+            .limit(BATCH_SIZE * MAX_BATCHES)
+        ).all()
+    report = SweepReport()
+    for session_id in expired:
+        try:
+            report = _sum(report, _report_of(_rescued(database, [session_id])))
+        except DatabaseUnavailable:
+            raise
+        except Exception:
+            logger.exception("Session %s cannot be rescued", session_id)
+            report = _sum(report, SweepReport(failed_steps=(f"rescue {session_id}",)))
+    return report
+
+
+def _rescued(database: Database, only: Sequence[UUID] | None = None) -> list[Transition]:
+    with database.transaction() as db:
+        return SessionRepository(db).rescue_expired(limit=BATCH_SIZE, only=only)
+
+
+def _report_of(moved: Sequence[Transition]) -> SweepReport:
+    statuses = [transition.status for transition in moved]
+    return SweepReport(
+        rescued=statuses.count(TaskStatus.FAILED), retried=statuses.count(TaskStatus.RUNNING)
+    )
+
+
+def _retry(database: Database, settings: Settings) -> SweepReport:  # noqa: ARG001 - as every step
+    report = SweepReport()
+    for _ in range(MAX_BATCHES):
+        with database.transaction() as db:
+            moved = SessionRepository(db).retry_due(limit=BATCH_SIZE)
+        report = _sum(report, SweepReport(retried=len(moved)))
+        if len(moved) < BATCH_SIZE:
+            break
+    return report
+
+
+def _redispatch(
+    database: Database, settings: Settings, *, dispatch: Dispatch | None
+) -> SweepReport:
+    """Tell again of tasks that have waited for a whole lease: the first message may be lost."""
+    with database.transaction() as db:
+        waiting = SessionRepository(db).redispatch(
+            older_than_seconds=settings.lease_seconds, limit=BATCH_SIZE
+        )
+    if waiting and dispatch is not None:
+        dispatch(waiting)
+    database.announce(session_id for session_id, _ in waiting)
+    return SweepReport(redispatched=len(waiting))
+
+
+def _delete_expired(database: Database, settings: Settings) -> SweepReport:
+    deleted = 0
+    for _ in range(MAX_BATCHES):
+        with database.transaction() as db:
+            batch = SessionRepository(db).delete_expired(
+                retention=timedelta(days=settings.retention_days), limit=BATCH_SIZE
+            )
+        deleted += len(batch)
+        if len(batch) < BATCH_SIZE:
+            break
+    return SweepReport(deleted=deleted)
+
+
+def _vacuum(database: Database, settings: Settings) -> SweepReport:  # noqa: ARG001 - as every step
+    """Vacuum the table of leases: it churns faster than autovacuum comes by.
+
+    Claims walk the index of waiting tasks past entries of leases that are gone; vacuum takes these
+    away. Without truncation, which would lock everybody out (PostgreSQL, VACUUM).
+    """
+    table = SessionTaskLease.__tablename__
+    with database.driver_connection() as connection:
+        row = connection.execute(
+            "SELECT n_dead_tup FROM pg_stat_user_tables WHERE relid = %s::regclass", (table,)
+        ).fetchone()
+        if row is None or row[0] < DEAD_ROWS_BEFORE_VACUUM:
+            return SweepReport()
+        connection.execute(f"VACUUM (SKIP_LOCKED, TRUNCATE OFF) {table}")
+    return SweepReport(vacuumed=True)
+
+
+def _sum(one: SweepReport, other: SweepReport) -> SweepReport:
+    return replace(
+        one,
+        rescued=one.rescued + other.rescued,
+        retried=one.retried + other.retried,
+        rebuilt=one.rebuilt + other.rebuilt,
+        redispatched=one.redispatched + other.redispatched,
+        deleted=one.deleted + other.deleted,
+        vacuumed=one.vacuumed or other.vacuumed,
+        failed_steps=one.failed_steps + other.failed_steps,
+    )

@@ -1,0 +1,68 @@
+"""Hearing at once that sessions changed, here or anywhere: hints, never the guarantee."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from app.core.notifications import CHANNEL
+from app.engines.loops import Loop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from app.core.database import Database
+
+SECONDS_PER_LISTENING = 0.5
+SECONDS_BETWEEN_TESTS = 30.0
+
+
+class Wakeups:
+    """Calls `on_change` with the sessions that this process, or any other, says have changed.
+
+    A loop of its own listens (PostgreSQL, LISTEN) on a connection of its own, and tests it now and
+    then: a peer that is silent for ever looks just like one where nothing happens.
+    """
+
+    def __init__(
+        self, database: Database, vital: Database, on_change: Callable[[frozenset[UUID]], None]
+    ) -> None:
+        self._vital = vital
+        self._on_change = on_change
+        self._unsubscribe = database.subscribe(on_change)
+        self._loop = Loop("listener", self._listen)
+
+    def start(self) -> None:
+        """Begin to listen to other processes."""
+        self._loop.start()
+
+    def stop(self) -> None:
+        """Hear nothing more."""
+        self._unsubscribe()
+        self._loop.stop()
+
+    def _listen(self) -> float:
+        with self._vital.driver_connection() as connection:
+            try:
+                connection.execute(f"LISTEN {CHANNEL}")
+                tested_at = time.monotonic()
+                while not self._loop.is_stopping:
+                    for notification in connection.notifies(timeout=SECONDS_PER_LISTENING):
+                        self._on_change(_session_ids(notification.payload))
+                    if time.monotonic() - tested_at > SECONDS_BETWEEN_TESTS:
+                        connection.execute("SELECT 1")
+                        tested_at = time.monotonic()
+                connection.execute(f"UNLISTEN {CHANNEL}")
+            except BaseException:
+                connection.close()  # it must not go back to the pool while it listens
+                raise
+        return 0.0
+
+
+def _session_ids(payload: str) -> frozenset[UUID]:
+    """Return the sessions that a notification names; none if somebody else wrote it."""
+    try:
+        return frozenset(map(UUID, payload.split()))
+    except ValueError:
+        return frozenset()

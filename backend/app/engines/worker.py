@@ -1,0 +1,356 @@
+"""The embedded engine: a supervisor that claims tasks, keeps their leases, and sees them end.
+
+Threads, and what each may wait for::
+
+    main / caller    stop requests only
+    watch            nothing: it keeps every task's clocks (`Run.enforce`), and kills
+    heart            the database, by a connection of its own: leases and progress
+    claim            the database, by a connection of its own: work
+    listener         the database, by a connection of its own: hints that something changed
+    slot 1 … N       its task, then the database, to write the outcome
+    sweeper          the database: what was left behind, here or elsewhere
+
+No transaction is open while a task works.
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+import os
+import queue
+import random
+import threading
+import time
+from typing import TYPE_CHECKING, Self
+from uuid import UUID, uuid4
+
+from app.core.errors import ConfigurationError, SessionNotFound
+from app.core.failure import failure_context
+from app.core.logging import log_execution
+from app.engines.connections import HeldConnection, vital_database
+from app.engines.execution import Cancelled, Completed, Failed, Outcome, OutcomeWriter, Released
+from app.engines.heartbeat import Heart
+from app.engines.loops import Loop
+from app.engines.memory import give_back_memory
+from app.engines.pool import ProcessRunner, Runner, ThreadRunner, make_setup
+from app.engines.runs import Run, RunTable, StopReason
+from app.engines.stop_requests import Request, StopRequests
+from app.engines.sweeper import Sweeper
+from app.engines.wakeups import Wakeups
+from app.repositories import transitions
+from app.repositories.session_repository import ALL_TASK_TYPES, SessionRepository
+from app.tasks.registry import handler_references
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from app.core.config import Settings
+    from app.core.database import Database
+    from app.models.session import TaskType
+    from app.repositories.transitions import Claim
+
+logger = logging.getLogger(__name__)
+
+SECONDS_TO_WRITE_AT_STOP = 5.0
+"""How long a stopping worker tries to write outcomes and releases once its tasks have ended."""
+
+SECONDS_OF_LIGHT_WORK = 0.2
+
+SECONDS_AFTER_NOTHING = 0.01
+"""Hints that come in a storm cost no more than a hundred questions a second."""
+
+
+class Worker:
+    """Runs tasks until it is stopped; its id is new with every one that is made.
+
+    `with worker:` runs it beside the caller's own work; `run_until_stopped()` runs it as the
+    process's main job, with signals.
+
+    Args:
+        concurrency: tasks at a time.
+        threads: run them in threads of this process rather than in child processes.
+        task_types: only these.
+        session_ids: only these sessions' tasks.
+        sweeps: whether it also looks after what others left behind.
+
+    Raises:
+        ConfigurationError: a heartbeat would come too late for the lease, or the handlers' setting
+            cannot be used.
+
+    """
+
+    def __init__(  # noqa: PLR0913 - the options of a worker are these
+        self,
+        database: Database,
+        settings: Settings,
+        *,
+        concurrency: int = 2,
+        threads: bool = False,
+        task_types: Sequence[TaskType] = ALL_TASK_TYPES,
+        session_ids: Collection[UUID] | None = None,
+        sweeps: bool = True,
+    ) -> None:
+        if settings.heartbeat_seconds * 2 > settings.lease_seconds:
+            raise ConfigurationError(
+                f"A heartbeat every {settings.heartbeat_seconds:g} s is too slow for a lease of "
+                f"{settings.lease_seconds:g} s",
+                next_step="Make SESSION_TASKS_LEASE_SECONDS at least twice "
+                "SESSION_TASKS_HEARTBEAT_SECONDS.",
+            )
+        self.id = uuid4()
+        self.outcome_counts: collections.Counter[str] = collections.Counter()
+        self._database = database
+        self._settings = settings
+        self._concurrency = concurrency
+        self._task_types = tuple(task_types)
+        self._session_ids = None if session_ids is None else frozenset(session_ids)
+        self._references = handler_references(settings)
+        self._threads = threads
+        self._give_up = threading.Event()
+        self._requests: StopRequests | None = None
+        self._assigned: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
+        self._is_started = False
+
+        self._vital = vital_database(database, settings)
+        self._runs = RunTable(settings, self._on_runs_changed)
+        self._writer = OutcomeWriter(database, worker=str(self.id), give_up=self._give_up)
+        self._claim_connection = HeldConnection(self._vital)
+        self._heart = Heart(self._vital, settings, self._runs, database)
+        self._watch_loop = Loop("watch", self._runs.enforce)
+        self._heart_loop = Loop(
+            "heart", self._heart.step, longest_pause=settings.heartbeat_seconds / 2
+        )
+        self._claim_loop = Loop("claim", self._claim)
+        self._wakeups = Wakeups(database, self._vital, self._on_sessions_changed)
+        self._sweeper = Sweeper(database, settings) if sweeps else None
+        self._slots = [
+            threading.Thread(target=self._serve_slot, name=f"slot {number}", daemon=True)
+            for number in range(1, concurrency + 1)
+        ]
+
+    # -- life -------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to claim and run tasks, in threads; returns at once."""
+        self._is_started = True
+        self._watch_loop.start()
+        self._heart_loop.start()
+        for slot in self._slots:
+            slot.start()
+        self._wakeups.start()
+        self._claim_loop.start()
+        if self._sweeper is not None:
+            self._sweeper.start()
+        logger.info("Worker %s started with %d slots", self.id, self._concurrency)
+
+    def stop(self, *, grace_seconds: float | None = None) -> None:
+        """Claim nothing more, let tasks end, release what has not ended; returns when all is done.
+
+        `grace_seconds` stands in place of the setting. Releasing spends no attempt.
+        """
+        if not self._is_started:
+            self._close()
+            return
+        self._is_started = False
+        grace = self._settings.shutdown_grace_seconds if grace_seconds is None else grace_seconds
+        self._claim_loop.stop()
+        if self._sweeper is not None:
+            self._sweeper.stop()
+        if not self._runs.wait_until_empty(grace):
+            self._runs.stop_all(StopReason.SHUTDOWN, grace_seconds=0)
+            if not self._runs.wait_until_empty(SECONDS_TO_WRITE_AT_STOP):
+                self._give_up.set()
+                self._runs.wait_until_empty(1.0)
+        for _ in self._slots:
+            self._assigned.put(None)
+        for slot in self._slots:
+            slot.join(SECONDS_TO_WRITE_AT_STOP)
+        self._heart_loop.stop()
+        self._watch_loop.stop()
+        self._wakeups.stop()
+        self._close()
+        logger.info("Worker %s stopped", self.id)
+
+    def request_stop(self) -> None:
+        """Have a `run_until_stopped` that is under way stop and return; from anywhere.
+
+        A second request ends the process at once.
+        """
+        requests = self._requests
+        if requests is not None:
+            requests.stop()
+
+    def run_until_stopped(self) -> None:
+        """Run until `request_stop`, SIGTERM or SIGINT; a second of these exits at once.
+
+        Signals are handled where this is called in the main thread, and their former handlers put
+        back at the end.
+        """
+        with StopRequests() as requests:
+            self._requests = requests
+            self.start()
+            requests.wait()
+            self._stop_aside(requests)
+            if requests.wait() == Request.STOP:
+                logger.warning("Told to stop again: exiting now")
+                os._exit(1)  # the children end with us
+            self._requests = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self.stop()
+
+    @property
+    def run_count(self) -> int:
+        """How many tasks it has in hand."""
+        return len(self._runs)
+
+    def _stop_aside(self, requests: StopRequests) -> None:
+        """Stop in a thread, so that the main thread still hears a second request."""
+
+        def stop_and_say_so() -> None:
+            try:
+                self.stop()
+            finally:
+                requests.done()
+
+        threading.Thread(target=stop_and_say_so, name="stop", daemon=True).start()
+
+    def _close(self) -> None:
+        self._heart.close()
+        self._claim_connection.close()
+        self._vital.close()
+
+    # -- hints ------------------------------------------------------------------------------------
+
+    def _on_runs_changed(self) -> None:
+        self._watch_loop.wake()
+        self._heart_loop.wake()
+        self._claim_loop.wake()
+
+    def _on_sessions_changed(self, session_ids: frozenset[UUID]) -> None:
+        if self._heart.ask_about(session_ids):
+            self._heart_loop.wake()
+        if len(self._runs) < self._concurrency:
+            self._claim_loop.wake()
+
+    # -- claiming ---------------------------------------------------------------------------------
+
+    def _claim(self) -> float | None:
+        """Claim as many tasks as there are free slots, and hand them out."""
+        free = self._concurrency - len(self._runs)
+        if free <= 0 or self._claim_loop.is_stopping:
+            return None
+        asked_at = time.monotonic()
+        claims = self._claims(free)
+        if not claims:
+            self._give_up.wait(SECONDS_AFTER_NOTHING)
+            return self._settings.poll_seconds * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+        for claim in claims:
+            self._assigned.put(self._runs.add(claim, claimed_at=asked_at))
+        self._database.announce(claim.session_id for claim in claims)
+        return 0.0
+
+    def _claims(self, limit: int) -> list[Claim]:
+        if self._session_ids is not None:
+            return self._claims_of_sessions(self._session_ids, limit)
+        with self._claim_connection.use() as connection:
+            return transitions.claim_next(
+                connection,
+                self.id,
+                task_types=self._task_types,
+                limit=limit,
+                lease_seconds=self._settings.lease_seconds,
+            )
+
+    def _claims_of_sessions(self, session_ids: Collection[UUID], limit: int) -> list[Claim]:
+        claims: list[Claim] = []
+        with self._vital.transaction() as db:
+            sessions = SessionRepository(db)
+            for session_id in session_ids:
+                try:
+                    lease = sessions.get(session_id).lease
+                except SessionNotFound:
+                    continue
+                if lease is None or lease.claim_token is not None or len(claims) >= limit:
+                    continue
+                claim = sessions.claim_task(
+                    session_id, lease.task_id, self.id, lease_seconds=self._settings.lease_seconds
+                )
+                if claim is not None:
+                    claims.append(claim)
+        return claims
+
+    # -- running ----------------------------------------------------------------------------------
+
+    def _serve_slot(self) -> None:
+        """Run one task after another, each to its written outcome; no error ends the slot."""
+        runner = self._make_runner()
+        runner.warm_up()
+        try:
+            while (run := self._assigned.get()) is not None:
+                try:
+                    self._run(runner, run)
+                except Exception:
+                    logger.exception("A slot stumbled; its task's lease will end by itself")
+                finally:
+                    self._runs.remove(run)
+                runner.warm_up()  # another child, if this task took its own with it
+        finally:
+            runner.close()
+
+    def _make_runner(self) -> Runner:
+        if self._threads:
+            return ThreadRunner(
+                self._database, self._settings, self._references, worker=str(self.id)
+            )
+        setup = make_setup(self._database, self._settings, self._references)
+        return ProcessRunner(setup, self._references, worker=str(self.id))
+
+    def _run(self, runner: Runner, run: Run) -> None:
+        try:
+            outcome = runner.run(run)
+        except Exception as error:
+            logger.exception("A task could not be run")
+            outcome = Failed(failure_context(error, worker=str(self.id)))
+        written = self._writer.write(run.claim, outcome, attempt=run.writing)
+        if time.monotonic() - run.started_at > SECONDS_OF_LIGHT_WORK:
+            outcome, written = Released(), _without_results(written)  # lets go of the results
+            give_back_memory()
+        self.outcome_counts[_name_of(written)] += 1
+        log_execution(
+            run.claim.task_type,
+            run.claim.session_id,
+            duration_seconds=time.monotonic() - run.started_at,
+            retry_count=run.claim.attempt - 1,
+            outcome=_name_of(written),
+        )
+
+
+def _without_results(outcome: Outcome | None) -> Outcome | None:
+    match outcome:
+        case Completed():
+            return Completed()
+        case Failed(context):
+            return Failed(context)
+        case _:
+            return outcome
+
+
+def _name_of(outcome: Outcome | None) -> str:
+    """Return the outcome's name in counts and logs; `stale` where nothing was written."""
+    match outcome:
+        case Completed():
+            return "completed"
+        case Failed():
+            return "failed"
+        case Released():
+            return "released"
+        case Cancelled():
+            return "cancelled"
+        case None:
+            return "stale"

@@ -1,0 +1,27 @@
+"""The truth: every table, so that one import makes the metadata whole."""
+
+from app.models.access import ApiKey, IdempotencyRecord, KeyRole
+from app.models.base import Base
+from app.models.content import Document, Export, SessionNote, Ticket, ValidationFinding
+from app.models.lease import LeaseSentinel, SessionTaskLease, SessionTaskRetry
+from app.models.session import Session, SessionStage, SessionTask, TaskStatus, TaskType
+
+__all__ = [
+    "ApiKey",
+    "Base",
+    "Document",
+    "Export",
+    "IdempotencyRecord",
+    "KeyRole",
+    "LeaseSentinel",
+    "Session",
+    "SessionNote",
+    "SessionStage",
+    "SessionTask",
+    "SessionTaskLease",
+    "SessionTaskRetry",
+    "TaskStatus",
+    "TaskType",
+    "Ticket",
+    "ValidationFinding",
+]

@@ -1,0 +1,76 @@
+"""Who may use the API (`ApiKey`), and which of its requests were answered (`IdempotencyRecord`)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import Enum
+
+from sqlalchemy import CheckConstraint, Index, LargeBinary, String, Text, func
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base, enum_by_value
+
+
+class KeyRole(str, Enum):
+    """What a key may do besides its owner's own sessions."""
+
+    USER = "user"
+    """Nothing."""
+
+    ADMIN = "admin"
+    """Make, list and revoke keys of every owner, and give failed tasks their attempts back."""
+
+
+class ApiKey(Base):
+    """A key, `st_<id>.<secret>`; of the secret (256 bits) only the SHA-256 is kept.
+
+    A plain hash is enough: a secret of 256 random bits cannot be guessed, however fast the hash.
+
+    Attributes:
+        id: the public part; it may stand in logs.
+        owner: whose sessions the key opens.
+        name: what people call it.
+        last_used_at: to the minute, so that reading costs no write.
+
+    """
+
+    __tablename__ = "api_keys"
+    __table_args__ = (
+        CheckConstraint("octet_length(secret_sha256) = 32", name="secret_sha256"),
+        Index("ix_api_keys_owner", "owner"),
+    )
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    secret_sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    owner: Mapped[str] = mapped_column(String(200))
+    role: Mapped[KeyRole] = mapped_column(enum_by_value(KeyRole, "role"))
+    name: Mapped[str] = mapped_column(String(200), server_default="")
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+
+
+class IdempotencyRecord(Base):
+    """The answer that was given under an Idempotency-Key: committed with the effect, or not at all.
+
+    Attributes:
+        fingerprint: SHA-256 of the request; another request under the same key is refused.
+        location: the answer's Location header, where it had one.
+        body: the answer's body, as it was sent.
+
+    """
+
+    __tablename__ = "idempotency_records"
+    __table_args__ = (
+        CheckConstraint("octet_length(fingerprint) = 32", name="fingerprint"),
+        Index("ix_idempotency_records_created_at", "created_at"),
+    )
+
+    owner: Mapped[str] = mapped_column(String(200), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    fingerprint: Mapped[bytes] = mapped_column(LargeBinary)
+    status_code: Mapped[int]
+    location: Mapped[str | None] = mapped_column(Text)
+    body: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())

@@ -1,0 +1,119 @@
+"""What is volatile: leases of live tasks, retries that wait for their time, and the sentinel.
+
+All three tables are UNLOGGED (PostgreSQL, CREATE TABLE): they cost no WAL and are empty after a
+database crash or on a promoted standby. That is the plan: they can be rebuilt from
+`session_tasks`, and the sentinel's absence says when that is due.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    delete,
+    event,
+    func,
+    insert,
+    inspect,
+    text,
+)
+from sqlalchemy.orm import Mapped, Mapper, mapped_column
+
+from app.models.base import Base, enum_by_value
+from app.models.session import SessionTask, TaskStatus, TaskType
+
+
+class SessionTaskLease(Base):
+    """Who runs a live task and until when: one row per running task, gone when it ends.
+
+    Attributes:
+        task_type, attempt: what a worker needs in order to begin, so that a claim touches only
+            this table and waits for no disk.
+        worker_id: one per worker process start; None while the task waits for a worker.
+        claim_token: the fencing token, one per claim; every write of a worker must show it.
+        enqueued_at: when it may be claimed; never changes in the life of a row, so the index on
+            it costs no HOT update.
+        dispatched_at: when a message or notification about it was last sent.
+        leased_until: when the claim ends unless a heartbeat renews it.
+
+    """
+
+    __tablename__ = "session_task_leases"
+    __table_args__ = (
+        Index("ix_session_task_leases_enqueued_at", "enqueued_at"),
+        # A claim makes the row half as long again: room for that, for all rows of a page at once.
+        {"prefixes": ["UNLOGGED"], "postgresql_with": {"fillfactor": 30}},
+    )
+
+    session_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True
+    )
+    task_id: Mapped[uuid.UUID]
+    task_type: Mapped[TaskType] = mapped_column(enum_by_value(TaskType, "task_type"))
+    attempt: Mapped[int] = mapped_column(Integer, server_default=text("1"))
+    worker_id: Mapped[uuid.UUID | None]
+    claim_token: Mapped[uuid.UUID | None]
+    enqueued_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    dispatched_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    claimed_at: Mapped[datetime | None]
+    leased_until: Mapped[datetime | None]
+    progress_current: Mapped[int | None] = mapped_column(BigInteger)
+    progress_total: Mapped[int | None] = mapped_column(BigInteger)
+    progress_message: Mapped[str | None] = mapped_column(String(500))
+
+
+class SessionTaskRetry(Base):
+    """A temporary failure that will be retried by itself: one row until it is.
+
+    A hint, not the truth: the retry itself is guarded by the task row. Kept apart so that nobody
+    need search `session_tasks`, which has no index on anything that moves.
+    """
+
+    __tablename__ = "session_task_retries"
+    __table_args__ = ({"prefixes": ["UNLOGGED"]},)
+
+    session_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True
+    )
+    task_id: Mapped[uuid.UUID]
+    retry_at: Mapped[datetime]
+
+
+class LeaseSentinel(Base):
+    """One row that a database crash takes away together with the leases."""
+
+    __tablename__ = "session_task_lease_sentinel"
+    __table_args__ = ({"prefixes": ["UNLOGGED"]},)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+@event.listens_for(SessionTask, "after_insert")
+@event.listens_for(SessionTask, "after_update")
+def _keep_the_lease_in_step(
+    _mapper: Mapper[SessionTask], connection: Connection, task: SessionTask
+) -> None:
+    """Do for objects what the set-based statements do: one lease per running task, and no other."""
+    attributes = inspect(task).attrs
+    if not (attributes.status.history.has_changes() or attributes.task_id.history.has_changes()):
+        return
+    connection.execute(
+        delete(SessionTaskLease).where(SessionTaskLease.session_id == task.session_id)
+    )
+    if task.status == TaskStatus.RUNNING:
+        connection.execute(
+            insert(SessionTaskLease).values(
+                session_id=task.session_id,
+                task_id=task.task_id,
+                task_type=task.task_type,
+                attempt=task.retry_count + 1,
+            )
+        )

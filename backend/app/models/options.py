@@ -1,0 +1,63 @@
+"""What a person chose for a session: `SessionOptions`, to and from `sessions.options`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from app.core.errors import ConfigurationError, ErrorCategory
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class SessionOptions(BaseModel):
+    """A session's options, checked; what was not chosen has its default.
+
+    Keys that are not listed here are kept (`model_extra`): a team's own handlers find their own
+    options there.
+
+    Attributes:
+        project_key: of the Jira project that the issues are for.
+        issue_type: the name of one of the project's issue types.
+        split_level: one ticket for every Markdown heading of this level or above; None: one a file.
+        title_column: the CSV column that holds the titles; None: found by its usual names.
+        body_column: the CSV column that holds the descriptions; None: found by its usual names.
+        delimiter: between CSV cells: one character, or its name; None: the one that fits best.
+
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    project_key: Annotated[str, Field(min_length=1, max_length=255)] = "TASK"
+    issue_type: Annotated[str, Field(min_length=1, max_length=255)] = "Task"
+    split_level: Annotated[int, Field(ge=1, le=3)] | None = None
+    title_column: str | None = None
+    body_column: str | None = None
+    delimiter: str | None = None
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> SessionOptions:
+        """Read the options that `sessions.options`, or a person's request, holds.
+
+        Raises:
+            ConfigurationError: a value cannot be used; it names the option (`user_fixable`).
+
+        """
+        try:
+            return cls.model_validate(dict(stored))
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+                for problem in error.errors(include_url=False, include_input=False)
+            )
+            raise ConfigurationError(
+                f"These options cannot be used: {problems}",
+                ErrorCategory.USER_FIXABLE,
+                next_step="Correct them and try again.",
+            ) from error
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `sessions.options` stores: only what was chosen; defaults may improve."""
+        return self.model_dump(mode="json", exclude_unset=True)

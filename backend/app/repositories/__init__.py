@@ -1,0 +1,1 @@
+"""The transactions over the truth."""

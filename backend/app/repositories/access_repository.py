@@ -1,0 +1,164 @@
+"""API keys: made, listed, revoked, and recognised when they are shown."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
+
+from app.core.database import after_commit
+from app.core.errors import ErrorCategory, TaskError
+from app.core.logging import log_audit
+from app.models.access import ApiKey, KeyRole
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from sqlalchemy.orm import Session as DbSession
+
+SECRET_BYTES = 32
+_KEY_SHAPE = re.compile(r"st_([0-9a-f]{16})\.([A-Za-z0-9_-]{43})", re.ASCII)
+_NOBODYS_HASH = hashlib.sha256(b"no such key").digest()
+
+
+class KeyNotFound(TaskError):  # noqa: N818 - reads as the state it names
+    """No such key, or it was revoked before."""
+
+    default_category = ErrorCategory.USER_FIXABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is asking: the owner whose sessions they see, what else they may do, by which key."""
+
+    owner: str
+    role: KeyRole
+    key_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key that was just made; `text` is shown once and kept nowhere."""
+
+    text: str
+    record: ApiKey
+
+
+class AccessRepository:
+    """Keys, in the transaction of `db`; every act of an operator is logged at AUDIT."""
+
+    def __init__(self, db: DbSession) -> None:
+        self._db = db
+
+    def create_key(
+        self,
+        owner: str,
+        *,
+        role: KeyRole = KeyRole.USER,
+        name: str = "",
+        lifetime: timedelta | None = None,
+    ) -> NewKey:
+        """Make a key of this owner, for ever or for `lifetime`."""
+        secret = secrets.token_urlsafe(SECRET_BYTES)
+        record = ApiKey(
+            id=secrets.token_hex(8),
+            secret_sha256=_hash(secret),
+            owner=owner,
+            role=role,
+            name=name[:200],
+        )
+        if lifetime is not None:
+            record.expires_at = func.clock_timestamp() + lifetime
+        self._db.add(record)
+        self._db.flush()
+        self._db.refresh(record)
+        after_commit(
+            self._db,
+            lambda: log_audit("API key created", key_id=record.id, owner=owner, role=role.value),
+        )
+        return NewKey(f"st_{record.id}.{secret}", record)
+
+    def all_keys(self, *, owner: str | None = None) -> Sequence[ApiKey]:
+        """All keys, or those of one owner, the newest first; revoked and expired ones too."""
+        statement = select(ApiKey).order_by(ApiKey.created_at.desc(), ApiKey.id)
+        if owner is not None:
+            statement = statement.where(ApiKey.owner == owner)
+        return self._db.scalars(statement).all()
+
+    def has_usable_key(self) -> bool:
+        """Whether anybody could be let in."""
+        return self._db.scalar(select(select(ApiKey.id).where(_is_usable()).exists())) or False
+
+    def revoke_key(self, key_id: str) -> ApiKey:
+        """Make the key useless from now on; processes that know it forget it within seconds.
+
+        Raises:
+            KeyNotFound: there is none, or it was revoked before.
+
+        """
+        record: ApiKey | None = self._db.scalar(
+            update(ApiKey)
+            .where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None))
+            .values(revoked_at=func.clock_timestamp())
+            .returning(ApiKey)
+        )
+        if record is None:
+            raise KeyNotFound(
+                "There is no such key that could be revoked",
+                next_step="See session-tasks keys list.",
+            )
+        after_commit(
+            self._db, lambda: log_audit("API key revoked", key_id=key_id, owner=record.owner)
+        )
+        return record
+
+    def recognise(self, text: str) -> Principal | None:
+        """Who shows this key; None for a key that is malformed, unknown, expired or revoked.
+
+        Secrets are compared in constant time, and an unknown id takes the same path.
+        """
+        shape = _KEY_SHAPE.fullmatch(text)
+        if shape is None:
+            return None
+        key_id, secret = shape.groups()
+        record = self._db.scalar(select(ApiKey).where(ApiKey.id == key_id, _is_usable()))
+        known = record.secret_sha256 if record is not None else _NOBODYS_HASH
+        if not hmac.compare_digest(known, _hash(secret)) or record is None:
+            return None
+        self._note_use(key_id)
+        return Principal(record.owner, record.role, record.id)
+
+    def usable(self, key_ids: Collection[str]) -> set[str]:
+        """Those of these keys that are neither expired nor revoked."""
+        return set(self._db.scalars(select(ApiKey.id).where(ApiKey.id.in_(key_ids), _is_usable())))
+
+    def _note_use(self, key_id: str) -> None:
+        now = func.clock_timestamp()
+        self._db.execute(
+            update(ApiKey)
+            .where(
+                ApiKey.id == key_id,
+                or_(
+                    ApiKey.last_used_at.is_(None),
+                    ApiKey.last_used_at < now - timedelta(minutes=1),
+                ),
+            )
+            .values(last_used_at=now)
+        )
+
+
+def _is_usable() -> ColumnElement[bool]:
+    return and_(
+        ApiKey.revoked_at.is_(None),
+        or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.clock_timestamp()),
+    )
+
+
+def _hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("ascii")).digest()

@@ -1,0 +1,242 @@
+"""Transitions for callers that have no transaction of their own, sent together.
+
+Each kind of transition has a `Lane`: what arrives while one statement is in flight goes out
+together as the next. A caller is answered only after the commit. Where a connection was lost, and
+with it the answer to a COMMIT, the same guarded statement is sent again with the same ids: it
+moves what is left to be moved, and what it does not move is read back.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import psycopg
+from sqlalchemy import select
+
+from app.core.errors import DatabaseUnavailable, StaleClaim
+from app.core.failure import sanitize_context
+from app.models.session import Session, SessionTask, TaskStatus
+from app.repositories import transitions
+from app.repositories.lane import Lane
+from app.repositories.lifecycle_log import log_transitions
+from app.repositories.refusals import stale_claim
+from app.repositories.session_repository import SessionRepository, next_starts, successor_id
+from app.repositories.transitions import Beat, Claim, Transition
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from app.core.database import Database
+    from app.models.session import TaskType
+
+Answer = TypeVar("Answer")
+
+logger = logging.getLogger(__name__)
+
+WAITS_AFTER_LOSS = (0.05, 0.5)
+"""Seconds before a statement is sent again over a new connection: twice, then it is given up."""
+
+
+class TransitionCombiner:
+    """The named transitions, each answered after its commit; safe to call from many threads.
+
+    Raises, each of its methods: `DatabaseUnavailable` where the database stays away; whether the
+    transition took effect is then unknown, and repeating it does no harm.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._start = Lane(self._send_starts, lambda start: start[0])
+        self._complete = Lane(self._send_completions, lambda claim: claim.session_id)
+        self._fail = Lane(self._send_failures, lambda failure: failure[0].session_id)
+        self._beat = Lane(self._send_beats, lambda beat: beat.claim.session_id)
+
+    def start_task(self, session_id: uuid.UUID, task_type: TaskType) -> Transition:
+        """Start the task under a new task_id.
+
+        Raises:
+            SessionNotFound, TaskConflict, TaskValidationError: why it could not be started.
+
+        """
+        return _raised(self._start((session_id, task_type, uuid.uuid4())))
+
+    def complete_task(self, claim: Claim) -> Transition:
+        """Complete a task that has no results to write.
+
+        Raises:
+            StaleClaim: the claim is no longer yours.
+
+        """
+        return _raised(self._complete(claim))
+
+    def fail_task(self, claim: Claim, error_context: Mapping[str, Any]) -> Transition:
+        """Fail the task, counted.
+
+        Raises:
+            StaleClaim: the claim is no longer yours.
+
+        """
+        return _raised(self._fail((claim, sanitize_context(error_context))))
+
+    def report_progress(
+        self,
+        claim: Claim,
+        current: int | None = None,
+        total: int | None = None,
+        message: str | None = None,
+    ) -> None:
+        """Renew the lease and note how far the task is.
+
+        Raises:
+            StaleClaim: the claim is no longer yours.
+
+        """
+        if not self._beat(Beat(claim, current, total, message)):
+            raise stale_claim(claim)
+
+    # -- what each lane sends ---------------------------------------------------------------------
+
+    def _send_starts(
+        self, starts: Sequence[tuple[uuid.UUID, TaskType, uuid.UUID]]
+    ) -> list[Transition | Exception]:
+        moved, _ = self._moved(lambda connection: transitions.start(connection, starts))
+        return [moved.get(start[2]) or self._start_alone(start) for start in starts]
+
+    def _start_alone(self, start: tuple[uuid.UUID, TaskType, uuid.UUID]) -> Transition | Exception:
+        """What became of a start that moved nothing; the other starts of its batch stand."""
+        try:
+            with self._database.transaction() as db:
+                return SessionRepository(db).start_as([start])[0]
+        except Exception as error:  # noqa: BLE001 - handed to the caller it belongs to
+            return error
+
+    def _send_completions(self, claims: Sequence[Claim]) -> list[Transition | StaleClaim]:
+        def complete_and_advance(connection: psycopg.Connection[Any]) -> list[Transition]:
+            with connection.transaction():
+                completed = transitions.complete(connection, claims)
+                starts = next_starts(completed)
+                return [*completed, *(transitions.start(connection, starts) if starts else ())]
+
+        moved, is_unsure = self._moved(complete_and_advance)
+        if is_unsure:
+            moved |= self._read_back(claims, moved, _as_completed)
+        return [moved.get(claim.task_id) or stale_claim(claim) for claim in claims]
+
+    def _send_failures(
+        self, failures: Sequence[tuple[Claim, Mapping[str, Any]]]
+    ) -> list[Transition | StaleClaim]:
+        backoff_seconds = self._database.settings.retry_backoff_seconds
+        contexts = {claim.task_id: context for claim, context in failures}
+        moved, is_unsure = self._moved(
+            lambda connection: transitions.fail(
+                connection, failures, backoff_seconds=backoff_seconds
+            )
+        )
+        if is_unsure:
+            moved |= self._read_back(
+                [claim for claim, _ in failures],
+                moved,
+                lambda claim, task, advances: _as_failed(
+                    claim, task, advances, contexts[claim.task_id]
+                ),
+            )
+        return [moved.get(claim.task_id) or stale_claim(claim) for claim, _ in failures]
+
+    def _send_beats(self, beats: Sequence[Beat]) -> list[bool]:
+        held, _ = self._answered(
+            lambda connection: transitions.beat(
+                connection, beats, lease_seconds=self._database.settings.lease_seconds
+            )
+        )
+        self._database.announce(held)
+        return [beat.claim.session_id in held for beat in beats]
+
+    # -- sending, and what a lost answer means ----------------------------------------------------
+
+    def _moved(
+        self, act: Callable[[psycopg.Connection[Any]], list[Transition]]
+    ) -> tuple[dict[uuid.UUID, Transition], bool]:
+        moved, is_unsure = self._answered(act)
+        self._tell(moved)
+        return {transition.task_id: transition for transition in moved}, is_unsure
+
+    def _answered(self, act: Callable[[psycopg.Connection[Any]], Answer]) -> tuple[Answer, bool]:
+        """What `act` answers, and whether an earlier try may have taken effect unseen."""
+        is_unsure = False
+        for wait in (*WAITS_AFTER_LOSS, None):
+            try:
+                with self._database.driver_connection() as connection:
+                    return act(connection), is_unsure
+            except DatabaseUnavailable as error:
+                if wait is None:
+                    raise
+                logger.warning("%s; trying again in %s s", error, wait)
+                is_unsure = True
+                time.sleep(wait)
+                self._database.revive()
+        raise AssertionError  # the last try returns or raises
+
+    def _read_back(
+        self,
+        claims: Sequence[Claim],
+        moved: Mapping[uuid.UUID, Transition],
+        meaning: Callable[[Claim, SessionTask, bool], Transition | None],
+    ) -> dict[uuid.UUID, Transition]:
+        """Those of the claims whose rows show that an unseen commit did what was asked."""
+        missing = {claim.session_id: claim for claim in claims if claim.task_id not in moved}
+        if not missing:
+            return {}
+        with self._database.transaction() as db:
+            rows = db.execute(
+                select(SessionTask, Session.auto_advance)
+                .join(Session, Session.id == SessionTask.session_id)
+                .where(SessionTask.session_id.in_(missing))
+            ).all()
+        found = [meaning(missing[task.session_id], task, advances) for task, advances in rows]
+        done = [transition for transition in found if transition is not None]
+        self._tell(done)
+        return {transition.task_id: transition for transition in done}
+
+    def _tell(self, moved: Iterable[Transition]) -> None:
+        told = list(moved)
+        log_transitions(told)
+        self._database.announce(transition.session_id for transition in told)
+
+
+def _as_completed(claim: Claim, task: SessionTask, advances: bool) -> Transition | None:
+    """The completion that the row shows: under its own task_id, or by the run that followed it."""
+    if task.task_id == successor_id(claim.task_id):
+        ended_at, seconds = task.started_at, 0.0
+    elif task.task_id == claim.task_id and task.completed_at is not None:
+        ended_at = task.completed_at
+        seconds = (ended_at - task.started_at).total_seconds()
+    else:
+        return None
+    return Transition(
+        claim.session_id, claim.task_type, claim.task_id, TaskStatus.COMPLETED,
+        task.retry_count, ended_at, seconds, advances, None,
+    )  # fmt: skip
+
+
+def _as_failed(
+    claim: Claim, task: SessionTask, advances: bool, context: Mapping[str, Any]
+) -> Transition | None:
+    """The failure that the row shows, if it is this one: a sweeper may have been quicker."""
+    stored = task.failure_context or {}
+    is_ours = all(stored.get(key) == context.get(key) for key in ("error", "message", "worker"))
+    if task.task_id != claim.task_id or task.failed_at is None or not is_ours:
+        return None
+    return Transition(
+        claim.session_id, claim.task_type, claim.task_id, TaskStatus.FAILED, task.retry_count,
+        task.failed_at, (task.failed_at - task.started_at).total_seconds(), advances, stored,
+    )  # fmt: skip
+
+
+def _raised(outcome: Transition | Exception) -> Transition:
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome

@@ -1,0 +1,253 @@
+"""What hangs on a session, in and out: documents, tickets, exports, findings, notes.
+
+Reads stream through a server-side cursor, so a session of any size costs a reader little memory;
+writes go in by COPY. All of it happens in the caller's transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+from sqlalchemy import Text, cast, delete, func, select
+
+from app.core.database import driver_connection
+from app.models.content import Document, Export, SessionNote, Ticket, ValidationFinding
+from app.models.results import ExportBody, Finding, TaskResults, TicketDraft
+from app.models.session import TaskType
+
+if TYPE_CHECKING:
+    import uuid
+
+    from sqlalchemy.orm import Session as DbSession
+
+ROWS_PER_FETCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingDocument:
+    """A document as it was handed in: its name, and its bytes untouched."""
+
+    name: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ContentCounts:
+    """How much hangs on a session."""
+
+    documents: int
+    tickets: int
+    exports: int
+    findings: int
+
+
+class ContentRepository:
+    """Reads and writes the content of sessions in the transaction of `db`."""
+
+    def __init__(self, db: DbSession) -> None:
+        self._db = db
+
+    def add_documents(self, session_id: uuid.UUID, documents: Iterable[IncomingDocument]) -> int:
+        """Store documents behind those that are there; answers how many were stored."""
+        first = self._next_position(Document.position, Document.session_id, session_id)
+        rows = [
+            (session_id, position, document.name, document.content)
+            for position, document in enumerate(documents, first)
+        ]
+        self._copy("documents", ("session_id", "position", "name", "content"), rows)
+        return len(rows)
+
+    def replace_document(self, session_id: uuid.UUID, document: IncomingDocument) -> bool:
+        """Put new bytes in place of the document of that name; False if there is none."""
+        row = self._db.scalar(
+            select(Document).where(
+                Document.session_id == session_id, Document.name == document.name
+            )
+        )
+        if row is None:
+            return False
+        row.content = document.content
+        self._db.flush()
+        return True
+
+    def documents(
+        self, session_id: uuid.UUID, *, after: int = 0, limit: int | None = None
+    ) -> Iterator[IncomingDocument]:
+        """The session's documents as they were handed in, from the one behind position `after`."""
+        statement = (
+            select(Document.name, Document.content)
+            .where(Document.session_id == session_id, Document.position > after)
+            .order_by(Document.position)
+            .limit(limit)
+            .execution_options(yield_per=1)
+        )
+        for name, content in self._db.execute(statement):
+            yield IncomingDocument(name, content)
+
+    def document_names(self, session_id: uuid.UUID) -> list[str]:
+        """The names of the session's documents, in order."""
+        return list(
+            self._db.scalars(
+                select(Document.name)
+                .where(Document.session_id == session_id)
+                .order_by(Document.position)
+            )
+        )
+
+    def tickets(
+        self, session_id: uuid.UUID, *, after: int = 0, limit: int | None = None
+    ) -> Iterator[TicketDraft]:
+        """The session's tickets in order, from the one behind position `after`."""
+        # The description is cast to text: it is handed on as it was written, never parsed here.
+        statement = (
+            select(
+                Ticket.title,
+                cast(Ticket.description, Text),
+                Ticket.source_name,
+                Ticket.source_row,
+            )
+            .where(Ticket.session_id == session_id, Ticket.position > after)
+            .order_by(Ticket.position)
+            .limit(limit)
+            .execution_options(yield_per=ROWS_PER_FETCH)
+        )
+        for row in self._db.execute(statement):
+            yield TicketDraft(*row)
+
+    def exports(
+        self, session_id: uuid.UUID, *, after: int = 0, limit: int | None = None
+    ) -> Iterator[ExportBody]:
+        """The session's import bodies in order, from the one behind position `after`."""
+        statement = (
+            select(cast(Export.body, Text), Export.issue_count)
+            .where(Export.session_id == session_id, Export.position > after)
+            .order_by(Export.position)
+            .limit(limit)
+            .execution_options(yield_per=1)
+        )
+        for row in self._db.execute(statement):
+            yield ExportBody(*row)
+
+    def findings(self, session_id: uuid.UUID, *, limit: int | None = None) -> list[Finding]:
+        """What the last validation found, in order of the tickets."""
+        rows = self._db.execute(
+            select(
+                ValidationFinding.ticket,
+                ValidationFinding.title,
+                ValidationFinding.source_name,
+                ValidationFinding.source_row,
+                ValidationFinding.path,
+                ValidationFinding.rule,
+                ValidationFinding.reason,
+            )
+            .where(ValidationFinding.session_id == session_id)
+            .order_by(ValidationFinding.position)
+            .limit(limit)
+        )
+        return [Finding(*row) for row in rows]
+
+    def notes(self, session_id: uuid.UUID) -> list[str]:
+        """What a person should know about the session, in the order in which it was noted."""
+        return list(
+            self._db.scalars(
+                select(SessionNote.text)
+                .where(SessionNote.session_id == session_id)
+                .order_by(SessionNote.position)
+            )
+        )
+
+    def counts(self, session_id: uuid.UUID) -> ContentCounts:
+        """How many documents, tickets, bodies and findings the session has."""
+        tables = (Document, Ticket, Export, ValidationFinding)
+        row = self._db.execute(
+            select(
+                *(
+                    select(func.count())
+                    .where(table.session_id == session_id)
+                    .select_from(table)
+                    .scalar_subquery()
+                    for table in tables
+                )
+            )
+        ).one()
+        return ContentCounts(*row)
+
+    def write_results(
+        self, session_id: uuid.UUID, task_type: TaskType, results: TaskResults
+    ) -> None:
+        """Write what a run produced, in place of what an earlier run of its type left.
+
+        What is its type's own is replaced even by nothing: a validation that finds nothing takes
+        the last one's findings away. Notes that stand already are not noted again. Called in the
+        transaction that ends the run, after its guard has answered.
+        """
+        produced: tuple[tuple[type[Any], TaskType, Iterable[tuple[object, ...]]], ...] = (
+            (Ticket, TaskType.PROCESSING, _ticket_rows(results)),
+            (Export, TaskType.EXPORT, _export_rows(results)),
+            (ValidationFinding, TaskType.ADF_VALIDATION, _finding_rows(results)),
+        )
+        for table, produced_by, rows in produced:
+            if produced_by == task_type or _has_any(results, table):
+                self._db.execute(
+                    delete(table)
+                    .where(table.session_id == session_id)
+                    .execution_options(synchronize_session=False)
+                )
+                self._copy(
+                    table.__tablename__,
+                    ("session_id", "position", *_COLUMNS[table]),
+                    ((session_id, at, *row) for at, row in enumerate(rows, 1)),
+                )
+        if results.notes:
+            known = set(self.notes(session_id))
+            news = [note for note in dict.fromkeys(results.notes) if note not in known]
+            first = self._next_position(SessionNote.position, SessionNote.session_id, session_id)
+            self._copy(
+                "session_notes",
+                ("session_id", "position", "text"),
+                ((session_id, at, note) for at, note in enumerate(news, first)),
+            )
+
+    def _next_position(self, position: Any, owner: Any, session_id: uuid.UUID) -> int:
+        highest = self._db.scalar(select(func.max(position)).where(owner == session_id))
+        return (highest or 0) + 1
+
+    def _copy(self, table: str, columns: Sequence[str], rows: Iterable[tuple[object, ...]]) -> None:
+        statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
+            sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
+        )
+        with driver_connection(self._db).cursor() as cursor, cursor.copy(statement) as copy:
+            for row in rows:
+                copy.write_row(row)
+
+
+_COLUMNS: dict[type[Any], tuple[str, ...]] = {
+    Ticket: ("title", "description", "source_name", "source_row"),
+    Export: ("body", "issue_count"),
+    ValidationFinding: (
+        "ticket", "title", "source_name", "source_row", "path", "rule", "reason",
+    ),
+}  # fmt: skip
+
+
+def _ticket_rows(results: TaskResults) -> Iterator[tuple[object, ...]]:
+    return ((t.title, t.description, t.source_name, t.source_row) for t in results.tickets)
+
+
+def _export_rows(results: TaskResults) -> Iterator[tuple[object, ...]]:
+    return ((export.body, export.issue_count) for export in results.exports)
+
+
+def _finding_rows(results: TaskResults) -> Iterator[tuple[object, ...]]:
+    return (
+        (f.ticket, f.title, f.source_name, f.source_row, f.path, f.rule, f.reason)
+        for f in results.findings
+    )
+
+
+def _has_any(results: TaskResults, table: type[Any]) -> bool:
+    of = {Ticket: results.tickets, Export: results.exports, ValidationFinding: results.findings}
+    return len(of[table]) > 0

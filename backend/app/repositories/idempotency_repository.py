@@ -1,0 +1,96 @@
+"""One effect per Idempotency-Key: the answer is kept in the transaction of the effect."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, select, text
+
+from app.core.errors import ErrorCategory, TaskConflict, TaskValidationError
+from app.models.access import IdempotencyRecord
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session as DbSession
+
+KEPT_HOURS = 24
+
+
+class IdempotencyKeyInFlight(TaskConflict):
+    """A request under this key is being worked on right now."""
+
+
+class IdempotencyKeyReused(TaskValidationError):  # noqa: N818 - reads as the state it names
+    """The key stands for another request."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """What the first request under a key was answered."""
+
+    status_code: int
+    location: str | None
+    body: str
+
+
+class IdempotencyRepository:
+    """The answers given to one owner, in the transaction of `db`."""
+
+    def __init__(self, db: DbSession, *, owner: str) -> None:
+        self._db = db
+        self._owner = owner
+
+    def begin(self, key: str, fingerprint: bytes) -> KeptAnswer | None:
+        """Return the answer that was given before; None if the effect is yours to make, here.
+
+        The key is held by an advisory lock until the transaction ends, so a second request does
+        not wait for the first but is told (PostgreSQL, section 13.3.5).
+
+        Raises:
+            IdempotencyKeyInFlight: another transaction holds the key.
+            IdempotencyKeyReused: the key was used for another request.
+
+        """
+        if not self._db.scalar(select(func.pg_try_advisory_xact_lock(self._lock_of(key)))):
+            raise IdempotencyKeyInFlight(
+                "A request with this Idempotency-Key is being worked on",
+                ErrorCategory.USER_FIXABLE,
+                next_step="Wait a moment and send it again: you will get the first one's answer.",
+            )
+        record = self._db.get(IdempotencyRecord, (self._owner, key))
+        if record is None:
+            return None
+        if record.fingerprint != fingerprint:
+            raise IdempotencyKeyReused(
+                "This Idempotency-Key was used for another request",
+                next_step="Use a new key for a new request.",
+            )
+        return KeptAnswer(record.status_code, record.location, record.body)
+
+    def keep(self, key: str, fingerprint: bytes, answer: KeptAnswer) -> None:
+        """Keep the answer with the effect, for a day; a few outdated ones are dropped for it."""
+        self._db.execute(text(_DROP_OUTDATED), {"hours": KEPT_HOURS})
+        self._db.add(
+            IdempotencyRecord(
+                owner=self._owner,
+                key=key,
+                fingerprint=fingerprint,
+                status_code=answer.status_code,
+                location=answer.location,
+                body=answer.body,
+            )
+        )
+        self._db.flush()
+
+    def _lock_of(self, key: str) -> int:
+        digest = hashlib.sha256(f"{len(self._owner)}:{self._owner}:{key}".encode()).digest()
+        return int.from_bytes(digest[:8], "big", signed=True)
+
+
+# More than one for each that is added: the table stays as small as a day's requests.
+_DROP_OUTDATED = """
+DELETE FROM idempotency_records WHERE (owner, key) IN (
+    SELECT owner, key FROM idempotency_records
+     WHERE created_at < clock_timestamp() - make_interval(hours => :hours)
+     ORDER BY created_at LIMIT 5 FOR UPDATE SKIP LOCKED)"""

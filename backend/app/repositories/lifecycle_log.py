@@ -1,0 +1,65 @@
+"""What the logs say of transitions that were committed: the specification's words, section 7."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app.core.logging import (
+    AUDIT,
+    audit_logger,
+    log_cancelled,
+    log_completed,
+    log_failed,
+    log_started,
+)
+from app.models.session import TaskStatus
+
+if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Callable, Sequence
+
+    from app.repositories.transitions import Transition
+
+
+_observers: list[Callable[[Sequence[Transition]], None]] = []
+
+
+def observe_transitions(
+    observer: Callable[[Sequence[Transition]], None],
+) -> Callable[[], None]:
+    """Have `observer` called with what this process committed, for counting; it must not raise.
+
+    Returns a function that ends it.
+    """
+    _observers.append(observer)
+    return lambda: _observers.remove(observer)
+
+
+def log_transitions(moved: Sequence[Transition]) -> None:
+    """Log each transition; call after the commit, or the log tells what never happened."""
+    for observer in tuple(_observers):
+        observer(moved)
+    for transition in moved:
+        match transition.status:
+            case TaskStatus.RUNNING:
+                log_started(transition.task_type, transition.session_id, transition.task_id)
+            case TaskStatus.COMPLETED:
+                log_completed(
+                    transition.task_type,
+                    transition.session_id,
+                    transition.duration_seconds / 60,
+                )
+            case TaskStatus.FAILED:
+                log_failed(
+                    transition.task_type,
+                    transition.session_id,
+                    transition.retry_count,
+                    transition.failure_context or {},
+                )
+            case TaskStatus.CANCELLED:
+                log_cancelled(transition.task_type, transition.session_id, transition.task_id)
+
+
+def log_reset(session_id: uuid.UUID, task_id: uuid.UUID) -> None:
+    """Log that an operator gave a task its attempts back."""
+    audit_logger.log(AUDIT, "Retry count reset for session %s, task_id: %s", session_id, task_id)

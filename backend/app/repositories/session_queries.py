@@ -1,0 +1,286 @@
+"""What sessions look like from outside: one row each, read as values, for many at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Select, String, and_, cast, func, or_, select, tuple_
+from sqlalchemy.dialects import postgresql
+
+from app.models.lease import SessionTaskLease, SessionTaskRetry
+from app.models.session import (
+    MAX_RETRY_COUNT,
+    Session,
+    SessionStage,
+    SessionTask,
+    TaskStatus,
+    TaskType,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from datetime import datetime, timedelta
+    from uuid import UUID
+
+    from sqlalchemy import Connection
+    from sqlalchemy.orm import Session as DbSession
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSnapshot:
+    """A session, its task, its lease and its coming retry, as they stood at one moment.
+
+    Attributes:
+        enqueued_at, claimed_at, leased_until, worker_id, progress_*: of the running task only.
+        retry_at: when a temporary failure is tried again by itself.
+
+    """
+
+    session_id: UUID
+    owner: str
+    label: str
+    stage: SessionStage
+    auto_advance: bool
+    options: Mapping[str, Any]
+    created_at: datetime
+    updated_at: datetime
+    task_type: TaskType | None
+    task_id: UUID | None
+    status: TaskStatus | None
+    started_at: datetime | None
+    completed_at: datetime | None
+    failed_at: datetime | None
+    retry_count: int | None
+    failure_context: Mapping[str, Any] | None
+    enqueued_at: datetime | None
+    claimed_at: datetime | None
+    leased_until: datetime | None
+    worker_id: UUID | None
+    progress_current: int | None
+    progress_total: int | None
+    progress_message: str | None
+    retry_at: datetime | None
+
+    @property
+    def next_task_type(self) -> TaskType | None:
+        """What a start would be of; None while a task runs, and after the last."""
+        if self.task_type is None:
+            return TaskType.PROCESSING
+        if self.status == TaskStatus.RUNNING:
+            return None
+        return self.task_type.next if self.status == TaskStatus.COMPLETED else self.task_type
+
+    @property
+    def can_be_retried(self) -> bool:
+        """Whether the same task may run again."""
+        return self.status == TaskStatus.CANCELLED or (
+            self.status == TaskStatus.FAILED and (self.retry_count or 0) < MAX_RETRY_COUNT
+        )
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing more will happen by itself."""
+        return self.status != TaskStatus.RUNNING and self.retry_at is None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFilter:
+    """Which sessions a list holds; None: any.
+
+    Attributes:
+        text: stands in the label, or the id begins with it.
+
+    """
+
+    stage: SessionStage | None = None
+    status: TaskStatus | None = None
+    task_type: TaskType | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    text: str | None = None
+
+
+class SessionQueries:
+    """Reads of one owner's sessions, in the transaction of `db`."""
+
+    def __init__(self, db: DbSession, *, owner: str) -> None:
+        self._db = db
+        self._owner = owner
+
+    def snapshot(self, session_id: UUID) -> SessionSnapshot | None:
+        """Return the session as it stands here; None if this owner has none of that id."""
+        found = read_snapshots(self._db.connection(), [(session_id, self._owner)])
+        return found.get((session_id, self._owner))
+
+    def page(
+        self,
+        wanted: SessionFilter,
+        *,
+        limit: int,
+        before: tuple[datetime, UUID] | None = None,
+    ) -> list[SessionSnapshot]:
+        """Up to `limit` sessions, the newest first, from behind `before` (created_at, id)."""
+        statement = (
+            _snapshots()
+            .where(Session.owner == self._owner)
+            .order_by(Session.created_at.desc(), Session.id.desc())
+            .limit(limit)
+        )
+        if before is not None:
+            statement = statement.where(tuple_(Session.created_at, Session.id) < before)
+        for column, value in (
+            (Session.stage, wanted.stage),
+            (SessionTask.status, wanted.status),
+            (SessionTask.task_type, wanted.task_type),
+        ):
+            if value is not None:
+                statement = statement.where(column == value)
+        if wanted.created_after is not None:
+            statement = statement.where(Session.created_at >= wanted.created_after)
+        if wanted.created_before is not None:
+            statement = statement.where(Session.created_at < wanted.created_before)
+        if wanted.text:
+            statement = statement.where(
+                or_(
+                    Session.label.icontains(wanted.text, autoescape=True),
+                    cast(Session.id, String).startswith(wanted.text.lower(), autoescape=True),
+                )
+            )
+        return [SessionSnapshot(*row) for row in self._db.execute(statement)]
+
+    def changed_since(self, moment: datetime, *, limit: int) -> list[SessionSnapshot]:
+        """Up to `limit` sessions whose last activity is not before `moment`, the oldest first."""
+        statement = (
+            _snapshots()
+            .where(Session.owner == self._owner, Session.updated_at >= moment)
+            .order_by(Session.updated_at)
+            .limit(limit)
+        )
+        return [SessionSnapshot(*row) for row in self._db.execute(statement)]
+
+
+def read_snapshots(
+    connection: Connection, wanted: Sequence[tuple[UUID, str]]
+) -> dict[tuple[UUID, str], SessionSnapshot]:
+    """Those of the sessions `(id, owner)` that there are, all read by one statement."""
+    statement = _snapshots().where(tuple_(Session.id, Session.owner).in_(wanted))
+    found = (SessionSnapshot(*row) for row in connection.execute(statement))
+    return {(snapshot.session_id, snapshot.owner): snapshot for snapshot in found}
+
+
+def read_snapshots_of_owners(
+    connection: Connection, session_ids: Collection[UUID], owners: Collection[str]
+) -> list[SessionSnapshot]:
+    """Those of these sessions that belong to one of these owners."""
+    statement = _snapshots().where(Session.id.in_(session_ids), Session.owner.in_(owners))
+    return [SessionSnapshot(*row) for row in connection.execute(statement)]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveCounts:
+    """How much is running and waiting, over all owners; the age is in seconds."""
+
+    running: int
+    waiting: int
+    oldest_waiting_seconds: float
+
+
+def count_live(connection: Connection) -> LiveCounts:
+    """Count what the leases say now; they are few, as there is one per live task."""
+    is_due = and_(
+        SessionTaskLease.claimed_at.is_(None),
+        SessionTaskLease.enqueued_at <= func.clock_timestamp(),
+    )
+    oldest = func.clock_timestamp() - func.min(SessionTaskLease.enqueued_at).filter(is_due)
+    row = connection.execute(
+        select(
+            func.count().filter(SessionTaskLease.claimed_at.is_not(None)),
+            func.count().filter(SessionTaskLease.claimed_at.is_(None)),
+            oldest,
+        ).select_from(SessionTaskLease)
+    ).one()
+    age: timedelta | None = row[2]
+    return LiveCounts(row[0], row[1], age.total_seconds() if age is not None else 0.0)
+
+
+def _snapshots() -> Select[Any]:
+    """All columns of `SessionSnapshot`, in its order; a lease or retry of another run is void."""
+    return (
+        select(
+            Session.id,
+            Session.owner,
+            Session.label,
+            Session.stage,
+            Session.auto_advance,
+            Session.options,
+            Session.created_at,
+            Session.updated_at,
+            SessionTask.task_type,
+            SessionTask.task_id,
+            SessionTask.status,
+            SessionTask.started_at,
+            SessionTask.completed_at,
+            SessionTask.failed_at,
+            SessionTask.retry_count,
+            SessionTask.failure_context,
+            SessionTaskLease.enqueued_at,
+            SessionTaskLease.claimed_at,
+            SessionTaskLease.leased_until,
+            SessionTaskLease.worker_id,
+            SessionTaskLease.progress_current,
+            SessionTaskLease.progress_total,
+            SessionTaskLease.progress_message,
+            SessionTaskRetry.retry_at,
+        )
+        .select_from(Session)
+        .outerjoin(SessionTask, SessionTask.session_id == Session.id)
+        .outerjoin(
+            SessionTaskLease,
+            and_(
+                SessionTaskLease.session_id == Session.id,
+                SessionTaskLease.task_id == SessionTask.task_id,
+                SessionTask.status == TaskStatus.RUNNING,
+            ),
+        )
+        .outerjoin(
+            SessionTaskRetry,
+            and_(
+                SessionTaskRetry.session_id == Session.id,
+                SessionTaskRetry.task_id == SessionTask.task_id,
+                SessionTask.status == TaskStatus.FAILED,
+            ),
+        )
+    )
+
+
+def longest_overdue_seconds(connection: Connection) -> float:
+    """How long the lease that ended first has been left lying: 0.0 where somebody sweeps."""
+    overdue: timedelta | None = connection.scalar(
+        select(func.clock_timestamp() - func.min(SessionTaskLease.leased_until))
+    )
+    return max(0.0, overdue.total_seconds()) if overdue is not None else 0.0
+
+
+def _snapshots_sql() -> str:
+    """The same statement as text, for a caller that awaits the driver; it says `owner` in WHERE."""
+    base = _snapshots().compile(
+        dialect=postgresql.dialect(),  # type: ignore[no-untyped-call]  # SQLAlchemy's
+        compile_kwargs={"literal_binds": True},
+    )
+    return (
+        f"{base}\n JOIN unnest(%(session_ids)s::uuid[], %(owners)s::text[]) AS wanted(id, owner)\n"
+        "   ON true\nWHERE sessions.id = wanted.id AND sessions.owner = wanted.owner"
+    )
+
+
+SNAPSHOTS_SQL = _snapshots_sql()
+
+
+def snapshot_of_row(row: Sequence[Any]) -> SessionSnapshot:
+    """The snapshot that a row of `SNAPSHOTS_SQL` holds, as the driver read it."""
+    values = list(row)
+    values[3] = SessionStage(row[3])
+    if row[8] is not None:  # there is a task
+        values[8], values[10] = TaskType(row[8]), TaskStatus(row[10])
+    return SessionSnapshot(*values)

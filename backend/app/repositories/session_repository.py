@@ -1,0 +1,476 @@
+"""The transactions over the truth: sessions and their tasks, in the caller's transaction.
+
+`SessionRepository(db)` joins whatever transaction `db` is in, so its callers can write rows of
+their own with a transition. Callers that have none use `app.repositories.combiner`, which sends
+what arrives at the same time as one statement. Both stand on `app.repositories.transitions`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import delete, func, literal, update
+from sqlalchemy.dialects.postgresql import JSONB
+
+from app.core.database import after_commit, driver_connection
+from app.core.errors import SessionNotFound, StaleClaim, TaskError
+from app.core.failure import sanitize_context
+from app.core.json_safety import safe_text
+from app.models.results import TaskResults
+from app.models.session import Session, SessionTask, TaskStatus, TaskType
+from app.repositories import transitions
+from app.repositories.content_repository import ContentRepository, IncomingDocument
+from app.repositories.lifecycle_log import log_reset
+from app.repositories.refusals import (
+    moved_on,
+    no_agreement,
+    no_task_yet,
+    nothing_to_reset,
+    session_not_found,
+    stale_claim,
+)
+from app.repositories.session_views import SessionView, SessionViews
+from app.repositories.sweeping import Sweeping
+from app.repositories.transitions import Beat, Claim, Transition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["ALL_TASK_TYPES", "SessionRepository", "SessionView"]
+
+ATTEMPTS_TO_AGREE = 10
+"""How often a start is tried again when the row, read back, says that it was legal."""
+
+ALL_TASK_TYPES = tuple(TaskType)
+
+
+LABEL_CHARACTERS = 200
+
+
+class SessionRepository(SessionViews, Sweeping):
+    """Named transitions and reads, in the transaction of `db`; it never commits."""
+
+    # -- sessions ---------------------------------------------------------------------------------
+
+    def create_session(
+        self,
+        documents: Iterable[IncomingDocument] = (),
+        *,
+        label: str = "",
+        options: Mapping[str, Any] | None = None,
+        auto_advance: bool = True,
+    ) -> Session:
+        """A new session with its documents, at stage `created`; nothing runs yet."""
+        session = Session(
+            label=safe_text(label)[:LABEL_CHARACTERS],
+            options=dict(options or {}),
+            auto_advance=auto_advance,
+        )
+        if self._owner is not None:
+            session.owner = self._owner
+        self._db.add(session)
+        self._db.flush()
+        ContentRepository(self._db).add_documents(session.id, documents)
+        self._announce([session.id])
+        return session
+
+    def change_options(self, session_id: uuid.UUID, changes: Mapping[str, Any]) -> None:
+        """Set these options of the session, leaving the others.
+
+        Raises:
+            SessionNotFound: there is none, or it is another owner's.
+
+        """
+        changed = self._db.scalar(
+            update(Session)
+            .where(*self._is(session_id))
+            .values(
+                options=Session.options.op("||")(literal(dict(changes), JSONB)),
+                updated_at=func.clock_timestamp(),
+            )
+            .returning(Session.id)
+            .execution_options(synchronize_session=False)
+        )
+        if changed is None:
+            raise session_not_found(session_id)
+        self._reload([session_id])
+
+    # -- acts of people ---------------------------------------------------------------------------
+
+    def start_task(self, session_id: uuid.UUID, task_type: TaskType) -> Transition:
+        """Start one task; see `start_tasks`.
+
+        Raises:
+            SessionNotFound, TaskConflict, TaskValidationError: why it could not be started.
+
+        """
+        return _raised(self.start_tasks([(session_id, task_type)])[0])
+
+    def start_tasks(
+        self, starts: Sequence[tuple[uuid.UUID, TaskType]]
+    ) -> list[Transition | TaskError]:
+        """Start tasks, each under a new task_id; answers what became of each, in order.
+
+        A session named twice gets one start and one conflict.
+        """
+        return self.start_as([(*start, uuid.uuid4()) for start in starts])
+
+    def start_as(
+        self, starts: Sequence[tuple[uuid.UUID, TaskType, uuid.UUID]]
+    ) -> list[Transition | TaskError]:
+        """Start tasks under the given task_ids; answers what became of each, in order.
+
+        May be repeated where the outcome of a commit is unknown: what has been started under its
+        task_id counts as started.
+        """
+        outcomes: dict[int, Transition | TaskError] = {}
+        waiting = list(range(len(starts)))
+        for _ in range(ATTEMPTS_TO_AGREE):
+            batch = list({starts[index][0]: index for index in reversed(waiting)}.values())
+            moved = transitions.start(
+                driver_connection(self._db), [starts[index] for index in batch], owner=self._owner
+            )
+            self._after(moved)
+            by_task_id = {transition.task_id: transition for transition in moved}
+            for index in batch:
+                outcome = by_task_id.get(starts[index][2]) or self._start_read_back(*starts[index])
+                if outcome is not None:  # else legal by now: what forbade it has moved on
+                    outcomes[index] = outcome
+            waiting = [index for index in waiting if index not in outcomes]
+            if not waiting:
+                break
+        for index in waiting:
+            outcomes[index] = no_agreement(starts[index][0])
+        return [outcomes[index] for index in range(len(starts))]
+
+    def retry_task(
+        self, session_id: uuid.UUID, *, expected_task_id: uuid.UUID | None = None
+    ) -> Transition:
+        """Run the failed or cancelled task again, under a new task_id.
+
+        `expected_task_id` makes it happen only while that run is the last one.
+
+        Raises:
+            SessionNotFound, TaskConflict, TaskValidationError: why it could not be retried.
+
+        """
+        return self._agreed(
+            session_id,
+            expected_task_id,
+            lambda: transitions.retry(
+                driver_connection(self._db),
+                [(session_id, expected_task_id, uuid.uuid4())],
+                owner=self._owner,
+            ),
+            lambda task: None if task.can_be_restarted else task.refusal_to_start(task.task_type),
+        )
+
+    def cancel_task(
+        self, session_id: uuid.UUID, *, expected_task_id: uuid.UUID | None = None
+    ) -> Transition:
+        """Cancel the running task; whoever works on it is told by its next heartbeat.
+
+        Raises:
+            SessionNotFound, TaskValidationError: why it could not be cancelled.
+
+        """
+        return self._agreed(
+            session_id,
+            expected_task_id,
+            lambda: transitions.cancel(
+                driver_connection(self._db), [(session_id, expected_task_id)], owner=self._owner
+            ),
+            lambda task: None if task.is_running else task.refusal_to_end("cancel"),
+        )
+
+    def reset_retries(self, session_id: uuid.UUID) -> None:
+        """Give a failed task all its attempts back: an operator's act, logged at AUDIT.
+
+        Raises:
+            SessionNotFound, TaskValidationError: there is no failed task.
+
+        """
+        locked = self._db.scalar(
+            update(Session)
+            .where(*self._is(session_id))
+            .values(updated_at=func.clock_timestamp())
+            .returning(Session.id)
+            .execution_options(synchronize_session=False)
+        )
+        if locked is None:
+            raise session_not_found(session_id)
+        task_id = self._db.scalar(
+            update(SessionTask)
+            .where(SessionTask.session_id == session_id, SessionTask.status == TaskStatus.FAILED)
+            .values(retry_count=0)
+            .returning(SessionTask.task_id)
+            .execution_options(synchronize_session=False)
+        )
+        if task_id is None:
+            raise nothing_to_reset(self._read_back(session_id))
+        self._reload([session_id])
+        after_commit(self._db, lambda: log_reset(session_id, task_id))
+        self._announce([session_id])
+
+    def delete_session(self, session_id: uuid.UUID) -> None:
+        """Delete the session with all that hangs on it; a running task loses its claim.
+
+        Raises:
+            SessionNotFound: there is none, or it is another owner's.
+
+        """
+        deleted = self._db.scalar(
+            delete(Session).where(*self._is(session_id)).returning(Session.id)
+        )
+        if deleted is None:
+            raise session_not_found(session_id)
+        self._announce([session_id])
+
+    # -- acts of workers --------------------------------------------------------------------------
+
+    def claim_task(
+        self,
+        session_id: uuid.UUID,
+        task_id: uuid.UUID,
+        worker_id: uuid.UUID,
+        *,
+        lease_seconds: float = 30.0,
+    ) -> Claim | None:
+        """The claim of this very task; None if it does not wait (any more)."""
+        claims = transitions.claim_these(
+            driver_connection(self._db),
+            worker_id,
+            [(session_id, task_id)],
+            lease_seconds=lease_seconds,
+        )
+        self._announce([claim.session_id for claim in claims])
+        return claims[0] if claims else None
+
+    def claim_next(
+        self,
+        worker_id: uuid.UUID,
+        *,
+        limit: int = 1,
+        task_types: Sequence[TaskType] = ALL_TASK_TYPES,
+        lease_seconds: float = 30.0,
+    ) -> list[Claim]:
+        """Claims of up to `limit` waiting tasks, the longest waiting first; never waits."""
+        claims = transitions.claim_next(
+            driver_connection(self._db),
+            worker_id,
+            task_types=task_types,
+            limit=limit,
+            lease_seconds=lease_seconds,
+        )
+        self._announce([claim.session_id for claim in claims])
+        return claims
+
+    def heartbeat(self, claims: Sequence[Claim], *, lease_seconds: float = 30.0) -> set[uuid.UUID]:
+        """Renew the claims; answers the sessions whose claim still holds."""
+        return transitions.beat(
+            driver_connection(self._db),
+            [Beat(claim) for claim in claims],
+            lease_seconds=lease_seconds,
+        )
+
+    def report_progress(
+        self,
+        claim: Claim,
+        current: int,
+        total: int | None = None,
+        message: str | None = None,
+        *,
+        lease_seconds: float = 30.0,
+    ) -> None:
+        """Note how far the task is, and renew its lease.
+
+        Raises:
+            StaleClaim: the claim is no longer yours.
+
+        """
+        held = transitions.beat(
+            driver_connection(self._db),
+            [Beat(claim, current, total, message)],
+            lease_seconds=lease_seconds,
+        )
+        if not held:
+            raise stale_claim(claim)
+        self._announce([claim.session_id])
+
+    def complete_task(self, claim: Claim, results: TaskResults | None = None) -> Transition:
+        """Complete the task and write its results, or neither.
+
+        Where the session wants it, the next task is started in the same transaction.
+
+        Raises:
+            StaleClaim: the claim is no longer yours; nothing was written.
+
+        """
+        return _raised(self.complete_tasks([(claim, results)])[0])
+
+    def complete_tasks(
+        self, completions: Sequence[tuple[Claim, TaskResults | None]]
+    ) -> list[Transition | StaleClaim]:
+        """Complete tasks and write their results; answers what became of each, in order."""
+        claims = [claim for claim, _ in completions]
+        moved = transitions.complete(driver_connection(self._db), claims)
+        by_task_id = {transition.task_id: transition for transition in moved}
+        content = ContentRepository(self._db)
+        for claim, results in completions:
+            if results is not None and claim.task_id in by_task_id:
+                content.write_results(claim.session_id, claim.task_type, results)
+        self._after(moved)
+        self._advance(moved)
+        return [by_task_id.get(claim.task_id) or stale_claim(claim) for claim in claims]
+
+    def fail_task(
+        self,
+        claim: Claim,
+        error_context: Mapping[str, Any],
+        results: TaskResults | None = None,
+        *,
+        backoff_seconds: float = 10.0,
+    ) -> Transition:
+        """Fail the task, counted; `results` are what explains the failure (findings).
+
+        Raises:
+            StaleClaim: the claim is no longer yours; nothing was written.
+
+        """
+        transition = _raised(
+            self.fail_tasks([(claim, error_context)], backoff_seconds=backoff_seconds)[0]
+        )
+        if results is not None:
+            ContentRepository(self._db).write_results(claim.session_id, claim.task_type, results)
+        return transition
+
+    def fail_tasks(
+        self,
+        failures: Sequence[tuple[Claim, Mapping[str, Any]]],
+        *,
+        backoff_seconds: float = 10.0,
+    ) -> list[Transition | StaleClaim]:
+        """Fail tasks, each counted; answers what became of each, in order.
+
+        A temporary failure with attempts left is noted for the sweeper, which retries it after
+        `backoff_seconds`, twice that the second time, give or take a quarter.
+        """
+        safe = [(claim, sanitize_context(context)) for claim, context in failures]
+        moved = transitions.fail(driver_connection(self._db), safe, backoff_seconds=backoff_seconds)
+        self._after(moved)
+        by_task_id = {transition.task_id: transition for transition in moved}
+        return [by_task_id.get(claim.task_id) or stale_claim(claim) for claim, _ in failures]
+
+    def release_task(self, claim: Claim) -> None:
+        """Give the claim back; the task waits for a worker again, and no attempt is spent.
+
+        Raises:
+            StaleClaim: the claim is no longer yours.
+
+        """
+        if not transitions.release(driver_connection(self._db), [claim]):
+            raise stale_claim(claim)
+        self._announce([claim.session_id])
+
+    # -- private ----------------------------------------------------------------------------------
+
+    def refusal_to_start(self, session_id: uuid.UUID, task_type: TaskType) -> TaskError | None:
+        """Why `start` is illegal by the row as it stands now; None if it is legal."""
+        try:
+            task = self.get(session_id).task
+        except SessionNotFound as error:
+            return error
+        if task is None:
+            if task_type == TaskType.PROCESSING:
+                return None
+            task = SessionTask(session_id=session_id, task_type=task_type)
+        elif task.can_start(task_type):
+            return None
+        return task.refusal_to_start(task_type)
+
+    def _start_read_back(
+        self, session_id: uuid.UUID, task_type: TaskType, task_id: uuid.UUID
+    ) -> Transition | TaskError | None:
+        """What a start that moved nothing means: done before, illegal, or (None) legal by now."""
+        refusal = self.refusal_to_start(session_id, task_type)
+        if refusal is None or isinstance(refusal, SessionNotFound):
+            return refusal
+        view = self.get(session_id)
+        if view.task is None or view.task.task_id != task_id:
+            return refusal
+        return Transition(
+            session_id,
+            task_type,
+            task_id,
+            TaskStatus.RUNNING,
+            view.task.retry_count,
+            view.task.started_at,
+            0.0,
+            view.session.auto_advance,
+            None,
+        )
+
+    def _agreed(
+        self,
+        session_id: uuid.UUID,
+        expected_task_id: uuid.UUID | None,
+        act: Callable[[], list[Transition]],
+        refusal: Callable[[SessionTask], TaskError | None],
+    ) -> Transition:
+        """What `act` moved, or raise what the row, read back, says against it.
+
+        Where it says nothing against it any more, what forbade it has moved on: act again.
+        """
+        for _ in range(ATTEMPTS_TO_AGREE):
+            moved = act()
+            if moved:
+                self._after(moved)
+                return moved[0]
+            task = self._read_back(session_id)
+            if expected_task_id is not None and task.task_id != expected_task_id:
+                raise moved_on(session_id, task)
+            error = refusal(task)
+            if error is not None:
+                raise error
+        raise no_agreement(session_id)
+
+    def _is(self, session_id: uuid.UUID) -> list[Any]:
+        mine = [] if self._owner is None else [Session.owner == self._owner]
+        return [Session.id == session_id, *mine]
+
+    def _read_back(self, session_id: uuid.UUID) -> SessionTask:
+        task = self.get(session_id).task
+        if task is None:
+            raise no_task_yet(session_id)
+        return task
+
+    def _advance(self, completed: Sequence[Transition]) -> None:
+        starts = next_starts(completed)
+        if starts:
+            self._after(transitions.start(driver_connection(self._db), starts))
+
+
+def next_starts(completed: Sequence[Transition]) -> list[tuple[uuid.UUID, TaskType, uuid.UUID]]:
+    """What is to be started where sessions go on by themselves."""
+    return [
+        (transition.session_id, transition.task_type.next, successor_id(transition.task_id))
+        for transition in completed
+        if transition.auto_advance and transition.task_type.next is not None
+    ]
+
+
+def successor_id(task_id: uuid.UUID) -> uuid.UUID:
+    """The task_id of the run that follows a completed one by itself.
+
+    It derives from its predecessor's, so that whoever lost the answer to a commit can read back
+    that it was his completion which started it.
+    """
+    return uuid.uuid5(task_id, "next")
+
+
+def _raised(outcome: Transition | TaskError) -> Transition:
+    if isinstance(outcome, TaskError):
+        raise outcome
+    return outcome

@@ -1,0 +1,82 @@
+"""Sessions as loaded objects: one by id, by the beginning of an id, or a page of them."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVarTuple
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import joinedload
+
+from app.models.lease import SessionTaskLease
+from app.models.session import Session, SessionTask
+from app.repositories.in_transaction import InTransaction
+from app.repositories.refusals import session_not_found
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+Columns = TypeVarTuple("Columns")
+
+_HEXADECIMAL = re.compile(r"[0-9a-f]{1,32}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """A session with its task and its lease, as they stood at one moment."""
+
+    session: Session
+    task: SessionTask | None
+    lease: SessionTaskLease | None
+
+
+class SessionViews(InTransaction):
+    """Reads of sessions, each one statement and so one snapshot."""
+
+    def get(self, session_id: uuid.UUID) -> SessionView:
+        """The session with its task and lease.
+
+        Raises:
+            SessionNotFound: there is none, or it is another owner's.
+
+        """
+        statement = self._views().where(Session.id == session_id)
+        row = self._db.execute(statement.execution_options(populate_existing=True)).one_or_none()
+        if row is None:
+            raise session_not_found(session_id)
+        return SessionView(row[0], row[0].task, row[1])
+
+    def find_by_prefix(self, prefix: str, *, limit: int = 2) -> list[uuid.UUID]:
+        """Ids of up to `limit` sessions whose id begins with these characters."""
+        digits = prefix.strip().lower().replace("-", "")
+        if not _HEXADECIMAL.fullmatch(digits):
+            return []
+        first, last = uuid.UUID(digits.ljust(32, "0")), uuid.UUID(digits.ljust(32, "f"))
+        statement = self._owned(select(Session.id)).where(Session.id.between(first, last))
+        return list(self._db.scalars(statement.order_by(Session.id).limit(limit)))
+
+    def list_sessions(
+        self, *, limit: int = 50, before: tuple[datetime, uuid.UUID] | None = None
+    ) -> list[SessionView]:
+        """Up to `limit` sessions, the newest first, from behind `before` (created_at, id)."""
+        statement = (
+            self._views().order_by(Session.created_at.desc(), Session.id.desc()).limit(limit)
+        )
+        if before is not None:
+            statement = statement.where(
+                (Session.created_at < before[0])
+                | ((Session.created_at == before[0]) & (Session.id < before[1]))
+            )
+        return [SessionView(row[0], row[0].task, row[1]) for row in self._db.execute(statement)]
+
+    def _views(self) -> Select[Session, SessionTaskLease]:
+        return self._owned(
+            select(Session, SessionTaskLease)
+            .outerjoin(SessionTaskLease, SessionTaskLease.session_id == Session.id)
+            .options(joinedload(Session.task))
+        )
+
+    def _owned(self, statement: Select[*Columns]) -> Select[*Columns]:
+        return statement if self._owner is None else statement.where(Session.owner == self._owner)

@@ -1,0 +1,709 @@
+"""Each transition as one guarded, set-based statement: arrays in, the rows that moved out.
+
+This is the one module that speaks to the driver directly, because here figures decide. The rules
+are not written here: they are rendered from the hybrids of `SessionTask`.
+
+How a statement is built, and why:
+
+- `lock` takes the sessions first, in id order, `FOR NO KEY UPDATE`: whoever moves a task or deletes
+  a session starts there, so nothing deadlocks, and for one session all transitions queue up. The
+  aggregate in it makes sure that all are locked before the first task or lease is: a CTE without
+  one hands its rows on one by one.
+- A statement that waited for a lock still reads *other* rows as of its own start (READ COMMITTED,
+  PostgreSQL section 13.2.1). So every rule stands in the WHERE of an UPDATE, in ON CONFLICT DO
+  UPDATE, or under FOR UPDATE: there it is checked again on the newest version of the row.
+- `held` locks leases in session order for the same reason: heartbeats lock many at once.
+- `clock_timestamp()`: the moment after the wait for the lock, not the start of the statement.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg.types.json import Jsonb
+from sqlalchemy import ColumnElement, literal_column
+from sqlalchemy.dialects import postgresql
+
+from app.core.errors import ErrorCategory
+from app.core.json_safety import safe_text
+from app.models.session import (
+    MAX_EARLIER_FAILURES,
+    MAX_RETRY_COUNT,
+    SessionTask,
+    TaskStatus,
+    TaskType,
+)
+
+MESSAGE_CHARACTERS = 500
+LARGEST_BIGINT = 2**63 - 1
+
+RETAKEN_SECONDS = 30.0
+"""How long a lease lasts that is taken back only to be ended in the same breath."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to run one task, until the lease ends; `claim_token` fences every write."""
+
+    session_id: uuid.UUID
+    task_id: uuid.UUID
+    task_type: TaskType
+    attempt: int
+    claim_token: uuid.UUID
+    worker_id: uuid.UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """One heartbeat: the claim it renews, and how far its task is (None: as it was)."""
+
+    claim: Claim
+    current: int | None = None
+    total: int | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A task row that really moved: where it stands now.
+
+    Attributes:
+        retry_count: failures so far.
+        moment: when it started or ended, by the database's clock.
+        duration_seconds: from start to end; 0.0 for a start.
+        auto_advance: whether the session wants its next task started by itself.
+        failure_context: what was written, for a failure.
+
+    """
+
+    session_id: uuid.UUID
+    task_type: TaskType
+    task_id: uuid.UUID
+    status: TaskStatus
+    retry_count: int
+    moment: datetime
+    duration_seconds: float
+    auto_advance: bool
+    failure_context: dict[str, Any] | None
+
+
+def _sql(rule: ColumnElement[bool]) -> str:
+    return str(
+        rule.compile(
+            dialect=postgresql.dialect(),  # type: ignore[no-untyped-call]
+            compile_kwargs={"literal_binds": True},
+        )
+    )
+
+
+IS_RUNNING = _sql(SessionTask.is_running)  # type: ignore[arg-type]
+CAN_BE_RESTARTED = _sql(SessionTask.can_be_restarted)  # type: ignore[arg-type]
+CAN_START = _sql(
+    SessionTask.can_start(literal_column("excluded.task_type", SessionTask.task_type.type))  # type: ignore[arg-type]
+)
+CAN_BE_RETRIED = _sql(SessionTask.can_be_retried)  # type: ignore[arg-type]
+
+
+def _lock_sessions(condition: str = "") -> str:
+    return f"""lock AS MATERIALIZED (
+    SELECT unnest(array_agg(id)) AS id FROM (
+        SELECT id FROM sessions WHERE id = ANY(%(session_ids)s::uuid[]){condition}
+         ORDER BY id FOR NO KEY UPDATE) AS in_order)"""  # noqa: S608 - constants only
+
+
+LOCK = (
+    "SELECT id FROM sessions WHERE id = ANY(%(session_ids)s::uuid[]) ORDER BY id FOR NO KEY UPDATE"
+)
+_LOCK_SESSIONS = _lock_sessions()
+_LOCK_OWN_SESSIONS = _lock_sessions(" AND (%(owner)s::text IS NULL OR owner = %(owner)s)")
+
+_MOVED = """session_tasks.session_id, session_tasks.task_type, session_tasks.task_id,
+              session_tasks.status, session_tasks.retry_count"""
+
+# A task that starts takes the session's stage along and leaves a lease that nobody has claimed.
+_AFTER_A_START = """staged AS (
+    UPDATE sessions SET stage = task.task_type, updated_at = clock_timestamp()
+      FROM task WHERE sessions.id = task.session_id
+    RETURNING sessions.id, sessions.auto_advance),
+lease AS (
+    INSERT INTO session_task_leases (session_id, task_id, task_type, attempt)
+    SELECT task.session_id, task.task_id, task.task_type, task.retry_count + 1
+      FROM task JOIN staged ON staged.id = task.session_id
+    ON CONFLICT (session_id) DO UPDATE
+       SET task_id = excluded.task_id, task_type = excluded.task_type,
+           attempt = excluded.attempt, enqueued_at = excluded.enqueued_at,
+           dispatched_at = excluded.dispatched_at, worker_id = NULL, claim_token = NULL,
+           claimed_at = NULL, leased_until = NULL, progress_current = NULL,
+           progress_total = NULL, progress_message = NULL)
+SELECT task.session_id, task.task_type, task.task_id, task.status, task.retry_count,
+       task.started_at, 0.0::float8, staged.auto_advance, NULL::jsonb
+  FROM task JOIN staged ON staged.id = task.session_id"""
+
+# `known` may read a state that is a moment old; it only ever says no too early, and the caller,
+# who then reads the row back and finds the start legal, tries again.
+START = f"""
+WITH wanted AS (
+    SELECT * FROM unnest(%(session_ids)s::uuid[], %(task_types)s::text[], %(task_ids)s::uuid[])
+        AS w(session_id, task_type, task_id)),
+known AS MATERIALIZED (
+    SELECT session_id FROM session_tasks WHERE session_id = ANY(%(session_ids)s::uuid[])),
+{_LOCK_OWN_SESSIONS},
+task AS (
+    INSERT INTO session_tasks
+           (id, session_id, task_type, task_id, status, started_at, retry_count)
+    SELECT gen_random_uuid(), w.session_id, w.task_type, w.task_id, '{TaskStatus.RUNNING.value}',
+           clock_timestamp(), 0
+      FROM wanted w JOIN lock ON lock.id = w.session_id
+     WHERE w.task_type = '{TaskType.PROCESSING.value}'
+        OR w.session_id IN (SELECT session_id FROM known)
+    ON CONFLICT ON CONSTRAINT uq_session_tasks_session_id DO UPDATE
+       SET task_type = excluded.task_type, task_id = excluded.task_id, status = excluded.status,
+           started_at = excluded.started_at, completed_at = NULL, failed_at = NULL,
+           retry_count = CASE WHEN session_tasks.status = '{TaskStatus.COMPLETED.value}'
+                              THEN 0 ELSE session_tasks.retry_count END,
+           failure_context = CASE WHEN session_tasks.status = '{TaskStatus.COMPLETED.value}'
+                                  THEN NULL ELSE session_tasks.failure_context END
+     WHERE {CAN_START}
+    RETURNING {_MOVED}, session_tasks.started_at),
+{_AFTER_A_START}"""  # noqa: S608 - every part is a constant of this module
+
+RETRY = f"""
+WITH wanted AS (
+    SELECT * FROM unnest(%(session_ids)s::uuid[], %(expected_task_ids)s::uuid[],
+                         %(task_ids)s::uuid[]) AS w(session_id, expected_task_id, task_id)),
+{_LOCK_OWN_SESSIONS},
+task AS (
+    UPDATE session_tasks
+       SET task_id = w.task_id, status = '{TaskStatus.RUNNING.value}',
+           started_at = clock_timestamp(), completed_at = NULL, failed_at = NULL
+      FROM wanted w JOIN lock ON lock.id = w.session_id
+     WHERE session_tasks.session_id = w.session_id
+       AND (w.expected_task_id IS NULL OR session_tasks.task_id = w.expected_task_id)
+       AND ({CAN_BE_RESTARTED})
+    RETURNING {_MOVED}, session_tasks.started_at),
+{_AFTER_A_START}"""  # noqa: S608 - every part is a constant of this module
+
+_CLAIMED = """UPDATE session_task_leases AS lease
+   SET worker_id = %(worker_id)s, claim_token = gen_random_uuid(),
+       claimed_at = clock_timestamp(),
+       leased_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s)
+  FROM candidate WHERE lease.session_id = candidate.session_id
+RETURNING lease.session_id, lease.task_id, lease.task_type, lease.attempt, lease.claim_token,
+          lease.worker_id"""
+
+# A claim touches only the UNLOGGED table, so it waits for no disk; it never waits for a lock. CASE
+# keeps the planner from guessing how few rows wait (its statistics of so lively a table are those
+# of another moment): guessing one or two, it would read and sort the whole table.
+CLAIM_NEXT = f"""
+WITH candidate AS MATERIALIZED (
+    SELECT session_id FROM session_task_leases
+     WHERE enqueued_at <= statement_timestamp()
+       AND CASE WHEN claim_token IS NULL AND task_type = ANY(%(task_types)s::text[])
+                THEN true ELSE false END
+     ORDER BY enqueued_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+{_CLAIMED}"""  # noqa: S608 - every part is a constant of this module
+
+CLAIM_THESE = f"""
+WITH candidate AS MATERIALIZED (
+    SELECT l.session_id
+      FROM unnest(%(session_ids)s::uuid[], %(task_ids)s::uuid[]) AS w(session_id, task_id)
+      JOIN session_task_leases l ON l.session_id = w.session_id AND l.task_id = w.task_id
+     WHERE l.claim_token IS NULL AND l.enqueued_at <= clock_timestamp()
+       FOR UPDATE OF l SKIP LOCKED)
+{_CLAIMED}"""  # noqa: S608 - every part is a constant of this module
+
+_CLAIMS = """unnest(%(session_ids)s::uuid[], %(task_ids)s::uuid[], %(claim_tokens)s::uuid[])
+        AS w(session_id, task_id, claim_token)"""
+
+_HELD = """held AS MATERIALIZED (
+    SELECT l.session_id, l.task_id, l.worker_id, w.* FROM session_task_leases l
+      JOIN wanted w ON w.claimed_session_id = l.session_id
+      JOIN lock ON lock.id = l.session_id
+     WHERE l.task_id = w.claimed_task_id AND l.claim_token = w.claim_token
+     ORDER BY l.session_id FOR UPDATE OF l)"""
+
+
+def _ended(status: TaskStatus, moment: str) -> str:
+    """The tail of every statement that ends a run: stage, lease, and the rows that moved."""
+    stage = (
+        f"CASE task.task_type WHEN '{TaskType.ADF_VALIDATION.value}' THEN 'completed' "
+        "ELSE sessions.stage END"
+        if status == TaskStatus.COMPLETED
+        else "sessions.stage"
+    )
+    return f"""staged AS (
+    UPDATE sessions SET stage = {stage}, updated_at = clock_timestamp()
+      FROM task WHERE sessions.id = task.session_id
+    RETURNING sessions.id, sessions.auto_advance, sessions.updated_at),
+lease AS (
+    DELETE FROM session_task_leases l USING held WHERE l.session_id = held.session_id)
+SELECT task.session_id, task.task_type, task.task_id, task.status, task.retry_count, {moment},
+       extract(epoch FROM {moment} - task.started_at)::float8, staged.auto_advance,
+       task.failure_context
+  FROM task JOIN staged ON staged.id = task.session_id"""  # noqa: S608 - constants only
+
+
+COMPLETE = f"""
+WITH wanted(claimed_session_id, claimed_task_id, claim_token) AS (SELECT * FROM {_CLAIMS}),
+{_LOCK_SESSIONS},
+{_HELD},
+task AS (
+    UPDATE session_tasks
+       SET status = '{TaskStatus.COMPLETED.value}', completed_at = clock_timestamp(),
+           failure_context = NULL
+      FROM held
+     WHERE session_tasks.session_id = held.session_id AND session_tasks.task_id = held.task_id
+       AND {IS_RUNNING}
+    RETURNING {_MOVED}, session_tasks.started_at, session_tasks.completed_at,
+              session_tasks.failure_context),
+{_ended(TaskStatus.COMPLETED, "task.completed_at")}"""  # noqa: S608 - constants only
+
+# What `brief_of` keeps of a failure, in SQL: earlier failures stay inside the newest, in brief. A
+# text of wide characters is cut shorter here, for the sake of the bytes that a context may take.
+_BRIEF_MESSAGE = """CASE WHEN length(told.message) <= 300 THEN told.message
+                        ELSE left(told.message, 299) || '…' END"""
+_BRIEF = f"""(SELECT jsonb_strip_nulls(jsonb_build_object(
+                   'error', CASE WHEN octet_length(told.error) <= 160 THEN told.error
+                                 ELSE left(told.error, 40) END,
+                   'message', CASE WHEN octet_length({_BRIEF_MESSAGE}) <= 800
+                                   THEN {_BRIEF_MESSAGE}
+                                   ELSE left(told.message, 199) || '…' END,
+                   'category', told.category, 'attempt', told.attempt,
+                   'failed_at', told.failed_at))
+                 FROM jsonb_to_record(session_tasks.failure_context)
+                   AS told(error text, message text, category text, attempt jsonb,
+                           failed_at jsonb))"""  # noqa: S608 - constants only
+
+_MOMENT = """to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"""
+
+_FAILED = f"""UPDATE session_tasks
+       SET status = '{TaskStatus.FAILED.value}', failed_at = clock_timestamp(),
+           retry_count = least(session_tasks.retry_count + 1, {MAX_RETRY_COUNT}),
+           failure_context = held.context
+             || jsonb_build_object(
+                  'attempt', least(session_tasks.retry_count + 1, {MAX_RETRY_COUNT}),
+                  'failed_at', {_MOMENT})
+             || CASE WHEN session_tasks.failure_context IS NULL THEN '{{}}'::jsonb
+                ELSE jsonb_build_object('earlier', (
+                  CASE WHEN coalesce(jsonb_array_length(
+                              session_tasks.failure_context -> 'earlier'), 0)
+                            >= {MAX_EARLIER_FAILURES}
+                       THEN (session_tasks.failure_context -> 'earlier') - 0
+                       ELSE coalesce(session_tasks.failure_context -> 'earlier', '[]'::jsonb) END
+                  || jsonb_build_array({_BRIEF})))
+                END
+      FROM held
+     WHERE session_tasks.session_id = held.session_id AND session_tasks.task_id = held.task_id
+       AND {IS_RUNNING}
+    RETURNING {_MOVED}, session_tasks.started_at, session_tasks.failed_at,
+              session_tasks.failure_context"""  # noqa: S608 - constants only
+
+# A temporary failure with attempts left is retried by the sweeper: twice the wait each time, ±25 %.
+_RETRY_LATER = f"""later AS (
+    INSERT INTO session_task_retries (session_id, task_id, retry_at)
+    SELECT task.session_id, task.task_id, task.failed_at + make_interval(secs =>
+             %(backoff_seconds)s * power(2, task.retry_count - 1) * (0.75 + random() / 2))
+      FROM task
+     WHERE task.failure_context ->> 'category' = 'temporary'
+       AND task.retry_count < {MAX_RETRY_COUNT}
+    ON CONFLICT (session_id) DO UPDATE
+       SET task_id = excluded.task_id, retry_at = excluded.retry_at)"""  # noqa: S608 - constants
+
+FAIL = f"""
+WITH wanted(claimed_session_id, claimed_task_id, claim_token, context) AS (
+    SELECT * FROM unnest(%(session_ids)s::uuid[], %(task_ids)s::uuid[], %(claim_tokens)s::uuid[],
+                         %(contexts)s::jsonb[])),
+{_LOCK_SESSIONS},
+{_HELD},
+task AS ({_FAILED}),
+{_RETRY_LATER},
+{_ended(TaskStatus.FAILED, "task.failed_at")}"""  # noqa: S608 - constants only
+
+# Several sweepers at once skip what another has in hand; so does whoever is busy with a session or
+# beats for it just now. The lease of a run that is no longer running (it cannot be, but tables can
+# be edited) is removed all the same: `held` decides.
+RESCUE = f"""
+WITH lock AS MATERIALIZED (
+    SELECT unnest(array_agg(id)) AS id FROM (
+        SELECT sessions.id FROM sessions
+         WHERE sessions.id IN (SELECT session_id FROM session_task_leases
+                                WHERE leased_until < statement_timestamp())
+           AND (%(only)s::uuid[] IS NULL OR sessions.id = ANY(%(only)s::uuid[]))
+         ORDER BY sessions.id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED) AS in_order),
+held AS MATERIALIZED (
+    SELECT l.session_id, l.task_id, jsonb_build_object(
+             'error', 'worker_lost', 'category', '{ErrorCategory.TEMPORARY.value}',
+             'message', 'The worker died or stopped answering; its lease ended at '
+                        || to_char(l.leased_until AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')
+                        || ' UTC',
+             'next_step', 'It is tried again by itself, three times at most.',
+             'traceback', '', 'worker', coalesce(l.worker_id::text, '')) AS context
+      FROM session_task_leases l JOIN lock ON lock.id = l.session_id
+     WHERE l.leased_until < clock_timestamp()
+     ORDER BY l.session_id FOR UPDATE OF l SKIP LOCKED),
+task AS ({_FAILED}),
+{_ended(TaskStatus.FAILED, "task.failed_at")}"""  # noqa: S608 - constants only
+
+CANCEL = f"""
+WITH wanted AS (
+    SELECT * FROM unnest(%(session_ids)s::uuid[], %(expected_task_ids)s::uuid[])
+        AS w(session_id, expected_task_id)),
+{_LOCK_OWN_SESSIONS},
+task AS (
+    UPDATE session_tasks SET status = '{TaskStatus.CANCELLED.value}'
+      FROM wanted w JOIN lock ON lock.id = w.session_id
+     WHERE session_tasks.session_id = w.session_id
+       AND (w.expected_task_id IS NULL OR session_tasks.task_id = w.expected_task_id)
+       AND {IS_RUNNING}
+    RETURNING {_MOVED}, session_tasks.started_at, session_tasks.failure_context),
+held AS MATERIALIZED (
+    SELECT l.session_id FROM session_task_leases l JOIN task ON task.session_id = l.session_id
+     ORDER BY l.session_id FOR UPDATE OF l),
+{_ended(TaskStatus.CANCELLED, "staged.updated_at")}"""  # noqa: S608 - constants only
+
+# Whoever sends out messages about waiting tasks (Celery) sends another one about these soon.
+RELEASE = f"""
+WITH held AS MATERIALIZED (
+    SELECT l.session_id FROM session_task_leases l JOIN {_CLAIMS} ON w.session_id = l.session_id
+     WHERE l.task_id = w.task_id AND l.claim_token = w.claim_token
+     ORDER BY l.session_id FOR UPDATE OF l)
+UPDATE session_task_leases AS lease
+   SET worker_id = NULL, claim_token = NULL, claimed_at = NULL, leased_until = NULL,
+       progress_current = NULL, progress_total = NULL, progress_message = NULL,
+       dispatched_at = to_timestamp(0)
+  FROM held WHERE lease.session_id = held.session_id
+RETURNING lease.session_id"""  # noqa: S608 - constants only
+
+BEAT = """
+WITH held AS MATERIALIZED (
+    SELECT l.session_id, w.current, w.total, w.message
+      FROM unnest(%(session_ids)s::uuid[], %(task_ids)s::uuid[], %(claim_tokens)s::uuid[],
+                  %(currents)s::bigint[], %(totals)s::bigint[], %(messages)s::text[])
+           AS w(session_id, task_id, claim_token, current, total, message)
+      JOIN session_task_leases l ON l.session_id = w.session_id
+     WHERE l.task_id = w.task_id AND l.claim_token = w.claim_token
+     ORDER BY l.session_id FOR UPDATE OF l)
+UPDATE session_task_leases AS lease
+   SET leased_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s),
+       progress_current = coalesce(held.current, lease.progress_current),
+       progress_total = coalesce(held.total, lease.progress_total),
+       progress_message = coalesce(held.message, lease.progress_message)
+  FROM held WHERE lease.session_id = held.session_id
+RETURNING lease.session_id"""
+
+# After a database crash the leases are gone, and a worker that still lives takes its own back: if
+# the row still runs under its task_id and nobody else has claimed it. A rescue changes the task_id.
+RETAKE = f"""
+WITH wanted AS (
+    SELECT * FROM unnest(%(session_ids)s::uuid[], %(task_ids)s::uuid[], %(claim_tokens)s::uuid[],
+                         %(worker_ids)s::uuid[]) AS w(session_id, task_id, claim_token, worker_id)),
+{_LOCK_SESSIONS},
+live AS MATERIALIZED (
+    SELECT session_tasks.session_id, session_tasks.task_id, session_tasks.task_type,
+           session_tasks.retry_count + 1 AS attempt, w.claim_token, w.worker_id
+      FROM session_tasks JOIN wanted w ON w.session_id = session_tasks.session_id
+      JOIN lock ON lock.id = session_tasks.session_id
+     WHERE session_tasks.task_id = w.task_id AND {IS_RUNNING}
+     ORDER BY session_tasks.session_id FOR NO KEY UPDATE OF session_tasks)
+INSERT INTO session_task_leases AS lease
+       (session_id, task_id, task_type, attempt, worker_id, claim_token, claimed_at, leased_until)
+SELECT session_id, task_id, task_type, attempt, worker_id, claim_token, clock_timestamp(),
+       clock_timestamp() + make_interval(secs => %(lease_seconds)s)
+  FROM live
+ON CONFLICT (session_id) DO UPDATE
+   SET worker_id = excluded.worker_id, claim_token = excluded.claim_token,
+       claimed_at = excluded.claimed_at, leased_until = excluded.leased_until
+ WHERE lease.task_id = excluded.task_id AND lease.claim_token IS NULL
+   AND lease.enqueued_at > clock_timestamp()
+RETURNING lease.session_id"""  # noqa: S608 - constants only
+
+
+def _transitions(
+    connection: psycopg.Connection[Any], statement: str, parameters: Mapping[str, Any]
+) -> list[Transition]:
+    with connection.cursor(binary=True) as cursor:
+        cursor.execute(statement, parameters)
+        return [
+            Transition(row[0], TaskType(row[1]), row[2], TaskStatus(row[3]), *row[4:])
+            for row in cursor.fetchall()
+        ]
+
+
+def _session_ids(
+    connection: psycopg.Connection[Any], statement: str, parameters: Mapping[str, Any]
+) -> set[uuid.UUID]:
+    with connection.cursor(binary=True) as cursor:
+        cursor.execute(statement, parameters)
+        return {row[0] for row in cursor.fetchall()}
+
+
+def _claim_parameters(claims: Sequence[Claim]) -> dict[str, Any]:
+    return {
+        "session_ids": [claim.session_id for claim in claims],
+        "task_ids": [claim.task_id for claim in claims],
+        "claim_tokens": [claim.claim_token for claim in claims],
+    }
+
+
+def start(
+    connection: psycopg.Connection[Any],
+    starts: Sequence[tuple[uuid.UUID, TaskType, uuid.UUID]],
+    *,
+    owner: str | None = None,
+) -> list[Transition]:
+    """Start `(session_id, task_type, task_id)` each; no session twice in one call."""
+    return _transitions(
+        connection,
+        START,
+        {
+            "owner": owner,
+            "session_ids": [session_id for session_id, _, _ in starts],
+            "task_types": [task_type.value for _, task_type, _ in starts],
+            "task_ids": [task_id for _, _, task_id in starts],
+        },
+    )
+
+
+def retry(
+    connection: psycopg.Connection[Any],
+    retries: Sequence[tuple[uuid.UUID, uuid.UUID | None, uuid.UUID]],
+    *,
+    owner: str | None = None,
+) -> list[Transition]:
+    """Run again `(session_id, expected task_id or None, new task_id)` each."""
+    return _transitions(
+        connection,
+        RETRY,
+        {
+            "owner": owner,
+            "session_ids": [session_id for session_id, _, _ in retries],
+            "expected_task_ids": [expected for _, expected, _ in retries],
+            "task_ids": [task_id for _, _, task_id in retries],
+        },
+    )
+
+
+def cancel(
+    connection: psycopg.Connection[Any],
+    cancels: Sequence[tuple[uuid.UUID, uuid.UUID | None]],
+    *,
+    owner: str | None = None,
+) -> list[Transition]:
+    """Cancel `(session_id, expected task_id or None)` each, whoever runs it.
+
+    The one transition that begins with the task and not with its lease. A lease that was made
+    while this waited for the session (a run that began just now) is younger than a statement that
+    waits, and would be left behind: so the sessions are locked by a statement of its own.
+    """
+    session_ids = [session_id for session_id, _ in cancels]
+    # psycopg's `transaction()` would commit one that it found not begun: the caller's.
+    with connection.transaction() if connection.autocommit else nullcontext():
+        connection.execute(LOCK, {"session_ids": session_ids})
+        return _transitions(
+            connection,
+            CANCEL,
+            {
+                "owner": owner,
+                "session_ids": session_ids,
+                "expected_task_ids": [expected for _, expected in cancels],
+            },
+        )
+
+
+def claim_next(
+    connection: psycopg.Connection[Any],
+    worker_id: uuid.UUID,
+    *,
+    task_types: Sequence[TaskType],
+    limit: int,
+    lease_seconds: float,
+) -> list[Claim]:
+    """Claim up to `limit` tasks that wait, the longest waiting first."""
+    return _claims(
+        connection,
+        CLAIM_NEXT,
+        {
+            "worker_id": worker_id,
+            "task_types": [task_type.value for task_type in task_types],
+            "limit": limit,
+            "lease_seconds": lease_seconds,
+        },
+    )
+
+
+def claim_these(
+    connection: psycopg.Connection[Any],
+    worker_id: uuid.UUID,
+    tasks: Sequence[tuple[uuid.UUID, uuid.UUID]],
+    *,
+    lease_seconds: float,
+) -> list[Claim]:
+    """Claim `(session_id, task_id)` each, where it waits and nobody else was quicker."""
+    return _claims(
+        connection,
+        CLAIM_THESE,
+        {
+            "worker_id": worker_id,
+            "session_ids": [session_id for session_id, _ in tasks],
+            "task_ids": [task_id for _, task_id in tasks],
+            "lease_seconds": lease_seconds,
+        },
+    )
+
+
+def _claims(
+    connection: psycopg.Connection[Any], statement: str, parameters: Mapping[str, Any]
+) -> list[Claim]:
+    with connection.cursor(binary=True) as cursor:
+        cursor.execute(statement, parameters)
+        return [Claim(row[0], row[1], TaskType(row[2]), *row[3:]) for row in cursor.fetchall()]
+
+
+def complete(connection: psycopg.Connection[Any], claims: Sequence[Claim]) -> list[Transition]:
+    """Complete each task whose claim still holds, or whose lease went with a database crash."""
+
+    def send(some: Sequence[Claim]) -> list[Transition]:
+        return _transitions(connection, COMPLETE, _claim_parameters(some))
+
+    moved = send(claims)
+    return moved + _once_more(connection, claims, moved, send)
+
+
+def fail(
+    connection: psycopg.Connection[Any],
+    failures: Sequence[tuple[Claim, Mapping[str, Any]]],
+    *,
+    backoff_seconds: float,
+) -> list[Transition]:
+    """Fail each task whose claim still holds, with its (already safe) context.
+
+    Also where its lease went with a database crash.
+    """
+    contexts = dict(failures)
+
+    def send(some: Sequence[Claim]) -> list[Transition]:
+        return _transitions(
+            connection,
+            FAIL,
+            {
+                **_claim_parameters(some),
+                "contexts": [Jsonb(contexts[claim]) for claim in some],
+                "backoff_seconds": backoff_seconds,
+            },
+        )
+
+    claims = list(contexts)
+    moved = send(claims)
+    return moved + _once_more(connection, claims, moved, send)
+
+
+def _once_more(
+    connection: psycopg.Connection[Any],
+    claims: Sequence[Claim],
+    moved: Sequence[Transition],
+    send: Callable[[Sequence[Claim]], list[Transition]],
+) -> list[Transition]:
+    """Send again those whose lease a crash took, after taking it back; mostly there are none.
+
+    The statement before has locked all these sessions, so nothing is waited for out of order.
+    """
+    ended = {transition.task_id for transition in moved}
+    lost = [Beat(claim) for claim in claims if claim.task_id not in ended]
+    retaken = _retake(connection, lost, RETAKEN_SECONDS) if lost else set()
+    again = [beat.claim for beat in lost if beat.claim.session_id in retaken]
+    return send(again) if again else []
+
+
+def rescue(
+    connection: psycopg.Connection[Any], *, limit: int, only: Sequence[uuid.UUID] | None = None
+) -> list[Transition]:
+    """Fail (`worker_lost`, counted) up to `limit` tasks whose lease has ended."""
+    return _transitions(
+        connection, RESCUE, {"limit": limit, "only": None if only is None else list(only)}
+    )
+
+
+def expired(connection: psycopg.Connection[Any]) -> list[uuid.UUID]:
+    """Return the sessions whose lease has ended, those that ended first before the others."""
+    rows = connection.execute(
+        "SELECT session_id FROM session_task_leases"
+        " WHERE leased_until < clock_timestamp() ORDER BY leased_until"
+    )
+    return [session_id for (session_id,) in rows]
+
+
+def release(connection: psycopg.Connection[Any], claims: Sequence[Claim]) -> set[uuid.UUID]:
+    """Give claims back; costs no attempt. Answers the sessions whose claim still held."""
+    return _session_ids(connection, RELEASE, _claim_parameters(claims))
+
+
+def beat(
+    connection: psycopg.Connection[Any], beats: Sequence[Beat], *, lease_seconds: float
+) -> set[uuid.UUID]:
+    """Renew leases and note progress. Answers the sessions whose claim still holds.
+
+    A claim whose lease a database crash took away is taken back. That locks sessions, which must
+    never be waited for while leases are locked: inside a transaction the renewals are undone
+    first (a savepoint), and made again behind it.
+    """
+    if connection.autocommit:
+        renewed = _renew(connection, beats, lease_seconds)
+        lost = [beat for beat in beats if beat.claim.session_id not in renewed]
+        return renewed | _retake(connection, lost, lease_seconds)
+    connection.execute("SAVEPOINT before_renewal")
+    renewed = _renew(connection, beats, lease_seconds)
+    lost = [beat for beat in beats if beat.claim.session_id not in renewed]
+    if lost:
+        connection.execute("ROLLBACK TO SAVEPOINT before_renewal")
+        taken_back = _retake(connection, lost, lease_seconds)
+        held = [beat for beat in beats if beat.claim.session_id in renewed | taken_back]
+        renewed = _renew(connection, held, lease_seconds)
+    connection.execute("RELEASE SAVEPOINT before_renewal")
+    return renewed
+
+
+def _renew(
+    connection: psycopg.Connection[Any], beats: Sequence[Beat], lease_seconds: float
+) -> set[uuid.UUID]:
+    return _session_ids(
+        connection,
+        BEAT,
+        {
+            **_claim_parameters([beat.claim for beat in beats]),
+            "currents": [_whole(beat.current) for beat in beats],
+            "totals": [_whole(beat.total) for beat in beats],
+            "messages": [
+                None if beat.message is None else safe_text(beat.message)[:MESSAGE_CHARACTERS]
+                for beat in beats
+            ],
+            "lease_seconds": lease_seconds,
+        },
+    )
+
+
+def _whole(number: int | None) -> int | None:
+    """The number, or the nearest that PostgreSQL holds: no progress is worth a lost lease."""
+    return None if number is None else max(0, min(int(number), LARGEST_BIGINT))
+
+
+def _retake(
+    connection: psycopg.Connection[Any], lost: Sequence[Beat], lease_seconds: float
+) -> set[uuid.UUID]:
+    if not lost:
+        return set()
+    claims = [beat.claim for beat in lost]
+    return _session_ids(
+        connection,
+        RETAKE,
+        {
+            **_claim_parameters(claims),
+            "worker_ids": [claim.worker_id for claim in claims],
+            "lease_seconds": lease_seconds,
+        },
+    )

@@ -1,0 +1,84 @@
+"""What sweepers do to volatile rows: statements that any number of them may run at once."""
+
+from __future__ import annotations
+
+from app.models.session import MAX_RETRY_COUNT
+from app.repositories.transitions import CAN_BE_RETRIED, IS_RUNNING
+
+REBUILD_LOCK = 0x5E55_1048
+"""Advisory lock of whoever rebuilds leases (PostgreSQL, section 13.3.5)."""
+
+PLANT_SENTINEL = """
+INSERT INTO session_task_lease_sentinel (id) VALUES (1) ON CONFLICT DO NOTHING RETURNING id"""
+
+# Locks as every transition does: sessions first, then their tasks, both in id order. A worker that
+# still lives has one lease time to take its own back before anybody else may claim the task.
+REBUILD_LEASES = f"""
+WITH lock AS MATERIALIZED (
+    SELECT id FROM sessions
+     WHERE id IN (SELECT session_id FROM session_tasks WHERE {IS_RUNNING})
+     ORDER BY id FOR NO KEY UPDATE),
+live AS MATERIALIZED (
+    SELECT session_tasks.session_id, session_tasks.task_id, session_tasks.task_type,
+           session_tasks.retry_count + 1 AS attempt
+      FROM session_tasks JOIN lock ON lock.id = session_tasks.session_id
+     WHERE {IS_RUNNING}
+     ORDER BY session_tasks.session_id FOR NO KEY UPDATE OF session_tasks)
+INSERT INTO session_task_leases (session_id, task_id, task_type, attempt, enqueued_at)
+SELECT session_id, task_id, task_type, attempt,
+       clock_timestamp() + make_interval(secs => :lease_seconds)
+  FROM live
+ON CONFLICT (session_id) DO NOTHING
+RETURNING session_id"""  # noqa: S608 - constants only
+
+REBUILD_RETRIES = f"""
+INSERT INTO session_task_retries (session_id, task_id, retry_at)
+SELECT session_tasks.session_id, session_tasks.task_id,
+       session_tasks.failed_at + make_interval(secs =>
+         :backoff_seconds * power(2, least(session_tasks.retry_count, {MAX_RETRY_COUNT}) - 1)
+         * (0.75 + random() / 2))
+  FROM session_tasks
+ WHERE {CAN_BE_RETRIED} AND session_tasks.failure_context ->> 'category' = 'temporary'
+ON CONFLICT (session_id) DO NOTHING"""  # noqa: S608 - constants only
+
+# The sessions are locked here, without waiting for any, so in any order; the task row guards the
+# retry. The hint itself is never locked before its session: a failure writes it after.
+DUE_RETRIES = """
+SELECT hint.session_id, hint.task_id
+  FROM session_task_retries AS hint JOIN sessions ON sessions.id = hint.session_id
+ WHERE hint.retry_at <= clock_timestamp()
+ ORDER BY hint.retry_at, hint.session_id LIMIT :limit
+   FOR NO KEY UPDATE OF sessions SKIP LOCKED"""
+
+FORGET_RETRIES = """
+DELETE FROM session_task_retries AS hint
+ USING unnest(CAST(:session_ids AS uuid[]), CAST(:task_ids AS uuid[])) AS done(session_id, task_id)
+ WHERE hint.session_id = done.session_id AND hint.task_id = done.task_id"""
+
+REDISPATCH = """
+WITH forgotten AS MATERIALIZED (
+    SELECT session_id FROM session_task_leases
+     WHERE claim_token IS NULL AND enqueued_at <= statement_timestamp()
+       AND dispatched_at < clock_timestamp() - make_interval(secs => :older_than_seconds)
+     ORDER BY enqueued_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+UPDATE session_task_leases AS lease SET dispatched_at = clock_timestamp()
+  FROM forgotten WHERE lease.session_id = forgotten.session_id
+RETURNING lease.session_id, lease.task_id"""
+
+
+# FOR UPDATE checks the session's own columns again on the newest row, and every start moves
+# `updated_at`: a session that was started meanwhile is not deleted. `created_at` never changes and
+# has an index, so the search looks at old sessions only.
+DELETE_EXPIRED = f"""
+WITH expired AS MATERIALIZED (
+    SELECT sessions.id FROM sessions
+     WHERE created_at < statement_timestamp() - make_interval(secs => :seconds)
+       AND updated_at < statement_timestamp() - make_interval(secs => :seconds)
+       AND NOT EXISTS (SELECT FROM session_tasks
+                        WHERE session_tasks.session_id = sessions.id
+                          AND {IS_RUNNING})
+     ORDER BY sessions.id LIMIT :limit FOR UPDATE SKIP LOCKED)
+DELETE FROM sessions USING expired
+ WHERE sessions.id = expired.id
+   AND sessions.updated_at < statement_timestamp() - make_interval(secs => :seconds)
+RETURNING sessions.id"""  # noqa: S608 - every part is a constant

@@ -1,0 +1,1 @@
+"""ADF, the Atlassian Document Format: made from Markdown, and checked as Jira would check it."""

@@ -1,0 +1,323 @@
+"""Where and why a document breaks Atlassian's schema, in time that grows with its size only.
+
+`jsonschema_rs` says yes or no in microseconds, but its explanation of a no is useless here: the
+schema says "any of 28 nodes" at each level, so a list of every branch's complaints grows
+exponentially with depth and names everything but the mistake. This locator explains as a person
+would: a node that calls itself `table` is held against the definitions of `table` only, and among
+those that are left (a paragraph may be plain, aligned or indented) against the one it fits best.
+
+How it stays linear: nodes are judged from the leaves up, and each verdict is kept by (node,
+definition); whoever asks about a parent finds its children judged already, so nothing is judged
+twice and nothing recurses deeper than the schema itself does.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from app.tasks.adf.atlassian_schema import REFERENCE_PREFIX, JsonSchema, load_schema
+from app.tasks.adf.violation import Place, Step, Violation, pointer, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+UNDERSTOOD_KEYWORDS = frozenset(
+    (
+        *("$ref", "type", "properties", "required", "additionalProperties", "enum"),
+        *("anyOf", "allOf", "items", "minItems", "maxItems"),
+        *("minimum", "maximum", "minLength", "pattern"),
+    )
+)
+"""The part of JSON Schema draft 4 that Atlassian's schema uses, and that is written out here."""
+
+_JSON_TYPES: dict[str, tuple[type, ...]] = {
+    "object": (dict,),
+    "array": (list,),
+    "string": (str,),
+    "number": (int, float),
+    "boolean": (bool,),
+}
+_TYPE_NAMES = {
+    "object": "an object",
+    "array": "a list",
+    "string": "text",
+    "number": "a number",
+    "boolean": "true or false",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    """A value breaks a schema: `steps` below it, for this reason, or because a child does.
+
+    `child` is the value and the schema it breaks, to be explained in its own turn. `is_refusal`
+    says that the whole value is unwelcome where it stands, which concerns its parent.
+    """
+
+    steps: tuple[Step, ...]
+    reason: str = ""
+    child: tuple[object, JsonSchema] | None = None
+    is_refusal: bool = False
+
+
+@cache
+def load_locator() -> SchemaLocator:
+    """Return the locator for Atlassian's schema, made ready once per process; thread-safe."""
+    return SchemaLocator(load_schema())
+
+
+class SchemaLocator:
+    """Explains why documents break one schema; holds no state of any document."""
+
+    def __init__(self, schema: JsonSchema) -> None:
+        """Make ready for `schema`, whose every node definition names its `type`."""
+        self.root: JsonSchema = {"$ref": schema["$ref"]}
+        self.definitions: dict[str, JsonSchema] = schema["definitions"]
+        self.types_by_schema: dict[int, frozenset[str]] = {}
+        self.types = {name: self._types(body) for name, body in self.definitions.items()}
+        self.definitions_by_type: dict[str, list[str]] = {}
+        for name, types in self.types.items():
+            if "anyOf" not in self.definitions[name]:
+                for type_name in types:
+                    self.definitions_by_type.setdefault(type_name, []).append(name)
+        self.patterns: dict[str, re.Pattern[str]] = {}
+
+    def locate(self, document: object, limit: int) -> list[Violation]:
+        """Return up to `limit` violations of the schema; empty if the document keeps to it.
+
+        The document must not nest deeper than the caller can afford to walk; cost grows linearly.
+        """
+        judge = _Judge(self)
+        judge.judge_from_the_leaves_up(document)
+        found: list[Violation] = []
+        waiting: list[tuple[Place, JsonSchema]] = [((document, None, ""), self.root)]
+        while waiting and len(found) < limit:
+            place, schema = waiting.pop()
+            below: list[tuple[Place, JsonSchema]] = []
+            for problem in judge.problems(place[0], schema):
+                if problem.child is not None:
+                    below.append((_descend(place, problem.steps), problem.child[1]))
+                elif len(found) < limit:
+                    owner = _owner(place[1] if problem.is_refusal else place)
+                    found.append(
+                        Violation(pointer(place, *problem.steps), "schema", owner + problem.reason)
+                    )
+            waiting.extend(reversed(below))
+        return found
+
+    def resolve(self, schema: JsonSchema) -> JsonSchema:
+        """Return what `schema` refers to, or itself."""
+        while "$ref" in schema:
+            schema = self.definitions[schema["$ref"].removeprefix(REFERENCE_PREFIX)]
+        return schema
+
+    def options(self, schema: JsonSchema) -> Iterator[JsonSchema]:
+        """Yield the alternatives of `schema`, theirs included; itself if it has none."""
+        body = self.resolve(schema)
+        if "anyOf" not in body:
+            yield schema
+        for option in body.get("anyOf", ()):
+            yield from self.options(option)
+
+    def type_names(self, schema: JsonSchema) -> frozenset[str]:
+        """Return the values of `type` that `schema` insists on; empty if it does not."""
+        if "$ref" in schema:
+            return self.types[schema["$ref"].removeprefix(REFERENCE_PREFIX)]
+        # By identity: what is no reference is a part of the one schema, which stays as it is.
+        types = self.types_by_schema.get(id(schema))
+        if types is None:
+            types = self.types_by_schema[id(schema)] = self._types(schema)
+        return types
+
+    def compiled(self, pattern: str) -> re.Pattern[str]:
+        """Return the pattern, its `$` meant as JSON Schema does: the end, no newline before it."""
+        if pattern not in self.patterns:
+            self.patterns[pattern] = re.compile(pattern.replace("$", r"\Z"))
+        return self.patterns[pattern]
+
+    def _types(self, schema: JsonSchema) -> frozenset[str]:
+        schema = self.resolve(schema)
+        if "allOf" in schema:
+            return frozenset().union(*map(self._types, schema["allOf"]))
+        if "anyOf" in schema:
+            types = [self._types(option) for option in schema["anyOf"]]
+            return frozenset().union(*types) if all(types) else frozenset()
+        if "type" not in schema.get("required", ()):
+            return frozenset()
+        return frozenset(schema.get("properties", {}).get("type", {}).get("enum", ()))
+
+
+class _Judge:
+    """Holds values of one document against the schema, and remembers the verdicts."""
+
+    def __init__(self, locator: SchemaLocator) -> None:
+        self.locator = locator
+        self.verdicts: dict[tuple[int, str], bool] = {}
+
+    def judge_from_the_leaves_up(self, document: object) -> None:
+        """Judge every node by the definitions of its own type, children before parents."""
+        nodes: list[dict[str, Any]] = []
+        waiting = [document]
+        while waiting:
+            value = waiting.pop()
+            if isinstance(value, dict):
+                nodes.append(value)
+                content = value.get("content")
+                waiting.extend(content if isinstance(content, list) else ())
+        for node in reversed(nodes):
+            for name in self.locator.definitions_by_type.get(_type_of(node) or "", ()):
+                self.is_valid(node, {"$ref": REFERENCE_PREFIX + name})
+
+    def is_valid(self, value: object, schema: JsonSchema) -> bool:
+        """Say whether `value` keeps to `schema`."""
+        types = self.locator.type_names(schema)
+        if types and _type_of(value) not in types:
+            return False
+        if "anyOf" in schema:
+            return any(self.is_valid(value, option) for option in schema["anyOf"])
+        if "$ref" not in schema:
+            return not self.problems(value, schema)
+        key = (id(value), schema["$ref"])
+        verdict = self.verdicts.get(key)
+        if verdict is None:
+            verdict = self.is_valid(value, self.locator.resolve(schema))
+            self.verdicts[key] = verdict
+        return verdict
+
+    def problems(self, value: object, schema: JsonSchema) -> list[_Problem]:
+        """Return why `value` breaks `schema`; empty if it does not."""
+        schema = self.locator.resolve(schema)
+        if "anyOf" in schema:
+            return self._problems_of_best_option(value, schema)
+        if "allOf" in schema:
+            every = [problem for part in schema["allOf"] for problem in self.problems(value, part)]
+            return list({(problem.steps, problem.reason): problem for problem in every}.values())
+        return list(self._problems_of_value(value, schema))
+
+    def _problems_of_value(self, value: object, schema: JsonSchema) -> Iterator[_Problem]:
+        if "type" in schema and not _is_of(value, schema["type"]):
+            wanted = _TYPE_NAMES[schema["type"]]
+            yield _Problem((), f"{quoted(value)} stands where {wanted} must: replace it.")
+        elif "enum" in schema and not any(_is_same(value, allowed) for allowed in schema["enum"]):
+            allowed = " or ".join(map(quoted, schema["enum"]))
+            yield _Problem((), f"{quoted(value)} stands where {allowed} must: replace it.")
+        elif isinstance(value, dict):
+            yield from self._problems_of_object(value, schema)
+        elif isinstance(value, list):
+            yield from self._problems_of_list(value, schema)
+        else:
+            yield from self._problems_of_scalar(value, schema)
+
+    def _problems_of_best_option(self, value: object, schema: JsonSchema) -> list[_Problem]:
+        if self.is_valid(value, schema):
+            return []
+        options = list(self.locator.options(schema))
+        types = [self.locator.type_names(option) for option in options]
+        if all(types):
+            fitting = [
+                option
+                for option, names in zip(options, types, strict=True)
+                if _type_of(value) in names
+            ]
+            if not fitting:
+                return [self._refusal(value, frozenset().union(*types))]
+            options = fitting
+        return min((self.problems(value, option) for option in options), key=_misfit)
+
+    def _refusal(self, value: object, allowed: frozenset[str]) -> _Problem:
+        instead = f"what may stand here: {', '.join(sorted(allowed))}."
+        if not isinstance(value, dict):
+            reason = f"{quoted(value)} stands where an object with a 'type' must; {instead}"
+        elif "type" not in value:
+            reason = f"an object without 'type' stands here: add it; {instead}"
+        elif _type_of(value) in self.locator.definitions_by_type:
+            reason = f"{quoted(value['type'])} may not stand here: move or replace it; {instead}"
+        else:
+            reason = f"{quoted(value['type'])} is no type that ADF knows: replace it; {instead}"
+        return _Problem((), reason, is_refusal=True)
+
+    def _problems_of_object(self, value: dict[str, Any], schema: JsonSchema) -> Iterator[_Problem]:
+        properties = schema.get("properties", {})
+        for name in schema.get("required", ()):
+            if name not in value:
+                yield _Problem((), f"'{name}' is missing: add it.")
+        for name, subschema in properties.items():
+            if name in value:
+                for problem in self.problems(value[name], subschema):
+                    yield _Problem(
+                        (name, *problem.steps), problem.reason, problem.child, problem.is_refusal
+                    )
+        if schema.get("additionalProperties") is False:
+            for name in value:
+                if name not in properties:
+                    yield _Problem((name,), f"{quoted(name)} is not allowed: remove it.")
+
+    def _problems_of_list(self, value: list[Any], schema: JsonSchema) -> Iterator[_Problem]:
+        least, most = schema.get("minItems", 0), schema.get("maxItems", len(value))
+        if len(value) < least:
+            yield _Problem(
+                (), f"the list has {len(value)} of at least {least} items: add what is missing."
+            )
+        if len(value) > most:
+            yield _Problem(
+                (), f"the list has {len(value)} items, at most {most} may be there: remove some."
+            )
+        items = schema.get("items", {})
+        schemas = items if isinstance(items, list) else [items] * len(value)
+        for index, (item, subschema) in enumerate(zip(value, schemas, strict=False)):
+            if not self.is_valid(item, subschema):
+                yield _Problem((index,), child=(item, subschema))
+
+    def _problems_of_scalar(self, value: object, schema: JsonSchema) -> Iterator[_Problem]:
+        if isinstance(value, str):
+            if len(value) < schema.get("minLength", 0):
+                yield _Problem((), "the text is empty: fill it in, or remove what holds it.")
+            if "pattern" in schema and not self.locator.compiled(schema["pattern"]).search(value):
+                yield _Problem(
+                    (), f"{quoted(value)} does not look like {schema['pattern']}: correct it."
+                )
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            if "minimum" in schema and value < schema["minimum"]:
+                yield _Problem((), f"{quoted(value)} is less than {schema['minimum']}: raise it.")
+            if "maximum" in schema and value > schema["maximum"]:
+                yield _Problem((), f"{quoted(value)} is more than {schema['maximum']}: lower it.")
+
+
+def _misfit(problems: list[_Problem]) -> tuple[int, int]:
+    """Order options by how badly a value fits: few problems are better, then deep ones."""
+    return len(problems), -max(len(problem.steps) for problem in problems)
+
+
+def _type_of(value: object) -> str | None:
+    name = value.get("type") if isinstance(value, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def _is_of(value: object, json_type: str) -> bool:
+    # In Python, True is a number; in JSON it is not.
+    return isinstance(value, _JSON_TYPES[json_type]) and (
+        json_type == "boolean" or not isinstance(value, bool)
+    )
+
+
+def _is_same(value: object, allowed: object) -> bool:
+    return value == allowed and isinstance(value, bool) == isinstance(allowed, bool)
+
+
+def _descend(place: Place, steps: tuple[Step, ...]) -> Place:
+    for step in steps:
+        place = (place[0][step], place, step)  # type: ignore[index] # a problem leads to what is there
+    return place
+
+
+def _owner(place: Place | None) -> str:
+    """Return how a reason begins: the innermost node or mark that the place is part of."""
+    while place is not None:
+        name = _type_of(place[0])
+        if name is not None:
+            return f"In {quoted(name)}: "
+        place = place[1]
+    return ""

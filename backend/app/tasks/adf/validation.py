@@ -1,0 +1,59 @@
+"""Whether Jira would take an ADF document, and if not, where and why.
+
+Three voices, in this order: Atlassian's own schema judges (`atlassian_schema`); where it says no,
+our locator explains (`locator`); and what it lets through though Jira or PostgreSQL does not, small
+rules find (`jira_rules`) among what one walk noted (`survey`).
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from app.tasks.adf.atlassian_schema import load_validator
+from app.tasks.adf.jira_rules import RULES_BY_TYPE, find_broken_rules
+from app.tasks.adf.locator import load_locator
+from app.tasks.adf.survey import Survey, survey
+from app.tasks.adf.violation import Violation
+
+__all__ = ["Violation", "find_violations", "is_valid_adf"]
+
+_UNEXPLAINED = (
+    "Atlassian's schema refuses this document, and we could not find out why: please report it as "
+    "a fault of this program, with the document."
+)
+
+
+def find_violations(
+    document: object, *, max_characters: int = 32_000, limit: int = 20
+) -> list[Violation]:
+    """Return why Jira would refuse `document`; empty if it would take it.
+
+    `document` is a tree as `json.loads` returns it, of any shape and depth: this neither raises
+    nor hangs, time grows with its size only, and one that nests too deep is a violation, as is a
+    value that JSON does not have. At most `limit` (from 1 up) violations come back, those of the
+    schema first. `max_characters` limits the text and, at 4 characters a node or mark, its
+    structure, in UTF-16 code units. Thread-safe.
+    """
+    noted = survey(document, RULES_BY_TYPE)
+    broken_rules = list(islice(find_broken_rules(noted, document, max_characters), limit))
+    if not noted.is_plain_json or _keeps_to_schema(document, noted):
+        return broken_rules
+    explained = load_locator().locate(document, limit)
+    return ((explained or [Violation("", "schema", _UNEXPLAINED)]) + broken_rules)[:limit]
+
+
+def is_valid_adf(document: object) -> bool:
+    """Say whether Atlassian's schema accepts `document`; never raises, whatever it is.
+
+    Exactly when this is false, `find_violations` names a violation of the rule `schema`.
+    """
+    return _keeps_to_schema(document, survey(document))
+
+
+def _keeps_to_schema(document: object, noted: Survey) -> bool:
+    if not noted.is_plain_json:
+        return False
+    try:
+        return load_validator().is_valid(document)
+    except UnicodeEncodeError:
+        return False  # a lone surrogate in a key

@@ -1,0 +1,102 @@
+"""The task `adf_validation`: every exported description is held against what Jira takes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from app.core.errors import ContentViolation
+from app.models.results import Finding, TaskResults
+from app.tasks.adf.validation import find_violations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from app.tasks.adf.violation import Violation
+    from app.tasks.context import TaskContext
+
+FINDINGS_PER_TICKET = 20
+MAX_FINDINGS = 1_000
+"""Findings that are kept; all are counted."""
+
+FINDINGS_IN_CONTEXT = 10
+"""Findings that the failure context repeats."""
+
+
+class RefusedByJira(ContentViolation):
+    """Exported descriptions that Jira would refuse.
+
+    Attributes:
+        results: the findings, which the engine writes with the failure.
+        details: the first of them and how many there are, for the failure context.
+
+    """
+
+    def __init__(self, findings: Sequence[Finding], *, found: int, refused: int) -> None:
+        super().__init__(
+            _message(findings[0], found, refused),
+            next_step="Correct the documents and open a new session with them; "
+            "session-tasks show lists every finding.",
+        )
+        self.results = TaskResults(findings=findings)
+        self.details = {
+            "refused_ticket_count": refused,
+            "finding_count": found,
+            "findings": [asdict(finding) for finding in findings[:FINDINGS_IN_CONTEXT]],
+        }
+
+
+def validate_export(context: TaskContext) -> None:
+    """Return if Jira would take every exported description; progress counts issues.
+
+    Raises:
+        RefusedByJira: it would not; each reason is a finding.
+
+    """
+    total = context.counts().tickets
+    limit = context.settings.max_description_characters
+    findings: list[Finding] = []
+    found = refused = 0
+    for number, (summary, description) in enumerate(_issues(context), 1):
+        violations = find_violations(description, max_characters=limit, limit=FINDINGS_PER_TICKET)
+        if violations:
+            found += len(violations)
+            refused += 1
+            if len(findings) < MAX_FINDINGS:
+                origin = _origin_of(context, number, summary)
+                findings.extend(Finding(number, *origin, *_parts(each)) for each in violations)
+        context.progress(number, total)
+    if refused:
+        raise RefusedByJira(findings[:MAX_FINDINGS], found=found, refused=refused)
+
+
+def _issues(context: TaskContext) -> Iterator[tuple[str, Any]]:
+    for body in context.exports():
+        for issue in json.loads(body.body)["issueUpdates"]:
+            yield issue["fields"]["summary"], issue["fields"]["description"]
+
+
+def _origin_of(context: TaskContext, number: int, summary: str) -> tuple[str, str, int]:
+    """Return the ticket's title, document and row; read only where something is wrong.
+
+    A team's own export may have issues that come from no ticket: then the summary stands for it.
+    """
+    ticket = next(context.tickets(after=number - 1, limit=1), None)
+    if ticket is None:
+        return summary, "", 0
+    return ticket.title, ticket.source_name, ticket.source_row
+
+
+def _parts(violation: Violation) -> tuple[str, str, str]:
+    return violation.path, violation.rule, violation.reason
+
+
+def _message(first: Finding, found: int, refused: int) -> str:
+    more = f" ({found - 1:,} more findings in {refused:,} tickets)" if found > 1 else ""
+    where = f" at {first.path}" if first.path else ""
+    origin = f" ({first.source_name}, row {first.source_row})" if first.source_name else ""
+    return (
+        f"Jira would refuse ticket {first.ticket} “{first.title}”{origin}{where}: "
+        f"{first.reason}{more}"
+    )

@@ -1,0 +1,168 @@
+"""What a handler sees: its session's content, and a way to say how far it is.
+
+A handler is a function that takes a `TaskContext` and returns `TaskResults` or None. It never sees
+task state: what becomes of the task follows from whether it returns or raises.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
+
+from app.core.errors import TaskCancelled
+from app.models.options import SessionOptions
+from app.tasks.session_content import SessionContent
+
+if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Callable, Iterator
+
+    from app.core.config import Settings
+    from app.core.database import Database
+    from app.models.results import ExportBody, TicketDraft
+    from app.models.session import TaskType
+    from app.repositories.content_repository import ContentCounts, IncomingDocument
+
+Item = TypeVar("Item")
+
+SECONDS_BETWEEN_REPORTS = 0.2
+"""Progress is passed on no more often than this, however often a handler reports it."""
+
+MAX_MESSAGE_CHARACTERS = 500
+_LARGEST_INTEGER = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a task is, in what the lease's columns take: see `Progress.of`."""
+
+    current: int | None
+    total: int | None
+    message: str | None
+
+    @classmethod
+    def of(cls, current: int, total: int | None = None, message: str | None = None) -> Progress:
+        """Progress made storable: numbers within PostgreSQL's integer, text without NUL, cut."""
+        if message is not None:
+            message = message.replace("\0", "\ufffd").encode(errors="replace").decode()
+            message = message[:MAX_MESSAGE_CHARACTERS]
+        return cls(_bounded(current), None if total is None else _bounded(total), message)
+
+
+def _bounded(number: int) -> int:
+    return max(0, min(int(number), _LARGEST_INTEGER))
+
+
+@dataclass(frozen=True, slots=True)
+class TaskIdentity:
+    """Which run this is: `attempt` is 1 for the first."""
+
+    session_id: uuid.UUID
+    task_id: uuid.UUID
+    task_type: TaskType
+    attempt: int
+
+
+class TaskContext:
+    """One run of one task, from the handler's side.
+
+    Attributes:
+        session_id, task_id, task_type: which run this is.
+        attempt: 1 for the first, one more for each failure before it.
+        settings: the worker's settings.
+
+    """
+
+    def __init__(
+        self,
+        identity: TaskIdentity,
+        *,
+        settings: Settings,
+        open_database: Callable[[], Database],
+        report: Callable[[Progress], None],
+        is_cancelled: Callable[[], bool],
+    ) -> None:
+        self.session_id = identity.session_id
+        self.task_id = identity.task_id
+        self.task_type = identity.task_type
+        self.attempt = identity.attempt
+        self.settings = settings
+        self._content = SessionContent(
+            identity.session_id,
+            open_database,
+            patience_seconds=settings.lease_seconds,
+            check=self.check_cancelled,
+        )
+        self._report = report
+        self._is_cancelled = is_cancelled
+        self._reported_at = float("-inf")
+
+    @cached_property
+    def options(self) -> SessionOptions:
+        """What the person chose for this session.
+
+        Raises:
+            ConfigurationError: what is stored cannot be used.
+            SessionNotFound: the session was deleted meanwhile.
+
+        """
+        return SessionOptions.from_json(self._content.options())
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the task was told to stop; `check_cancelled` is the usual way to ask."""
+        return self._is_cancelled()
+
+    def documents(self) -> Iterator[IncomingDocument]:
+        """Read the session's documents in order, one in memory at a time."""
+        return self._watched(self._content.documents())
+
+    def tickets(self, *, after: int = 0, limit: int | None = None) -> Iterator[TicketDraft]:
+        """Read the session's tickets in order, from behind number `after`, page by page."""
+        return self._watched(self._content.tickets(after=after, limit=limit))
+
+    def exports(self) -> Iterator[ExportBody]:
+        """Read the session's import bodies in order, page by page."""
+        return self._watched(self._content.exports())
+
+    def counts(self) -> ContentCounts:
+        """How many documents, tickets, import bodies and findings the session has now."""
+        return self._content.counts()
+
+    def progress(self, current: int, total: int | None = None, message: str | None = None) -> None:
+        """Say how far the task is; cheap enough to call for every row.
+
+        What is reported within 0.2 s of the last report is left out, but for the last one of all
+        (`current` equals `total`).
+
+        Raises:
+            TaskCancelled: the task was told to stop; let it pass.
+
+        """
+        self.check_cancelled()
+        now = time.monotonic()
+        if now - self._reported_at < SECONDS_BETWEEN_REPORTS and current != total:
+            return
+        self._reported_at = now
+        self._report(Progress.of(current, total, message))
+
+    def check_cancelled(self) -> None:
+        """Return if the task is to go on; call it between two pieces of work.
+
+        Raises:
+            TaskCancelled: the task was told to stop; clean up and let it pass.
+
+        """
+        if self._is_cancelled():
+            raise TaskCancelled(
+                f"Task {self.task_type.value} was told to stop",
+                next_step="Start it again whenever you like.",
+                session_id=self.session_id,
+            )
+
+    def _watched(self, items: Iterator[Item]) -> Iterator[Item]:
+        for item in items:
+            self.check_cancelled()
+            yield item

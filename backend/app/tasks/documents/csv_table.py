@@ -1,0 +1,279 @@
+"""A CSV as a header and rows, whatever the delimiter and however ragged.
+
+Quoting is RFC 4180's, read leniently. The text is gone through twice: once to count and to refuse
+what cannot be used, before any work is done on it; once more, row by row, by whoever reads it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from app.core.errors import DocumentError
+from app.tasks.documents.delimiter import choose_delimiter, column_name, has_content
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+TITLE_COLUMNS = ("summary", "title", "name")
+BODY_COLUMNS = ("description", "body")
+
+# The csv module's limit is one number for the whole process. Every thread sets the same one, so
+# none can lower it under another; the real limit is the size of a document.
+_LARGEST_CELL = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class CsvTable:
+    """A table with a column for titles; the rows are read again each time they are asked for.
+
+    Attributes:
+        header: every column's name, stripped; an empty one is “column N”. Names may repeat.
+        title: the index of the title column.
+        body: the index of the description's column, where there is one.
+        row_count: the rows that have anything in them.
+        longer_rows: how many rows have more cells than the header, ...
+        first_longer_row: ... and the number of the first of them.
+        rows: each row's number (first is 1; blank rows are neither given nor counted) and its
+            cells as they are: fewer or more than the header has, where the row is ragged.
+
+    """
+
+    name: str
+    header: tuple[str, ...]
+    title: int
+    body: int | None
+    row_count: int
+    longer_rows: int
+    first_longer_row: int | None
+    _records: Callable[[], Iterator[list[str]]]
+
+    @property
+    def rows(self) -> Iterator[tuple[int, list[str]]]:
+        """Give each row's number and cells, from the first one again."""
+        records = self._records()
+        next(records)
+        return enumerate(records, start=1)
+
+    def column_name(self, index: int) -> str:
+        """Name the column, also one beyond the header: “column N”, first is 1."""
+        return self.header[index] if index < len(self.header) else f"column {index + 1}"
+
+
+def read_csv(  # noqa: PLR0913 - the options of a CSV are these
+    name: str,
+    text: str,
+    *,
+    delimiter: str | None = None,
+    title_column: str | None = None,
+    body_column: str | None = None,
+    max_rows: int,
+    max_columns: int,
+) -> CsvTable:
+    """Give the table that the text holds.
+
+    The delimiter is the one given, else the one that Excel's `sep=` line names, else the one of
+    `,` `;` tab `|` that fits best. Columns are found by name in any case; the title's is
+    `title_column`, else `summary`, `title` or `name`, in this order, and the body's likewise.
+
+    Raises:
+        DocumentError: no header, no rows, no usable title column or not the one asked for (it
+            lists the columns), a quote that never closes, more rows or columns than allowed.
+
+    """
+    csv.field_size_limit(_LARGEST_CELL)
+    chosen, start = choose_delimiter(
+        text,
+        given=delimiter,
+        is_tab_separated=name.lower().endswith(".tsv"),
+        title_columns=(title_column,) if title_column else TITLE_COLUMNS,
+    )
+    survey = _Survey(name, text, start, chosen, max_rows=max_rows, max_columns=max_columns)
+    survey.run()
+    header = tuple(
+        column_name(cell) or f"column {position}"
+        for position, cell in enumerate(survey.header, start=1)
+    )
+    title = _find(name, header, title_column, TITLE_COLUMNS, "--title-column")
+    if title is None:
+        raise DocumentError(
+            f"{name} has no column named {_listed(TITLE_COLUMNS, 'or')};"
+            f" its columns are {_columns(header)}",
+            name=name,
+            next_step="Say which one holds the titles: --title-column NAME.",
+        )
+    body = _find(name, header, body_column, BODY_COLUMNS, "--body-column")
+    if not survey.row_count:
+        raise DocumentError(
+            f"{name} has a header but no rows",
+            name=name,
+            next_step="Leave it out, or add a row below the header.",
+        )
+
+    def records() -> Iterator[list[str]]:
+        return filter(has_content, csv.reader(_lines(text, start), delimiter=chosen))
+
+    return CsvTable(
+        name=name,
+        header=header,
+        title=title,
+        body=body,
+        row_count=survey.row_count,
+        longer_rows=survey.longer_rows,
+        first_longer_row=survey.first_longer_row,
+        _records=records,
+    )
+
+
+def _lines(text: str, start: int = 0) -> Iterator[str]:
+    r"""Lines ending in `\n`, `\r` or `\r\n`, with their ends, as the csv module wants them.
+
+    By way of UTF-8, because StringIO would take four bytes for every character.
+    """
+    return io.TextIOWrapper(io.BytesIO(text[start:].encode()), encoding="utf-8", newline="")
+
+
+class _Survey:
+    """One pass over the text that counts, and refuses what cannot be used."""
+
+    def __init__(  # noqa: PLR0913 - private, and each is needed
+        self, name: str, text: str, start: int, delimiter: str, *, max_rows: int, max_columns: int
+    ) -> None:
+        self.name = name
+        self.header: list[str] = []
+        self.row_count = 0
+        self.longer_rows = 0
+        self.first_longer_row: int | None = None
+        self._text = text
+        self._delimiter = delimiter
+        self._max_rows = max_rows
+        self._max_columns = max_columns
+        self._record_start = self._line_end = start
+        self._record_line = 1 + len(re.findall(r"\r\n?|\n", text[:start]))
+        self._delimiters, self._exact_from = 0, max_columns
+        self._at_end = False
+
+    def run(self) -> None:
+        reader = csv.reader(self._watched_lines(), delimiter=self._delimiter)
+        lines_before = self._record_line - 1
+        for record in reader:
+            if self._at_end:
+                if self._record_start < self._line_end:  # our line was not a record of its own
+                    raise self._unclosed_quote()
+                break
+            if has_content(record):
+                self._take(record)
+            self._record_start = self._line_end
+            self._record_line = lines_before + reader.line_num + 1
+            self._delimiters, self._exact_from = 0, self._max_columns
+        if not self.header:
+            raise DocumentError(
+                f"{self.name} has no header: every line is blank",
+                name=self.name,
+                next_step="Leave it out, or give it a line of column names.",
+            )
+
+    def _take(self, record: list[str]) -> None:
+        if len(record) > self._max_columns:
+            raise self._too_wide()
+        if not self.header:
+            self.header = record
+            return
+        self.row_count += 1
+        if self.row_count > self._max_rows:
+            raise DocumentError(
+                f"{self.name} has more than {self._max_rows:,} rows",
+                name=self.name,
+                row=self.row_count,
+                next_step="Split it, or raise the limit: SESSION_TASKS_MAX_ROWS.",
+            )
+        if len(record) > len(self.header) and any(record[len(self.header) :]):
+            self.longer_rows += 1
+            self.first_longer_row = self.first_longer_row or self.row_count
+
+    def _watched_lines(self) -> Iterator[str]:
+        """Give the reader line after line, but stop before it builds a record of a million cells.
+
+        The delimiters are counted first, quoted or not; only where they are too many, exactly. A
+        last line of our own tells whether the text ended inside a quote.
+        """
+        for line in _lines(self._text, self._line_end):
+            self._line_end += len(line)
+            self._delimiters += line.count(self._delimiter)
+            if self._delimiters >= self._exact_from:
+                self._refuse_too_many_cells()
+                # Doubled, so that a record of many lines is not gone through again for each.
+                self._exact_from = self._delimiters * 2
+            yield line
+        self._at_end = True
+        yield "end"
+
+    def _refuse_too_many_cells(self) -> None:
+        delimiter = re.escape(self._delimiter)
+        cell = re.compile(
+            rf'(?:"[^"]*+(?:""[^"]*+)*+(?:"|\Z))?[^{delimiter}\r\n]*+({delimiter}|[\r\n]|\Z)'
+        )
+        matches = cell.finditer(self._text, self._record_start, self._line_end)
+        for cells, match in enumerate(matches, start=1):
+            if cells > self._max_columns:
+                raise self._too_wide()
+            if match[1] != self._delimiter:
+                return
+
+    def _too_wide(self) -> DocumentError:
+        row = self.row_count + 1 if self.header else None
+        where = f"row {row:,}" if row else "the header"
+        return DocumentError(
+            f"{self.name}: {where} has more than {self._max_columns:,} columns",
+            name=self.name,
+            row=row,
+            next_step="If the delimiter was guessed wrongly, give it with --delimiter;"
+            " if not, raise the limit: SESSION_TASKS_MAX_COLUMNS.",
+        )
+
+    def _unclosed_quote(self) -> DocumentError:
+        row = self.row_count + 1 if self.header else None
+        where = f"row {row:,}" if row else "the header"
+        return DocumentError(
+            f"{self.name}: a quote opened in {where} (which begins in line"
+            f" {self._record_line:,}) is never closed",
+            name=self.name,
+            row=row,
+            next_step="Close it; a quote that belongs to the text is written twice, in a cell"
+            ' that is quoted itself: "5"" disk".',
+        )
+
+
+def _find(
+    name: str, header: tuple[str, ...], asked: str | None, usual: tuple[str, ...], option: str
+) -> int | None:
+    folded = [column.casefold() for column in header]
+    if asked is None:
+        return next((folded.index(column) for column in usual if column in folded), None)
+    if column_name(asked).casefold() not in folded:
+        raise DocumentError(
+            f"{name} has no column “{asked}”; its columns are {_columns(header)}",
+            name=name,
+            next_step=f"Give {option} one of them.",
+        )
+    return folded.index(column_name(asked).casefold())
+
+
+_COLUMNS_SHOWN = 30
+_CHARACTERS_SHOWN = 40
+
+
+def _columns(header: tuple[str, ...]) -> str:
+    shown = [
+        f"“{column if len(column) <= _CHARACTERS_SHOWN else column[: _CHARACTERS_SHOWN - 1] + '…'}”"
+        for column in header[:_COLUMNS_SHOWN]
+    ]
+    more = len(header) - len(shown)
+    return ", ".join(shown) + (f" and {more:,} more" if more else "")
+
+
+def _listed(words: tuple[str, ...], joint: str) -> str:
+    return f"{', '.join(words[:-1])} {joint} {words[-1]}"

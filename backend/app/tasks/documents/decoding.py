@@ -1,0 +1,267 @@
+"""From a file's name and bytes to its kind and its text, or a reason why not."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import PurePath
+
+from charset_normalizer import from_bytes
+
+from app.core.errors import DocumentError
+
+ACCEPTED = "Markdown (.md, .markdown) and CSV (.csv, .tsv)"
+
+
+class DocumentKind(str, Enum):
+    """What a document is, told by its name."""
+
+    MARKDOWN = "markdown"
+    CSV = "csv"
+
+
+_KIND_BY_SUFFIX = {
+    ".md": DocumentKind.MARKDOWN,
+    ".markdown": DocumentKind.MARKDOWN,
+    ".csv": DocumentKind.CSV,
+    ".tsv": DocumentKind.CSV,
+}
+
+
+def kind_of(name: str) -> DocumentKind:
+    """Tell the kind by the name's suffix, in upper or lower case.
+
+    A `.txt` is refused: it may be prose or a spreadsheet's "text" export, and a wrong guess would
+    turn the one into the other without a word.
+
+    Raises:
+        DocumentError: any other suffix, or none; it lists what is accepted.
+
+    """
+    suffix = PurePath(name).suffix.lower()
+    kind = _KIND_BY_SUFFIX.get(suffix)
+    if kind is None:
+        what = f"“{suffix}” is not a type" if suffix else "it has no suffix to tell its type by"
+        raise DocumentError(
+            f"{name}: {what}; accepted are {ACCEPTED}",
+            name=name,
+            next_step="Save it as .md if it is text, or as .csv if it is a table.",
+        )
+    return kind
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A document's text and how it was read.
+
+    Attributes:
+        text: without byte order mark, line ends as they were; no lone surrogates.
+        encoding: its usual name in lower case: `utf-8`, `utf-16-le`, `windows-1252`, ...
+        guessed: nothing in the document said so, and the person should be told.
+
+    """
+
+    text: str
+    encoding: str
+    guessed: bool
+
+
+# UTF-32 before UTF-16: the little-endian mark of the one begins with that of the other.
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
+_SIGNATURES = (
+    (b"%PDF-", "a PDF"),
+    (b"\x89PNG\r\n\x1a\n", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF87a", "a GIF image"),
+    (b"GIF89a", "a GIF image"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office document (.xls, .doc)"),
+    (b"\x1f\x8b\x08", "a gzip archive"),
+    (b"BZh", "a bzip2 archive"),
+    (b"\xfd7zXZ\x00", "an xz archive"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
+    (b"Rar!\x1a\x07", "a RAR archive"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
+    (b"SQLite format 3\x00", "an SQLite database"),
+    (b"\x7fELF", "a program"),
+    (b"PAR1", "a Parquet file"),
+    (b"{\\rtf", "an RTF document"),
+)
+_ZIP_SIGNATURE = b"PK\x03\x04"
+_ZIP_CONTENTS = (
+    (b"xl/", "an Excel workbook (.xlsx)"),
+    (b"word/", "a Word document (.docx)"),
+    (b"opendocument", "an OpenDocument file (.ods, .odt)"),
+)
+# A signature of plain letters counts only where these bytes are there too.
+_NEVER_IN_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+_CONTROLS = bytes(byte for byte in range(32) if chr(byte) not in "\t\n\v\f\r\x1b")
+
+_SAMPLE_BYTES = 64 * 1024
+
+
+def decode(name: str, content: bytes) -> Decoded:
+    """Give the document's text: by its byte order mark, else as strict UTF-8, else by a guess.
+
+    Raises:
+        DocumentError: it is empty, is no text (and what it looks like instead), or contradicts
+            its own byte order mark.
+
+    """
+    if not content:
+        raise _empty(name)
+    decoded = _by_byte_order_mark(name, content)
+    if decoded is None:
+        _refuse_known_binary(name, content)
+        decoded = (
+            _as_unmarked_utf_16(content) or _as_utf_8(name, content) or _by_guess(name, content)
+        )
+    text = decoded.text.lstrip("\ufeff")  # two tools in a row, each adding its mark
+    if not text or text.isspace():
+        raise _empty(name)
+    return replace(decoded, text=text)
+
+
+def _empty(name: str) -> DocumentError:
+    return DocumentError(
+        f"{name} is empty", name=name, next_step="Leave it out, or fill it and try again."
+    )
+
+
+def _by_byte_order_mark(name: str, content: bytes) -> Decoded | None:
+    mark_and_encoding = next(
+        (pair for pair in _BYTE_ORDER_MARKS if content.startswith(pair[0])), None
+    )
+    if mark_and_encoding is None:
+        return None
+    mark, encoding = mark_and_encoding
+    try:
+        text = content[len(mark) :].decode(encoding)
+    except UnicodeDecodeError as error:
+        raise DocumentError(
+            f"{name}: its byte order mark says {encoding.upper()}, but the bytes at"
+            f" {error.start + len(mark):,} are not ({error.reason})",
+            name=name,
+            next_step="Save it again as UTF-8; it may have been cut off or put together wrongly.",
+        ) from error
+    return Decoded(text, encoding, guessed=False)
+
+
+def _refuse_known_binary(name: str, content: bytes) -> None:
+    if content.startswith(_ZIP_SIGNATURE):
+        inside = (what for mark, what in _ZIP_CONTENTS if mark in content)
+        looks_like = next(inside, "a ZIP archive")
+    else:
+        looks_like = next((what for mark, what in _SIGNATURES if content.startswith(mark)), "")
+        is_worded = content[:4].isascii() and content[:3].isalnum()
+        if is_worded and not _NEVER_IN_TEXT.search(content, 0, _SAMPLE_BYTES):
+            looks_like = ""  # a text that happens to begin with these letters
+    if looks_like:
+        raise DocumentError(
+            f"{name} looks like {looks_like}, whatever its name says",
+            name=name,
+            next_step=f"Save what is in it as {ACCEPTED}.",
+        )
+
+
+def _as_unmarked_utf_16(content: bytes) -> Decoded | None:
+    """Read what Windows programs write without a mark: every other byte of ASCII is NUL."""
+    sample = content[:_SAMPLE_BYTES]
+    half = len(sample) // 2
+    even, odd = sample[0::2].count(0), sample[1::2].count(0)
+    for mostly, rarely, encoding in ((odd, even, "utf-16-le"), (even, odd, "utf-16-be")):
+        if half > 1 and mostly * 2 > half and rarely * 20 < half:
+            try:
+                return Decoded(content.decode(encoding), encoding, guessed=True)
+            except UnicodeDecodeError:
+                return None
+    return None
+
+
+def _control_share(content: bytes) -> float:
+    """How much of the beginning is control characters that no text has."""
+    sample = content[:_SAMPLE_BYTES]
+    controls = len(sample) - len(sample.translate(None, _CONTROLS))
+    return controls / len(sample) if controls > 4 else 0.0  # noqa: PLR2004 - a few prove nothing
+
+
+def _binary(name: str) -> DocumentError:
+    return DocumentError(
+        f"{name} is not text: it is full of control characters, as programs and images are",
+        name=name,
+        next_step=f"Give {ACCEPTED}.",
+    )
+
+
+def _as_utf_8(name: str, content: bytes) -> Decoded | None:
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return None
+    # Stray NULs, one in a cell, are survived; a file that is mostly NULs is no text at all.
+    if _control_share(content) > 0.25:  # noqa: PLR2004
+        raise _binary(name)
+    return Decoded(text, "utf-8", guessed=False)
+
+
+def _by_guess(name: str, content: bytes) -> Decoded:
+    # Compressed or machine code comes to about a tenth; text in an old encoding to none.
+    if _control_share(content) > 0.02:  # noqa: PLR2004
+        raise _binary(name)
+    matches = from_bytes(_telling_sample(content), cp_isolation=_PLAUSIBLE_ENCODINGS)
+    candidates = [match.encoding for match in matches]
+    best = matches.best()
+    western = next((match for match in matches if "cp1252" in match.could_be_from_charset), None)
+    # Where no language was recognised, or a Western one as well as any, the Western encoding of
+    # Windows is by far the most likely.
+    if best and western and (not best.coherence or western.coherence >= best.coherence):
+        candidates.insert(0, "cp1252")
+    for encoding in candidates:
+        try:
+            return Decoded(content.decode(encoding), _usual_name(encoding), guessed=True)
+        except UnicodeDecodeError:
+            continue  # the sample fitted, the whole does not
+    raise DocumentError(
+        f"{name} cannot be read: it is not UTF-8, and no other encoding fits it",
+        name=name,
+        next_step="Save it again as UTF-8.",
+    )
+
+
+# What spreadsheets and editors write or wrote. Left to choose among all that Python knows, the
+# guess lands on mainframes' and typewriters' encodings that fit a short text by chance.
+_PLAUSIBLE_ENCODINGS = [
+    *(f"cp125{digit}" for digit in range(9)),
+    *("cp850", "cp874", "mac_roman", "koi8_r"),
+    *("cp932", "euc_jp", "gb18030", "big5", "cp949"),
+]
+
+_FIRST_NON_ASCII = re.compile(rb"[\x80-\xff]")
+
+
+def _telling_sample(content: bytes) -> bytes:
+    """Take at most 64 KiB around the first byte that is not ASCII, to the end of a line.
+
+    The guess then costs the same for a document of any size.
+    """
+    found = _FIRST_NON_ASCII.search(content)
+    first = found.start() if found else 0
+    start = max(0, first - _SAMPLE_BYTES // 2)  # in ASCII: no character is cut in two
+    end = start + _SAMPLE_BYTES
+    if end < len(content):
+        end = content.rfind(b"\n", first, end) + 1 or end
+    return content[start:end]
+
+
+def _usual_name(encoding: str) -> str:
+    """`windows-1252` for Python's `cp1252`: the name that other programs' menus show."""
+    match = re.fullmatch(r"cp(125\d)", encoding)
+    return f"windows-{match[1]}" if match else encoding.replace("_", "-")

@@ -1,0 +1,185 @@
+"""Files from a disk, read without ever waiting for one that does not answer."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import defaultdict
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+from app.core.errors import DocumentError
+from app.repositories.content_repository import IncomingDocument
+from app.tasks.documents.decoding import kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_CHUNK_BYTES = 1024 * 1024
+
+
+def read_files(
+    paths: Sequence[Path], *, max_bytes: int, max_documents: int
+) -> list[IncomingDocument]:
+    """Read the files, in the order given.
+
+    A document is named after its file; where several files have one name, by as much of their
+    paths as tells them apart (`api/README.md`, `web/README.md`). Nothing but regular files is
+    opened, and none is read further than `max_bytes`.
+
+    Raises:
+        DocumentError: no files or too many; one that is missing, unreadable, empty, too big, of
+            an unknown type, no regular file, or given twice.
+
+    """
+    if not paths:
+        raise DocumentError("No documents were given", next_step="Name at least one file.")
+    if len(paths) > max_documents:
+        raise DocumentError(
+            f"{len(paths):,} documents are more than the {max_documents:,} that a session takes",
+            next_step="Use several sessions, or raise the limit: SESSION_TASKS_MAX_DOCUMENTS.",
+        )
+    seen: dict[tuple[int, int], Path] = {}
+    for path in paths:
+        identity = _checked(path, max_bytes)
+        if identity in seen:
+            raise DocumentError(
+                _given_twice(seen[identity], path),
+                name=_shown(path),
+                next_step="Give it once.",
+            )
+        seen[identity] = path
+    return [
+        IncomingDocument(name, _read(path, max_bytes))
+        for name, path in zip(_distinct_names(paths), paths, strict=True)
+    ]
+
+
+def _given_twice(first: Path, second: Path) -> str:
+    if first == second:
+        return f"{_shown(first)} is given twice"
+    return f"{_shown(first)} and {_shown(second)} are one and the same file"
+
+
+def _checked(path: Path, max_bytes: int) -> tuple[int, int]:
+    """Give the file's identity (device, inode) if it may be read, without opening it."""
+    name = _shown(path)
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    _refuse_irregular(name, status.st_mode)
+    kind_of(name)
+    if status.st_size > max_bytes:
+        raise _too_big(name, max_bytes, status.st_size)
+    return status.st_dev, status.st_ino
+
+
+def _read(path: Path, max_bytes: int) -> bytes:
+    name = _shown(path)
+    try:
+        # Without O_NONBLOCK, a pipe put in the file's place meanwhile would keep us waiting.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        with os.fdopen(handle, "rb", buffering=0) as file:
+            _refuse_irregular(name, os.fstat(handle).st_mode)
+            content = bytearray()
+            # The size may lie (`/proc`), or grow while we read: one byte too many settles it.
+            while chunk := file.read(min(_CHUNK_BYTES, max_bytes + 1 - len(content))):
+                content += chunk
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if len(content) > max_bytes:
+        raise _too_big(name, max_bytes)
+    if not content:
+        raise DocumentError(
+            f"{name} is empty", name=name, next_step="Leave it out, or fill it and try again."
+        )
+    return bytes(content)
+
+
+def _refuse_irregular(name: str, mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        raise DocumentError(
+            f"{name} is a directory",
+            name=name,
+            next_step=f"Name the files in it: {name.rstrip('/')}/*.md",
+        )
+    if not stat.S_ISREG(mode):
+        kinds = (
+            (stat.S_ISFIFO, "a pipe"),
+            (stat.S_ISSOCK, "a socket"),
+            (stat.S_ISCHR, "a device"),
+            (stat.S_ISBLK, "a device"),
+        )
+        what = next((word for test, word in kinds if test(mode)), "no regular file")
+        raise DocumentError(
+            f"{name} is {what}, not a file",
+            name=name,
+            next_step="Save its content to a file, and give that.",
+        )
+
+
+def _unreadable(path: Path, error: OSError | ValueError) -> DocumentError:
+    name = _shown(path)
+    if isinstance(error, FileNotFoundError):
+        message, next_step = f"{name} does not exist", "Check the path."
+    elif isinstance(error, PermissionError):
+        message = f"{name} may not be read by this user"
+        next_step = "Grant the right to read it, or copy it to where you may."
+    else:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        message, next_step = f"{name} cannot be read: {reason}", "Check the path and the disk."
+    return DocumentError(message, name=name, next_step=next_step)
+
+
+def _too_big(name: str, max_bytes: int, size: int | None = None) -> DocumentError:
+    is_ = f"has {size:,} bytes" if size is not None else "is too big"
+    return DocumentError(
+        f"{name} {is_}; a document may have {max_bytes:,}",
+        name=name,
+        next_step="Split it, or raise the limit: SESSION_TASKS_MAX_DOCUMENT_BYTES.",
+    )
+
+
+def _distinct_names(paths: Sequence[Path]) -> list[str]:
+    """Name each path by its last part, or by as many of its last parts as tell it apart."""
+    absolute = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 - no links followed
+    same_name: dict[str, list[PurePath]] = defaultdict(list)
+    for path in absolute:
+        same_name[path.name].append(path)
+    depths = {name: _telling_depth(group) for name, group in same_name.items()}
+    names: list[str] = []
+    for path in absolute:
+        names.append(_unused(_storable("/".join(path.parts[-depths[path.name] :])), names))
+    return names
+
+
+def _telling_depth(paths: Sequence[PurePath]) -> int:
+    deepest = max(len(path.parts) for path in paths)
+    return next(
+        (
+            depth
+            for depth in range(1, deepest)
+            if len({path.parts[-depth:] for path in paths}) == len(paths)
+        ),
+        deepest,
+    )
+
+
+def _unused(name: str, used: Sequence[str]) -> str:
+    """Tell apart what only bytes that cannot be stored told apart."""
+    path, number = PurePath(name), 2
+    while name in used:
+        name = str(path.with_name(f"{path.stem} ({number}){path.suffix}"))
+        number += 1
+    return name
+
+
+def _shown(path: Path) -> str:
+    return _storable(str(path))
+
+
+def _storable(name: str) -> str:
+    """Give the name as PostgreSQL and a terminal take it: no odd bytes, no control characters."""
+    text = os.fsencode(name).decode("utf-8", "replace")
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)

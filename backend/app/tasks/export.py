@@ -1,0 +1,33 @@
+"""The task `export`: tickets become the bodies of a Jira import."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app.models.results import TaskResults
+from app.tasks.jira_import import build_bodies
+
+if TYPE_CHECKING:
+    from app.models.results import ExportBody
+    from app.tasks.context import TaskContext
+
+
+def export_tickets(context: TaskContext) -> TaskResults:
+    """Make the bulk bodies for all tickets of the session, in order; progress counts issues.
+
+    Raises:
+        ConfigurationError: the project key or the issue type cannot be used.
+        ContentViolation: a description is no ADF document at all.
+
+    """
+    total = context.counts().tickets
+    bodies: list[ExportBody] = []
+    issue_count = 0
+    tickets = ((ticket.title, ticket.description) for ticket in context.tickets())
+    for body in build_bodies(
+        tickets, project_key=context.options.project_key, issue_type=context.options.issue_type
+    ):
+        bodies.append(body)
+        issue_count += body.issue_count
+        context.progress(issue_count, total)
+    return TaskResults(exports=bodies)

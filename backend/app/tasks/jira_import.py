@@ -1,0 +1,164 @@
+"""Tickets as the bodies of Jira Cloud's `POST /rest/api/3/issue/bulk`: pure text in, text out.
+
+A body is `{"issueUpdates": [{"fields": {"project": {"key"}, "issuetype": {"name"}, "summary",
+"description"}}, ...]}` with at most 50 issues, Jira's own limit. Descriptions are JSON already, so
+they are copied into it as they are; only where a title must be cut is one parsed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from app.core.errors import ConfigurationError, ContentViolation, ErrorCategory
+from app.models.results import ExportBody
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+MAXIMUM_ISSUES_PER_BODY = 50
+"""Issues that Jira takes in one bulk request."""
+
+MAXIMUM_SUMMARY_LENGTH = 255
+"""Characters that Jira takes in a summary; kept in UTF-16 code units, which are never fewer."""
+
+NO_TITLE = "(no title)"
+
+_ABOUT_PROJECT_KEYS = (
+    "Give the key that Jira shows before each issue's number, like ABC in ABC-123: a capital "
+    "letter, then capital letters, digits or underscores, two characters or more."
+)
+_ABOUT_ISSUE_TYPES = "Give the name of an issue type of the project, such as Task, Story or Bug."
+_PROJECT_KEY = re.compile(r"[A-Z][A-Z0-9_]+")
+_ELLIPSIS = "…"
+_FARTHEST_WORD_BOUNDARY = 40
+_LONGEST_CLUSTER = 32
+_JOINER = "\u200d"
+_EXTENDING = re.compile("[\ufe00-\ufe0f\U0001f3fb-\U0001f3ff\U000e0100-\U000e01ef]")
+"""Variation selectors and skin tones, which change the character before them."""
+
+
+def build_bodies(
+    tickets: Iterable[tuple[str, str]],
+    *,
+    project_key: str,
+    issue_type: str,
+    issues_per_body: int = MAXIMUM_ISSUES_PER_BODY,
+) -> Iterator[ExportBody]:
+    """Return the bulk bodies for `tickets`, which are (title, ADF description as JSON text).
+
+    Every ticket stands in exactly one body, in order; no more than one body is held at a time, and
+    `tickets` is read no faster than the bodies are asked for. A title becomes the summary: one
+    line, no control characters, never empty, at most 255 characters; where it had to be cut, the
+    whole title stands in the description, as its first paragraph.
+
+    Raises ConfigurationError at once, before a ticket is read, for a project key, an issue type or
+    a size that Jira cannot take; ContentViolation while the bodies are read, for a description
+    that is no ADF document.
+    """
+    if not _PROJECT_KEY.fullmatch(project_key):
+        raise _unusable(f"{project_key!r} is no Jira project key.", _ABOUT_PROJECT_KEYS)
+    if not issue_type.strip() or not issue_type.isprintable():
+        raise _unusable(f"{issue_type!r} is no Jira issue type.", _ABOUT_ISSUE_TYPES)
+    if not 1 <= issues_per_body <= MAXIMUM_ISSUES_PER_BODY:
+        message = f"A Jira bulk request cannot hold {issues_per_body} issues."
+        raise _unusable(message, f"Choose a size from 1 to {MAXIMUM_ISSUES_PER_BODY}.")
+    return _bodies(_issues(tickets, project_key, issue_type.strip()), issues_per_body)
+
+
+def make_summary(title: str) -> tuple[str, str]:
+    """Return the summary for `title`, and the whole title on one line: the same unless it was cut.
+
+    Cut between words where one ends near, and never inside a character as people see it.
+    """
+    whole = _one_line(title)
+    if not any(character.isprintable() for character in whole.replace(" ", "")):
+        whole = NO_TITLE
+    if _utf16_length(whole) <= MAXIMUM_SUMMARY_LENGTH:
+        return whole, whole
+    return _cut(whole, MAXIMUM_SUMMARY_LENGTH - len(_ELLIPSIS)) + _ELLIPSIS, whole
+
+
+def _bodies(issues: Iterator[str], issues_per_body: int) -> Iterator[ExportBody]:
+    while batch := list(islice(issues, issues_per_body)):
+        yield ExportBody('{"issueUpdates":[' + ",".join(batch) + "]}", len(batch))
+
+
+def _issues(tickets: Iterable[tuple[str, str]], project_key: str, issue_type: str) -> Iterator[str]:
+    project = json.dumps({"key": project_key}, separators=(",", ":"))
+    kind = json.dumps({"name": issue_type}, separators=(",", ":"))
+    opening = f'{{"fields":{{"project":{project},"issuetype":{kind},"summary":'
+    for number, (title, description) in enumerate(tickets, start=1):
+        if not (description.startswith("{") and description.endswith("}")):
+            raise _no_document(number, title)
+        summary, whole = make_summary(title)
+        kept = description if summary == whole else _with_title(number, whole, description)
+        yield f'{opening}{json.dumps(summary, ensure_ascii=False)},"description":{kept}}}}}'
+
+
+def _with_title(number: int, title: str, description: str) -> str:
+    try:
+        document: Any = json.loads(description)
+    except (ValueError, RecursionError) as error:
+        raise _no_document(number, title) from error
+    if not isinstance(document.get("content"), list):
+        raise _no_document(number, title)
+    paragraph = {"type": "paragraph", "content": [{"type": "text", "text": title}]}
+    document["content"].insert(0, paragraph)
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+
+
+def _unusable(message: str, next_step: str) -> ConfigurationError:
+    return ConfigurationError(message, ErrorCategory.USER_FIXABLE, next_step=next_step)
+
+
+def _no_document(number: int, title: str) -> ContentViolation:
+    return ContentViolation(
+        f"The description of ticket {number} ({make_summary(title)[0]}) is no ADF document.",
+        next_step="Run the processing of this session again.",
+    )
+
+
+def _one_line(title: str) -> str:
+    """Return `title` with whitespace and control characters as single spaces, and all of it UTF-8.
+
+    `str.split` knows every space and line end of Unicode; the other control characters it does not.
+    """
+    if not title.isprintable():
+        title = "".join(map(_in_a_line, title))
+    return " ".join(title.split())
+
+
+def _in_a_line(character: str) -> str:
+    category = unicodedata.category(character)
+    return " " if category == "Cc" else "\ufffd" if category == "Cs" else character
+
+
+def _cut(text: str, length: int) -> str:
+    """Return how `text` begins, at most `length` UTF-16 code units, without half a character."""
+    end = len(text.encode("utf-16-le")[: length * 2].decode("utf-16-le", "ignore"))
+    space = text.rfind(" ", max(0, end - _FARTHEST_WORD_BOUNDARY), end + 1)
+    if space > 0:
+        return text[:space].rstrip()
+    for start in range(end, max(0, end - _LONGEST_CLUSTER), -1):
+        if not _continues(text, start):
+            return text[:start].rstrip()
+    return text[:end]
+
+
+def _continues(text: str, index: int) -> bool:
+    """Say whether the character at `index` belongs to the one before it, as people see it."""
+    character = text[index]
+    return (
+        unicodedata.category(character).startswith("M")
+        or character == _JOINER
+        or text[index - 1] == _JOINER
+        or _EXTENDING.match(character) is not None
+    )
+
+
+def _utf16_length(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-16-le")) // 2

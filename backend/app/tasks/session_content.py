@@ -1,0 +1,138 @@
+"""A session's content as a handler reads it: page by page, read-only, through short transactions.
+
+No transaction stays open while a task works (it would hold back vacuum and be cut by the server's
+timeout), so each page is a transaction of its own. A page that meets a lost connection is read
+again: reading changes nothing.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy import select
+
+from app.core.errors import DatabaseUnavailable, SessionNotFound
+from app.models.session import Session
+from app.repositories.content_repository import ContentRepository
+
+if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy.orm import Session as DbSession
+
+    from app.core.database import Database
+    from app.models.results import ExportBody, TicketDraft
+    from app.repositories.content_repository import ContentCounts, IncomingDocument
+
+TICKETS_PER_PAGE = 500
+EXPORTS_PER_PAGE = 10
+LONGEST_PAUSE_SECONDS = 2.0
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+class SessionContent:
+    """Reads of one session; `open_database` is called at the first of them, and not before.
+
+    A lost connection is waited for, up to `patience_seconds` in each read, while `check` (which
+    may raise) is asked whether to go on.
+    """
+
+    def __init__(
+        self,
+        session_id: uuid.UUID,
+        open_database: Callable[[], Database],
+        *,
+        patience_seconds: float,
+        check: Callable[[], None],
+    ) -> None:
+        self._session_id = session_id
+        self._open_database = open_database
+        self._patience_seconds = patience_seconds
+        self._check = check
+
+    def options(self) -> dict[str, Any]:
+        """Read what `sessions.options` holds.
+
+        Raises:
+            SessionNotFound: the session was deleted meanwhile.
+
+        """
+        options: dict[str, Any] | None = self._read(
+            lambda db: db.scalar(select(Session.options).where(Session.id == self._session_id))
+        )
+        if options is None:
+            raise SessionNotFound(
+                f"There is no session {self._session_id}", session_id=self._session_id
+            )
+        return options
+
+    def counts(self) -> ContentCounts:
+        """How much hangs on the session."""
+        return self._read(lambda db: ContentRepository(db).counts(self._session_id))
+
+    def documents(self) -> Iterator[IncomingDocument]:
+        """Read the documents in order, one at a time."""
+        return self._pages(
+            lambda content, after: content.documents(self._session_id, after=after, limit=1), 1
+        )
+
+    def tickets(self, *, after: int = 0, limit: int | None = None) -> Iterator[TicketDraft]:
+        """Read the tickets in order, from behind number `after`."""
+        size = TICKETS_PER_PAGE if limit is None else min(limit, TICKETS_PER_PAGE)
+        tickets = self._pages(
+            lambda content, start: content.tickets(self._session_id, after=start, limit=size),
+            size,
+            after,
+        )
+        if limit is None:
+            return tickets
+        return (ticket for _, ticket in zip(range(limit), tickets, strict=False))
+
+    def exports(self) -> Iterator[ExportBody]:
+        """Read the import bodies in order."""
+        return self._pages(
+            lambda content, after: content.exports(
+                self._session_id, after=after, limit=EXPORTS_PER_PAGE
+            ),
+            EXPORTS_PER_PAGE,
+        )
+
+    def _pages(
+        self,
+        page_behind: Callable[[ContentRepository, int], Iterator[Item]],
+        size: int,
+        after: int = 0,
+    ) -> Iterator[Item]:
+        """All items behind position `after`; positions are whole: 1, 2, 3, ..."""
+        while True:
+            page = self._page(page_behind, after)
+            yield from page
+            if len(page) < size:
+                return
+            after += len(page)
+
+    def _page(
+        self, page_behind: Callable[[ContentRepository, int], Iterator[Item]], after: int
+    ) -> list[Item]:
+        return self._read(lambda db: list(page_behind(ContentRepository(db), after)))
+
+    def _read(self, query: Callable[[DbSession], Answer]) -> Answer:
+        given_up_at = time.monotonic() + self._patience_seconds
+        pause = 0.05
+        while True:
+            try:
+                with self._open_database().transaction() as db:
+                    db.connection(execution_options={"postgresql_readonly": True})
+                    return query(db)
+            except DatabaseUnavailable:
+                if time.monotonic() + pause > given_up_at:
+                    raise
+            self._check()
+            threading.Event().wait(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)

@@ -1,0 +1,175 @@
+"""For whoever keeps it running: health, readiness, figures, and documents that stay true."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import text
+
+from app.api.document import openapi_text
+from app.engines.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import httpx
+
+ROOT = Path(__file__).parents[3]
+DOCS = ROOT / "docs"
+
+
+def test_ready_only_while_work_can_be_taken(make_server: Any) -> None:
+    api = make_server()
+    client = api.client()
+    assert client.get("/healthz").json() == {"status": "ok"}
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["ready"]) == (200, True)
+    with api.database.transaction() as db:
+        session_id, task_id = uuid.uuid4(), uuid.uuid4()
+        db.execute(text("INSERT INTO sessions (id) VALUES (:id)"), {"id": session_id})
+        db.execute(
+            text(
+                "INSERT INTO session_task_leases"
+                " (session_id, task_id, task_type, claimed_at, leased_until)"
+                " VALUES (:id, :task, 'processing', clock_timestamp(),"
+                " clock_timestamp() - interval '10 minutes')"
+            ),
+            {"id": session_id, "task": task_id},
+        )
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert [c["name"] for c in answer.json()["checks"] if not c["ok"]] == ["sweep"]
+
+
+def test_ready_says_that_migrations_are_missing(make_server: Any) -> None:
+    api = make_server()
+    with api.database.transaction() as db:
+        db.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    answer = api.client().get("/readyz")
+    assert answer.status_code == 503
+    assert [c["name"] for c in answer.json()["checks"] if not c["ok"]] == ["migrations"]
+
+
+def test_figures_count_what_happened_and_name_nobody(
+    make_server: Any, open_session: Callable[..., str], wait_until: Any
+) -> None:
+    api = make_server()
+    client = api.client(api.key("a-telling-owner"))
+    session = open_session(client, label="a-telling-label")
+    client.post(f"{session}/task")
+    assert "session_tasks_waiting 1.0" in client.get("/metrics").text
+    with Worker(api.database, api.settings, concurrency=1, threads=True):
+        wait_until(lambda: client.get(f"{session}/task").json()["status"] == "completed", "it")
+    figures = api.client().get("/metrics").text
+    assert 'session_tasks_started_total{task_type="processing"} 1.0' in figures
+    assert 'session_tasks_finished_total{outcome="completed",task_type="processing"} 1.0' in figures
+    assert "session_tasks_waiting 0.0" in figures
+    assert 'route="/api/v1/sessions/{session_id}/task"' in figures
+    assert "a-telling" not in figures
+    assert not re.search(r"[0-9a-f]{8}-[0-9a-f]{4}-", figures)
+
+
+def test_every_metric_of_the_dashboard_exists(api: Any) -> None:
+    dashboard = (DOCS / "grafana-dashboard.json").read_text()
+    expressions = [
+        target["expr"]
+        for panel in json.loads(dashboard)["panels"]
+        for target in panel.get("targets", ())
+    ]
+    named = {name for text_ in expressions for name in re.findall(r"session_tasks_\w+", text_)}
+    told = {
+        line.split()[2]
+        for line in api.client().get("/metrics").text.splitlines()
+        if line.startswith("# TYPE")
+    }
+    assert len(named) >= 8
+    assert {re.sub(r"_bucket$|_sum$|_count$", "", name) for name in named} <= told
+
+
+def test_committed_openapi_document_is_the_apps_own() -> None:
+    committed = (DOCS / "openapi.json").read_text()
+    assert committed == openapi_text(), (
+        "run: .venv/bin/python -m app.api.document > docs/openapi.json"
+    )
+
+
+def test_every_operation_is_documented_and_locked() -> None:
+    document = json.loads(openapi_text())
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            assert operation["summary"], (method, path)
+            assert operation["description"], (method, path)
+            is_open = path in {"/healthz", "/readyz", "/metrics"}
+            assert ("security" in operation) != is_open, (method, path)
+
+
+def commands_of(page: Path) -> list[str]:
+    """The shell blocks of a page, in order."""
+    return re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def test_four_curl_commands_of_the_page_lead_to_a_finished_export(
+    make_server: Any, tmp_path: Path
+) -> None:
+    api = make_server()
+    (tmp_path / "notes.md").write_text("# First\n\nText.\n")
+    script = "\n".join(commands_of(DOCS / "api.md"))
+    assert script.count("curl ") == 4
+    with Worker(api.database, api.settings, concurrency=1, threads=True):
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=tmp_path,
+            env={**os.environ, "API": api.url, "KEY": api.key()},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    export = json.loads((tmp_path / "jira-import.json").read_text())
+    assert export["bodies"][0]["issueUpdates"][0]["fields"]["summary"] == "First"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_serve_makes_a_key_on_its_first_start_and_stops_cleanly(
+    database_url: str, tmp_path: Path, number: signal.Signals
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from app.cli import main; main()", "serve", "--port", "0"],
+        env={
+            **os.environ,
+            "SESSION_TASKS_DATABASE_URL": database_url,
+            "SESSION_TASKS_DATA_DIR": str(tmp_path),
+            "PYTHONPATH": str(ROOT / "backend"),
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(3)]
+        link = re.search(r"(http://127\.0\.0\.1:\d+)/login\?key=(st_\S+)", lines[2])
+        assert link is not None, lines
+        answer = _get(link[1] + "/api/v1/sessions", link[2])
+        assert answer.status_code == 200
+    finally:
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert link[2] not in errors
+
+
+def _get(url: str, key: str) -> httpx.Response:
+    import httpx  # noqa: PLC0415
+
+    return httpx.get(url, headers={"Authorization": f"Bearer {key}"}, timeout=30)

@@ -1,0 +1,163 @@
+"""Sessions over HTTP: opened once, listed in pages, watched cheaply, deleted whole."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app.repositories.idempotency_repository import IdempotencyRepository, KeptAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import httpx
+
+NOTES = ("documents", ("notes.md", b"# First\n\nSome *text*.\n", "text/markdown"))
+SESSIONS = "/api/v1/sessions"
+
+
+def test_session_is_opened_with_its_documents_and_options(client: httpx.Client) -> None:
+    answer = client.post(
+        SESSIONS,
+        files=[NOTES, ("documents", ("../../etc/rows.csv", b"title\nA\n"))],
+        data={"label": "import", "project_key": "KEY", "auto_advance": "false"},
+    )
+    assert answer.status_code == 201
+    body = answer.json()
+    assert answer.headers["Location"] == f"{SESSIONS}/{body['id']}"
+    assert body["options"] == {"project_key": "KEY"}
+    assert body["task"]["activity"] == "not_started"
+    assert body["task"]["allowed_actions"] == ["start"]
+    detail = client.get(answer.headers["Location"]).json()
+    assert detail["documents"] == ["notes.md", "rows.csv"]  # never a path
+    assert detail["counts"]["documents"] == 2
+
+
+def test_pages_hold_every_session_once_and_filters_narrow_them(
+    client: httpx.Client, open_session: Callable[..., str]
+) -> None:
+    made = [open_session(client, label=f"number {n}").rsplit("/", 1)[1] for n in range(5)]
+    seen: list[str] = []
+    token = None
+    while True:
+        params = {"limit": 2} | ({"page_token": token} if token else {})
+        page = client.get(SESSIONS, params=params).json()
+        seen += [item["id"] for item in page["items"]]
+        token = page["next_page_token"]
+        if token is None:
+            break
+    assert seen == made[::-1]
+    client.post(f"{SESSIONS}/{made[0]}/task")
+
+    def ids(**params: Any) -> list[str]:
+        answer = client.get(SESSIONS, params=params)
+        assert answer.status_code == 200, answer.text
+        return [item["id"] for item in answer.json()["items"]]
+
+    assert ids(status="running") == [made[0]]
+    assert ids(stage="processing") == [made[0]]
+    assert ids(task_type="export") == []
+    assert ids(q="NUMBER 3") == [made[3]]
+    assert ids(q="%") == []
+    assert ids(q=made[2][:13]) == [made[2]]
+    assert ids(created_after="2999-01-01T00:00:00Z") == []
+    assert ids(created_before="2999-01-01T00:00:00") == made[::-1]
+
+
+def test_deleted_session_is_gone_with_all_that_hangs_on_it(
+    client: httpx.Client, open_session: Callable[..., str]
+) -> None:
+    session = open_session(client)
+    assert client.delete(session).status_code == 204
+    for path in (session, f"{session}/task", f"{session}/tickets", f"{session}/export"):
+        assert client.get(path).status_code == 404
+    assert client.delete(session).status_code == 404
+
+
+def test_unchanged_session_costs_a_poller_304(
+    client: httpx.Client, open_session: Callable[..., str]
+) -> None:
+    session = open_session(client)
+    for path in (session, f"{session}/task"):
+        first = client.get(path)
+        etag = first.headers["ETag"]
+        again = client.get(path, headers={"If-None-Match": f'"other", W/{etag}'})
+        assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["ETag"] == etag
+    client.post(f"{session}/task")
+    changed = client.get(f"{session}/task", headers={"If-None-Match": etag})
+    assert changed.status_code == 200
+    assert changed.headers["ETag"] != etag
+
+
+def test_request_sent_twice_under_one_key_has_one_effect_and_one_answer(
+    client: httpx.Client,
+) -> None:
+    headers = {"Idempotency-Key": str(uuid.uuid4())}
+    first = client.post(SESSIONS, files=[NOTES], headers=headers)
+    again = client.post(SESSIONS, files=[NOTES], headers=headers)
+    assert (again.status_code, again.json()) == (201, first.json())
+    assert again.headers["Location"] == first.headers["Location"]
+    assert len(client.get(SESSIONS).json()["items"]) == 1
+    other = ("documents", ("notes.md", b"# Other\n", "text/markdown"))
+    reused = client.post(SESSIONS, files=[other], headers=headers)
+    assert reused.status_code == 422
+    assert reused.json()["type"].endswith("key-reused")
+    start = f"{first.headers['Location']}/task"
+    key = {"Idempotency-Key": str(uuid.uuid4())}
+    started = client.post(start, headers=key)
+    assert client.post(start, headers=key).json() == started.json()
+    assert client.post(start).status_code == 409
+
+
+def test_key_of_one_owner_means_nothing_to_another(
+    client: httpx.Client, stranger: httpx.Client
+) -> None:
+    headers = {"Idempotency-Key": "the same words"}
+    mine = client.post(SESSIONS, files=[NOTES], headers=headers)
+    theirs = stranger.post(SESSIONS, files=[NOTES], headers=headers)
+    assert mine.json()["id"] != theirs.json()["id"]
+
+
+def test_second_request_is_told_while_the_first_is_in_flight(api: Any) -> None:
+    owner = f"owner-{uuid.uuid4()}"
+    client = api.client(api.key(owner))
+    with api.database.transaction() as db:
+        assert IdempotencyRepository(db, owner=owner).begin("held", bytes(32)) is None
+        answer = client.post(SESSIONS, files=[NOTES], headers={"Idempotency-Key": "held"})
+    assert answer.status_code == 409
+    assert answer.json()["type"].endswith("request-in-flight")
+    assert client.get(SESSIONS).json()["items"] == []
+
+
+def test_answer_is_not_kept_where_the_effect_was_rolled_back(api: Any) -> None:
+    owner = f"owner-{uuid.uuid4()}"
+    with pytest.raises(RuntimeError), api.database.transaction() as db:
+        IdempotencyRepository(db, owner=owner).keep("k", bytes(32), KeptAnswer(201, None, "{}"))
+        raise RuntimeError
+    with api.database.transaction() as db:
+        assert IdempotencyRepository(db, owner=owner).begin("k", bytes(32)) is None
+
+
+def test_simultaneous_requests_under_one_key_open_one_session(api: Any) -> None:
+    client = api.client(api.key())
+    headers = {"Idempotency-Key": str(uuid.uuid4())}
+    answers: list[httpx.Response] = []
+    together = threading.Barrier(8)
+
+    def send() -> None:
+        together.wait()
+        answers.append(client.post(SESSIONS, files=[NOTES], headers=headers))
+
+    threads = [threading.Thread(target=send) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # Too many uploads at once are sent away (503): they have no effect either.
+    assert {answer.status_code for answer in answers} <= {201, 409, 503}
+    assert len({a.json()["id"] for a in answers if a.status_code == 201}) == 1
+    assert len(client.get(SESSIONS).json()["items"]) == 1

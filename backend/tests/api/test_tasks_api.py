@@ -1,0 +1,135 @@
+"""A task over HTTP: started, watched, cancelled, retried; refused with the state that forbids."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from app.core.failure import failure_context
+from app.engines.worker import Worker
+from app.repositories.session_repository import SessionRepository
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import httpx
+
+
+def fail_the_task(api: Any, session: str) -> None:
+    """What a worker does whose handler raised."""
+    session_id = uuid.UUID(session.rsplit("/", 1)[1])
+    with api.database.transaction() as db:
+        sessions = SessionRepository(db)
+        lease = sessions.get(session_id).lease
+        assert lease is not None
+        claim = sessions.claim_task(session_id, lease.task_id, uuid.uuid4())
+        assert claim is not None
+        error = RuntimeError("no luck: password=hunter2hunter2")
+        sessions.fail_task(claim, failure_context(error, category="user_fixable"))
+
+
+def test_start_answers_202_and_says_where_and_when_to_look(
+    client: httpx.Client, open_session: Callable[..., str]
+) -> None:
+    session = open_session(client)
+    answer = client.post(f"{session}/task", json={"task_type": "processing"})
+    assert answer.status_code == 202
+    assert answer.headers["Location"] == f"{session}/task"
+    assert int(answer.headers["Retry-After"]) >= 1
+    body = answer.json()
+    assert (body["status"], body["activity"], body["attempt"]) == ("running", "waiting", 1)
+    assert body["waiting_since"] is not None
+    assert body["allowed_actions"] == ["cancel"]
+    assert client.get(answer.headers["Location"]).json()["task_id"] == body["task_id"]
+
+
+def test_refusal_tells_the_state_that_is_the_reason(
+    client: httpx.Client, open_session: Callable[..., str]
+) -> None:
+    session = open_session(client)
+    early = client.post(f"{session}/task", json={"task_type": "export"})
+    assert (early.status_code, early.json()["current"]["status"]) == (409, None)
+    assert client.post(f"{session}/task/cancel").status_code == 409
+    assert client.post(f"{session}/task/retry").status_code == 409
+    client.post(f"{session}/task")
+    twice = client.post(f"{session}/task")
+    problem = twice.json()
+    assert twice.status_code == 409
+    assert twice.headers["Content-Type"] == "application/problem+json"
+    assert problem["category"] == "user_fixable"
+    assert problem["current"]["status"] == "running"
+    assert problem["current"]["allowed_actions"] == ["cancel"]
+    assert problem["next_step"]
+    assert problem["trace_id"] == twice.headers["Trace-Id"]
+
+
+def test_failure_is_told_redacted_and_attempts_run_out(
+    api: Any, admin: httpx.Client, client: httpx.Client, open_session: Callable[..., str]
+) -> None:
+    session = open_session(client)
+    client.post(f"{session}/task")
+    for attempt in (1, 2, 3):
+        fail_the_task(api, session)
+        task = client.get(f"{session}/task").json()
+        assert (task["status"], task["attempt"]) == ("failed", attempt)
+        assert task["failure"]["category"] == "user_fixable"
+        assert "hunter2" not in str(task)
+        assert "Traceback" not in str(task)
+        answer = client.post(f"{session}/task/retry")
+        assert answer.status_code == (202 if attempt < 3 else 409)
+    assert answer.json()["category"] == "admin_required"
+    assert client.post(f"{session}/task/reset").status_code == 403
+    assert admin.post(f"{session}/task/reset").status_code == 204
+    assert client.post(f"{session}/task/retry").status_code == 202
+
+
+def test_stale_button_hurts_no_one(client: httpx.Client, open_session: Callable[..., str]) -> None:
+    session = open_session(client)
+    client.post(f"{session}/task")
+    stale = client.get(f"{session}/task").headers["ETag"]
+    assert client.post(f"{session}/task/cancel", headers={"If-Match": stale}).status_code == 200
+    # The same run, in another state: it is still the one that the button was about.
+    assert client.post(f"{session}/task/retry", headers={"If-Match": stale}).status_code == 202
+    refused = client.post(f"{session}/task/cancel", headers={"If-Match": stale})
+    assert refused.status_code == 412
+    assert client.get(f"{session}/task").json()["status"] == "running"
+    for nonsense in ('"nonsense"', '"none-00"', "", '"' + "0" * 32 + '-1"'):
+        answer = client.post(f"{session}/task/cancel", headers={"If-Match": nonsense})
+        assert answer.status_code in {412, 422}, nonsense
+    assert client.post(f"{session}/task/cancel", headers={"If-Match": "*"}).status_code == 200
+
+
+def test_session_goes_through_all_three_tasks_by_itself(
+    api: Any, client: httpx.Client, open_session: Callable[..., str], wait_until: Any
+) -> None:
+    session = open_session(client, auto_advance="true", project_key="KEY")
+    assert client.get(f"{session}/export").status_code == 409
+    client.post(f"{session}/task")
+    session_id = uuid.UUID(session.rsplit("/", 1)[1])
+    with Worker(api.database, api.settings, concurrency=1, threads=True, session_ids=[session_id]):
+        wait_until(
+            lambda: client.get(f"{session}/task").json()["stage"] == "completed", "completion"
+        )
+    export = client.get(f"{session}/export").json()
+    assert export["bodies"][0]["issueUpdates"][0]["fields"]["summary"] == "First"
+    assert client.get(f"{session}/export/1").json() == export["bodies"][0]
+    assert client.get(f"{session}/export/2").status_code == 409
+    ticket = client.get(f"{session}/tickets").json()["items"][0]
+    assert (ticket["title"], ticket["source_name"]) == ("First", "notes.md")
+    assert ticket["description"]["type"] == "doc"
+    assert client.get(f"{session}/findings").json() == {"items": [], "total": 0}
+
+
+def test_session_that_waits_for_a_person_is_started_task_by_task(
+    api: Any, client: httpx.Client, open_session: Callable[..., str], wait_until: Any
+) -> None:
+    session = open_session(client)
+    session_id = uuid.UUID(session.rsplit("/", 1)[1])
+    with Worker(api.database, api.settings, concurrency=1, threads=True, session_ids=[session_id]):
+        for task_type in ("processing", "export", "adf_validation"):
+            started = client.post(f"{session}/task")
+            assert (started.status_code, started.json()["task_type"]) == (202, task_type)
+            wait_until(
+                lambda: client.get(f"{session}/task").json()["status"] == "completed", task_type
+            )
+    assert client.post(f"{session}/task").status_code == 409

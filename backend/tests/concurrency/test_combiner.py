@@ -1,0 +1,241 @@
+"""The combiner on a real database: batches that cross, bad rows, and answers that were lost."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from sqlalchemy import make_url, text
+
+from app.core.database import Database
+from app.core.errors import DatabaseUnavailable, StaleClaim, TaskConflict, TaskValidationError
+from app.models.session import TaskStatus, TaskType
+from app.repositories import combiner as combiner_module
+from app.repositories.combiner import TransitionCombiner
+from app.repositories.session_repository import SessionRepository, successor_id
+from app.repositories.transitions import Transition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from app.models.session import Session
+    from app.repositories.transitions import Claim
+
+P = TaskType.PROCESSING
+SECONDS = 60
+
+
+def raw(database: Database) -> psycopg.Connection[Any]:
+    url = make_url(database.url).set(drivername="postgresql").render_as_string(False)
+    return psycopg.connect(url, autocommit=True)
+
+
+def wait_until(connection: psycopg.Connection[Any], condition: str) -> None:
+    pause = threading.Event()
+    for _ in range(SECONDS * 100):
+        row = connection.execute(condition).fetchone()
+        if row is not None and row[0]:
+            return
+        pause.wait(0.01)
+    pytest.fail(f"did not happen in time: {condition}")
+
+
+def task_of(database: Database, session_id: uuid.UUID) -> Any:
+    with database.transaction() as db:
+        return SessionRepository(db).get(session_id).task
+
+
+def test_a_claim_that_is_completed_by_many_callers_at_once_completes_once(
+    database: Database, claimed: Callable[..., Claim], race: Callable[..., list[Any]]
+) -> None:
+    combiner, claim = TransitionCombiner(database), claimed()
+    outcomes = race([lambda: combiner.complete_task(claim)] * 8)
+    assert Counter(map(type, outcomes)) == {Transition: 1, StaleClaim: 7}
+
+
+def test_each_caller_gets_the_answer_that_is_its_own(
+    database: Database, make_session: Callable[..., Session], race: Callable[..., list[Any]]
+) -> None:
+    combiner = TransitionCombiner(database)
+    ids = [make_session().id for _ in range(12)]
+    with database.transaction() as db:
+        SessionRepository(db).start_task(ids[0], P)
+    wanted = [(session_id, P) for session_id in ids] + [(ids[1], TaskType.EXPORT)]
+    outcomes = race([lambda w=w: combiner.start_task(*w) for w in wanted])
+    assert isinstance(outcomes[0], TaskConflict)
+    assert isinstance(outcomes[-1], (TaskValidationError, TaskConflict))
+    for session_id, outcome in zip(ids[1:], outcomes[1:-1], strict=True):
+        assert outcome.session_id == session_id
+        assert task_of(database, session_id).task_id == outcome.task_id
+
+
+def test_one_bad_row_fails_for_its_own_caller_only(
+    database: Database, make_session: Callable[..., Session], race: Callable[..., list[Any]]
+) -> None:
+    combiner = TransitionCombiner(database)
+    ids = [make_session().id for _ in range(12)]
+    with database.transaction() as db:
+        db.execute(
+            text(
+                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+                f"$$BEGIN IF NEW.session_id = '{ids[5]}' THEN RAISE 'a bad row'; END IF; "
+                "RETURN NEW; END$$"
+            )
+        )
+        db.execute(
+            text(
+                "CREATE TRIGGER refuse BEFORE INSERT ON session_tasks "
+                "FOR EACH ROW EXECUTE FUNCTION refuse()"
+            )
+        )
+    outcomes = race([lambda s=s: combiner.start_task(s, P) for s in ids])
+    assert "a bad row" in str(outcomes.pop(5))
+    assert all(isinstance(outcome, Transition) for outcome in outcomes), outcomes
+
+
+def test_batches_of_two_combiners_cross_without_harm(
+    database: Database, claimed: Callable[..., Claim], race: Callable[..., list[Any]],
+    observer: object,
+) -> None:  # fmt: skip
+    combiners = [TransitionCombiner(database) for _ in range(2)]
+    claims = [claimed(auto_advance=True) for _ in range(24)]
+    for _ in range(3):
+        acts = [
+            lambda one=one, claim=claim: one.complete_task(claim)
+            for claims_in_order, one in zip((claims, claims[::-1]), combiners, strict=True)
+            for claim in claims_in_order
+        ]
+        outcomes = race(acts)
+        won = [outcome for outcome in outcomes if isinstance(outcome, Transition)]
+        assert Counter(t.session_id for t in won) == Counter(c.session_id for c in claims)
+        assert all(isinstance(o, (Transition, StaleClaim)) for o in outcomes), outcomes
+        with database.transaction() as db:
+            claims = SessionRepository(db).claim_next(uuid.uuid4(), limit=100)
+    with database.transaction() as db:
+        stages = db.execute(text("SELECT DISTINCT stage FROM sessions")).scalars().all()
+    assert stages == ["completed"]
+
+
+def test_a_caller_is_answered_only_after_the_commit(
+    database: Database, make_session: Callable[..., Session]
+) -> None:
+    session_id = make_session().id
+    with raw(database) as holder:
+        holder.execute(
+            "CREATE FUNCTION wait_at_commit() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$BEGIN PERFORM pg_advisory_xact_lock(4711); RETURN NULL; END$$"
+        )
+        holder.execute(
+            "CREATE CONSTRAINT TRIGGER wait_at_commit AFTER INSERT ON session_tasks "
+            "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait_at_commit()"
+        )
+        holder.execute("SELECT pg_advisory_lock(4711)")
+        answers: list[Any] = []
+        combiner = TransitionCombiner(database)
+        caller = threading.Thread(target=lambda: answers.append(combiner.start_task(session_id, P)))
+        caller.start()
+        wait_until(
+            holder,
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+            "AND wait_event = 'advisory' AND datname = current_database())",
+        )
+        assert answers == [], "answered before the commit"
+        assert holder.execute("SELECT count(*) FROM session_tasks").fetchone() == (0,)
+        holder.execute("SELECT pg_advisory_unlock(4711)")
+        caller.join(SECONDS)
+        assert len(answers) == 1
+        assert holder.execute("SELECT task_id FROM session_tasks").fetchone() == (
+            answers[0].task_id,
+        )
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["request lost", "answer lost"])
+class TestLostConnections:
+    """The connection breaks before the commit reaches the server, or before its answer is back."""
+
+    def test_a_start_is_found_to_have_happened_once(
+        self, before: bool, database: Database, through_proxy: Database, proxy: Any,
+        make_session: Callable[..., Session],
+    ) -> None:  # fmt: skip
+        session_id = make_session().id
+        proxy.lose_next(b"INSERT INTO session_tasks", before=before)
+        started = TransitionCombiner(through_proxy).start_task(session_id, P)
+        assert proxy.cuts == 1
+        task = task_of(database, session_id)
+        assert (task.status, task.task_id) == (TaskStatus.RUNNING, started.task_id)
+
+    @pytest.mark.parametrize("auto_advance", [False, True])
+    def test_a_completion_is_found_to_have_happened_once(  # noqa: PLR0913, PLR0917 - fixtures
+        self, before: bool, auto_advance: bool, database: Database, through_proxy: Database,
+        proxy: Any, claimed: Callable[..., Claim],
+    ) -> None:  # fmt: skip
+        claim = claimed(auto_advance=auto_advance)
+        proxy.lose_next(b"COMMIT", before=before)
+        done = TransitionCombiner(through_proxy).complete_task(claim)
+        assert proxy.cuts == 1
+        assert (done.task_id, done.status) == (claim.task_id, TaskStatus.COMPLETED)
+        task = task_of(database, claim.session_id)
+        if auto_advance:
+            assert (task.task_type, task.status) == (TaskType.EXPORT, TaskStatus.RUNNING)
+            assert task.task_id == successor_id(claim.task_id)
+        else:
+            assert (task.task_id, task.status) == (claim.task_id, TaskStatus.COMPLETED)
+
+    def test_a_failure_is_found_to_have_been_counted_once(
+        self, before: bool, database: Database, through_proxy: Database, proxy: Any,
+        claimed: Callable[..., Claim],
+    ) -> None:  # fmt: skip
+        claim = claimed()
+        proxy.lose_next(b"retry_count = least(", before=before)
+        failed = TransitionCombiner(through_proxy).fail_task(claim, {"message": "broke"})
+        assert proxy.cuts == 1
+        task = task_of(database, claim.session_id)
+        assert (failed.retry_count, task.retry_count) == (1, 1)
+        assert task.failure_context["message"] == "broke"
+
+
+def test_a_completion_lost_to_a_cancel_is_not_taken_for_done(
+    database: Database, through_proxy: Database, proxy: Any, claimed: Callable[..., Claim]
+) -> None:
+    claim = claimed()
+    with database.transaction() as db:
+        SessionRepository(db).cancel_task(claim.session_id)
+    proxy.lose_next(b"COMMIT", before=False)
+    with pytest.raises(StaleClaim):
+        TransitionCombiner(through_proxy).complete_task(claim)
+    assert proxy.cuts == 1
+    assert task_of(database, claim.session_id).status == TaskStatus.CANCELLED
+
+
+def test_a_database_that_stays_away_is_said_so_and_the_combiner_recovers(
+    through_proxy: Database,
+    proxy: Any,
+    make_session: Callable[..., Session],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(combiner_module, "WAITS_AFTER_LOSS", (0.01, 0.01))
+    session_id = make_session().id
+    combiner = TransitionCombiner(through_proxy)
+    proxy.is_shut = True
+    with pytest.raises(DatabaseUnavailable):
+        combiner.start_task(session_id, P)
+    proxy.is_shut = False
+    assert combiner.start_task(session_id, P).status == TaskStatus.RUNNING
+
+
+def test_a_server_that_goes_silent_is_hung_up_on(
+    settings: Any, proxy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.core.database.SILENCE_SECONDS", 0.2)
+    short = settings.model_copy(update={"statement_timeout_seconds": 0.3})
+    with Database(short, proxy.url) as database:
+        with pytest.raises(DatabaseUnavailable, match="silent"), database.transaction() as db:
+            db.execute(text("SELECT 1"))
+            proxy.is_silent = True
+            db.execute(text("SELECT 2"))
+        proxy.is_silent = False
+        assert database.check_server() >= 15

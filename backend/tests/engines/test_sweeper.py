@@ -1,0 +1,198 @@
+"""What was left behind is put right, once, by however many sweepers look."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import text
+
+from app.core.errors import DatabaseUnavailable
+from app.engines import sweeper
+from app.engines.sweeper import SweepReport, sweep_once
+from app.models.session import TaskStatus
+from app.repositories.session_repository import SessionRepository
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+
+def _claim(bench: Any, count: int = 1) -> None:
+    with bench.database.transaction() as db:
+        assert len(SessionRepository(db).claim_next(uuid4(), limit=count)) == count
+
+
+def _expire(bench: Any, *session_ids: UUID) -> None:
+    with bench.database.transaction() as db:
+        db.execute(
+            text(
+                "UPDATE session_task_leases "
+                "SET leased_until = clock_timestamp() - interval '1 second' "
+                "WHERE session_id = ANY(:ids) AND claim_token IS NOT NULL"
+            ),
+            {"ids": list(session_ids)},
+        )
+
+
+def _sweep(bench: Any, **options: Any) -> SweepReport:
+    return sweep_once(bench.database, bench.settings, **options)
+
+
+def test_an_expired_lease_is_rescued_counted_and_retried(bench: Any) -> None:
+    session_id = bench.session()
+    before = bench.task(session_id).task_id
+    _claim(bench)
+    assert _sweep(bench).rescued == 0
+    _expire(bench, session_id)
+    report = _sweep(bench)
+    assert (report.rescued, report.retried, report.failed_steps) == (1, 1, ())
+    task = bench.task(session_id)
+    assert (task.status, task.retry_count) == (TaskStatus.RUNNING, 1)
+    assert task.task_id != before
+    assert task.failure_context["error"] == "worker_lost"
+
+
+def test_many_sweepers_at_once_rescue_each_run_once(bench: Any) -> None:
+    session_ids = [bench.session() for _ in range(30)]
+    _claim(bench, 30)
+    _expire(bench, *session_ids)
+    reports: list[SweepReport] = []
+    gate = threading.Barrier(6)
+
+    def sweep() -> None:
+        gate.wait()
+        reports.append(_sweep(bench))
+
+    threads = [threading.Thread(target=sweep) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    reports.append(_sweep(bench))  # what one skipped because another had it in hand
+    assert sum(report.rescued for report in reports) == 30
+    assert not any(report.failed_steps for report in reports)
+    assert {bench.task(session_id).retry_count for session_id in session_ids} == {1}
+
+
+def test_a_rescue_that_fails_hides_none_behind_it(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session_ids = [bench.session() for _ in range(3)]
+    _claim(bench, 3)
+    _expire(bench, *session_ids)
+    rescue = SessionRepository.rescue_expired
+
+    def rescue_but_one(repository: SessionRepository, *, limit: int = 100, only: Any = None) -> Any:
+        if only is None or session_ids[0] in only:
+            raise ValueError("a bad row")
+        return rescue(repository, limit=limit, only=only)
+
+    monkeypatch.setattr(SessionRepository, "rescue_expired", rescue_but_one)
+    report = _sweep(bench)
+    assert report.rescued == 2
+    assert report.failed_steps == (f"rescue {session_ids[0]}",)
+    assert bench.task(session_ids[0]).retry_count == 0
+
+
+def test_a_step_that_fails_does_not_keep_the_others_from_being_taken(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: Any, **_options: Any) -> Any:
+        raise ValueError("no")
+
+    monkeypatch.setattr(SessionRepository, "rebuild_leases", fail, raising=False)
+    session_id = bench.session()
+    _claim(bench)
+    _expire(bench, session_id)
+    report = _sweep(bench)
+    assert (report.rescued, report.failed_steps) == (1, ("rebuild",))
+
+
+def test_only_temporary_failures_are_retried_by_themselves(bench: Any) -> None:
+    temporary, lasting = bench.session(), bench.session()
+    with bench.database.transaction() as db:
+        sessions = SessionRepository(db)
+        for claim in sessions.claim_next(uuid4(), limit=2):
+            category = "temporary" if claim.session_id == temporary else "user_fixable"
+            sessions.fail_task(claim, {"message": "x", "category": category}, backoff_seconds=0.001)
+    bench.until(lambda: _sweep(bench).retried == 1)
+    assert bench.task(temporary).status == TaskStatus.RUNNING
+    assert bench.task(lasting).status == TaskStatus.FAILED
+
+
+def test_leases_lost_with_the_database_are_made_anew(bench: Any) -> None:
+    _sweep(bench)
+    session_id = bench.session()
+    with bench.database.transaction() as db:  # what crash recovery does to unlogged tables
+        db.execute(
+            text("TRUNCATE session_task_leases, session_task_retries, session_task_lease_sentinel")
+        )
+    assert _sweep(bench).rebuilt == 1
+    assert _sweep(bench).rebuilt == 0
+    bench.worker()
+    bench.until_status(session_id, "completed")
+
+
+def test_a_task_that_waits_too_long_is_published_again(bench: Any) -> None:
+    session_id = bench.session()
+    task_id = bench.task(session_id).task_id
+    published: list[Any] = []
+    assert _sweep(bench, dispatch=published.extend).redispatched == 0
+    with bench.database.transaction() as db:
+        db.execute(
+            text("UPDATE session_task_leases SET dispatched_at = dispatched_at - interval '1 day'")
+        )
+    assert _sweep(bench, dispatch=published.extend).redispatched == 1
+    assert published == [(session_id, task_id)]
+
+
+def test_sessions_past_their_retention_are_deleted_but_never_while_they_run(bench: Any) -> None:
+    running, done, young = bench.session(), bench.session(), bench.session()
+    with bench.database.transaction() as db:
+        sessions = SessionRepository(db)
+        for session_id in (done, young):
+            sessions.cancel_task(session_id)
+        db.execute(
+            text("UPDATE sessions SET created_at = :then, updated_at = :then WHERE id <> :young"),
+            {"then": datetime.now(UTC) - timedelta(days=8), "young": young},
+        )
+    assert _sweep(bench).deleted == 1
+    with bench.database.transaction() as db:
+        left = {view.session.id for view in SessionRepository(db).list_sessions()}
+    assert left == {running, young}
+
+
+def test_the_table_of_leases_is_vacuumed_when_it_needs_it(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeper, "DEAD_ROWS_BEFORE_VACUUM", 20)
+    for _ in range(30):
+        bench.cancel(bench.session())
+    bench.until(lambda: _sweep(bench).vacuumed)
+
+
+def test_the_sweeper_gives_workers_a_heartbeat_after_an_outage(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweeps: list[str] = []
+
+    def away(*_arguments: Any, **_options: Any) -> SweepReport:
+        sweeps.append("away")
+        raise DatabaseUnavailable("away")
+
+    def back(*_arguments: Any, **_options: Any) -> SweepReport:
+        sweeps.append("back")
+        return SweepReport()
+
+    one = sweeper.Sweeper(bench.database, bench.settings)
+    monkeypatch.setattr(sweeper, "sweep_once", away)
+    with pytest.raises(DatabaseUnavailable):
+        one._step()
+    monkeypatch.setattr(sweeper, "sweep_once", back)
+    assert one._step() == bench.settings.heartbeat_seconds
+    assert sweeps == ["away"]
+    one._step()
+    assert sweeps == ["away", "back"]

@@ -1,0 +1,250 @@
+"""How runs end, whatever a handler does: in child processes and in threads."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from app.models.session import TaskStatus
+from app.repositories.content_repository import ContentRepository
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+MODES = pytest.mark.parametrize("threads", [False, True], ids=["processes", "threads"])
+
+
+@MODES
+def test_a_completed_task_has_its_results_written(bench: Any, threads: bool) -> None:
+    session_id = bench.session("make_tickets", count=1_234)
+    bench.worker(threads=threads)
+    bench.until_status(session_id, "completed")
+    with bench.database.transaction() as db:
+        content = ContentRepository(db)
+        tickets = list(content.tickets(session_id))
+        assert [ticket.title for ticket in tickets] == [f"Ticket {n}" for n in range(1_234)]
+        assert content.notes(session_id) == ["a note"]
+    assert bench.lease(session_id) is None
+
+
+@MODES
+def test_a_session_goes_through_all_three_tasks_by_itself(bench: Any, threads: bool) -> None:
+    session_id = bench.session(auto_advance=True)
+    bench.worker(threads=threads)
+    task = bench.until(
+        lambda: (
+            (task := bench.task(session_id)).task_type.value == "adf_validation"
+            and task.status == TaskStatus.COMPLETED
+            and task
+        )
+    )
+    assert task.retry_count == 0
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "error", "category"),
+    [
+        ("own_error", "OwnError", "user_fixable"),
+        ("unpicklable", "UnpicklableError", "admin_required"),
+        ("silent", "SilentError", "admin_required"),
+        ("huge", "ValueError", "admin_required"),
+        ("nul", "ValueError", "admin_required"),
+        ("system_exit", "SystemExit", "admin_required"),
+        ("pretend_cancelled", "TaskCancelled", "user_fixable"),
+        ("wrong_result", "TypeError", "admin_required"),
+        ("unstorable", "", "admin_required"),
+    ],
+)
+@MODES
+def test_whatever_a_handler_raises_the_task_fails(
+    bench: Any, threads: bool, behaviour: str, error: str, category: str
+) -> None:
+    session_id = bench.session(behaviour)
+    bench.worker(threads=threads)
+    task = bench.until_status(session_id, "failed")
+    assert error in task.failure_context["error"]
+    assert task.failure_context["category"] == category
+    assert task.retry_count == 1
+    assert task.failure_context["worker"] == str(bench.workers[0].id)
+
+
+def test_an_exception_brings_findings_and_details_with_it(bench: Any) -> None:
+    session_id = bench.session("explained")
+    bench.worker()
+    task = bench.until_status(session_id, "failed")
+    assert task.failure_context["finding_count"] == 1
+    with bench.database.transaction() as db:
+        findings = ContentRepository(db).findings(session_id)
+    assert [finding.reason for finding in findings] == ["no good"]
+
+
+def test_a_killed_child_fails_its_task_within_a_second_and_is_counted(bench: Any) -> None:
+    bench.worker(sweeps=False)
+    took = []
+    for _ in range(3):  # the best of three: the machine may be busy with other tests
+        session_id = bench.session("wait_stubbornly")
+        pid = bench.until_handler_runs(session_id)
+        killed_at = time.monotonic()
+        _kill(pid)
+        task = bench.until_status(session_id, "failed")
+        took.append(time.monotonic() - killed_at)
+        assert task.failure_context["error"] == "worker_lost"
+        assert "SIGKILL" in task.failure_context["message"]
+        assert task.failure_context["category"] == "temporary"
+        assert task.retry_count == 1
+    assert min(took) < 1.0
+
+
+def _kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_a_child_that_exits_fails_its_task(bench: Any) -> None:
+    session_id = bench.session("exit")
+    bench.worker(sweeps=False)
+    task = bench.until_status(session_id, "failed")
+    assert "exited with status 3" in task.failure_context["message"]
+
+
+def test_a_worker_goes_on_after_the_death_of_its_child(bench: Any) -> None:
+    first, second = bench.session("die"), bench.session("make_tickets")
+    bench.worker(sweeps=False)
+    bench.until_status(first, "failed")
+    bench.until_status(second, "completed")
+
+
+def test_a_child_killed_while_idle_costs_no_task_an_attempt(bench: Any) -> None:
+    worker = bench.worker(sweeps=False)
+    first = bench.session("wait_for_file", file="/dev/null")
+    bench.until_status(first, "completed")
+    child = worker._slots[0]
+    assert child.is_alive()
+    pid = _child_of_this_process()
+    _kill(pid)
+    second = bench.session()
+    task = bench.until_status(second, "completed", "failed")
+    assert task.status == TaskStatus.COMPLETED
+
+
+def _child_of_this_process() -> int:
+    (child,) = [
+        process
+        for process in psutil.Process().children()
+        if "app.engines.child" in " ".join(process.cmdline())
+    ]
+    return child.pid
+
+
+def test_a_task_that_kills_its_process_ends_failed_after_three_attempts(bench: Any) -> None:
+    session_id = bench.session("die")
+    bench.worker()
+    task = bench.until_failed_attempts(session_id, 3)
+    assert len(task.failure_context["earlier"]) == 2
+    healthy = bench.session()
+    bench.until_status(healthy, "completed")
+    assert bench.task(session_id).retry_count == 3
+
+
+@pytest.mark.parametrize("behaviour", ["die_first", "fail_first"])
+def test_a_temporary_failure_is_retried_by_itself(bench: Any, behaviour: str) -> None:
+    session_id = bench.session(behaviour)
+    bench.worker()
+    task = bench.until_status(session_id, "completed")
+    assert task.retry_count == 1
+
+
+@MODES
+def test_cancel_reaches_a_cooperative_task_within_one_heartbeat(bench: Any, threads: bool) -> None:
+    session_id = bench.session("wait_cooperatively")
+    worker = bench.worker(threads=threads)
+    bench.until_handler_runs(session_id)
+    bench.cancel(session_id)
+    cancelled_at = time.monotonic()
+    bench.until(lambda: worker.run_count == 0)
+    assert time.monotonic() - cancelled_at < bench.settings.heartbeat_seconds + 2.0
+    assert bench.task(session_id).status == TaskStatus.CANCELLED
+    assert worker.outcome_counts["cancelled"] == 1
+
+
+def test_a_task_that_will_not_listen_is_killed_after_the_grace_period(
+    bench: Any, processes_alive: Callable[[int], bool]
+) -> None:
+    session_id = bench.session("wait_stubbornly")
+    worker = bench.worker()
+    pid = bench.until_handler_runs(session_id)
+    bench.cancel(session_id)
+    bench.until(lambda: worker.run_count == 0)
+    assert not processes_alive(pid)
+    assert bench.task(session_id).retry_count == 0
+    bench.until_status(bench.session(), "completed")
+
+
+def test_a_thread_that_will_not_listen_is_left_behind(bench: Any) -> None:
+    session_id = bench.session("wait_stubbornly")
+    worker = bench.worker(threads=True)
+    bench.until_handler_runs(session_id)
+    bench.cancel(session_id)
+    bench.until(lambda: worker.run_count == 0)
+    bench.until_status(bench.session(), "completed")
+
+
+def test_what_a_handler_started_ends_with_it(
+    bench: Any, tmp_path: Path, processes_alive: Callable[[int], bool]
+) -> None:
+    noted = tmp_path / "pid"
+    session_id = bench.session("start_descendant", file=str(noted))
+    bench.worker()
+    bench.until_handler_runs(session_id)
+    descendant = int(noted.read_text())
+    assert processes_alive(descendant)
+    bench.cancel(session_id)
+    bench.until(lambda: not processes_alive(descendant))
+
+
+@MODES
+def test_a_task_that_takes_too_long_is_stopped_and_fails(bench: Any, threads: bool) -> None:
+    settings = bench.settings.model_copy(update={"max_run_seconds": 0.4})
+    session_id = bench.session("wait_stubbornly")
+    bench.worker(settings=settings, threads=threads, sweeps=False)
+    task = bench.until_status(session_id, "failed")
+    assert task.failure_context["error"] == "TaskTimeout"
+    assert task.failure_context["category"] == "temporary"
+
+
+def test_a_handler_has_a_limit_of_its_own(bench: Any) -> None:
+    settings = bench.settings.model_copy(
+        update={"handlers": "processing=sample_handlers:behave_briefly"}
+    )
+    session_id = bench.session("wait_stubbornly")
+    bench.worker(settings=settings, sweeps=False)
+    task = bench.until_status(session_id, "failed")
+    assert task.failure_context["error"] == "TaskTimeout"
+
+
+def test_a_handler_that_cannot_be_imported_fails_the_task_and_says_so(bench: Any) -> None:
+    settings = bench.settings.model_copy(update={"handlers": "processing=no.such.module:work"})
+    session_id = bench.session()
+    bench.worker(settings=settings)
+    task = bench.until_status(session_id, "failed")
+    assert "no.such.module:work" in task.failure_context["message"]
+    assert task.failure_context["category"] == "admin_required"
+
+
+def test_odd_progress_is_made_storable(bench: Any) -> None:
+    session_id = bench.session("odd_progress")
+    bench.worker()
+    assert bench.until_status(session_id, "completed", "failed").status == TaskStatus.COMPLETED
+
+
+def test_a_worker_for_one_session_leaves_the_others_alone(bench: Any) -> None:
+    other, own = bench.session(), bench.session()
+    bench.worker(session_ids=[own])
+    bench.until_status(own, "completed")
+    assert bench.task(other).status == TaskStatus.RUNNING
+    assert bench.lease(other).worker_id is None

@@ -1,0 +1,595 @@
+"""`run` and `retry`, as people and scripts use them: on real documents, in a real database."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app.cli.application import run_command
+from app.cli.output_directory import OutputDirectory
+from app.core.config import Settings
+from app.core.database import Database
+from app.core.errors import OutputError
+from app.models.results import ExportBody
+from app.models.session import TaskStatus, TaskType
+from app.repositories.session_repository import SessionRepository
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+BACKEND = Path(__file__).parents[2]
+DEADLINE_SECONDS = 60.0
+
+Answer = tuple[int, str, str]
+
+
+@pytest.fixture
+def command(
+    shared_database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> Callable[..., Answer]:
+    """Runs the command in this process; answers exit code, standard output, standard error."""
+    monkeypatch.setenv("SESSION_TASKS_DATABASE_URL", shared_database_url)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Answer:
+        capsys.readouterr()
+        code = run_command([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        # A failure context has a traceback, for those who look for it there; people see none.
+        assert "Traceback" not in (err if "--json" in arguments else out + err)
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def shared_database(shared_database_url: str) -> Iterator[Database]:
+    with Database(Settings(database_url=shared_database_url), shared_database_url) as database:
+        yield database
+
+
+@pytest.fixture
+def blocking_handler(tmp_path: Path) -> dict[str, str]:
+    """An environment in which processing goes on until it is told to stop."""
+    folder = tmp_path / "handlers"
+    folder.mkdir()
+    (folder / "until_cancelled.py").write_text(
+        "import threading\n"
+        "def run(context):\n"
+        "    while True:\n"
+        "        context.progress(1, 2)\n"
+        "        threading.Event().wait(0.02)\n"
+    )
+    return {
+        "SESSION_TASKS_HANDLERS": "processing=until_cancelled:run",
+        "PYTHONPATH": os.pathsep.join([str(folder), str(BACKEND)]),
+    }
+
+
+def start_process(
+    arguments: Sequence[object], environment: dict[str, str], directory: Path
+) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", "from app.cli import main; main()", *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": str(BACKEND), "PYTHONUNBUFFERED": "1"} | environment,
+        cwd=directory,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_line(process: subprocess.Popen[str], part: str) -> str:
+    """Read the process's output up to a line that holds `part`."""
+    assert process.stdout is not None
+    seen = []
+    timer = threading.Timer(DEADLINE_SECONDS, process.kill)
+    timer.start()
+    try:
+        for line in process.stdout:
+            seen.append(line)
+            if part in line:
+                return line
+    finally:
+        timer.cancel()
+    pytest.fail(f"{part!r} did not come; got {seen} and {process.communicate()}")
+
+
+def latest(database: Database) -> Any:
+    with database.transaction() as db:
+        return SessionRepository(db).list_sessions(limit=1)[0]
+
+
+def only_document(text: str) -> Any:
+    """The one JSON document that `text` is, and nothing else."""
+    return json.loads(text)
+
+
+# ------------------------------------------------------------------------------- the main job
+
+
+def test_real_documents_become_a_jira_import(
+    command: Callable[..., Answer], tmp_path: Path
+) -> None:
+    files = sorted([*EXAMPLES.glob("*.md"), *EXAMPLES.glob("*.csv")])
+
+    code, out, _ = command("run", *files, "--out", tmp_path / "out", "--project", "DEMO", "--json")
+
+    assert code == 0
+    said = only_document(out)
+    assert said["session"]["stage"] == "completed"
+    assert [document["name"] for document in said["documents"]] == [file.name for file in files]
+    issues = [
+        issue["fields"]
+        for file in said["export"]["files"]
+        for issue in json.loads(Path(file).read_text())["issueUpdates"]
+    ]
+    assert len(issues) == said["counts"]["tickets"] == said["export"]["issue_count"] > 90
+    assert {issue["project"]["key"] for issue in issues} == {"DEMO"}
+    assert all(issue["description"]["type"] == "doc" for issue in issues)
+    directory = tmp_path / "out" / said["session"]["id"][:8]
+    assert sorted(path.name for path in directory.iterdir()) == [
+        Path(file).name for file in said["export"]["files"]
+    ]
+
+    code, out, _ = command("export", said["session"]["id"], "--out", tmp_path / "again", "--json")
+    assert code == 0
+    for first, second in zip(
+        said["export"]["files"], only_document(out)["export"]["files"], strict=True
+    ):
+        assert Path(first).read_bytes() == Path(second).read_bytes()
+
+
+def test_elsewhere_than_on_a_terminal_each_transition_is_one_plain_line(
+    command: Callable[..., Answer], tmp_path: Path
+) -> None:
+    document = tmp_path / "one.md"
+    document.write_text("# One\n\nText.\n")
+
+    code, out, err = command("run", document, "--out", "out")
+
+    assert code == 0
+    assert err == ""
+    assert "\x1b" not in out
+    short_id = out.split()[1]
+    lines = [line.split(" in ")[0] for line in out.splitlines() if line.startswith(short_id)]
+    assert lines == [
+        f"{short_id} {name} {event}"
+        for name in ("processing", "export", "adf_validation")
+        for event in ("started", "completed")
+    ]
+    assert f"out/{short_id}/import-001.json" in out
+    assert (tmp_path / "out" / short_id / "import-001.json").exists()
+
+
+def test_two_files_of_one_name_are_told_apart(
+    command: Callable[..., Answer], tmp_path: Path
+) -> None:
+    for folder in ("api", "web"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "README.md").write_text(f"# {folder}\n")
+
+    code, out, _ = command("run", "api/README.md", "web/README.md", "--json")
+
+    assert code == 0
+    names = [document["name"] for document in only_document(out)["documents"]]
+    assert names == ["api/README.md", "web/README.md"]
+
+
+# ------------------------------------------------------------------- what is refused at once
+
+
+def _missing(folder: Path) -> Path:
+    return folder / "missing.md"
+
+
+def _directory(folder: Path) -> Path:
+    (folder / "folder").mkdir()
+    return folder / "folder"
+
+
+def _empty(folder: Path) -> Path:
+    (folder / "empty.md").write_bytes(b"")
+    return folder / "empty.md"
+
+
+def _blank(folder: Path) -> Path:
+    (folder / "blank.md").write_text(" \n\n")
+    return folder / "blank.md"
+
+
+def _binary(folder: Path) -> Path:
+    (folder / "picture.md").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 8)
+    return folder / "picture.md"
+
+
+def _unknown_type(folder: Path) -> Path:
+    (folder / "notes.docx").write_bytes(b"PK\x03\x04")
+    return folder / "notes.docx"
+
+
+def _undecodable(folder: Path) -> Path:
+    (folder / "torn.md").write_bytes(b"\xff\xfea\x00b\x00\x00\xd8c\x00")  # half a surrogate pair
+    return folder / "torn.md"
+
+
+def _too_large(folder: Path) -> Path:
+    with (folder / "large.csv").open("wb") as file:
+        file.truncate(100 * 1024 * 1024)
+    return folder / "large.csv"
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (_missing, "missing.md does not exist"),
+        (_directory, "is a directory"),
+        (_empty, "empty.md is empty"),
+        (_blank, "blank.md is empty"),
+        (_binary, "looks like a PNG image"),
+        (_unknown_type, "“.docx” is not a type"),
+        (_undecodable, "byte order mark"),
+        (_too_large, "104,857,600 bytes"),
+    ],
+)
+def test_a_document_that_cannot_be_used_is_refused_before_a_session_is_opened(
+    command: Callable[..., Answer],
+    shared_database: Database,
+    tmp_path: Path,
+    make: Callable[[Path], Path],
+    said: str,
+) -> None:
+    before = _session_count(shared_database)
+
+    code, out, err = command("run", make(tmp_path), "--out", "out")
+
+    assert code == 2
+    assert out == ""
+    assert said in err
+    assert "Next:" in err
+    assert "Who can fix it: you" in err
+    assert len(err.splitlines()) <= 3
+    assert _session_count(shared_database) == before
+    assert not (tmp_path / "out").exists()
+
+
+def _session_count(database: Database) -> int:
+    with database.transaction() as db:
+        return len(SessionRepository(db).list_sessions(limit=10_000))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_an_unreadable_file_is_refused(command: Callable[..., Answer], tmp_path: Path) -> None:
+    document = tmp_path / "secret.md"
+    document.write_text("# Secret\n")
+    document.chmod(0)
+
+    code, _, err = command("run", document)
+
+    assert code == 2
+    assert "may not be read" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--project", "no key"], "'no key' is no Jira project key"),
+        (["--issue-type", " "], "is no Jira issue type"),
+        (["--split-level", "9"], "less than or equal to 3"),
+        (["--no-such-option"], "No such option"),
+    ],
+)
+def test_an_option_that_cannot_be_used_is_refused(
+    command: Callable[..., Answer], tmp_path: Path, options: list[str], said: str
+) -> None:
+    (tmp_path / "one.md").write_text("# One\n")
+
+    code, _, err = command("run", "one.md", *options)
+
+    assert code == 2
+    assert said in err
+
+
+def test_a_directory_that_cannot_be_written_is_refused_before_any_work(
+    command: Callable[..., Answer], shared_database: Database, tmp_path: Path
+) -> None:
+    (tmp_path / "one.md").write_text("# One\n")
+    (tmp_path / "file").write_text("in the way")
+    before = _session_count(shared_database)
+
+    code, _, err = command("run", "one.md", "--out", "file/out")
+
+    assert code == 2
+    assert "Nothing can be written to file/out" in err
+    assert "--out DIR" in err
+    assert _session_count(shared_database) == before
+
+
+def test_a_database_that_cannot_be_reached_ends_with_its_own_code(
+    command: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "one.md").write_text("# One\n")
+    monkeypatch.setenv("SESSION_TASKS_DATABASE_URL", "postgresql://nobody:hidden@127.0.0.1:1/none")
+
+    code, out, err = command("run", "one.md", "--json")
+
+    assert code == 5
+    assert "PostgreSQL cannot be reached" in err
+    assert "doctor" in err
+    assert "hidden" not in out + err
+    said = only_document(out)
+    assert (said["exit_code"], said["error"]["error"]) == (5, "DatabaseUnavailable")
+
+
+def test_the_celery_engine_needs_a_broker(
+    command: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "one.md").write_text("# One\n")
+    monkeypatch.setenv("SESSION_TASKS_ENGINE", "celery")
+
+    code, _, err = command("run", "one.md")
+    assert code == 2
+    assert "SESSION_TASKS_BROKER_URL" in err
+
+    code, _, err = command("worker")
+    assert code == 2
+    assert "celery -A app.engines.celery worker" in err
+
+
+def test_a_setting_that_cannot_be_used_is_named(
+    command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SESSION_TASKS_LEASE_SECONDS", "soon")
+
+    code, _, err = command("list")
+
+    assert code == 2
+    assert "SESSION_TASKS_LEASE_SECONDS" in err
+
+
+# ------------------------------------------------------------------ what fails while it is done
+
+
+def test_a_csv_without_a_title_column_fails_and_can_be_retried_as_the_command_says(
+    command: Callable[..., Answer], tmp_path: Path
+) -> None:
+    (tmp_path / "werk.csv").write_text("Betreff;Text\nEins;Wort\nZwei;Wort\n")
+
+    code, out, _ = command("run", "werk.csv", "--out", "out")
+
+    assert code == 6
+    assert "processing failed" in out
+    assert "Betreff" in out  # which columns there are
+    assert "Who can fix it:" in out
+    (then,) = (line for line in out.splitlines() if "session-tasks retry" in line)
+    words = then.split("session-tasks ")[1].split()
+    assert words == ["retry", words[1], "--title-column", "NAME", "--out", "out"]
+    words[3] = "Betreff"
+
+    code, out, _ = command(*words, "--json")
+
+    assert code == 0
+    said = only_document(out)
+    assert said["session"]["id"].startswith(words[1])
+    assert said["session"]["options"]["title_column"] == "Betreff"
+    (file,) = said["export"]["files"]
+    summaries = [
+        issue["fields"]["summary"] for issue in json.loads(Path(file).read_text())["issueUpdates"]
+    ]
+    assert summaries == ["Eins", "Zwei"]
+
+
+def test_a_corrected_file_takes_the_place_of_the_one_that_failed(
+    command: Callable[..., Answer], tmp_path: Path
+) -> None:
+    (tmp_path / "good.md").write_text("# Good\n")
+    (tmp_path / "bad.csv").write_bytes(b'title,b\n"1,2\n')  # a quote that does not end
+    code, out, _ = command("run", "good.md", "bad.csv", "--json")
+    assert code == 6, out
+    session_id = only_document(out)["session"]["id"]
+    assert only_document(out)["retry_command"] == f"session-tasks retry {session_id[:8]} bad.csv"
+
+    (tmp_path / "other.csv").write_text("title\nOne\n")
+    code, _, err = command("retry", session_id, "other.csv")
+    assert code == 2
+    assert "no document named other.csv" in err
+    assert "good.md, bad.csv" in err
+
+    (tmp_path / "bad.csv").write_text("title,b\nOne,2\n")
+    code, out, _ = command("retry", session_id, "bad.csv", "--json")
+    assert code == 0
+    said = only_document(out)
+    assert [document["ticket_count"] for document in said["documents"]] == [1, 1]
+    assert said["task"]["retry_count"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("wide.csv", lambda: ",".join(f"c{n}" for n in range(1_000_000)) + "\n", "columns"),
+        ("deep.md", lambda: ">" * 10_000 + " deep\n", "nest"),
+    ],
+)
+def test_a_document_that_goes_too_far_fails_its_task_and_no_more(
+    command: Callable[..., Answer],
+    tmp_path: Path,
+    name: str,
+    content: Callable[[], str],
+    said: str,
+) -> None:
+    (tmp_path / name).write_text(content())
+
+    code, out, err = command("run", name, "--json")
+
+    assert code == 6
+    failure = only_document(out)["task"]["failure_context"]
+    assert failure["category"] == "user_fixable"
+    assert failure["document"] == name
+    assert said in failure["message"]
+    assert failure["next_step"]
+    assert err == ""
+
+
+def test_a_disk_that_runs_full_leaves_nothing_half_written_and_says_how_to_go_on(
+    tmp_path: Path,
+) -> None:
+    """A limit on the size of files stands for the disk: writing fails in the same place."""
+    output = OutputDirectory(tmp_path)
+    session_id = uuid.uuid4()
+    bodies = [ExportBody("x" * 1_000, 1), ExportBody("x" * 100_000, 1)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    former = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        with pytest.raises(OutputError) as raised:
+            output.write(session_id, bodies)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, former)
+
+    assert "could not be written" in raised.value.message
+    assert f"session-tasks export {str(session_id)[:8]}" in raised.value.next_step
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_that_cannot_be_written_in_the_end_is_kept_in_the_database(
+    command: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "one.md").write_text("# One\n")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        code, out, err = command("run", "one.md", "--out", "out", "--json")
+
+    assert code == 2
+    assert "No space left on device" in err
+    said = only_document(out)
+    assert said["session"]["stage"] == "completed"
+    assert "export" not in said
+    assert not list((tmp_path / "out").iterdir())
+    again = err.split("session-tasks ")[1].split()
+    assert command(*again[:-1], "there")[0] == 0
+    assert list((tmp_path / "there").rglob("import-001.json"))
+
+
+# ------------------------------------------------------------------------------ interruptions
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_keeps_its_session_and_retry_takes_it_up(
+    command: Callable[..., Answer],
+    shared_database_url: str,
+    blocking_handler: dict[str, str],
+    tmp_path: Path,
+    number: signal.Signals,
+) -> None:
+    (tmp_path / "one.md").write_text("# One\n")
+    environment = blocking_handler | {"SESSION_TASKS_DATABASE_URL": shared_database_url}
+    process = start_process(["run", "one.md", "--out", "out"], environment, tmp_path)
+    short_id = wait_for_line(process, "processing started").split()[0]
+
+    process.send_signal(number)
+    out, err = process.communicate(timeout=DEADLINE_SECONDS)
+
+    assert process.returncode == 130, (out, err)
+    assert "Traceback" not in out + err
+    assert f"session-tasks retry {short_id} --out out" in err
+    code, out, _ = command("show", short_id, "--json")
+    said = only_document(out)
+    assert (said["task"]["status"], said["task"]["retry_count"]) == ("cancelled", 0)
+
+    code, out, _ = command("retry", short_id, "--out", "out", "--json")
+
+    assert code == 0
+    assert only_document(out)["export"]["issue_count"] == 1
+
+
+def test_a_run_that_was_killed_can_be_cancelled_and_taken_up_again(
+    command: Callable[..., Answer],
+    shared_database_url: str,
+    blocking_handler: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "one.md").write_text("# One\n")
+    environment = blocking_handler | {"SESSION_TASKS_DATABASE_URL": shared_database_url}
+    process = start_process(["run", "one.md"], environment, tmp_path)
+    short_id = wait_for_line(process, "processing started").split()[0]
+    _until(lambda: _hold(command, short_id) == "worker")
+    process.kill()
+    process.communicate()
+
+    code, _, err = command("retry", short_id)
+    assert code == 4  # its lease lasts: as far as anybody can know, a worker has it
+    assert "already running" in err
+
+    assert command("cancel", short_id)[0] == 0
+    assert command("retry", short_id)[0] == 0
+
+
+def _hold(command: Callable[..., Answer], short_id: str) -> str:
+    return str(only_document(command("show", short_id, "--json")[1])["task"]["in_the_hands_of"])
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < end
+        threading.Event().wait(0.05)
+
+
+def test_a_session_that_nobody_has_in_hand_is_taken_up_by_retry(
+    command: Callable[..., Answer], shared_database: Database
+) -> None:
+    """A `run` that died between opening the session and claiming its task leaves it like this."""
+    from app.repositories.content_repository import IncomingDocument  # noqa: PLC0415
+
+    with shared_database.transaction() as db:
+        sessions = SessionRepository(db)
+        session_id = sessions.create_session([IncomingDocument("one.md", b"# One\n")]).id
+        sessions.start_task(session_id, TaskType.PROCESSING)
+
+    code, out, _ = command("retry", session_id, "--json")
+
+    assert code == 0
+    assert only_document(out)["session"]["stage"] == "completed"
+
+
+def test_what_comes_too_late_is_refused_and_changes_nothing(
+    command: Callable[..., Answer], shared_database: Database, tmp_path: Path
+) -> None:
+    (tmp_path / "one.md").write_text("# One\n")
+    code, out, _ = command("run", "one.md", "--json")
+    assert code == 0
+    session_id = only_document(out)["session"]["id"]
+
+    code, _, err = command("retry", session_id)
+    assert code == 4
+    assert "Cannot modify completed task" in err
+
+    code, _, err = command("retry", session_id, "one.md", "--split-level", "1", "--project", "AB")
+    assert code == 4
+    assert "too late for other documents, --split-level, --project" in err
+    with shared_database.transaction() as db:
+        view = SessionRepository(db).get(uuid.UUID(session_id))
+        assert view.task is not None
+        assert view.task.status == TaskStatus.COMPLETED
+        assert "split_level" not in view.session.options

@@ -1,0 +1,102 @@
+"""What hangs on a session: documents byte for byte, and what the last run of each type left."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app.models.results import ExportBody, Finding, TaskResults, TicketDraft
+from app.models.session import TaskType
+from app.repositories.content_repository import ContentRepository, IncomingDocument
+from app.repositories.session_repository import SessionRepository
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from app.core.database import Database
+    from app.models.session import Session
+    from app.repositories.transitions import Claim
+
+TICKETS = [TicketDraft(f"Ticket {n}", '{ "type":"doc" }', "a.md", n) for n in range(1, 4)]
+BODY = ExportBody('{"issueUpdates":[]}', 3)
+FINDING = Finding(1, "Ticket 1", "a.md", 1, "/content/0", "schema", "not a node")
+
+
+@pytest.fixture
+def act(database: Database) -> Callable[[Callable[[SessionRepository], Any]], Any]:
+    def run(what: Callable[[SessionRepository], Any]) -> Any:
+        with database.transaction() as db:
+            return what(SessionRepository(db))
+
+    return run
+
+
+@pytest.fixture
+def next_claim(act: Callable[..., Any]) -> Callable[[], Claim]:
+    def claim() -> Claim:
+        (claim,) = act(lambda s: s.claim_next(uuid.uuid4()))
+        return claim  # type: ignore[no-any-return]
+
+    return claim
+
+
+def test_documents_come_back_byte_for_byte_in_order(
+    database: Database, make_session: Callable[..., Session]
+) -> None:
+    documents = [IncomingDocument(f"{n}.md", bytes(range(256)) * n) for n in range(1, 5)]
+    session_id = make_session(*documents).id
+    with database.transaction() as db:
+        content = ContentRepository(db)
+        assert list(content.documents(session_id)) == documents
+        assert list(content.documents(session_id, after=1, limit=2)) == documents[1:3]
+        assert content.add_documents(session_id, [IncomingDocument("5.md", b"five")]) == 1
+        assert content.replace_document(session_id, IncomingDocument("1.md", b"one"))
+        assert not content.replace_document(session_id, IncomingDocument("none.md", b""))
+        assert content.document_names(session_id) == [f"{n}.md" for n in range(1, 6)]
+        assert next(iter(list(content.documents(session_id)))).content == b"one"
+
+
+def test_each_run_replaces_what_an_earlier_run_of_its_type_left(
+    act: Callable[..., Any],
+    next_claim: Callable[[], Claim],
+    make_session: Callable[..., Session],
+    database: Database,
+) -> None:
+    session_id = make_session(auto_advance=True).id
+    act(lambda s: s.start_task(session_id, TaskType.PROCESSING))
+    processing = TaskResults(tickets=TICKETS, notes=["a", "a"])
+    act(lambda s: s.complete_task(next_claim(), processing))
+    export = TaskResults(exports=[BODY], notes=["a", "b"])
+    act(lambda s: s.complete_task(next_claim(), export))
+    invalid = {"message": "invalid", "category": "user_fixable"}
+    act(lambda s: s.fail_task(next_claim(), invalid, TaskResults(findings=[FINDING])))
+    with database.transaction() as db:
+        assert ContentRepository(db).findings(session_id) == [FINDING]
+    act(lambda s: s.retry_task(session_id))
+    act(lambda s: s.complete_task(next_claim(), TaskResults()))
+    with database.transaction() as db:
+        content = ContentRepository(db)
+        assert content.findings(session_id) == [], "a validation that passes has no findings"
+        assert list(content.tickets(session_id)) == TICKETS
+        assert list(content.tickets(session_id, after=1, limit=1)) == TICKETS[1:2]
+        assert list(content.exports(session_id)) == [BODY]
+        assert content.notes(session_id) == ["a", "b"]
+        counts = content.counts(session_id)
+    assert (counts.documents, counts.tickets, counts.exports, counts.findings) == (0, 3, 1, 0)
+
+
+def test_a_failure_without_results_leaves_what_was_there(
+    act: Callable[..., Any],
+    next_claim: Callable[[], Claim],
+    make_session: Callable[..., Session],
+    database: Database,
+) -> None:
+    session_id = make_session().id
+    act(lambda s: s.start_task(session_id, TaskType.PROCESSING))
+    act(lambda s: s.fail_task(next_claim(), {"message": "x"}, TaskResults(tickets=TICKETS)))
+    act(lambda s: s.retry_task(session_id))
+    act(lambda s: s.fail_task(next_claim(), {"message": "x"}))
+    with database.transaction() as db:
+        assert list(ContentRepository(db).tickets(session_id)) == TICKETS

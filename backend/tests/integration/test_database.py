@@ -1,0 +1,205 @@
+"""The way to PostgreSQL: opening it, transactions, and the errors that people see."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import IntegrityError
+
+from app.core.config import Settings
+from app.core.database import Database, after_commit, current_db_session, driver_connection
+from app.core.errors import ConfigurationError, DatabaseBusy, DatabaseUnavailable, NoTransaction
+from app.core.notifications import CHANNEL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from app.models.session import Session
+
+NOBODY_LISTENS = "postgresql://somebody:hunter2@127.0.0.1:1/none"
+
+
+def divide_by_zero(*_: object) -> None:
+    raise ZeroDivisionError
+
+
+def test_an_embedded_database_is_brought_up_to_date_by_itself(tmp_path: Path) -> None:
+    tmp_path.chmod(0o711)
+    settings = Settings(data_dir=tmp_path)
+    with Database.open(settings) as database, database.transaction() as db:
+        assert db.scalar(text("SELECT count(*) FROM session_tasks")) == 0
+        assert database.server is not None
+        database.revive()
+    with Database.open(settings) as database:
+        assert database.check_server() >= 15
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://localhost/x", "nonsense", "sqlite:///x.db", "postgresql+asyncpg://h/d"]
+)
+def test_a_url_that_is_none_of_postgresql_is_refused(url: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Database.open(Settings(database_url=url, data_dir=tmp_path))
+    assert "postgresql://" in caught.value.next_step
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_postgresql_urls_may_be_written_in_every_usual_way(
+    scheme: str, database_url: str, tmp_path: Path
+) -> None:
+    url = database_url.replace("postgresql+psycopg", scheme)
+    with Database.open(Settings(database_url=url, data_dir=tmp_path)) as database:
+        assert database.check_server() >= 15
+
+
+def test_a_server_that_is_not_there_is_said_so_without_the_password(tmp_path: Path) -> None:
+    settings = Settings(database_url=NOBODY_LISTENS, data_dir=tmp_path, connect_timeout_seconds=2)
+    with pytest.raises(DatabaseUnavailable) as caught:
+        Database.open(settings)
+    assert "doctor" in caught.value.next_step
+    assert "hunter2" not in f"{caught.value} {caught.value.__cause__} {settings!r}"
+
+
+def test_a_transaction_is_bound_to_its_block(database: Database) -> None:
+    with pytest.raises(NoTransaction):
+        current_db_session()
+    with database.transaction() as outer:
+        assert current_db_session() is outer
+        with database.transaction() as inner:
+            assert current_db_session() is inner
+        assert current_db_session() is outer
+    with pytest.raises(NoTransaction):
+        current_db_session()
+
+
+def test_an_error_in_the_block_rolls_back_and_passes_unchanged(database: Database) -> None:
+    session_id = uuid.uuid4()
+    insert = text("INSERT INTO sessions (id) VALUES (:id)")
+    with pytest.raises(IntegrityError), database.transaction() as db:
+        db.execute(insert, {"id": session_id})
+        db.execute(insert, {"id": session_id})
+    with database.transaction() as db:
+        assert db.scalar(text("SELECT count(*) FROM sessions")) == 0
+
+
+def test_every_connection_has_its_timeouts(database: Database) -> None:
+    names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+    with database.transaction() as db:
+        limits = [db.scalar(text(f"SHOW {name}")) for name in (*names, "TimeZone")]
+    assert limits == ["30s", "10s", "1min", "UTC"]
+
+
+def test_a_lock_that_is_not_had_in_time_is_said_so(
+    settings: Settings, database: Database, make_session: Callable[..., Session]
+) -> None:
+    session_id = make_session().id
+    hasty = settings.model_copy(update={"lock_timeout_seconds": 0.1})
+    lock = text("SELECT FROM sessions WHERE id = :id FOR UPDATE")
+    with Database(hasty, database.url) as other, database.transaction() as db:
+        db.execute(lock, {"id": session_id})
+        with pytest.raises(DatabaseBusy), other.transaction() as waiting:
+            waiting.execute(lock, {"id": session_id})
+        with pytest.raises(DatabaseBusy), other.driver_connection() as connection:
+            connection.execute("SELECT FROM sessions WHERE id = %s FOR UPDATE", [session_id])
+
+
+def test_a_pool_that_is_empty_is_said_so(settings: Settings, database: Database) -> None:
+    small = settings.model_copy(update={"pool_size": 1, "lock_timeout_seconds": 0.1})
+    with Database(small, database.url) as narrow, narrow.transaction() as db:
+        db.execute(text("SELECT 1"))
+        with (
+            pytest.raises(DatabaseUnavailable, match="connections") as caught,
+            narrow.driver_connection(),
+        ):
+            pass
+    assert "POOL_SIZE" in caught.value.next_step
+
+
+def test_a_terminated_backend_is_said_so_and_the_next_call_works(database: Database) -> None:
+    with database.transaction() as db, pytest.raises(DatabaseUnavailable):  # noqa: SIM117
+        with database.driver_connection() as connection:
+            db.execute(
+                text("SELECT pg_terminate_backend(:pid)"), {"pid": connection.info.backend_pid}
+            )
+            connection.execute("SELECT 1")
+    with database.driver_connection() as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
+def test_an_interrupted_statement_leaves_no_connection_behind_that_is_busy(
+    interruption: type[BaseException], settings: Settings, database_url: str
+) -> None:
+    def interrupted(raw: psycopg.Connection[Any]) -> None:
+        raw.pgconn.send_query(b"SELECT pg_sleep(60)")
+        raise interruption
+
+    narrow = settings.model_copy(update={"pool_size": 1})
+    with Database(narrow, database_url) as database:
+        with pytest.raises(interruption), database.driver_connection() as raw:
+            interrupted(raw)
+        with pytest.raises(interruption), database.transaction() as db:
+            interrupted(driver_connection(db))
+        assert database.check_server() >= 15
+
+
+def test_what_follows_a_commit_runs_after_it_and_one_failure_stops_no_other(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    ran: list[str] = []
+    with database.transaction() as db:
+        after_commit(db, lambda: ran.append("before anything was sent"))
+        db.execute(text("SELECT 1"))
+        after_commit(db, divide_by_zero)
+        after_commit(db, lambda: ran.append("last"))
+        assert ran == []
+    assert ran == ["before anything was sent", "last"]
+    assert "the commit stands" in caplog.text
+    with pytest.raises(ZeroDivisionError), database.transaction() as db:
+        after_commit(db, lambda: ran.append("never"))
+        divide_by_zero()
+    assert "never" not in ran
+
+
+def test_changes_are_notified_in_batches_after_the_commit(database: Database) -> None:
+    url = make_url(database.url).set(drivername="postgresql")
+    ids = {uuid.uuid4() for _ in range(450)}
+    heard: set[uuid.UUID] = set()
+    with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as listener:
+        listener.execute(f"LISTEN {CHANNEL}")
+        database.announce(ids)
+        for notification in listener.notifies(timeout=30):
+            heard |= {uuid.UUID(part) for part in notification.payload.split()}
+            if heard == ids:
+                break
+    assert heard == ids
+
+
+def test_a_listener_that_fails_hurts_nobody(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[Any] = []
+    database.subscribe(divide_by_zero)
+    end = database.subscribe(heard.append)
+    changed = frozenset({uuid.uuid4()})
+    database.announce(changed)
+    assert heard == [changed]
+    assert "A listener failed" in caplog.text
+    end()
+    database.announce(changed)
+    assert heard == [changed]
+
+
+def test_closing_ends_the_announcing_thread(settings: Settings, database_url: str) -> None:
+    before = set(threading.enumerate())
+    database = Database(settings, database_url)
+    database.announce([uuid.uuid4()])
+    database.close()
+    database.close()
+    assert set(threading.enumerate()) <= before

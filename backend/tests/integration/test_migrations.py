@@ -1,0 +1,193 @@
+"""The migrations make what the models say, both ways, and any number of times at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, create_engine, text
+
+from app.core.config import Settings
+from app.core.database import Database
+from app.core.errors import SchemaOutdated
+from app.core.schema_version import (
+    alembic_config,
+    downgrade_schema,
+    require_current_schema,
+    schema_revisions,
+    upgrade_schema,
+)
+from app.models import Base
+from app.models.session import SessionTask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+BACKEND = Path(__file__).parents[2]
+
+CATALOGUE = {
+    "columns": "SELECT table_name, column_name, data_type, character_maximum_length, is_nullable,"
+    " column_default FROM information_schema.columns WHERE table_schema = 'public'",
+    "constraints": "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid)"
+    " FROM pg_constraint WHERE connamespace = 'public'::regnamespace",
+    "indexes": "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
+    "tables": "SELECT relname, relpersistence, reloptions::text FROM pg_class"
+    " WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'",
+}
+
+
+@pytest.fixture
+def engine_of() -> Iterator[Callable[[str], Engine]]:
+    engines: list[Engine] = []
+
+    def make(url: str) -> Engine:
+        engines.append(create_engine(url))
+        return engines[-1]
+
+    yield make
+    for engine in engines:
+        engine.dispose()
+
+
+def catalogue(engine: Engine) -> dict[str, set[tuple[Any, ...]]]:
+    with engine.connect() as connection:
+        return {
+            name: {
+                tuple(row) for row in connection.exec_driver_sql(query) if "alembic" not in str(row)
+            }
+            for name, query in CATALOGUE.items()
+        }
+
+
+def test_nothing_is_left_for_autogenerate(
+    empty_database_url: str, engine_of: Callable[[str], Engine]
+) -> None:
+    with engine_of(empty_database_url).connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_migrations_and_models_make_the_same_catalogue(
+    empty_database_url: str, blank_database_url: str, engine_of: Callable[[str], Engine]
+) -> None:
+    """Also what autogenerate does not look at: CHECKs, UNLOGGED, fillfactors, names."""
+    by_models = engine_of(blank_database_url)
+    Base.metadata.create_all(by_models)
+    migrated, modelled = catalogue(engine_of(empty_database_url)), catalogue(by_models)
+    for name in CATALOGUE:
+        assert migrated[name] == modelled[name], name
+    volatile = {row[0] for row in migrated["tables"] if row[1] == "u"}
+    assert volatile == {
+        "session_task_leases",
+        "session_task_retries",
+        "session_task_lease_sentinel",
+    }
+
+
+def test_every_step_can_be_taken_up_down_and_up_again(
+    blank_database_url: str, engine_of: Callable[[str], Engine]
+) -> None:
+    engine = engine_of(blank_database_url)
+    scripts = ScriptDirectory.from_config(alembic_config(""))
+    blank = catalogue(engine)
+    for script in list(scripts.walk_revisions())[::-1]:
+        before = catalogue(engine)
+        upgrade_schema(blank_database_url, script.revision)
+        after = catalogue(engine)
+        assert after != before
+        downgrade_schema(blank_database_url, "-1")
+        assert catalogue(engine) == before, f"{script.revision} leaves something behind"
+        upgrade_schema(blank_database_url, script.revision)
+        assert catalogue(engine) == after
+    downgrade_schema(blank_database_url, "base")
+    assert catalogue(engine) == blank
+    upgrade_schema(blank_database_url)
+    require_current_schema(engine)
+
+
+def test_several_processes_upgrade_at_once(
+    blank_database_url: str, engine_of: Callable[[str], Engine]
+) -> None:
+    command = (
+        "import sys; sys.path.insert(0, sys.argv[2]);"
+        "from app.core.schema_version import upgrade_schema; upgrade_schema(sys.argv[1])"
+    )
+    upgrades = [
+        subprocess.Popen(
+            [sys.executable, "-c", command, blank_database_url, str(BACKEND)],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    for upgrade in upgrades:
+        _, errors = upgrade.communicate(timeout=120)
+        assert upgrade.returncode == 0, errors
+    engine = engine_of(blank_database_url)
+    require_current_schema(engine)
+    with engine.connect() as connection:
+        count = connection.scalar(text("SELECT count(*) FROM session_task_lease_sentinel"))
+    assert count == 1
+
+
+def test_the_task_table_has_exactly_the_specification_s_ten_columns() -> None:
+    assert [column.name for column in SessionTask.__table__.columns] == [
+        "id",
+        "session_id",
+        "task_type",
+        "task_id",
+        "status",
+        "started_at",
+        "completed_at",
+        "failed_at",
+        "retry_count",
+        "failure_context",
+    ]
+
+
+def test_constraints_have_names_to_be_found_by(
+    empty_database_url: str, engine_of: Callable[[str], Engine]
+) -> None:
+    names = {row[1] for row in catalogue(engine_of(empty_database_url))["constraints"]}
+    assert names >= {
+        "uq_session_tasks_session_id",
+        "fk_session_tasks_session_id_sessions",
+        "pk_session_tasks",
+        "ck_session_tasks_status",
+        "ck_session_tasks_task_type",
+        "ck_session_tasks_retry_count",
+        "ck_session_tasks_completed_at_when_completed",
+        "ck_session_tasks_failed_at_when_failed",
+        "ck_session_tasks_failure_explained",
+        "ck_sessions_stage",
+    }
+
+
+def test_a_given_database_is_not_upgraded_by_itself(
+    blank_database_url: str, tmp_path: Path
+) -> None:
+    settings = Settings(database_url=blank_database_url, data_dir=tmp_path)
+    with pytest.raises(SchemaOutdated) as caught:
+        Database.open(settings)
+    assert "db upgrade" in caught.value.next_step
+    upgrade_schema(blank_database_url)
+    with Database.open(settings) as database:
+        present, needed = schema_revisions(database.engine)
+        assert present == needed
+
+
+def test_a_database_of_a_newer_version_is_refused(
+    blank_database_url: str, engine_of: Callable[[str], Engine]
+) -> None:
+    upgrade_schema(blank_database_url)
+    with engine_of(blank_database_url).begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(SchemaOutdated, match="9999") as caught:
+        upgrade_schema(blank_database_url)
+    assert "newer version" in caught.value.next_step

@@ -1,0 +1,536 @@
+"""The repository's promises: what is refused, what is fenced, what is written together."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from sqlalchemy import text
+
+from app.core.errors import (
+    ErrorCategory,
+    NoTransaction,
+    SessionNotFound,
+    StaleClaim,
+    TaskConflict,
+    TaskError,
+    TaskValidationError,
+)
+from app.models import session as session_module
+from app.models.results import TaskResults, TicketDraft
+from app.models.session import Session, SessionStage, SessionTask, TaskStatus, TaskType
+from app.repositories.content_repository import ContentRepository
+from app.repositories.session_repository import SessionRepository
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from app.core.database import Database
+    from app.repositories.transitions import Claim, Transition
+
+P, E, V = TaskType.PROCESSING, TaskType.EXPORT, TaskType.ADF_VALIDATION
+TICKETS = TaskResults(
+    tickets=[TicketDraft(f"Ticket {n}", '{"type":"doc"}', "a.md", n) for n in range(1, 4)]
+)
+TEMPORARY = {"error": "Away", "message": "away", "category": "temporary"}
+
+
+@pytest.fixture
+def act(database: Database) -> Callable[[Callable[[SessionRepository], Any]], Any]:
+    """Do something in a transaction of its own."""
+
+    def run(what: Callable[[SessionRepository], Any]) -> Any:
+        with database.transaction() as db:
+            return what(SessionRepository(db))
+
+    return run
+
+
+@pytest.fixture
+def running(act: Callable[..., Any], make_session: Callable[..., Session]) -> Callable[..., Claim]:
+    """Make a session whose task is claimed."""
+
+    def make(*, lease_seconds: float = 30, **options: Any) -> Claim:
+        session_id = make_session(**options).id
+        started = act(lambda s: s.start_task(session_id, P))
+        claim: Claim | None = act(
+            lambda s: s.claim_task(
+                session_id, started.task_id, uuid.uuid4(), lease_seconds=lease_seconds
+            )
+        )
+        assert claim is not None
+        return claim
+
+    return make
+
+
+def expire(database: Database, session_id: uuid.UUID) -> None:
+    with database.transaction() as db:
+        db.execute(
+            text(
+                "UPDATE session_task_leases SET leased_until = now() - interval '1 s'"
+                " WHERE session_id = :id"
+            ),
+            {"id": session_id},
+        )
+
+
+def everything(database: Database) -> dict[str, list[Any]]:
+    tables = ("sessions", "session_tasks", "session_task_leases", "session_task_retries", "tickets")
+    with database.transaction() as db:
+        return {
+            name: list(db.scalars(text(f"SELECT CAST(t AS text) FROM {name} t ORDER BY 1")))
+            for name in tables
+        }
+
+
+# -- fencing --------------------------------------------------------------------------------------
+
+
+def rescued(act: Callable[..., Any], database: Database, claim: Claim) -> None:
+    expire(database, claim.session_id)
+    assert act(lambda s: s.rescue_expired())
+
+
+def cancelled(act: Callable[..., Any], _database: Database, claim: Claim) -> None:
+    act(lambda s: s.cancel_task(claim.session_id))
+
+
+def cancelled_and_retried(act: Callable[..., Any], _database: Database, claim: Claim) -> None:
+    act(lambda s: s.cancel_task(claim.session_id))
+    act(lambda s: s.retry_task(claim.session_id))
+
+
+def released(act: Callable[..., Any], _database: Database, claim: Claim) -> None:
+    act(lambda s: s.release_task(claim))
+
+
+def released_and_claimed(act: Callable[..., Any], _database: Database, claim: Claim) -> None:
+    act(lambda s: s.release_task(claim))
+    assert act(lambda s: s.claim_next(uuid.uuid4()))
+
+
+def deleted(act: Callable[..., Any], _database: Database, claim: Claim) -> None:
+    act(lambda s: s.delete_session(claim.session_id))
+
+
+@pytest.mark.parametrize(
+    "lose",
+    [rescued, cancelled, cancelled_and_retried, released, released_and_claimed, deleted],
+    ids=lambda lose: lose.__name__,
+)
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda s, claim: s.complete_task(claim, TICKETS),
+        lambda s, claim: s.fail_task(claim, {"message": "late"}, TICKETS),
+        lambda s, claim: s.report_progress(claim, 5, 10, "late"),
+        lambda s, claim: s.release_task(claim),
+    ],
+    ids=["complete", "fail", "beat", "release"],
+)
+def test_a_stale_worker_can_write_nothing(
+    lose: Callable[..., None],
+    write: Callable[[SessionRepository, Claim], Any],
+    act: Callable[..., Any],
+    running: Callable[..., Claim],
+    database: Database,
+) -> None:
+    claim = running()
+    lose(act, database, claim)
+    before = everything(database)
+    with pytest.raises(StaleClaim) as caught:
+        act(lambda s: write(s, claim))
+    assert caught.value.session_id == claim.session_id
+    assert everything(database) == before
+
+
+def test_a_released_task_waits_again_and_has_cost_no_attempt(
+    act: Callable[..., Any], running: Callable[..., Claim]
+) -> None:
+    claim = running()
+    act(lambda s: s.report_progress(claim, 5, 10, "half"))
+    act(lambda s: s.release_task(claim))
+    view = act(lambda s: s.get(claim.session_id))
+    assert (view.task.status, view.task.retry_count) == (TaskStatus.RUNNING, 0)
+    assert view.lease.claim_token is None
+    assert view.lease.progress_current is None
+    (again,) = act(lambda s: s.claim_next(uuid.uuid4()))
+    assert (again.task_id, again.attempt) == (claim.task_id, 1)
+    assert again.claim_token != claim.claim_token
+
+
+def test_three_lost_workers_in_a_row_end_failed_and_never_in_a_loop(
+    act: Callable[..., Any], running: Callable[..., Claim], database: Database
+) -> None:
+    claim = running()
+    seen = [claim.task_id]
+    for attempt in (1, 2, 3):
+        expire(database, claim.session_id)
+        moved: list[Transition] = act(lambda s: s.rescue_expired())
+        again = [TaskStatus.RUNNING] if attempt < 3 else []
+        assert [t.status for t in moved] == [TaskStatus.FAILED, *again]
+        if attempt < 3:
+            (claim,) = act(lambda s: s.claim_next(uuid.uuid4()))
+            assert claim.attempt == attempt + 1
+            assert claim.task_id not in seen
+            seen.append(claim.task_id)
+    view = act(lambda s: s.get(claim.session_id))
+    assert (view.task.status, view.task.retry_count, view.lease) == (TaskStatus.FAILED, 3, None)
+    context = view.task.failure_context
+    assert context["error"] == "worker_lost"
+    assert [earlier["error"] for earlier in context["earlier"]] == ["worker_lost", "worker_lost"]
+    assert all("earlier" not in earlier for earlier in context["earlier"])
+    assert act(lambda s: s.rescue_expired()) == []
+    assert act(lambda s: s.claim_next(uuid.uuid4())) == []
+    with pytest.raises(TaskValidationError, match="Maximum retry attempts") as caught:
+        act(lambda s: s.retry_task(claim.session_id))
+    assert caught.value.category == ErrorCategory.ADMIN_REQUIRED
+    act(lambda s: s.reset_retries(claim.session_id))
+    assert act(lambda s: s.retry_task(claim.session_id)).retry_count == 0
+
+
+# -- written together, or not at all --------------------------------------------------------------
+
+
+def test_completion_results_and_the_next_start_are_one_transaction(
+    act: Callable[..., Any], running: Callable[..., Claim], database: Database
+) -> None:
+    claim = running(auto_advance=True)
+    done = act(lambda s: s.complete_task(claim, TICKETS))
+    assert (done.status, done.task_type) == (TaskStatus.COMPLETED, P)
+    with database.transaction() as db:
+        assert list(ContentRepository(db).tickets(claim.session_id)) == list(TICKETS.tickets)
+    view = act(lambda s: s.get(claim.session_id))
+    assert (view.task.task_type, view.task.status) == (E, TaskStatus.RUNNING)
+    assert view.session.stage == SessionStage.EXPORT
+    assert view.lease.task_id == view.task.task_id
+
+
+def test_where_the_results_cannot_be_written_nothing_has_moved(
+    act: Callable[..., Any], running: Callable[..., Claim], database: Database
+) -> None:
+    claim = running(auto_advance=True)
+    before = everything(database)
+    bad = TicketDraft("NUL \x00", '{"type":"doc"}', "a.md", 4)
+    with pytest.raises(psycopg.DataError):
+        act(lambda s: s.complete_task(claim, TaskResults(tickets=[*TICKETS.tickets, bad])))
+    assert everything(database) == before
+    assert act(lambda s: s.complete_task(claim, TICKETS)).status == TaskStatus.COMPLETED
+
+
+def test_sessions_go_on_by_themselves_only_where_they_should(
+    act: Callable[..., Any], running: Callable[..., Claim]
+) -> None:
+    claim = running(auto_advance=False)
+    act(lambda s: s.complete_task(claim))
+    view = act(lambda s: s.get(claim.session_id))
+    assert (view.task.status, view.session.stage) == (TaskStatus.COMPLETED, SessionStage.PROCESSING)
+    claim = running(auto_advance=True)
+    for expected in (E, V):
+        act(lambda s, c=claim: s.complete_task(c))
+        (claim,) = act(lambda s: s.claim_next(uuid.uuid4()))
+        assert claim.task_type == expected
+    act(lambda s: s.complete_task(claim))
+    view = act(lambda s: s.get(claim.session_id))
+    assert (view.task.status, view.session.stage) == (TaskStatus.COMPLETED, SessionStage.COMPLETED)
+    assert view.lease is None
+
+
+class ChangedMyMind(Exception):  # noqa: N818 - not an error of the product
+    pass
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda s, claim: s.complete_task(claim, TICKETS),
+        lambda s, claim: s.fail_task(claim, TEMPORARY),
+        lambda s, claim: s.cancel_task(claim.session_id),
+        lambda s, claim: s.report_progress(claim, 1),
+        lambda s, claim: s.release_task(claim),
+        lambda s, claim: s.delete_session(claim.session_id),
+        lambda s, claim: s.heartbeat([claim]),
+    ],
+    ids=["complete", "fail", "cancel", "progress", "release", "delete", "heartbeat"],
+)
+def test_a_transaction_that_is_rolled_back_leaves_nothing_and_tells_nobody(
+    write: Callable[[SessionRepository, Claim], Any],
+    running: Callable[..., Claim],
+    database: Database,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    claim = running(auto_advance=True)
+    before = everything(database)
+    told: list[frozenset[uuid.UUID]] = []
+    end = database.subscribe(told.append)
+    caplog.set_level(logging.DEBUG, "app")
+    caplog.clear()
+    with pytest.raises(ChangedMyMind), database.transaction() as db:
+        write(SessionRepository(db), claim)
+        raise ChangedMyMind
+    end()
+    assert everything(database) == before
+    assert told == []
+    assert [r for r in caplog.records if r.name in {"app.session_task", "app.audit"}] == []
+
+
+def test_logs_and_watchers_hear_of_a_transition_after_its_commit(
+    make_session: Callable[..., Session], database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    session_id = make_session().id
+    told: list[frozenset[uuid.UUID]] = []
+    end = database.subscribe(told.append)
+    caplog.set_level(logging.INFO, "app")
+    with database.transaction() as db:
+        with db.begin_nested():
+            started = SessionRepository(db).start_task(session_id, P)
+        assert told == [], "a savepoint is not a commit"
+        assert "started" not in caplog.text
+    end()
+    assert told == [frozenset({session_id})]
+    line = f"SessionTask processing started for session {session_id}, task_id: {started.task_id}"
+    assert line in caplog.text
+
+
+def test_a_savepoint_that_is_rolled_back_takes_its_news_along(
+    make_session: Callable[..., Session], database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = make_session().id, make_session().id
+    caplog.set_level(logging.INFO, "app")
+    with database.transaction() as db:
+        sessions = SessionRepository(db)
+        sessions.start_task(first, P)
+        savepoint = db.begin_nested()
+        sessions.start_task(second, P)
+        savepoint.rollback()
+    assert f"started for session {first}" in caplog.text
+    assert f"started for session {second}" not in caplog.text
+
+
+# -- who may do what ------------------------------------------------------------------------------
+
+
+def test_another_owner_s_session_is_as_absent_as_none(database: Database) -> None:
+    with database.transaction() as db:
+        hers = SessionRepository(db, owner="ada")
+        theirs = hers.create_session().id
+        hers.start_task(theirs, P)
+    with database.transaction() as db:
+        mine = SessionRepository(db, owner="bob")
+        for attempt in (
+            lambda: mine.get(theirs),
+            lambda: mine.start_task(theirs, P),
+            lambda: mine.cancel_task(theirs),
+            lambda: mine.retry_task(theirs),
+            lambda: mine.reset_retries(theirs),
+            lambda: mine.delete_session(theirs),
+            lambda: mine.change_options(theirs, {"split_level": 1}),
+        ):
+            with pytest.raises(SessionNotFound):
+                attempt()
+        assert mine.list_sessions() == []
+        assert mine.find_by_prefix(str(theirs)[:8]) == []
+        hers = SessionRepository(db, owner="ada")
+        assert hers.get(theirs).task is not None
+        assert hers.find_by_prefix(str(theirs)[:13]) == [theirs]
+        assert hers.cancel_task(theirs).status == TaskStatus.CANCELLED
+
+
+def test_an_act_on_what_was_seen_happens_only_while_it_is_so(
+    act: Callable[..., Any], running: Callable[..., Claim]
+) -> None:
+    claim = running()
+    with pytest.raises(TaskValidationError, match="moved on"):
+        act(lambda s: s.cancel_task(claim.session_id, expected_task_id=uuid.uuid4()))
+    act(lambda s: s.cancel_task(claim.session_id, expected_task_id=claim.task_id))
+    with pytest.raises(TaskValidationError, match="moved on"):
+        act(lambda s: s.retry_task(claim.session_id, expected_task_id=uuid.uuid4()))
+    assert act(lambda s: s.retry_task(claim.session_id, expected_task_id=claim.task_id))
+
+
+def test_a_session_that_is_named_twice_gets_one_start_and_one_conflict(
+    act: Callable[..., Any], make_session: Callable[..., Session]
+) -> None:
+    one, other = make_session().id, make_session().id
+    outcomes = act(lambda s: s.start_tasks([(one, P), (one, P), (uuid.uuid4(), P), (other, E)]))
+    kinds = [type(outcome).__name__ for outcome in outcomes]
+    assert kinds == ["Transition", "TaskConflict", "SessionNotFound", "TaskValidationError"]
+
+
+def test_a_start_that_stands_under_its_task_id_may_be_repeated(
+    act: Callable[..., Any], make_session: Callable[..., Session]
+) -> None:
+    session_id, task_id = make_session().id, uuid.uuid4()
+    first, second = (act(lambda s: s.start_as([(session_id, P, task_id)]))[0] for _ in range(2))
+    assert first.task_id == second.task_id == task_id
+    assert isinstance(act(lambda s: s.start_as([(session_id, P, uuid.uuid4())]))[0], TaskConflict)
+
+
+def test_every_refusal_says_what_to_do_next(
+    act: Callable[..., Any], running: Callable[..., Claim], make_session: Callable[..., Session]
+) -> None:
+    claim, fresh = running(), make_session().id
+    for attempt in (
+        lambda s: s.start_task(claim.session_id, P),
+        lambda s: s.start_task(fresh, E),
+        lambda s: s.start_task(uuid.uuid4(), P),
+        lambda s: s.cancel_task(fresh),
+        lambda s: s.reset_retries(claim.session_id),
+    ):
+        with pytest.raises(TaskError) as caught:
+            act(attempt)
+        assert caught.value.next_step
+
+
+# -- reads ----------------------------------------------------------------------------------------
+
+
+def test_what_was_loaded_before_a_transition_is_true_after_it(
+    database: Database, make_session: Callable[..., Session]
+) -> None:
+    session_id = make_session().id
+    with database.transaction() as db:
+        sessions = SessionRepository(db)
+        view = sessions.get(session_id)
+        started = sessions.start_task(session_id, P)
+        claim = sessions.claim_task(session_id, started.task_id, uuid.uuid4())
+        assert claim is not None
+        during = sessions.get(session_id)
+        assert during.lease is not None
+        sessions.complete_task(claim)
+        assert view.session.stage == SessionStage.PROCESSING
+        assert during.task is not None
+        assert during.task.status == TaskStatus.COMPLETED
+        assert sessions.get(session_id).lease is None
+    assert view.session.id == session_id, "readable after the transaction"
+    assert during.task.status == TaskStatus.COMPLETED
+
+
+def test_options_change_one_by_one(
+    act: Callable[..., Any], make_session: Callable[..., Session]
+) -> None:
+    session_id = make_session(options={"a": 1, "b": 2}).id
+    act(lambda s: s.change_options(session_id, {"b": 3}))
+    assert act(lambda s: s.get(session_id)).session.options == {"a": 1, "b": 3}
+
+
+@pytest.mark.parametrize("prefix", ["", "xyz", "%", "_", "0" * 40, "-"])
+def test_a_prefix_that_is_none_finds_nothing(
+    prefix: str, act: Callable[..., Any], make_session: Callable[..., Session]
+) -> None:
+    make_session()
+    assert act(lambda s: s.find_by_prefix(prefix)) == []
+
+
+def test_lists_go_from_the_newest_to_the_oldest_page_by_page(
+    act: Callable[..., Any], make_session: Callable[..., Session]
+) -> None:
+    ids = [make_session(label=f"{n}").id for n in range(5)]
+    seen: list[uuid.UUID] = []
+    before = None
+    while page := act(lambda s, b=before: s.list_sessions(limit=2, before=b)):
+        seen += [view.session.id for view in page]
+        before = (page[-1].session.created_at, page[-1].session.id)
+    assert seen == ids[::-1]
+
+
+def test_progress_that_postgres_could_not_hold_costs_nobody_a_lease(
+    act: Callable[..., Any], running: Callable[..., Claim]
+) -> None:
+    claim = running()
+    act(lambda s: s.report_progress(claim, 2**70, -5, "\x00\ud800" + "é" * 900))
+    lease = act(lambda s: s.get(claim.session_id)).lease
+    assert lease.progress_current == 2**63 - 1
+    assert lease.progress_total == 0
+    assert len(lease.progress_message) == 500
+
+
+# -- loaded objects -------------------------------------------------------------------------------
+
+
+def test_an_object_that_is_marked_moves_stage_row_and_lease_by_the_database_s_clock(
+    act: Callable[..., Any],
+    running: Callable[..., Claim],
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hours_off = datetime.now(UTC) + timedelta(hours=5)
+    monkeypatch.setattr(session_module, "utc_now", lambda: hours_off)
+    caplog.set_level(logging.INFO, "app")
+    claim = running()
+    for task_type in (E, V):
+        run = uuid.uuid4()
+        with database.transaction():
+            task = SessionTask.find_active_for_session(claim.session_id)
+            assert task is not None
+            task.mark_completed()
+            task.advance(task_type, run)
+        view = act(lambda s: s.get(claim.session_id))
+        assert (view.task.task_type, view.task.task_id) == (task_type, run)
+        assert view.session.stage == SessionStage(task_type.value)
+        assert (view.lease.task_id, view.lease.claim_token) == (run, None)
+    line = f"adf_validation completed for session {claim.session_id}, duration: 0.00m"
+    with database.transaction():
+        task = SessionTask.find_active_for_session(claim.session_id)
+        assert task is not None
+        task.mark_completed()
+        assert line not in caplog.text, "not yet: the transaction may still be rolled back"
+    assert line in caplog.text
+    view = act(lambda s: s.get(claim.session_id))
+    assert (view.session.stage, view.lease) == (SessionStage.COMPLETED, None)
+    for moment in (view.task.started_at, view.task.completed_at, view.session.updated_at):
+        assert abs(moment - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_an_object_made_outside_a_transaction_takes_the_database_s_clock_when_it_is_stored(
+    database: Database, make_session: Callable[..., Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "utc_now", lambda: datetime.now(UTC) + timedelta(hours=5))
+    task = SessionTask(session_id=make_session().id, task_type=P)
+    task.mark_started(uuid.uuid4())
+    with database.transaction() as db:
+        db.add(task)
+    with database.transaction() as db:
+        stored = SessionRepository(db).get(task.session_id)
+    assert stored.task is not None
+    assert abs(stored.task.started_at - datetime.now(UTC)) < timedelta(minutes=1)
+    assert stored.lease is not None
+
+
+def test_an_object_that_was_overtaken_writes_nothing(
+    act: Callable[..., Any], running: Callable[..., Claim], database: Database
+) -> None:
+    claim = running()
+    with pytest.raises(TaskConflict, match="moved on"), database.transaction():
+        task = SessionTask.find_active_for_session(claim.session_id)
+        assert task is not None
+        act(lambda s: s.complete_task(claim))  # in another transaction
+        task.mark_cancelled()
+    view = act(lambda s: s.get(claim.session_id))
+    assert (view.task.status, view.session.stage) == (TaskStatus.COMPLETED, SessionStage.PROCESSING)
+
+
+def test_failures_that_can_be_retried_are_found(
+    act: Callable[..., Any], running: Callable[..., Claim], database: Database
+) -> None:
+    claim = running()
+    with database.transaction():
+        assert SessionTask.find_failed_retryable(claim.session_id) is None
+    act(lambda s: s.fail_task(claim, TEMPORARY))
+    with database.transaction():
+        found = SessionTask.find_failed_retryable(claim.session_id)
+        assert found is not None
+        assert found.can_retry()
+        assert SessionTask.find_active_for_session(claim.session_id) is None
+    with database.transaction() as db:
+        db.execute(text("UPDATE session_tasks SET retry_count = 3"))
+    with database.transaction():
+        assert SessionTask.find_failed_retryable(claim.session_id) is None
+    with pytest.raises(NoTransaction):
+        SessionTask.find_active_for_session(claim.session_id)

@@ -1,0 +1,186 @@
+"""What the hot path costs: HOT updates only, tables that stay small, plans that use indexes."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from sqlalchemy import make_url, text
+
+from app.core.config import Settings
+from app.core.database import Database
+from app.models.session import TaskType
+from app.repositories import transitions
+from app.repositories.transitions import Beat
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SESSIONS = 50
+ROUNDS = 20
+PAGE = 8192
+P = TaskType.PROCESSING
+HOT_TABLES = ("sessions", "session_tasks", "session_task_leases")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    """A server of its own: what others have open on a server keeps old versions from going."""
+    tmp_path.chmod(0o711)
+    with Database.open(Settings(data_dir=tmp_path)) as database:
+        yield database
+
+
+@pytest.fixture
+def connection(database: Database) -> Iterator[psycopg.Connection[Any]]:
+    url = make_url(database.url).set(drivername="postgresql")
+    with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as connection:
+        connection.execute("SET synchronous_commit = off")
+        yield connection
+
+
+def make_sessions(connection: psycopg.Connection[Any], count: int) -> list[uuid.UUID]:
+    rows = connection.execute(
+        "INSERT INTO sessions (id, auto_advance)"
+        " SELECT gen_random_uuid(), false FROM generate_series(1, %s) RETURNING id",
+        [count],
+    )
+    return [row[0] for row in rows]
+
+
+def test_thousands_of_lives_are_hot_updates_in_tables_that_do_not_grow(
+    connection: psycopg.Connection[Any],
+) -> None:
+    ids = make_sessions(connection, SESSIONS)
+    worker = uuid.uuid4()
+    lives = 0
+
+    def claim_all() -> list[transitions.Claim]:
+        claims = transitions.claim_next(
+            connection, worker, task_types=list(TaskType), limit=SESSIONS, lease_seconds=30
+        )
+        assert len(claims) == SESSIONS
+        return claims
+
+    for _ in range(ROUNDS):
+        # Each session goes through everything that can happen to it, and starts over.
+        assert len(transitions.start(connection, [(s, P, uuid.uuid4()) for s in ids])) == SESSIONS
+        claims = claim_all()
+        for _ in range(2):
+            beats = [Beat(claim, 1, 2, "m") for claim in claims]
+            assert len(transitions.beat(connection, beats, lease_seconds=30)) == SESSIONS
+        failures = [(claim, {"message": "x", "category": "user_fixable"}) for claim in claims]
+        assert len(transitions.fail(connection, failures, backoff_seconds=1)) == SESSIONS
+        again = [(session_id, None, uuid.uuid4()) for session_id in ids]
+        assert len(transitions.retry(connection, again)) == SESSIONS
+        assert len(transitions.cancel(connection, [(s, None) for s in ids])) == SESSIONS
+        for task_type in TaskType:
+            transitions.start(connection, [(s, task_type, uuid.uuid4()) for s in ids])
+            assert len(transitions.complete(connection, claim_all())) == SESSIONS
+        lives += 5 * SESSIONS
+        connection.execute(
+            "UPDATE session_tasks SET task_type = 'processing', status = 'cancelled',"
+            " completed_at = NULL, retry_count = 0, failure_context = NULL"
+        )
+        connection.execute("UPDATE sessions SET stage = 'processing'")
+    connection.execute("SELECT pg_stat_force_next_flush()")
+    for table in HOT_TABLES:
+        row = connection.execute(
+            "SELECT n_tup_upd, n_tup_hot_upd, pg_relation_size(relid) FROM pg_stat_user_tables"
+            " WHERE relname = %s",
+            [table],
+        ).fetchone()
+        assert row is not None
+        updated, hot, size = row
+        assert updated >= lives >= 5000
+        assert hot / updated >= 0.99, f"{table}: {hot} of {updated} updates were HOT"
+        if table != "session_task_leases":  # it churns, and the sweeper vacuums it
+            assert size <= 20 * PAGE, f"{table} has grown to {size} bytes"
+
+
+@pytest.fixture
+def crowded(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    """10,000 sessions, all with a task that waits."""
+    make_sessions(connection, 10_000)
+    connection.execute(
+        "INSERT INTO session_tasks (id, session_id, task_type, task_id, status, started_at)"
+        " SELECT gen_random_uuid(), id, 'processing', gen_random_uuid(), 'running', now()"
+        " FROM sessions"
+    )
+    connection.execute(
+        "INSERT INTO session_task_leases (session_id, task_id, task_type)"
+        " SELECT session_id, task_id, task_type FROM session_tasks"
+    )
+    return connection
+
+
+def plan_of(
+    connection: psycopg.Connection[Any], statement: str, parameters: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """All nodes of the plan."""
+    row = connection.execute(f"EXPLAIN (FORMAT JSON) {statement}", parameters).fetchone()
+    assert row is not None
+    found: list[dict[str, Any]] = []
+
+    def collect(node: dict[str, Any]) -> None:
+        found.append(node)
+        for child in node.get("Plans", ()):
+            collect(child)
+
+    collect((row[0] if isinstance(row[0], list) else json.loads(row[0]))[0]["Plan"])
+    return found
+
+
+@pytest.mark.parametrize("is_analysed", [False, True], ids=["never analysed", "analysed"])
+def test_a_claim_walks_the_index_of_waiting_tasks(
+    is_analysed: bool, crowded: psycopg.Connection[Any]
+) -> None:
+    if is_analysed:
+        crowded.execute("ANALYZE")
+    nodes = plan_of(
+        crowded,
+        transitions.CLAIM_NEXT,
+        {"worker_id": uuid.uuid4(), "task_types": ["processing"], "limit": 10, "lease_seconds": 30},
+    )
+    assert "ix_session_task_leases_enqueued_at" in {node.get("Index Name") for node in nodes}
+    assert not {"Seq Scan", "Sort"} & {node["Node Type"] for node in nodes}
+
+
+def test_every_transition_finds_its_rows_by_index(crowded: psycopg.Connection[Any]) -> None:
+    crowded.execute("ANALYZE")
+    ids = [row[0] for row in crowded.execute("SELECT id FROM sessions LIMIT 64")]
+    some = [uuid.uuid4() for _ in ids]
+    arrays = {
+        "session_ids": ids, "task_ids": some, "claim_tokens": some, "expected_task_ids": some,
+        "worker_ids": some, "task_types": ["processing"] * len(ids), "contexts": ["{}"] * len(ids),
+        "currents": [1] * len(ids), "totals": [1] * len(ids), "messages": ["m"] * len(ids),
+        "owner": None, "backoff_seconds": 1.0, "lease_seconds": 30.0, "worker_id": uuid.uuid4(),
+    }  # fmt: skip
+    for name in (
+        "START", "RETRY", "CANCEL", "COMPLETE", "FAIL", "RELEASE", "BEAT", "RETAKE", "CLAIM_THESE",
+    ):  # fmt: skip
+        for node in plan_of(crowded, getattr(transitions, name), arrays):
+            if node["Node Type"] == "Seq Scan":
+                assert node["Relation Name"] not in HOT_TABLES, f"{name} reads a whole table"
+
+
+def test_nothing_that_moves_has_an_index(database: Database) -> None:
+    """It would end the HOT updates, a partial one included."""
+    with database.transaction() as db:
+        names = db.scalars(
+            text("SELECT indexname FROM pg_indexes WHERE tablename = ANY(:tables)"),
+            {"tables": list(HOT_TABLES)},
+        ).all()
+    assert set(names) == {
+        "pk_sessions",
+        "ix_sessions_created_at_id",
+        "ix_sessions_owner_created_at_id",
+        "pk_session_tasks",
+        "uq_session_tasks_session_id",
+        "pk_session_task_leases",
+        "ix_session_task_leases_enqueued_at",
+    }

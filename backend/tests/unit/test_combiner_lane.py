@@ -1,0 +1,180 @@
+"""The lane: who sends, who waits, and who is told what. Without a database."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app.core.errors import DatabaseUnavailable, TaskError
+from app.repositories import lane as lane_module
+from app.repositories.lane import MAX_BATCH, Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+SECONDS = 20
+
+
+class Gate:
+    """A `send` whose first batch stays in flight until the test lets it go."""
+
+    def __init__(self, send: Callable[[Sequence[Any]], Sequence[Any]]) -> None:
+        self._send = send
+        self.batches: list[list[Any]] = []
+        self.is_out = threading.Event()
+        self.may_return = threading.Event()
+
+    def __call__(self, batch: Sequence[Any]) -> Sequence[Any]:
+        self.batches.append(list(batch))
+        if len(self.batches) == 1:
+            self.is_out.set()
+            assert self.may_return.wait(SECONDS)
+        return self._send(batch)
+
+
+def outcome_of(act: Callable[[], Any]) -> Any:
+    try:
+        return act()
+    except BaseException as error:  # noqa: BLE001 - what a caller got is what is looked at
+        return error
+
+
+def gathered(lane: Lane[Any, Any], gate: Gate, inputs: Sequence[Any]) -> list[Any]:
+    """Answers to the inputs: the first is out alone while all the others gather."""
+    answers: list[Any] = [None] * len(inputs)
+
+    def call(index: int) -> None:
+        answers[index] = outcome_of(lambda: lane(inputs[index]))
+
+    threads = [threading.Thread(target=call, args=(index,)) for index in range(len(inputs))]
+    threads[0].start()
+    assert gate.is_out.wait(SECONDS)
+    for thread in threads[1:]:
+        thread.start()
+    wait_until(lambda: len(lane._waiting) == len(inputs) - 1)
+    gate.may_return.set()
+    for thread in threads:
+        thread.join(SECONDS)
+        assert not thread.is_alive(), "a caller was left waiting"
+    return answers
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    pause = threading.Event()
+    for _ in range(SECONDS * 1000):
+        if condition():
+            return
+        pause.wait(0.001)
+    pytest.fail("did not happen in time")
+
+
+def test_a_lone_caller_waits_for_nobody() -> None:
+    sent: list[list[int]] = []
+
+    def send(batch: Sequence[int]) -> list[int]:
+        sent.append(list(batch))
+        return [number * 10 for number in batch]
+
+    lane: Lane[int, int] = Lane(send, lambda number: number)
+    assert [lane(1), lane(2)] == [10, 20]
+    assert sent == [[1], [2]]
+
+
+def test_what_gathers_meanwhile_goes_out_together_and_each_gets_its_own_answer() -> None:
+    gate = Gate(lambda batch: [number * 10 for number in batch])
+    lane: Lane[int, int] = Lane(gate, lambda number: number)
+    inputs = list(range(30))
+    assert gathered(lane, gate, inputs) == [number * 10 for number in inputs]
+    assert [len(batch) for batch in gate.batches] == [1, 29]
+
+
+def test_no_batch_has_one_key_twice_and_none_is_too_large() -> None:
+    gate = Gate(list)
+    lane: Lane[int, int] = Lane(gate, lambda number: number % 100)
+    inputs = [number % 150 for number in range(200)]
+    assert gathered(lane, gate, inputs) == inputs
+    for batch in gate.batches:
+        assert len(batch) <= MAX_BATCH
+        assert len({number % 100 for number in batch}) == len(batch)
+
+
+def test_one_bad_input_hurts_only_its_own_caller() -> None:
+    def send(batch: Sequence[int]) -> Sequence[int]:
+        if 13 in batch:
+            raise ValueError(13)
+        return batch
+
+    gate = Gate(send)
+    lane: Lane[int, int] = Lane(gate, lambda number: number)
+    answers = gathered(lane, gate, range(20))
+    assert isinstance(answers.pop(13), ValueError)
+    assert answers == [number for number in range(20) if number != 13]
+
+
+def test_where_the_database_is_away_nobody_asks_again_one_by_one() -> None:
+    def send(_batch: Sequence[int]) -> Sequence[int]:
+        raise DatabaseUnavailable("away")
+
+    gate = Gate(send)
+    lane: Lane[int, int] = Lane(gate, lambda number: number)
+    answers = gathered(lane, gate, range(20))
+    assert all(isinstance(answer, DatabaseUnavailable) for answer in answers)
+    assert len(gate.batches) == 2
+
+
+def test_an_interrupted_sender_leaves_the_lane_working() -> None:
+    def send(batch: Sequence[int]) -> Sequence[int]:
+        if 0 in batch:
+            raise KeyboardInterrupt
+        return batch
+
+    gate = Gate(send)
+    lane: Lane[int, int] = Lane(gate, lambda number: number)
+    answers = gathered(lane, gate, range(5))
+    assert isinstance(answers[0], KeyboardInterrupt)
+    assert answers[1:] == [1, 2, 3, 4]
+    assert lane(7) == 7
+
+
+def test_those_in_the_interrupted_batch_are_told_that_their_outcome_is_unknown() -> None:
+    def send(batch: Sequence[int]) -> Sequence[int]:
+        if 1 in batch:
+            raise KeyboardInterrupt
+        return batch
+
+    gate = Gate(send)
+    lane: Lane[int, int] = Lane(gate, lambda number: number)
+    answers = gathered(lane, gate, range(5))
+    assert answers[0] == 0
+    interrupted = [answer for answer in answers if isinstance(answer, KeyboardInterrupt)]
+    told = [answer for answer in answers[1:] if isinstance(answer, TaskError)]
+    assert len(interrupted) == 1
+    assert len(told) == 3
+    assert "unknown" in told[0].message
+
+
+def test_a_waiting_caller_that_is_interrupted_stalls_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate = Gate(list)
+    lane: Lane[int, int] = Lane(gate, lambda number: number)
+    answers: list[int] = []
+    first = threading.Thread(target=lambda: answers.append(lane(1)))
+    first.start()
+    assert gate.is_out.wait(SECONDS)
+
+    class Interrupted(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(lane_module.threading, "Event", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            lane(2)
+    gate.may_return.set()
+    first.join(SECONDS)
+    assert answers == [1]
+    assert lane(3) == 3, "the lane waits for the caller that went away"
+    assert gate.batches == [[1], [3]]

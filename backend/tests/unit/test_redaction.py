@@ -1,0 +1,250 @@
+"""Redaction: which secrets go, what stays readable, and that no text makes it slow."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from app.core.redaction import REDACTED, redact, redact_text
+
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.c2lnbmF0dXJlc2lnbmF0dXJl"
+PRIVATE_KEY = (
+    "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA7\nq1w2e3\n-----END RSA PRIVATE KEY-----"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("postgresql://app:s3cret@db:5432/x", f"postgresql://app:{REDACTED}@db:5432/x"),
+        ("amqp://guest:s3cret@mq//", f"amqp://guest:{REDACTED}@mq//"),
+        ("redis://:s3cret@cache:6379/0", f"redis://:{REDACTED}@cache:6379/0"),
+        ("at postgresql://u:p@s3cret/x@db/x!", f"at postgresql://u:{REDACTED}@db/x!"),
+        ("amqp://me@example.com:s3cret@mq", f"amqp://me@example.com:{REDACTED}@mq"),
+        ("https://s3cret@sentry.example/1", f"https://{REDACTED}@sentry.example/1"),
+        ("https://s3cret@host:8443/1", f"https://{REDACTED}@host:8443/1"),
+        ("{'url': 'a://u:s3cret@h', 'x': 'y@z'}", f"{{'url': 'a://u:{REDACTED}@h', 'x': 'y@z'}}"),
+        ("Authorization: Bearer s3cret.s3cret", f"Authorization: {REDACTED}"),
+        ('Authorization: Digest username="a", response="s3cret"', f"Authorization: {REDACTED}"),
+        (
+            "{'Authorization': b'Basic s3cret', 'A': 1}",
+            f"{{'Authorization': b'{REDACTED}', 'A': 1}}",
+        ),
+        ("Set-Cookie: a=s3cret; b=s3cret\nHost: x", f"Set-Cookie: {REDACTED}\nHost: x"),
+        ("sent Bearer s3cret-s3cret", f"sent Bearer {REDACTED}"),
+        ("sent Basic dXNlcjpzM2NyZXQ= to x", f"sent Basic {REDACTED} to x"),
+        ("host=db password=s3cret user=app", f"host=db password={REDACTED} user=app"),
+        ('PGPASSWORD="s3cret with \\" quote" psql', f'PGPASSWORD="{REDACTED}" psql'),
+        ("password: 's3cret never closed\nnext", f"password: '{REDACTED}\nnext"),
+        ("connect(api_key=b's3cret', x=1)", f"connect(api_key=b'{REDACTED}', x=1)"),
+        ('{"client_secret": "s3cret", "n": 1}', f'{{"client_secret": "{REDACTED}", "n": 1}}'),
+        ("secret-key => s3cret", f"secret-key => {REDACTED}"),
+        ("the token: s3cret", f"the token: {REDACTED}"),
+        ("X-Auth-Token: s3cret", f"X-Auth-Token: {REDACTED}"),
+        ("key st_01J8Z.abcdefghijklmnopqrstuv_-", f"key st_01J8Z.{REDACTED}"),
+        ("AKIAIOSFODNN7EXAMPLE", REDACTED),
+        ("x ghp_" + "a1" * 18, f"x {REDACTED}"),
+        ("github_pat_" + "a1_" * 20, REDACTED),
+        ("xoxb-123456789012-abcdefghij", REDACTED),
+        ("ATATT3xFfGF0" + "a-_=" * 10, REDACTED),
+        (f"({JWT})", f"({REDACTED})"),
+        (f"before {PRIVATE_KEY} after", f"before {REDACTED} after"),
+        (PRIVATE_KEY.partition("-----END")[0], REDACTED),
+    ],
+)
+def test_secret_is_replaced_and_the_rest_stays(text: str, expected: str) -> None:
+    assert redact_text(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'password authentication failed for user "app"',
+        "Basic authentication is required",
+        "http://localhost:8080/@scope/package",
+        "http://[::1]:8080/a@b",
+        "ssh://git@example.com/x",
+        "SessionTask processing started for session 0f, task_id: 1e",
+        "KeyError: 'token'",
+        "os.stat_result(st_mode=33188, st_ino=1)",
+        'password=""',
+        "monkey: banana; author: me@example.com",
+    ],
+)
+def test_ordinary_text_stays_as_it_is(text: str) -> None:
+    assert redact_text(text) == text
+
+
+def test_secret_in_json_inside_json_is_replaced() -> None:
+    inner = json.dumps({"token": "s3cret two words", "n": 1})
+    redacted = redact_text(json.dumps({"body": inner}))
+    assert "s3cret" not in redacted
+    assert "two words" not in redacted
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "password",
+        "DB_PASSWORD",
+        "token",
+        "authToken",
+        "client-secret",
+        "Authorization",
+        "apiKey",
+        "X-Api-Key",
+        "Cookie",
+        "sentry_dsn",
+        "AWS_SECRET_ACCESS_KEY",
+        "credentials",
+        "private_key",
+    ],
+)
+@pytest.mark.parametrize("value", ["s3cret", 12345, ["s3cret"], {"a": "s3cret"}])
+def test_value_under_a_telling_key_is_hidden(key: str, value: Any) -> None:
+    assert redact({"deep": [{key: value}]}) == {"deep": [{key: REDACTED}]}
+
+
+def test_keys_and_values_that_tell_nothing_stay() -> None:
+    value = {"session_id": "1", "keyboard": "x", "author": "y", "rows": [1, 2.5, None, True]}
+    assert redact(value) == value
+    assert redact({"password": None, "token": "", "secret": False}) == {
+        "password": None,
+        "token": "",
+        "secret": False,
+    }
+
+
+def test_what_is_nested_too_deep_to_read_is_hidden() -> None:
+    value: Any = "s3cret"
+    for _ in range(5_000):
+        value = [value]
+    redacted = redact(value)
+    assert REDACTED in json.dumps(redacted)
+
+
+fragments = st.sampled_from(
+    [
+        "password",
+        "token",
+        "secret_",
+        "api",
+        "_",
+        "key",
+        "=",
+        ":",
+        "://",
+        "@",
+        "/",
+        " ",
+        "\n",
+        '"',
+        "'",
+        "\\",
+        "bearer ",
+        "Basic ",
+        "dTpw",
+        "st_",
+        ".",
+        "eyJ",
+        "a" * 10,
+        "1",
+        "b",
+        "=>",
+        "x",
+        "-----BEGIN PRIVATE KEY-----",
+        "-----END PRIVATE KEY-----",
+        "AKIA",
+        "A" * 16,
+        "ghp_",
+        "http",
+        "cookie",
+        "authorization",
+        "ATATT",
+        "-",
+        "[",
+        "]",
+        REDACTED,
+        "xoxb-",
+        "?",
+        "&",
+    ]
+)
+hard_texts = st.lists(fragments, max_size=25).map("".join) | st.text()
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | hard_texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(hard_texts, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(hard_texts)
+@example(
+    "AKIA" + "A" * 16 + "eyJhbGciOiJI.c2lnbmF0dXJl"
+)  # one replacement makes the boundary that the other needs
+@example(f"http://user:{PRIVATE_KEY}@host")  # one removes the white space that ends the other
+@example("token: bearer abcdefgh")
+def test_redacting_twice_changes_nothing_more(text: str) -> None:
+    once = redact_text(text)
+    assert redact_text(once) == once
+
+
+@given(json_values)
+def test_redacting_a_value_twice_changes_nothing_more(value: Any) -> None:
+    once = redact(value)
+    assert redact(once) == once
+
+
+@given(
+    before=st.sampled_from(["", " ", "x", "\n", "(", '{"a": 1, ']),
+    name=st.sampled_from(["password", "db_password", "TOKEN", "api-key", "client_secret"]),
+    separator=st.sampled_from(["=", ": ", " = ", " => ", '": "', "': '", '\\": \\"']),
+    secret=st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=12),
+)
+def test_named_secret_never_survives(before: str, name: str, separator: str, secret: str) -> None:
+    marked = "Zq9" + secret
+    assert marked not in redact_text(f"{before}{name}{separator}{marked}")
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "a",
+        "://",
+        "://a:",
+        "http://a:b@",
+        "password=",
+        'password="',
+        "password='\\",
+        "token ",
+        "\\",
+        "secret_",
+        "eyJ",
+        "eyJaaaaaaaa.",
+        "st_",
+        "st_a-",
+        "-----BEGIN PRIVATE KEY-----",
+        "bearer ",
+        "basic ",
+        "ghp_",
+        "authorization:",
+        "cookie\\",
+        "AKIA",
+        "@",
+        "xoxb-",
+        "api_",
+        "token=b",
+        "password secret token key :// bearer basic st_ gh eyj authorization private key ",
+    ],
+)
+def test_time_grows_in_line_with_the_text(unit: str) -> None:
+    """A hostile text of 1 MB takes seconds at worst; quadratic patterns would take hours."""
+    text = unit * (1_000_000 // len(unit))
+    before = time.process_time()
+    redact_text(text)
+    assert time.process_time() - before < 10

@@ -1,0 +1,86 @@
+"""Which function does the work of a task type."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import pytest
+
+from app.core.config import Settings
+from app.core.errors import ConfigurationError
+from app.models.session import TaskType
+from app.tasks import registry
+from app.tasks.registry import (
+    BUILT_IN_HANDLERS,
+    handler_references,
+    load_handler,
+    max_run_seconds,
+    may_run_for,
+)
+
+
+def _settings(handlers: str = "") -> Settings:
+    return Settings(handlers=handlers)
+
+
+def _offer(monkeypatch: pytest.MonkeyPatch, *offers: tuple[str, str]) -> None:
+    entries = [EntryPoint(name, value, registry.ENTRY_POINT_GROUP) for name, value in offers]
+
+    def entry_points(*, group: str) -> list[EntryPoint]:
+        assert group == "session_tasks.handlers"
+        return entries
+
+    monkeypatch.setattr(registry, "entry_points", entry_points)
+
+
+def test_every_built_in_handler_can_be_loaded() -> None:
+    assert set(BUILT_IN_HANDLERS) == set(TaskType)
+    for reference in handler_references(_settings()).values():
+        assert callable(load_handler(reference))
+
+
+def test_the_setting_wins_over_an_entry_point_and_that_over_the_built_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _offer(monkeypatch, ("processing", "theirs:process"), ("export", "theirs:export"))
+    references = handler_references(_settings(" processing = ours.module:work , "))
+    assert references == {
+        TaskType.PROCESSING: "ours.module:work",
+        TaskType.EXPORT: "theirs:export",
+        TaskType.ADF_VALIDATION: BUILT_IN_HANDLERS[TaskType.ADF_VALIDATION],
+    }
+
+
+@pytest.mark.parametrize(
+    "setting", ["processing", "processing=", "processing=a.b", "=a:b", "cooking=a:b", "a:b"]
+)
+def test_a_setting_that_cannot_be_read_is_refused_with_what_to_write(setting: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        handler_references(_settings(setting))
+    assert caught.value.next_step
+
+
+def test_two_packages_for_one_type_are_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    _offer(monkeypatch, ("processing", "one:work"), ("processing", "two:work"))
+    with pytest.raises(ConfigurationError, match="one:work and two:work"):
+        handler_references(_settings())
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["no.such.module:work", "app.tasks.processing:nothing", "app.core.errors:annotations"],
+)
+def test_a_handler_that_is_not_there_is_a_configuration_error(reference: str) -> None:
+    with pytest.raises(ConfigurationError, match=reference):
+        load_handler(reference)
+
+
+def test_a_handler_may_have_a_limit_of_its_own() -> None:
+    @may_run_for(90)
+    def limited(_context: Any) -> None: ...
+
+    def unlimited(_context: Any) -> None: ...
+
+    assert max_run_seconds(limited) == 90.0
+    assert max_run_seconds(unlimited) is None

@@ -1,0 +1,155 @@
+"""A large CSV through all three tasks by the real command: rows a second, and peak memory."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+SEED = 20_261_123
+ROWS = 10_000
+BODY_BYTES = 1_024
+WORDS = [
+    "import",
+    "session",
+    "ticket",
+    "export",
+    "worker",
+    "lease",
+    "retry",
+    "customer",
+    "report",
+    "deadline",
+    "invoice",
+    "upload",
+    "calendar",
+    "quarter",
+    "review",
+    "release",
+    "window",
+    "database",
+    "schema",
+    "index",
+    "migration",
+    "payload",
+]
+
+
+def markdown_body(source: random.Random, size: int = BODY_BYTES) -> str:
+    """About `size` characters of the Markdown that people write into tickets."""
+    parts: list[str] = []
+    while sum(map(len, parts)) < size:
+        sentence = " ".join(source.choices(WORDS, k=source.randint(8, 16)))
+        start, middle = sentence[:9], sentence[9:24]
+        number = source.randint(1, 9_999)
+        blocks = (
+            f"{sentence.capitalize()}.",
+            f"## {sentence.title()[:40]}",
+            f"- **{start}** {sentence}\n- `{start}` and *{middle}*",
+            f"1. {sentence}\n2. see https://example.com/{number}",
+            f"> {sentence}",
+            f"```python\nvalue = {number}\n```",
+            f"| field | value |\n|---|---|\n| {start} | {number} |",
+        )
+        parts.append(f"{source.choice(blocks)}\n\n")
+    return "".join(parts)[:size]
+
+
+def write_csv(path: Path, rows: int) -> None:
+    """A CSV of `rows` issues, the same for the same seed."""
+    source = random.Random(SEED)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["Summary", "Description", "Priority", "Labels", "Labels"])
+        for row in range(rows):
+            writer.writerow(
+                [
+                    f"Ticket {row}: {' '.join(source.choices(WORDS, k=6))}",
+                    markdown_body(source),
+                    source.choice(["High", "Medium", "Low"]),
+                    source.choice(WORDS),
+                    source.choice(WORDS),
+                ]
+            )
+
+
+class PeakMemory(threading.Thread):
+    """The most memory a process and its children held at once, seen every 50 ms.
+
+    `pss` counts shared pages once; PostgreSQL's processes are told apart from ours.
+    """
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self._process = psutil.Process(pid)
+        self._done = threading.Event()
+        self.ours = 0
+
+    def run(self) -> None:
+        while not self._done.wait(0.05):
+            total = 0
+            for process in [self._process, *self._children()]:
+                try:
+                    if not process.name().startswith("postgres"):
+                        total += process.memory_full_info().pss
+                except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+                    continue
+            self.ours = max(self.ours, total)
+
+    def _children(self) -> list[psutil.Process]:
+        try:
+            return self._process.children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
+    def stop(self) -> None:
+        """End the watch."""
+        self._done.set()
+        self.join()
+
+
+def measure(rows: int = ROWS) -> dict[str, Any]:
+    """Run the command once and say how long it took and what it held."""
+    with tempfile.TemporaryDirectory(prefix="session-tasks-bench-") as folder:
+        source = Path(folder) / "issues.csv"
+        write_csv(source, rows)
+        environment = dict(os.environ)
+        # The embedded server, with the durability that PostgreSQL ships, unless one is given.
+        environment.setdefault("SESSION_TASKS_DATA_DIR", str(Path(folder) / "data"))
+        command = Path(sys.executable).with_name("session-tasks")
+        subprocess.run([command, "list"], env=environment, check=True, capture_output=True)
+        begun = time.perf_counter()
+        process = subprocess.Popen(
+            [command, "run", source, "--out", Path(folder) / "out", "--project", "BENCH", "--json"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        memory = PeakMemory(process.pid)
+        memory.start()
+        output, _ = process.communicate()
+        seconds = time.perf_counter() - begun
+        memory.stop()
+        if process.returncode != 0:
+            message = f"the command ended with {process.returncode}: {output[-2000:]}"
+            raise RuntimeError(message)
+        report = json.loads(output)
+        return {
+            "rows": rows,
+            "megabytes_of_csv": round(source.stat().st_size / 1e6, 1),
+            "seed": SEED,
+            "seconds": round(seconds, 1),
+            "rows_per_second": round(rows / seconds),
+            "peak_megabytes_ours": round(memory.ours / 1e6),
+            "tickets_and_bodies": [report["counts"]["tickets"], report["counts"]["exports"]],
+        }

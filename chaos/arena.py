@@ -1,0 +1,357 @@
+"""Where it happens: one database with the recorder in it, real workers on it, and the verdict."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import psutil
+from sqlalchemy import create_engine, make_url, text
+
+from app.core.config import Settings
+from app.core.database import Database
+from app.core.embedded import EmbeddedServer
+from app.core.schema_version import upgrade_schema
+from app.models.session import TaskType
+from app.repositories.session_repository import SessionRepository
+from chaos import history
+from chaos import journal as journals
+from chaos.handlers import GATES, TICKETS
+from chaos.history import Acknowledged
+from chaos.points import ARRIVAL, POINT
+
+LEASE_SECONDS = 2.0
+SWEEP_SECONDS = 0.4
+DEADLINE_SECONDS = 60.0
+HANDLER = "chaos.handlers:behave"
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+SETTINGS: Mapping[str, str] = {
+    "LEASE_SECONDS": str(LEASE_SECONDS),
+    "HEARTBEAT_SECONDS": "0.4",
+    "SWEEP_SECONDS": str(SWEEP_SECONDS),
+    "POLL_SECONDS": "0.3",
+    "RETRY_BACKOFF_SECONDS": "0.1",
+    "CANCEL_GRACE_SECONDS": "0.5",
+    "SHUTDOWN_GRACE_SECONDS": "0.5",
+    "STATEMENT_TIMEOUT_SECONDS": "3",
+    "LOCK_TIMEOUT_SECONDS": "2",
+    "IDLE_IN_TRANSACTION_TIMEOUT_SECONDS": "3",
+    "CONNECT_TIMEOUT_SECONDS": "3",
+    "HANDLERS": ",".join(f"{task_type.value}={HANDLER}" for task_type in TaskType),
+}
+
+Answer = TypeVar("Answer")
+
+
+class TooLate(Exception):  # noqa: N818 - what happened
+    """A condition did not come about in time: that is a finding, not an accident."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one programme came to: what was tried, what was measured, what was broken."""
+
+    name: str
+    trials: str
+    figures: Mapping[str, str] = field(default_factory=dict)
+    broken: Sequence[str] = ()
+    skipped: str = ""
+
+
+def until(
+    condition: Callable[[], Answer | None], what: str, seconds: float = DEADLINE_SECONDS
+) -> Answer:
+    """Wait until the condition holds, and answer with what it said.
+
+    Raises:
+        TooLate: it did not in so many seconds.
+
+    """
+    end = time.monotonic() + seconds
+    while not (answer := condition()):
+        if time.monotonic() > end:
+            message = f"did not happen in {seconds:g} s: {what}"
+            raise TooLate(message)
+        threading.Event().wait(0.02)
+    return answer
+
+
+@contextlib.contextmanager
+def own_server() -> Iterator[tuple[EmbeddedServer, Path]]:
+    """A throw-away PostgreSQL, and its folder."""
+    folder = Path(tempfile.mkdtemp(prefix="session-tasks-chaos-"))
+    folder.chmod(0o711)  # as root the server runs under another account
+    try:
+        with EmbeddedServer.acquire(folder) as server:
+            yield server, folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class WorkerProcess:
+    """A worker in a process of its own, with a log file."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        self.log = log
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                command,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=log.parent,
+                start_new_session=True,
+            )
+        self.pid = self.process.pid
+        self.started_at = time.monotonic()
+
+    @property
+    def is_alive(self) -> bool:
+        return self.process.poll() is None
+
+    @property
+    def id(self) -> str:
+        """Its worker id, once its log names it."""
+        found = re.search(r"Worker ([0-9a-f-]{36}) started", self.log.read_text(errors="replace"))
+        return found[1] if found else ""
+
+    def children(self) -> list[int]:
+        """The processes in which its tasks run."""
+        try:
+            return [child.pid for child in psutil.Process(self.pid).children()]
+        except psutil.NoSuchProcess:
+            return []
+
+    def logged(self, words: str) -> int:
+        """How often its log says this."""
+        return self.log.read_text(errors="replace").count(words)
+
+    def until_started(self) -> Self:
+        until(lambda: self.logged(" started with ") or not self.is_alive, "a worker starts")
+        return self
+
+    def kill(self) -> None:
+        """Kill it and its children, and wait for its end."""
+        for pid in (self.pid, *self.children()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+
+class Arena:
+    """One fresh database, the workers on it, and everything that anybody was told."""
+
+    def __init__(self, server_url: str, seed: int, *, longest_seconds: float = 1e9) -> None:
+        self._ends_at = time.monotonic() + longest_seconds
+        self.random = random.Random(seed)
+        self.folder = Path(tempfile.mkdtemp(prefix="session-tasks-arena-"))
+        self.gates = self.folder / "gates"
+        self.gates.mkdir()
+        self.acknowledged: list[Acknowledged] = []
+        self.workers: list[WorkerProcess] = []
+        self._server_url = server_url
+        self._name = f"chaos_{uuid.uuid4().hex}"
+        self._administer(f"CREATE DATABASE {self._name}")
+        url = make_url(server_url).set(database=self._name)
+        self.url = url.render_as_string(hide_password=False)
+        upgrade_schema(self.url)
+        self.settings = self.settings_for(self.url)
+        self.database = Database(self.settings, self.url)
+        with self.database.driver_connection() as connection:
+            history.install(connection)
+
+    def settings_for(self, url: str) -> Settings:
+        values = {name.lower(): value for name, value in SETTINGS.items()}
+        return Settings.model_validate({**values, "database_url": url, "pool_size": 12})
+
+    @property
+    def is_time_up(self) -> bool:
+        """Whether the programme is to stop its hostility, however far it got."""
+        return time.monotonic() > self._ends_at
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self.workers:
+            worker.kill()
+        self.database.close()
+        self._administer(f"DROP DATABASE {self._name} WITH (FORCE)")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _administer(self, statement: str) -> None:
+        engine = create_engine(self._server_url, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text(statement))
+        engine.dispose()
+
+    def rows(self, statement: str, **parameters: Any) -> list[Any]:
+        with self.database.engine.connect() as connection:
+            return list(connection.execute(text(statement), parameters))
+
+    # -- workers and sessions ---------------------------------------------------------------------
+
+    def worker(
+        self,
+        *options: str,
+        point: str = "",
+        arrival: int = 1,
+        environment: Mapping[str, str] | None = None,
+        by_command: bool = False,
+    ) -> WorkerProcess:
+        """A worker that is starting; `by_command` starts the command that people use."""
+        start = (
+            ("-c", "from app.cli import main; main()", "worker")
+            if by_command
+            else ("-m", "chaos.worker")
+        )
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("SESSION_TASKS_")}
+        paths = (str(REPOSITORY), str(REPOSITORY / "backend"))
+        worker = WorkerProcess(
+            [sys.executable, *start, *options],
+            {
+                **kept,
+                **{f"SESSION_TASKS_{name}": value for name, value in SETTINGS.items()},
+                "SESSION_TASKS_DATABASE_URL": self.url,
+                "PYTHONPATH": os.pathsep.join(paths),
+                "PYTHONUNBUFFERED": "1",
+                journals.PATH: str(self.folder / "journal"),
+                GATES: str(self.gates),
+                POINT: point,
+                ARRIVAL: str(arrival),
+                **(environment or {}),
+            },
+            self.folder / f"worker-{len(self.workers)}.log",
+        )
+        self.workers.append(worker)
+        return worker
+
+    def start(
+        self,
+        behaviour: str = "work",
+        *,
+        auto_advance: bool = False,
+        database: Database | None = None,
+        **options: Any,
+    ) -> uuid.UUID:
+        """A session whose first task was started, and acknowledged."""
+        with (database or self.database).transaction() as db:
+            sessions = SessionRepository(db)
+            session = sessions.create_session(
+                options={"behaviour": behaviour, **options}, auto_advance=auto_advance
+            )
+            moved = sessions.start_task(session.id, TaskType.PROCESSING)
+        self.acknowledged.append(Acknowledged("started", moved.session_id, moved.task_id))
+        return moved.session_id
+
+    def journal(self, word: str) -> list[journals.Entry]:
+        entries = journals.read(self.folder / "journal")
+        return [entry for entry in entries if entry.word == word]
+
+    def warm_up(self) -> None:
+        """Wait until the workers have run a session to its end: their children have started."""
+        until(lambda: not self.unsettled(), "the first session ends")
+
+    def until_begun(self, session_id: uuid.UUID) -> journals.Entry:
+        """Wait for a handler that runs the session; answers which process that is."""
+        return until(
+            lambda: next(
+                (e for e in self.journal("begun") if e.subject[0] == str(session_id)), None
+            ),
+            "a handler begins",
+        )
+
+    def status(self, session_id: uuid.UUID) -> tuple[str, int]:
+        """Status and failures of the session's task."""
+        row = self.rows(
+            "SELECT status, retry_count FROM session_tasks WHERE session_id = :id", id=session_id
+        )[0]
+        return row[0], row[1]
+
+    def until_status(self, session_id: uuid.UUID, status: str) -> None:
+        until(lambda: self.status(session_id)[0] == status, f"{session_id} is {status}")
+
+    def live_count(self) -> int:
+        return int(self.rows("SELECT count(*) FROM session_tasks WHERE status = 'running'")[0][0])
+
+    # -- the verdict ------------------------------------------------------------------------------
+
+    def unsettled(self) -> list[str]:
+        """Sessions that are not where every session must get to in the end."""
+        return [
+            f"{row.id}: lost at {row.stage}, {row.status}, {row.retry_count} failures"
+            for row in self.rows(
+                "SELECT s.id, s.stage, t.status, t.retry_count FROM sessions s"
+                " LEFT JOIN session_tasks t ON t.session_id = s.id"
+                " WHERE NOT coalesce(t.status = 'cancelled'"
+                " OR (t.status = 'failed' AND t.retry_count = 3)"
+                " OR (t.status = 'completed' AND (s.stage = 'completed' OR NOT s.auto_advance)),"
+                " false)"
+            )
+        ]
+
+    def broken(self, *, settle_seconds: float = DEADLINE_SECONDS) -> list[str]:
+        """Wait for every session's end; then every promise that was broken, in words."""
+        with contextlib.suppress(TooLate):
+            until(lambda: not self.unsettled(), "every session ends", settle_seconds)
+        with self.database.driver_connection() as connection:
+            recorded = history.read(connection)
+        return [
+            *self.unsettled(),
+            *history.violations(recorded, self.acknowledged),
+            *self._wrong_results(),
+            *(
+                f"{row[0]}: a lease without a running task"
+                for row in self.rows(
+                    "SELECT session_id FROM session_task_leases l WHERE NOT EXISTS (SELECT FROM"
+                    " session_tasks t WHERE t.session_id = l.session_id AND t.status = 'running')"
+                )
+            ),
+            *self._logged_errors(),
+        ]
+
+    def outcome_counts(self) -> dict[str, int]:
+        return {
+            row[0]: row[1]
+            for row in self.rows("SELECT new_status, count(*) FROM history_tasks GROUP BY 1")
+        }
+
+    def _wrong_results(self) -> Iterator[str]:
+        """Results are there once where their task was completed, and nowhere else."""
+        done = (
+            "SELECT count(*) FROM history_tasks h WHERE h.session_id = s.id"
+            " AND h.new_status = 'completed' AND h.new_type = '{}'"
+        )
+        for row in self.rows(
+            "SELECT s.id, (SELECT count(*) FROM tickets WHERE session_id = s.id) tickets,"
+            " (SELECT count(*) FROM exports WHERE session_id = s.id) exports,"
+            f" ({done.format('processing')}) processed, ({done.format('export')}) exported"
+            " FROM sessions s"
+        ):
+            if row.processed > 1 or row.exported > 1:
+                yield f"{row.id}: completed {row.processed} and {row.exported} times"
+            if (row.tickets, row.exports) != (TICKETS * row.processed, row.exported):
+                yield f"{row.id}: {row.tickets} tickets and {row.exports} exports, not its results"
+
+    def _logged_errors(self) -> Iterator[str]:
+        """What a worker calls an error in its log is one: none of this is its fault."""
+        for worker in self.workers:
+            for line in worker.log.read_text(errors="replace").splitlines():
+                if " ERROR " in line or '"level": "error"' in line or "CRITICAL" in line:
+                    yield f"{worker.log.name}: {line[:300]}"

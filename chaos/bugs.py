@@ -1,0 +1,119 @@
+"""Deliberate bugs, each a small change to a statement: the checker must catch every one of them.
+
+A checker that has never caught anything proves nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from app.repositories import transitions
+
+
+@dataclass(frozen=True, slots=True)
+class Bug:
+    """A name for people, the statements it is put into, and the text it replaces."""
+
+    name: str
+    statements: tuple[str, ...]
+    right: str
+    wrong: str
+
+
+BUGS = (
+    Bug(
+        "fence dropped: any claim of the run may write",
+        ("COMPLETE", "FAIL"),
+        "AND l.claim_token = w.claim_token",
+        "",
+    ),
+    Bug(
+        "run dropped from the fence: the lease's present run is ended by an old claim",
+        ("COMPLETE", "FAIL"),
+        "WHERE l.task_id = w.claimed_task_id AND l.claim_token = w.claim_token",
+        "WHERE true",
+    ),
+    Bug(
+        "failure not counted",
+        ("FAIL", "RESCUE"),
+        "retry_count = least(session_tasks.retry_count + 1, 3)",
+        "retry_count = session_tasks.retry_count",
+    ),
+    Bug(
+        "stage not moved with the start",
+        ("START", "RETRY"),
+        "UPDATE sessions SET stage = task.task_type,",
+        "UPDATE sessions SET",
+    ),
+    Bug(
+        "retry limit forgotten",
+        ("RETRY",),
+        "session_tasks.retry_count < 3",
+        "true",
+    ),
+    Bug(
+        "running tasks may be started again",
+        ("START",),
+        "session_tasks.status = 'cancelled'",
+        "session_tasks.status IN ('cancelled', 'running')",
+    ),
+    Bug(
+        "a claimed task can be claimed again",
+        ("CLAIM_NEXT",),
+        "claim_token IS NULL AND",
+        "",
+    ),
+    Bug(
+        "any type may follow any other",
+        ("START",),
+        "session_tasks.task_type = 'processing' AND excluded.task_type = 'export'",
+        "true",
+    ),
+    Bug(
+        "the last completion leaves the stage behind",
+        ("COMPLETE",),
+        "THEN 'completed' ELSE sessions.stage END",
+        "THEN sessions.stage ELSE sessions.stage END",
+    ),
+    Bug(
+        "a retry keeps the old task_id",
+        ("RETRY",),
+        "SET task_id = w.task_id,",
+        "SET task_id = session_tasks.task_id,",
+    ),
+    Bug(
+        "child locked first: the lease before its session",
+        ("COMPLETE", "FAIL"),
+        "JOIN lock ON lock.id = l.session_id",
+        "",
+    ),
+    Bug(
+        "rescue too early: by a moment that is not the lease's own",
+        ("RESCUE",),
+        "leased_until <",
+        "leased_until - interval '1 second' <",
+    ),
+)
+
+
+@contextlib.contextmanager
+def planted(bug: Bug) -> Iterator[None]:
+    """Run the block with the bug in the product.
+
+    Raises:
+        LookupError: the product no longer has the text that the bug replaces.
+
+    """
+    before = {name: getattr(transitions, name) for name in bug.statements}
+    if not any(bug.right in statement for statement in before.values()):
+        message = f"{bug.name}: the text it replaces is gone from {', '.join(before)}"
+        raise LookupError(message)
+    for name, statement in before.items():
+        setattr(transitions, name, statement.replace(bug.right, bug.wrong))
+    try:
+        yield
+    finally:
+        for name, statement in before.items():
+            setattr(transitions, name, statement)

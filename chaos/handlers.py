@@ -1,0 +1,92 @@
+"""Handlers for a hostile machine: they do what their session says, and write down that they did.
+
+Chosen by `SESSION_TASKS_HANDLERS`. The journal (a file, appended to) tells the harness which
+process ran which run, and when; the product knows nothing of it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.models.results import ExportBody, TaskResults, TicketDraft
+from app.models.session import TaskType
+from chaos import journal
+from chaos.points import reach
+
+if TYPE_CHECKING:
+    from app.tasks.context import TaskContext
+
+TICKETS = 3
+GATES = "CHAOS_GATES"
+
+
+def behave(context: TaskContext) -> TaskResults:
+    """Do what the session's option `behaviour` says; then return the same results as always."""
+    options: dict[str, Any] = context.options.model_extra or {}
+    run = (str(context.session_id), str(context.task_id), context.attempt)
+    journal.write("begun", *run)
+    reach("handler begun")
+    _BEHAVIOURS[options.get("behaviour", "work")](context, options)
+    reach("handler done")
+    journal.write("returned", *run)
+    return _results(context.task_type)
+
+
+def _results(task_type: TaskType) -> TaskResults:
+    match task_type:
+        case TaskType.PROCESSING:
+            empty = '{"type":"doc","version":1,"content":[]}'
+            return TaskResults(
+                tickets=[TicketDraft(f"{n}", empty, "a.md", n) for n in range(1, TICKETS + 1)]
+            )
+        case TaskType.EXPORT:
+            return TaskResults(exports=[ExportBody('{"issueUpdates":[]}', TICKETS)])
+        case _:
+            return TaskResults()
+
+
+def _work(context: TaskContext, options: dict[str, Any]) -> None:
+    """Take `seconds`, in ten steps, each of which listens."""
+    for step in range(10):
+        if step == 5:
+            reach("handler half way")
+        context.progress(step, 10)
+        threading.Event().wait(float(options.get("seconds", 0.1)) / 10)
+
+
+def _hold(context: TaskContext, _options: dict[str, Any]) -> None:
+    """Wait, deaf, until the session's gate opens; a second attempt goes straight on."""
+    gate = Path(os.environ[GATES]) / str(context.session_id)
+    while context.attempt == 1 and not gate.exists():
+        threading.Event().wait(0.01)
+
+
+def _listen(context: TaskContext, _options: dict[str, Any]) -> None:
+    """Wait until told to stop."""
+    while True:
+        context.check_cancelled()
+        threading.Event().wait(0.01)
+
+
+def _poison(_context: TaskContext, options: dict[str, Any]) -> None:
+    """End this process, or the whole worker, in one of many ways."""
+    match options["way"]:
+        case "exit":
+            os._exit(3)
+        case "segmentation fault":
+            ctypes.string_at(0)
+        case "abort":
+            os.abort()
+        case "whole worker":
+            os.kill(os.getppid(), signal.SIGKILL)
+        case _:
+            os.kill(os.getpid(), signal.SIGKILL)
+    threading.Event().wait(60)
+
+
+_BEHAVIOURS = {"work": _work, "hold": _hold, "listen": _listen, "poison": _poison}

@@ -1,0 +1,90 @@
+"""Named points between claim and commit at which a process kills itself, as told from outside.
+
+The environment says where (`CHAOS_POINT`) and at which arrival (`CHAOS_ARRIVAL`). `arm` puts the
+supervisor's points around the product's functions; the product itself has no such points.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from app.engines import execution, pool
+from app.engines.heartbeat import Heart
+from app.engines.messages import Assignment
+from app.repositories import transitions
+from chaos import journal
+
+POINT = "CHAOS_POINT"
+ARRIVAL = "CHAOS_ARRIVAL"
+
+IN_SUPERVISOR = (
+    "claimed, not handed out",
+    "handed to the child",
+    "outcome known, nothing written",
+    "completion sent, not committed",
+    "committed, nobody told",
+    "failure written, nobody told",
+    "before a heartbeat",
+    "after a heartbeat",
+    "rescue sent, not committed",
+    "rescued and retried, not committed",
+)
+IN_CHILD = ("handler begun", "handler half way", "handler done")
+POINTS = (*IN_SUPERVISOR, *IN_CHILD)
+
+_arrivals = 0
+
+
+def reach(point: str) -> None:
+    """Die here, if this is the point and this the arrival that the environment names."""
+    global _arrivals  # noqa: PLW0603 - one process, one point
+    if not point or os.environ.get(POINT) != point:
+        return
+    _arrivals += 1
+    if _arrivals >= int(os.environ.get(ARRIVAL, "1")):
+        journal.write("died", point)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def arm() -> None:
+    """Put the supervisor's points into this process."""
+    _around(transitions, "claim_next", after="claimed, not handed out", only_if_answered=True)
+    _around(transitions, "complete", after="completion sent, not committed", only_if_answered=True)
+    _around(transitions, "fail", after="failure written, nobody told", only_if_answered=True)
+    _around(transitions, "rescue", after="rescue sent, not committed", only_if_answered=True)
+    _around(transitions, "retry", after="rescued and retried, not committed", only_if_answered=True)
+    _around(Heart, "beat", before="before a heartbeat", after="after a heartbeat")
+    _around(
+        execution.OutcomeWriter,
+        "_write_once",
+        before="outcome known, nothing written",
+        after="committed, nobody told",
+    )
+    send = pool.ChildProcess.send
+
+    def send_and_die(child: pool.ChildProcess, message: object) -> None:
+        send(child, message)
+        if isinstance(message, Assignment):
+            reach("handed to the child")
+
+    pool.ChildProcess.send = send_and_die  # type: ignore[method-assign,assignment]
+
+
+def _around(
+    place: Any, name: str, *, before: str = "", after: str = "", only_if_answered: bool = False
+) -> None:
+    act: Callable[..., Any] = getattr(place, name)
+
+    @functools.wraps(act)
+    def wrapped(*arguments: Any, **options: Any) -> Any:
+        reach(before)
+        answer = act(*arguments, **options)
+        if answer or not only_if_answered:
+            reach(after)
+        return answer
+
+    setattr(place, name, wrapped)

@@ -1,0 +1,74 @@
+"""The adversaries on the product as it is, then on one with a deliberate bug at a time."""
+
+from __future__ import annotations
+
+import time
+
+from app.repositories.session_repository import SessionRepository
+from chaos import history
+from chaos.adversary import torment
+from chaos.arena import Arena, Verdict
+from chaos.bugs import BUGS, Bug, planted
+
+SESSIONS = 4
+THREADS = 8
+ROUNDS_TO_CATCH = (20, 40, *(120,) * 10)
+FORGET = "TRUNCATE history_tasks, history_leases, history_commits, sessions CASCADE"
+
+
+def adversaries(arena: Arena, *, rounds: int, seeds: int = 1) -> Verdict:
+    """The product as it is, tormented: nothing may be found, and nothing may deadlock."""
+    broken: list[str] = []
+    acts: dict[str, int] = {}
+    done = 0
+    for _ in range(seeds):
+        if arena.is_time_up:
+            break
+        done += 1
+        found, counts = _tormented(arena, rounds)
+        broken += found
+        for act, count in counts.items():
+            acts[act] = acts.get(act, 0) + count
+    figures = {act: str(count) for act, count in sorted(acts.items())}
+    trials = f"{done * THREADS * rounds} acts by {THREADS} threads on {SESSIONS} sessions"
+    return Verdict("adversaries", trials, figures, broken)
+
+
+def caught(arena: Arena, bug: Bug) -> str:
+    """What the checker says about the product with this bug; empty if it was not caught.
+
+    Short torments first: most bugs show at once, and few need sessions that get far.
+    """
+    with planted(bug):
+        for rounds in ROUNDS_TO_CATCH:
+            found, _ = _tormented(arena, rounds)
+            if found:
+                return found[0]
+    return ""
+
+
+def deliberate_bugs(arena: Arena) -> Verdict:
+    """Every deliberate bug: the checker must catch it."""
+    broken = []
+    figures = {}
+    for bug in BUGS:
+        began = time.monotonic()
+        what = caught(arena, bug)
+        figures[bug.name] = f"caught in {time.monotonic() - began:.1f} s" if what else "NOT CAUGHT"
+        if not what:
+            broken.append(f"not caught: {bug.name}")
+    return Verdict("deliberate bugs", f"{len(BUGS)} bugs", figures, broken)
+
+
+def _tormented(arena: Arena, rounds: int) -> tuple[list[str], dict[str, int]]:
+    with arena.database.driver_connection() as connection:
+        connection.execute(FORGET.encode())
+    with arena.database.transaction() as db:
+        sessions = SessionRepository(db)
+        ids = [sessions.create_session(auto_advance=False).id for _ in range(SESSIONS)]
+    seed = arena.random.randrange(1 << 20)
+    ledger = torment(arena.database, ids, seed=seed, threads=THREADS, rounds=rounds)
+    with arena.database.driver_connection() as connection:
+        recorded = history.read(connection)
+    found = [f"{type(error).__name__}: {error}" for error in ledger.errors]
+    return found + history.violations(recorded, ledger.acknowledged), dict(ledger.counts)

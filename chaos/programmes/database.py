@@ -1,0 +1,197 @@
+"""The database dies, its connections are cut at the worst moment, it says nothing, it is full."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from sqlalchemy import make_url
+
+from app.core.database import Database
+from app.core.embedded import EmbeddedServer
+from app.core.errors import DatabaseBusy, DatabaseUnavailable
+from chaos.arena import Arena, Verdict, until
+from chaos.proxy import Proxy
+
+LIVE_SESSIONS = 12
+POSTMASTER = "postgresql/cluster/postmaster.pid"
+
+
+@contextlib.contextmanager
+def _load(arena: Arena, database: Database) -> Iterator[Callable[[], int]]:
+    """Sessions started all the time by somebody whose connection is no better than the workers'.
+
+    Gives a function that answers how many starts were left in doubt.
+    """
+    stopped = threading.Event()
+    doubtful = 0
+
+    def keep_starting() -> None:
+        nonlocal doubtful
+        while not stopped.wait(0.05):
+            try:
+                if arena.live_count() < LIVE_SESSIONS:
+                    arena.start(
+                        auto_advance=True,
+                        seconds=arena.random.uniform(0, 0.2),
+                        database=database,
+                    )
+            except (DatabaseUnavailable, DatabaseBusy):
+                doubtful += 1
+            except Exception as error:
+                if "OperationalError" not in repr(error):  # live_count asks past our translation
+                    raise
+
+    thread = threading.Thread(target=keep_starting, name="load")
+    thread.start()
+    try:
+        yield lambda: doubtful
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def restarts(arena: Arena, server: EmbeddedServer, folder: Path, *, times: int) -> Verdict:
+    """Kill the server as `pg_ctl -m immediate` does, under load; leases vanish every time."""
+    workers = [arena.worker().until_started() for _ in range(2)]
+    rebuilt = 0
+    away: list[float] = []
+    with _load(arena, arena.database) as doubtful:
+        for _ in range(times):
+            if arena.is_time_up:
+                break
+            until(lambda: _claimed(arena) >= 2, "work is under way")
+            time.sleep(arena.random.uniform(0, 0.3))
+            postmaster = int((folder / POSTMASTER).read_text().splitlines()[0])
+            before = arena.rows("SELECT clock_timestamp()")[0][0]
+            began = time.monotonic()
+            os.kill(postmaster, signal.SIGQUIT)
+            until(lambda p=postmaster: not Path(f"/proc/{p}").exists(), "the server dies")  # type: ignore[misc]
+            server.ensure_running()
+            until(
+                lambda b=before: arena.rows(  # type: ignore[misc]
+                    "SELECT 1 FROM session_task_lease_sentinel WHERE created_at > :b", b=b
+                ),
+                "leases are rebuilt",
+            )
+            rebuilt += 1
+            away.append(time.monotonic() - began)
+    broken = arena.broken()
+    broken += [f"{w.log.name} ended: {w.process.poll()}" for w in workers if not w.is_alive]
+    return Verdict(
+        "immediate restarts",
+        f"{rebuilt} restarts under load",
+        {
+            "leases lost and rebuilt": f"{rebuilt} times",
+            "from kill to rebuilt": f"max {max(away):.1f} s",
+            "runs completed": str(arena.outcome_counts().get("completed", 0)),
+            "starts left in doubt": str(doubtful()),
+        },
+        broken,
+    )
+
+
+def _claimed(arena: Arena) -> int:
+    try:
+        return int(
+            arena.rows("SELECT count(*) FROM session_task_leases WHERE claim_token IS NOT NULL")[0][
+                0
+            ]
+        )
+    except Exception as error:
+        if "OperationalError" not in repr(error):
+            raise
+        return 0
+
+
+def cut_connections(arena: Arena, *, cuts: int, silences: int) -> Verdict:
+    """Cut connections before and after COMMIT and around other statements; then say nothing."""
+    parsed = make_url(arena.url)
+    path = f"{parsed.query['host']}/.s.PGSQL.{parsed.query.get('port', '5432')}"
+    with Proxy(path, arena.random.randrange(1 << 30)) as proxy:
+        url = f"postgresql+psycopg://{parsed.username}@127.0.0.1:{proxy.port}/{parsed.database}"
+        by_proxy = {
+            "SESSION_TASKS_DATABASE_URL": url,
+            "SESSION_TASKS_STATEMENT_TIMEOUT_SECONDS": "1",
+        }
+        workers = [arena.worker(environment=by_proxy).until_started() for _ in range(2)]
+        silent: list[float] = []
+        with Database(arena.settings_for(url), url) as database, _load(arena, database) as doubtful:
+            proxy.cut_share = {
+                "before COMMIT": 6, "after COMMIT": 6,
+                "before a statement": 0.7, "after a statement": 0.7,
+            }  # fmt: skip
+            until(
+                lambda: _cuts(proxy) >= cuts or arena.is_time_up,
+                f"{cuts} connections are cut",
+                60 + cuts * 2,
+            )
+            proxy.cut_share = {}
+            for _ in range(silences):
+                began = time.monotonic()
+                completed = arena.outcome_counts().get("completed", 0)
+                proxy.silence()
+                until(
+                    lambda c=completed: arena.outcome_counts().get("completed", 0) >= c + 6,  # type: ignore[misc]
+                    "work goes on after the silence",
+                )
+                silent.append(time.monotonic() - began)
+        broken = arena.broken()
+        broken += [f"{w.log.name} ended: {w.process.poll()}" for w in workers if not w.is_alive]
+    kinds = ", ".join(f"{kind} {proxy.counts[kind]}" for kind in Proxy.KINDS)
+    figures = {
+        "cut": kinds,
+        "connections that went silent": str(proxy.counts["silenced"]),
+        "runs completed": str(arena.outcome_counts().get("completed", 0)),
+        "starts left in doubt": str(doubtful()),
+    }
+    if silent:
+        figures["until 6 more runs were done after a silence"] = f"max {max(silent):.1f} s"
+    return Verdict("cut connections", f"{_cuts(proxy)} cuts, {silences} silences", figures, broken)
+
+
+def _cuts(proxy: Proxy) -> int:
+    return sum(proxy.counts[kind] for kind in Proxy.KINDS)
+
+
+def terminated_backends(arena: Arena, *, backends: int) -> Verdict:
+    """`pg_terminate_backend` on whatever the workers have open."""
+    workers = [arena.worker().until_started() for _ in range(2)]
+    ended = 0
+    with _load(arena, arena.database):
+        while ended < backends and not arena.is_time_up:
+            ended += len([row for row in _terminate_one(arena) if row[0]])
+            time.sleep(arena.random.uniform(0, 0.1))
+    broken = arena.broken()
+    broken += [f"{w.log.name} ended: {w.process.poll()}" for w in workers if not w.is_alive]
+    completed = arena.outcome_counts().get("completed", 0)
+    return Verdict(
+        "terminated backends", f"{ended} backends", {"runs completed": str(completed)}, broken
+    )
+
+
+def _terminate_one(arena: Arena) -> list[tuple[bool]]:
+    with arena.database.driver_connection() as connection:
+        return connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity"
+            " WHERE application_name = 'session-tasks' AND datname = current_database()"
+            " AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1) AS one"
+        ).fetchall()
+
+
+def exhausted_pool(arena: Arena, *, sessions: int) -> Verdict:
+    """Eight tasks at a time, whose outcomes must all go through one connection."""
+    arena.worker("--threads", "--concurrency", "8", environment={"SESSION_TASKS_POOL_SIZE": "1"})
+    for _ in range(sessions):
+        arena.start(auto_advance=True, seconds=0)
+    broken = arena.broken()
+    counts = arena.outcome_counts()
+    if counts.get("failed"):
+        broken.append(f"{counts['failed']} runs failed for want of a connection")
+    completed = str(counts.get("completed", 0))
+    return Verdict("pool exhausted", f"{sessions} sessions", {"runs completed": completed}, broken)

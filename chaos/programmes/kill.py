@@ -1,0 +1,162 @@
+"""Kill -9, at random and at every named point between claim and commit."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import statistics
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from app.engines.sweeper import Sweeper
+from chaos import history
+from chaos.arena import LEASE_SECONDS, SWEEP_SECONDS, Arena, Verdict, WorkerProcess
+from chaos.points import POINTS
+
+_CHILD = re.compile(r"\(pid (\d+)\)")
+LIVE_SESSIONS = 20
+SECONDS_WITH_A_POINT = 8.0
+CHILD_SECONDS = 1.0
+WORKER_SECONDS = LEASE_SECONDS + SWEEP_SECONDS * 1.25 + 1.0
+"""Lease, the longest pause between sweeps, and a second for a machine that is starting workers."""
+
+
+@dataclass
+class Killer:
+    """Keeps a fleet under fire until enough have died."""
+
+    arena: Arena
+    target: int
+    points: list[str] = field(default_factory=list)
+    random_kills: list[tuple[float, int, str]] = field(default_factory=list)
+    fleet: list[WorkerProcess] = field(default_factory=list)
+
+    @property
+    def random(self) -> random.Random:
+        return self.arena.random
+
+    def run(self, size: int) -> None:
+        self.fleet = [self._doomed() for _ in range(size)]
+        next_kill = time.monotonic() + 2.0
+        while self.count() < self.target and not self.arena.is_time_up:
+            self._top_up()
+            self._replace_the_dead()
+            if time.monotonic() >= next_kill:
+                self._kill_somebody()
+                next_kill = time.monotonic() + self.random.uniform(0.05, 0.45)
+            time.sleep(0.02)  # the pace of the hostility, not a wait for anything
+        for worker in self.fleet:
+            worker.kill()
+
+    def count(self) -> int:
+        return len(self.random_kills) + len(self.arena.journal("died"))
+
+    def _doomed(self) -> WorkerProcess:
+        if not self.points:
+            self.points = list(POINTS)
+            self.random.shuffle(self.points)
+        return self.arena.worker(point=self.points.pop(), arrival=self.random.randint(1, 3))
+
+    def _top_up(self) -> None:
+        if self.arena.live_count() < LIVE_SESSIONS // 2:
+            for _ in range(LIVE_SESSIONS // 2):
+                self.arena.start(auto_advance=True, seconds=self.random.uniform(0, 0.4))
+
+    def _replace_the_dead(self) -> None:
+        for index, worker in enumerate(self.fleet):
+            is_due = time.monotonic() - worker.started_at > SECONDS_WITH_A_POINT
+            if worker.is_alive and is_due and worker.children() and self.random.random() < 0.02:
+                self._kill(worker.pid, "worker")
+                worker.process.wait()
+            if not worker.is_alive:
+                self.fleet[index] = self._doomed()
+
+    def _kill_somebody(self) -> None:
+        worker = self.random.choice(self.fleet)
+        children = worker.children()
+        is_at_work = any(begun.parent == worker.pid for begun in self.arena.journal("begun"))
+        if not is_at_work and self.random.random() < 0.95:
+            return  # it is still starting: seldom interesting
+        if children and self.random.random() < 0.75:
+            self._kill(self.random.choice(children), "child")
+        elif worker.is_alive:
+            self._kill(worker.pid, "worker")
+
+    def _kill(self, pid: int, kind: str) -> None:
+        now = time.time()
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        self.random_kills.append((now, pid, kind))
+
+
+def kill(arena: Arena, *, kills: int, fleet: int = 3) -> Verdict:
+    """Kill workers and children until so many have died; then let one worker finish the rest."""
+    killer = Killer(arena, kills)
+    sweeper = Sweeper(arena.database, arena.settings)
+    sweeper.start()  # stands for the machine that is still there
+    try:
+        killer.run(fleet)
+        arena.worker()
+        broken = arena.broken()
+    finally:
+        sweeper.stop()
+    died = arena.journal("died")
+    by_child, by_worker = _seconds_to_rescue(arena, killer)
+    points = Counter(entry.subject[0] for entry in died)
+    broken += _too_slow("a child's death", by_child, CHILD_SECONDS)
+    broken += _too_slow("a worker's death", by_worker, WORKER_SECONDS)
+    counts = arena.outcome_counts()
+    return Verdict(
+        "kill -9",
+        f"{killer.count()} kills",
+        {
+            "at random": f"{sum(k == 'worker' for *_, k in killer.random_kills)} workers, "
+            f"{sum(k == 'child' for *_, k in killer.random_kills)} children",
+            "at points": ", ".join(f"{p} {points[p]}" for p in POINTS if points[p]) or "none",
+            "runs": ", ".join(f"{status} {n}" for status, n in sorted(counts.items())),
+            "until a child's death is in the row": _quantiles(by_child),
+            "until a worker's death is in the row": _quantiles(by_worker),
+        },
+        broken,
+    )
+
+
+def _seconds_to_rescue(arena: Arena, killer: Killer) -> tuple[list[float], list[float]]:
+    """From each kill to the moment at which the row of each run that it hit says so."""
+    deaths = {pid: at for at, pid, _ in killer.random_kills}
+    deaths |= {entry.pid: entry.at for entry in arena.journal("died")}
+    processes = {worker.id: worker.pid for worker in arena.workers}
+    with arena.database.driver_connection() as connection:
+        versions = history.read(connection).tasks
+    by_child, by_worker = [], []
+    for version in versions:
+        if version.new_status != "failed":
+            continue
+        message = version.message or ""
+        child = _CHILD.search(message)
+        if message.startswith(history.RESCUED):
+            died_at = deaths.get(processes.get(version.worker or "", 0))
+            if died_at is not None:
+                by_worker.append(version.at.timestamp() - died_at)
+        elif child is not None and (died_at := deaths.get(int(child[1]))) is not None:
+            by_child.append(version.at.timestamp() - died_at)
+    return by_child, by_worker
+
+
+def _quantiles(seconds: list[float]) -> str:
+    if len(seconds) < 2:
+        return f"{len(seconds)} measured"
+    cuts = statistics.quantiles(seconds, n=100, method="inclusive")
+    return f"p50 {cuts[49]:.2f} s, p99 {cuts[98]:.2f} s, max {max(seconds):.2f} s ({len(seconds)})"
+
+
+def _too_slow(what: str, seconds: list[float], bound: float) -> list[str]:
+    """The median holds even on a machine that is busy with starting workers."""
+    if seconds and statistics.median(seconds) > bound:
+        return [f"{what} was in the row after {statistics.median(seconds):.2f} s, not {bound:g} s"]
+    return []
