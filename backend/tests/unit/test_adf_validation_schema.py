@@ -113,7 +113,7 @@ def replace(holder: Any, step: Any) -> None:
 
 def repeat(holder: Any, step: Any) -> None:
     if isinstance(holder, list):
-        holder.insert(step, holder[step])
+        holder.insert(step, copy.deepcopy(holder[step]))
 
 
 def assert_explained_exactly_when_refused(value: object) -> None:
@@ -203,7 +203,7 @@ def test_locator_explains_exactly_what_the_schema_refuses(data: st.DataObject) -
             case "repeat":
                 repeat(holder, steps[-1])
             case "replace":
-                holder[steps[-1]] = data.draw(st.sampled_from(REPLACEMENTS))
+                holder[steps[-1]] = copy.deepcopy(data.draw(st.sampled_from(REPLACEMENTS)))
             case _:
                 holder[steps[-1]] = copy.deepcopy(data.draw(st.sampled_from(SUBTREES)))
     assert_explained_exactly_when_refused(value)
