@@ -21,11 +21,13 @@ cancelled  the same type → running     error        error              error
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import (
+    REAL,
     CheckConstraint,
     ColumnElement,
     ForeignKey,
@@ -100,6 +102,22 @@ class SessionStage(str, Enum):
     COMPLETED = "completed"
 
 
+@dataclass(frozen=True, slots=True)
+class StageTimes:
+    """How long a completed task took, of the run that completed it.
+
+    Attributes:
+        completed_at: when it completed, by the database's clock.
+        waited_seconds: from its start until a worker had claimed it.
+        ran_seconds: from the claim to the completion.
+
+    """
+
+    completed_at: datetime
+    waited_seconds: float
+    ran_seconds: float
+
+
 class Session(Base):
     """A session that a person opened: its documents go through the three tasks.
 
@@ -111,6 +129,8 @@ class Session(Base):
         auto_advance: whether a completed task starts the next one by itself.
         created_at: never changes, and is what lists are ordered by.
         updated_at: the last activity; retention counts from here.
+        stage_times: of each task type that a worker completed, how long that took. The task row
+            knows only its present type, so the times of the earlier ones are kept here.
 
     """
 
@@ -134,10 +154,32 @@ class Session(Base):
     auto_advance: Mapped[bool] = mapped_column(server_default=text("true"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    processing_completed_at: Mapped[datetime | None]
+    processing_waited_seconds: Mapped[float | None] = mapped_column(REAL)
+    processing_ran_seconds: Mapped[float | None] = mapped_column(REAL)
+    export_completed_at: Mapped[datetime | None]
+    export_waited_seconds: Mapped[float | None] = mapped_column(REAL)
+    export_ran_seconds: Mapped[float | None] = mapped_column(REAL)
+    adf_validation_completed_at: Mapped[datetime | None]
+    adf_validation_waited_seconds: Mapped[float | None] = mapped_column(REAL)
+    adf_validation_ran_seconds: Mapped[float | None] = mapped_column(REAL)
 
     task: Mapped[SessionTask | None] = relationship(
         back_populates="session", cascade="all, delete-orphan", passive_deletes=True
     )
+
+    @property
+    def stage_times(self) -> dict[TaskType, StageTimes]:
+        """The times of each task type that a worker has completed, in the order of the types."""
+        return {
+            task_type: StageTimes(
+                completed_at,
+                getattr(self, f"{task_type.value}_waited_seconds"),
+                getattr(self, f"{task_type.value}_ran_seconds"),
+            )
+            for task_type in TaskType
+            if (completed_at := getattr(self, f"{task_type.value}_completed_at")) is not None
+        }
 
 
 class SessionTask(Base):

@@ -222,23 +222,37 @@ _CLAIMS = """unnest(%(session_ids)s::uuid[], %(task_ids)s::uuid[], %(claim_token
         AS w(session_id, task_id, claim_token)"""
 
 _HELD = """held AS MATERIALIZED (
-    SELECT l.session_id, l.task_id, l.worker_id, w.* FROM session_task_leases l
+    SELECT l.session_id, l.task_id, l.worker_id, l.claimed_at, w.* FROM session_task_leases l
       JOIN wanted w ON w.claimed_session_id = l.session_id
       JOIN lock ON lock.id = l.session_id
      WHERE l.task_id = w.claimed_task_id AND l.claim_token = w.claim_token
      ORDER BY l.session_id FOR UPDATE OF l)"""
 
 
+# A task's row is taken over by the next type, so how long this one took stays with the session.
+_STAGE_TIMES = "".join(
+    f""",
+           {kind}_completed_at = CASE task.task_type WHEN '{kind}'
+             THEN task.completed_at ELSE sessions.{kind}_completed_at END,
+           {kind}_waited_seconds = CASE task.task_type WHEN '{kind}'
+             THEN extract(epoch FROM task.claimed_at - task.started_at)::real
+             ELSE sessions.{kind}_waited_seconds END,
+           {kind}_ran_seconds = CASE task.task_type WHEN '{kind}'
+             THEN extract(epoch FROM task.completed_at - task.claimed_at)::real
+             ELSE sessions.{kind}_ran_seconds END"""
+    for kind in (task_type.value for task_type in TaskType)
+)
+
+
 def _ended(status: TaskStatus, moment: str) -> str:
     """The tail of every statement that ends a run: stage, lease, and the rows that moved."""
-    stage = (
-        f"CASE task.task_type WHEN '{TaskType.ADF_VALIDATION.value}' THEN 'completed' "
-        "ELSE sessions.stage END"
-        if status == TaskStatus.COMPLETED
-        else "sessions.stage"
-    )
+    changes = "updated_at = clock_timestamp()"
+    if status == TaskStatus.COMPLETED:
+        changes += f""",
+           stage = CASE task.task_type WHEN '{TaskType.ADF_VALIDATION.value}' THEN 'completed'
+                   ELSE sessions.stage END{_STAGE_TIMES}"""
     return f"""staged AS (
-    UPDATE sessions SET stage = {stage}, updated_at = clock_timestamp()
+    UPDATE sessions SET {changes}
       FROM task WHERE sessions.id = task.session_id
     RETURNING sessions.id, sessions.auto_advance, sessions.updated_at),
 lease AS (
@@ -261,7 +275,7 @@ task AS (
      WHERE session_tasks.session_id = held.session_id AND session_tasks.task_id = held.task_id
        AND {IS_RUNNING}
     RETURNING {_MOVED}, session_tasks.started_at, session_tasks.completed_at,
-              session_tasks.failure_context),
+              session_tasks.failure_context, held.claimed_at),
 {_ended(TaskStatus.COMPLETED, "task.completed_at")}"""  # noqa: S608 - constants only
 
 # What `brief_of` keeps of a failure, in SQL: earlier failures stay inside the newest, in brief. A

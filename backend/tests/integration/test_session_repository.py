@@ -211,6 +211,29 @@ def test_completion_results_and_the_next_start_are_one_transaction(
     assert view.lease.task_id == view.task.task_id
 
 
+def test_a_session_keeps_how_long_each_task_took(
+    act: Callable[..., Any], running: Callable[..., Claim], database: Database
+) -> None:
+    claim = running(auto_advance=True)
+    with database.transaction() as db:
+        db.execute(text("UPDATE session_tasks SET started_at = started_at - interval '7 s'"))
+        db.execute(text("UPDATE session_task_leases SET claimed_at = claimed_at - interval '5 s'"))
+    act(lambda s: s.complete_task(claim))
+    of_processing = act(lambda s: s.get(claim.session_id)).session.stage_times[P]
+    assert 2 <= of_processing.waited_seconds < 3
+    assert 5 <= of_processing.ran_seconds < 60
+
+    later = act(lambda s: s.claim_next(uuid.uuid4(), lease_seconds=30))
+    act(lambda s: s.fail_task(later[0], TEMPORARY))
+    assert list(act(lambda s: s.get(claim.session_id)).session.stage_times) == [P]
+    act(lambda s: s.retry_task(claim.session_id))
+    again = act(lambda s: s.claim_next(uuid.uuid4(), lease_seconds=30))
+    act(lambda s: s.complete_task(again[0]))
+    times = act(lambda s: s.get(claim.session_id)).session.stage_times
+    assert list(times) == [P, E]
+    assert times[P] == of_processing
+
+
 def test_where_the_results_cannot_be_written_nothing_has_moved(
     act: Callable[..., Any], running: Callable[..., Claim], database: Database
 ) -> None:
