@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -33,6 +34,10 @@ _server = pytest.StashKey[EmbeddedServer]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the run's server once, in the process that starts the others."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts what it puts in the background deaf to Ctrl-C, and the commands that the
+        # tests interrupt would inherit that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in [name for name in os.environ if name.startswith("SESSION_TASKS_")]:
         if not name.startswith("SESSION_TASKS_TEST_"):
             del os.environ[name]
