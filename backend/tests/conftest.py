@@ -207,6 +207,17 @@ def database(settings: Settings, database_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
+def act(database: Database) -> Callable[[Callable[[SessionRepository], Any]], Any]:
+    """Do something in a transaction of its own."""
+
+    def run(what: Callable[[SessionRepository], Any]) -> Any:
+        with database.transaction() as db:
+            return what(SessionRepository(db))
+
+    return run
+
+
+@pytest.fixture
 def make_session(database: Database) -> Callable[..., Session]:
     """Make committed sessions; takes what `SessionRepository.create_session` takes."""
 

@@ -10,7 +10,6 @@ import pytest
 from app.models.results import ExportBody, Finding, TaskResults, TicketDraft
 from app.models.session import TaskType
 from app.repositories.content_repository import ContentRepository, IncomingDocument
-from app.repositories.session_repository import SessionRepository
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,15 +21,6 @@ if TYPE_CHECKING:
 TICKETS = [TicketDraft(f"Ticket {n}", '{ "type":"doc" }', "a.md", n) for n in range(1, 4)]
 BODY = ExportBody('{"issueUpdates":[]}', 3)
 FINDING = Finding(1, "Ticket 1", "a.md", 1, "/content/0", "schema", "not a node")
-
-
-@pytest.fixture
-def act(database: Database) -> Callable[[Callable[[SessionRepository], Any]], Any]:
-    def run(what: Callable[[SessionRepository], Any]) -> Any:
-        with database.transaction() as db:
-            return what(SessionRepository(db))
-
-    return run
 
 
 @pytest.fixture

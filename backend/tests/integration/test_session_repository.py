@@ -40,17 +40,6 @@ TEMPORARY = {"error": "Away", "message": "away", "category": "temporary"}
 
 
 @pytest.fixture
-def act(database: Database) -> Callable[[Callable[[SessionRepository], Any]], Any]:
-    """Do something in a transaction of its own."""
-
-    def run(what: Callable[[SessionRepository], Any]) -> Any:
-        with database.transaction() as db:
-            return what(SessionRepository(db))
-
-    return run
-
-
-@pytest.fixture
 def running(act: Callable[..., Any], make_session: Callable[..., Session]) -> Callable[..., Claim]:
     """Make a session whose task is claimed."""
 

@@ -12,7 +12,6 @@ import pytest
 from sqlalchemy import text
 
 from app.models.session import TaskStatus, TaskType
-from app.repositories.session_repository import SessionRepository
 from app.repositories.transitions import Claim, Transition
 
 if TYPE_CHECKING:
@@ -24,15 +23,6 @@ if TYPE_CHECKING:
 P = TaskType.PROCESSING
 TEMPORARY = {"error": "Away", "message": "away", "category": "temporary"}
 SECONDS = 60
-
-
-@pytest.fixture
-def act(database: Database) -> Callable[[Callable[[SessionRepository], Any]], Any]:
-    def run(what: Callable[[SessionRepository], Any]) -> Any:
-        with database.transaction() as db:
-            return what(SessionRepository(db))
-
-    return run
 
 
 @pytest.fixture
