@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.text import Text
 
-from app.cli.durations import count_text, duration_text
 from app.cli.snapshot import TASK_ORDER, Happening, Hold, Snapshot, happenings_between
+from app.core.durations import count_text, duration_text
 from app.models.session import TaskStatus, TaskType
 
 if TYPE_CHECKING:

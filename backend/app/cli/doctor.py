@@ -19,13 +19,13 @@ from rich.markup import escape
 from rich.table import Table
 from sqlalchemy import func, select, text
 
-from app.cli.durations import duration_text, size_text
 from app.cli.exit_codes import ExitCode, exit_code_of
 from app.cli.opening import load_settings
 from app.cli.parameters import AsJson
 from app.cli.terminal import Terminal
 from app.core.config import EngineName, Settings
 from app.core.database import Database
+from app.core.durations import duration_text, size_text
 from app.core.embedded import find_binaries
 from app.core.errors import TaskError
 from app.core.schema_version import schema_revisions

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from app.cli.durations import count_text
 from app.cli.exit_codes import ExitCode
 from app.cli.opening import load_settings, opened_database
 from app.cli.parameters import AsJson
 from app.cli.terminal import Terminal
 from app.core.config import EngineName, Settings
+from app.core.durations import count_text
 from app.core.errors import ConfigurationError
 from app.engines.dispatch import dispatcher
 from app.engines.sweeper import sweep_once

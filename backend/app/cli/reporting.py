@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
-from app.cli.durations import count_text, duration_text, size_text
 from app.cli.snapshot import Hold, Snapshot
 from app.cli.terminal import printable
+from app.core.durations import count_text, duration_text, size_text
 from app.core.errors import ErrorCategory, TaskError
 from app.models.session import TaskStatus, TaskType
 

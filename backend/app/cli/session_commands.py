@@ -9,7 +9,6 @@ import typer
 
 from app.cli.content_summary import read_content
 from app.cli.displays import display_for
-from app.cli.durations import age_text, count_text
 from app.cli.exit_codes import ExitCode
 from app.cli.following import follow
 from app.cli.opening import find_session, load_settings, opened_database
@@ -28,6 +27,7 @@ from app.cli.session_json import session_document, whole_document
 from app.cli.snapshot import Hold, Snapshot, read_snapshot, snapshot_of
 from app.cli.terminal import Terminal
 from app.core.database import Database
+from app.core.durations import age_text, count_text
 from app.core.errors import ErrorCategory, TaskValidationError
 from app.models.session import SessionStage, TaskStatus
 from app.repositories.content_repository import ContentRepository

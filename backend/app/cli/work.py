@@ -13,7 +13,6 @@ import typer
 
 from app.cli.content_summary import read_content
 from app.cli.displays import display_for
-from app.cli.durations import count_text, size_text
 from app.cli.exit_codes import ExitCode
 from app.cli.following import follow
 from app.cli.opening import find_session, load_settings, opened_database
@@ -42,6 +41,7 @@ from app.cli.snapshot import Hold, Snapshot, read_snapshot
 from app.cli.terminal import Terminal
 from app.core.config import EngineName, Settings
 from app.core.database import Database
+from app.core.durations import count_text, size_text
 from app.core.errors import (
     DocumentError,
     ErrorCategory,
