@@ -26,7 +26,8 @@ from app.core.database import Database
 from app.core.errors import ConfigurationError, TaskError
 from app.core.logging import configure_logging
 from app.engines.dispatch import TASK_NAME, Publisher, require_broker
-from app.engines.hinted_worker import HintedWorker, require_timely_heartbeats
+from app.engines.heartbeat import require_timely_heartbeats
+from app.engines.hinted_worker import HintedWorker
 from app.engines.sweeper import Sweeper
 from app.tasks.registry import handler_references
 

@@ -6,6 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from app.core.errors import ConfigurationError
 from app.engines.connections import HeldConnection
 from app.engines.runs import RunTable, StopReason
 from app.repositories import transitions
@@ -95,3 +96,19 @@ class Heart:
     def close(self) -> None:
         """Give the connection back."""
         self._connection.close()
+
+
+def require_timely_heartbeats(settings: Settings) -> None:
+    """Return if a lease allows for a heartbeat that is late.
+
+    Raises:
+        ConfigurationError: it does not.
+
+    """
+    if settings.heartbeat_seconds * 2 > settings.lease_seconds:
+        raise ConfigurationError(
+            f"A heartbeat every {settings.heartbeat_seconds:g} s is too slow for a lease of "
+            f"{settings.lease_seconds:g} s",
+            next_step="Make SESSION_TASKS_LEASE_SECONDS at least twice "
+            "SESSION_TASKS_HEARTBEAT_SECONDS.",
+        )

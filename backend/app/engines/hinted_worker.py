@@ -20,12 +20,12 @@ import time
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from app.core.errors import ConfigurationError, DatabaseBusy, DatabaseUnavailable
+from app.core.errors import DatabaseBusy, DatabaseUnavailable
 from app.core.failure import failure_context
 from app.core.logging import log_execution
 from app.engines.connections import vital_database
 from app.engines.execution import Failed, OutcomeWriter, Released
-from app.engines.heartbeat import Heart
+from app.engines.heartbeat import Heart, require_timely_heartbeats
 from app.engines.loops import Loop, backoff_seconds
 from app.engines.memory import give_back_memory
 from app.engines.pool import ProcessRunner, make_setup
@@ -196,19 +196,3 @@ class HintedWorker:
     def _on_sessions_changed(self, session_ids: frozenset[UUID]) -> None:
         if self._heart.ask_about(session_ids):
             self._heart_loop.wake()
-
-
-def require_timely_heartbeats(settings: Settings) -> None:
-    """Return if a lease allows for a heartbeat that is late.
-
-    Raises:
-        ConfigurationError: it does not.
-
-    """
-    if settings.heartbeat_seconds * 2 > settings.lease_seconds:
-        raise ConfigurationError(
-            f"A heartbeat every {settings.heartbeat_seconds:g} s is too slow for a lease of "
-            f"{settings.lease_seconds:g} s",
-            next_step="Make SESSION_TASKS_LEASE_SECONDS at least twice "
-            "SESSION_TASKS_HEARTBEAT_SECONDS.",
-        )

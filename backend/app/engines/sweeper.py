@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,9 @@ logger = logging.getLogger(__name__)
 BATCH_SIZE = 100
 MAX_BATCHES = 50
 """In one sweep; what is left waits for the next."""
+
+MOST_REDISPATCHED = 10_000
+"""In one sweep: what a publisher takes at once (`MOST_UNSENT`)."""
 
 DEAD_ROWS_BEFORE_VACUUM = 1_000
 
@@ -231,15 +235,28 @@ def _retry(database: Database, settings: Settings) -> SweepReport:  # noqa: ARG0
 def _redispatch(
     database: Database, settings: Settings, *, dispatch: Dispatch | None
 ) -> SweepReport:
-    """Tell again of tasks that have waited for a whole lease: the first message may be lost."""
-    with database.transaction() as db:
-        waiting = SessionRepository(db).redispatch(
-            older_than_seconds=settings.lease_seconds, limit=BATCH_SIZE
-        )
-    if waiting and dispatch is not None:
-        dispatch(waiting)
-    database.announce(session_id for session_id, _ in waiting)
-    return SweepReport(redispatched=len(waiting))
+    """Tell again of all tasks that have waited for a whole lease: the first message may be lost.
+
+    A batch that cannot be published is waited for by nobody: its tasks are told of again after
+    another lease, and those behind it now.
+    """
+    report = SweepReport()
+    for _ in range(math.ceil(MOST_REDISPATCHED / BATCH_SIZE)):
+        with database.transaction() as db:
+            waiting = SessionRepository(db).redispatch(
+                older_than_seconds=settings.lease_seconds, limit=BATCH_SIZE
+            )
+        if waiting and dispatch is not None:
+            try:
+                dispatch(waiting)
+            except Exception:
+                logger.exception("%d tasks could not be published again", len(waiting))
+                report = _sum(report, SweepReport(failed_steps=("redispatch",)))
+        database.announce(session_id for session_id, _ in waiting)
+        report = _sum(report, SweepReport(redispatched=len(waiting)))
+        if len(waiting) < BATCH_SIZE:
+            break
+    return report
 
 
 def _delete_expired(database: Database, settings: Settings) -> SweepReport:

@@ -25,12 +25,12 @@ import time
 from typing import TYPE_CHECKING, Self
 from uuid import UUID, uuid4
 
-from app.core.errors import ConfigurationError, SessionNotFound
+from app.core.errors import SessionNotFound
 from app.core.failure import failure_context
 from app.core.logging import log_execution
 from app.engines.connections import HeldConnection, vital_database
 from app.engines.execution import Cancelled, Completed, Failed, Outcome, OutcomeWriter, Released
-from app.engines.heartbeat import Heart
+from app.engines.heartbeat import Heart, require_timely_heartbeats
 from app.engines.loops import Loop
 from app.engines.memory import give_back_memory
 from app.engines.pool import ProcessRunner, Runner, ThreadRunner, make_setup
@@ -91,13 +91,7 @@ class Worker:
         session_ids: Collection[UUID] | None = None,
         sweeps: bool = True,
     ) -> None:
-        if settings.heartbeat_seconds * 2 > settings.lease_seconds:
-            raise ConfigurationError(
-                f"A heartbeat every {settings.heartbeat_seconds:g} s is too slow for a lease of "
-                f"{settings.lease_seconds:g} s",
-                next_step="Make SESSION_TASKS_LEASE_SECONDS at least twice "
-                "SESSION_TASKS_HEARTBEAT_SECONDS.",
-            )
+        require_timely_heartbeats(settings)
         self.id = uuid4()
         self.outcome_counts: collections.Counter[str] = collections.Counter()
         self._database = database

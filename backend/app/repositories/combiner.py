@@ -116,10 +116,14 @@ class TransitionCombiner:
 
     def _send_completions(self, claims: Sequence[Claim]) -> list[Transition | StaleClaim]:
         def complete_and_advance(connection: psycopg.Connection[Any]) -> list[Transition]:
+            with connection.transaction() as transaction:
+                moved = _completed_and_advanced(connection, claims)
+                if sum(t.status == TaskStatus.COMPLETED for t in moved) == len(claims):
+                    return moved
+                raise psycopg.Rollback(transaction)  # locks are let go before others are taken
+            transitions.take_back(connection, claims)
             with connection.transaction():
-                completed = transitions.complete(connection, claims)
-                starts = next_starts(completed)
-                return [*completed, *(transitions.start(connection, starts) if starts else ())]
+                return _completed_and_advanced(connection, claims)
 
         moved, is_unsure = self._moved(complete_and_advance)
         if is_unsure:
@@ -205,6 +209,14 @@ class TransitionCombiner:
         told = list(moved)
         log_transitions(told)
         self._database.announce(transition.session_id for transition in told)
+
+
+def _completed_and_advanced(
+    connection: psycopg.Connection[Any], claims: Sequence[Claim]
+) -> list[Transition]:
+    completed = transitions.complete(connection, claims, takes_back=False)
+    starts = next_starts(completed)
+    return [*completed, *(transitions.start(connection, starts) if starts else ())]
 
 
 def _as_completed(claim: Claim, task: SessionTask, advances: bool) -> Transition | None:

@@ -12,7 +12,9 @@ How a statement is built, and why:
 - A statement that waited for a lock still reads *other* rows as of its own start (READ COMMITTED,
   PostgreSQL section 13.2.1). So every rule stands in the WHERE of an UPDATE, in ON CONFLICT DO
   UPDATE, or under FOR UPDATE: there it is checked again on the newest version of the row.
-- `held` locks leases in session order for the same reason: heartbeats lock many at once.
+- `held` locks leases in session order for the same reason: heartbeats lock many at once. Two such
+  statements in one transaction would undo that order: so where leases that a crash took must first
+  be taken back, what the first statement locked is let go before.
 - `clock_timestamp()`: the moment after the wait for the lock, not the start of the statement.
 """
 
@@ -26,6 +28,7 @@ from datetime import datetime
 from typing import Any
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.types.json import Jsonb
 from sqlalchemy import ColumnElement, literal_column
 from sqlalchemy.dialects import postgresql
@@ -579,14 +582,18 @@ def _claims(
         return [Claim(row[0], row[1], TaskType(row[2]), *row[3:]) for row in cursor.fetchall()]
 
 
-def complete(connection: psycopg.Connection[Any], claims: Sequence[Claim]) -> list[Transition]:
-    """Complete each task whose claim still holds, or whose lease went with a database crash."""
+def complete(
+    connection: psycopg.Connection[Any], claims: Sequence[Claim], *, takes_back: bool = True
+) -> list[Transition]:
+    """Complete each task whose claim still holds, or whose lease went with a database crash.
+
+    Without `takes_back` the latter are left out; `take_back` makes them hold again.
+    """
 
     def send(some: Sequence[Claim]) -> list[Transition]:
         return _transitions(connection, COMPLETE, _claim_parameters(some))
 
-    moved = send(claims)
-    return moved + _once_more(connection, claims, moved, send)
+    return _ended_by(connection, claims, send) if takes_back else send(claims)
 
 
 def fail(
@@ -612,26 +619,35 @@ def fail(
             },
         )
 
-    claims = list(contexts)
-    moved = send(claims)
-    return moved + _once_more(connection, claims, moved, send)
+    return _ended_by(connection, list(contexts), send)
 
 
-def _once_more(
+def _ended_by(
     connection: psycopg.Connection[Any],
     claims: Sequence[Claim],
-    moved: Sequence[Transition],
     send: Callable[[Sequence[Claim]], list[Transition]],
 ) -> list[Transition]:
-    """Send again those whose lease a crash took, after taking it back; mostly there are none.
-
-    The statement before has locked all these sessions, so nothing is waited for out of order.
-    """
+    """Send the claims; where some moved nothing, take back what a crash took, and send again."""
+    if len(claims) > 1 and not _is_between_transactions(connection):
+        connection.execute("SAVEPOINT before_ending")
+        moved = send(claims)
+        if len(moved) < len(claims):
+            connection.execute("ROLLBACK TO SAVEPOINT before_ending")
+            take_back(connection, claims)
+            moved = send(claims)
+        connection.execute("RELEASE SAVEPOINT before_ending")
+        return moved
+    moved = send(claims)
     ended = {transition.task_id for transition in moved}
-    lost = [Beat(claim) for claim in claims if claim.task_id not in ended]
-    retaken = _retake(connection, lost, RETAKEN_SECONDS) if lost else set()
-    again = [beat.claim for beat in lost if beat.claim.session_id in retaken]
-    return send(again) if again else []
+    lost = [claim for claim in claims if claim.task_id not in ended]
+    retaken = take_back(connection, lost)
+    again = [claim for claim in lost if claim.session_id in retaken]
+    return moved + (send(again) if again else [])
+
+
+def _is_between_transactions(connection: psycopg.Connection[Any]) -> bool:
+    """Whether each statement is a transaction of its own, which holds no lock over the next."""
+    return connection.autocommit and connection.info.transaction_status == TransactionStatus.IDLE
 
 
 def rescue(
@@ -666,18 +682,16 @@ def beat(
     never be waited for while leases are locked: inside a transaction the renewals are undone
     first (a savepoint), and made again behind it.
     """
-    if connection.autocommit:
+    if _is_between_transactions(connection):
         renewed = _renew(connection, beats, lease_seconds)
-        lost = [beat for beat in beats if beat.claim.session_id not in renewed]
-        return renewed | _retake(connection, lost, lease_seconds)
+        lost = [beat.claim for beat in beats if beat.claim.session_id not in renewed]
+        return renewed | take_back(connection, lost, lease_seconds=lease_seconds)
     connection.execute("SAVEPOINT before_renewal")
     renewed = _renew(connection, beats, lease_seconds)
-    lost = [beat for beat in beats if beat.claim.session_id not in renewed]
-    if lost:
+    if len(renewed) < len(beats):
         connection.execute("ROLLBACK TO SAVEPOINT before_renewal")
-        taken_back = _retake(connection, lost, lease_seconds)
-        held = [beat for beat in beats if beat.claim.session_id in renewed | taken_back]
-        renewed = _renew(connection, held, lease_seconds)
+        take_back(connection, [beat.claim for beat in beats], lease_seconds=lease_seconds)
+        renewed = _renew(connection, beats, lease_seconds)
     connection.execute("RELEASE SAVEPOINT before_renewal")
     return renewed
 
@@ -706,12 +720,19 @@ def _whole(number: int | None) -> int | None:
     return None if number is None else max(0, min(int(number), LARGEST_BIGINT))
 
 
-def _retake(
-    connection: psycopg.Connection[Any], lost: Sequence[Beat], lease_seconds: float
+def take_back(
+    connection: psycopg.Connection[Any],
+    claims: Sequence[Claim],
+    *,
+    lease_seconds: float = RETAKEN_SECONDS,
 ) -> set[uuid.UUID]:
-    if not lost:
+    """Make leases anew that a database crash took; answers their sessions.
+
+    Claims that hold are left as they are, but their leases are locked in one order with the rest:
+    in a transaction, name all that it is to write.
+    """
+    if not claims:
         return set()
-    claims = [beat.claim for beat in lost]
     return _session_ids(
         connection,
         RETAKE,

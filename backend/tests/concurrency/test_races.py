@@ -312,3 +312,49 @@ def test_crossing_batches_never_deadlock(
     assert crowd.unexpected == [], f"{seed=}"
     assert all(times == 1 for times in crowd.completed.values()), f"{seed=}: completed twice"
     assert crowd.outcomes["complete Transition"] > 0
+
+
+def test_heartbeats_for_several_workers_in_one_transaction_never_deadlock(
+    database: Database, claimed: Callable[..., Claim]
+) -> None:
+    """Each thread beats for all workers at once, in an order of its own, while leases get lost."""
+    seed = random.SystemRandom().randrange(1_000_000)
+    claims = [claimed() for _ in range(6)]  # a worker each
+    beating = threading.Barrier(6)
+    unexpected: list[BaseException] = []
+
+    def beat(chance: random.Random) -> None:
+        some = chance.sample(claims, chance.randint(2, len(claims)))
+        committed(database, lambda s: s.heartbeat(some))
+
+    def lose_a_lease(chance: random.Random) -> None:
+        with database.driver_connection() as connection:  # as a database crash does
+            connection.execute(
+                "DELETE FROM session_task_leases WHERE session_id = %s",
+                (chance.choice(claims).session_id,),
+            )
+
+    def complete_and_think_better_of_it(chance: random.Random) -> None:
+        some = chance.sample(claims, chance.randint(2, len(claims)))
+        with database.transaction() as db:
+            SessionRepository(db).complete_tasks([(claim, None) for claim in some])
+            db.rollback()
+
+    def run(number: int, act: Callable[[random.Random], None]) -> None:
+        chance = random.Random(seed * 1000 + number)
+        beating.wait(60)
+        for _ in range(60):
+            try:
+                act(chance)
+            except Exception as error:  # noqa: BLE001 - shown to the test
+                unexpected.append(error)
+
+    acts = [beat, beat, beat, beat, lose_a_lease, complete_and_think_better_of_it]
+    threads = [threading.Thread(target=run, args=each) for each in enumerate(acts)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+        assert not thread.is_alive(), f"{seed=}: a thread hangs"
+    assert unexpected == [], f"{seed=}"
+    assert committed(database, lambda s: s.heartbeat(claims)) == {c.session_id for c in claims}

@@ -123,9 +123,22 @@ class Fleet:
             each.suspend()
         return tree
 
+    def resume(self, tree: Sequence[psutil.Process]) -> None:
+        """Let a paused worker go on, children first.
+
+        A worker that wakes up past its lease kills its children at once: one that is still to be
+        woken would be gone.
+        """
+        for each in reversed(tree):
+            each.resume()
+
     def kill(self, process: subprocess.Popen[bytes]) -> None:
-        """`kill -9` the worker with all that it started, as a machine that is gone."""
-        for each in self.pause(process):
+        """`kill -9` the worker with all that it started, as a machine that is gone.
+
+        Parents first: the kernel takes the children along, some of them before we do.
+        """
+        root = psutil.Process(process.pid)
+        for each in [root, *root.children(recursive=True)]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 each.kill()
         process.wait(10)
@@ -423,8 +436,7 @@ def test_a_paused_worker_writes_nothing_after_a_takeover(own_fleet: Fleet, tmp_p
     fleet.bench.until(lambda: fleet.bench.task(session_id).retry_count == 1)
     go_on.touch()
     finished = fleet.bench.until_status(session_id, "completed")
-    for each in tree:
-        each.resume()
+    fleet.resume(tree)
     paused.send_signal(signal.SIGTERM)  # which lets it write whatever it has to write
     paused.wait(20)
     task = fleet.bench.task(session_id)

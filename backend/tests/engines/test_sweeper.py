@@ -17,6 +17,7 @@ from app.models.session import TaskStatus
 from app.repositories.session_repository import SessionRepository
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
 
@@ -147,6 +148,49 @@ def test_a_task_that_waits_too_long_is_published_again(bench: Any) -> None:
         )
     assert _sweep(bench, dispatch=published.extend).redispatched == 1
     assert published == [(session_id, task_id)]
+
+
+def test_ten_thousand_lost_messages_are_repeated_in_one_sweep(bench: Any) -> None:
+    _make_forgotten(bench, 10_000)
+    published: list[tuple[UUID, UUID]] = []
+    assert _sweep(bench, dispatch=published.extend).redispatched == 10_000
+    assert len(set(published)) == len(published) == 10_000
+    assert _sweep(bench, dispatch=published.extend).redispatched == 0
+
+
+def test_a_batch_that_cannot_be_published_hides_none_behind_it(bench: Any) -> None:
+    _make_forgotten(bench, 250)
+    published: list[tuple[UUID, UUID]] = []
+
+    def publish_but_the_first(tasks: Sequence[tuple[UUID, UUID]]) -> None:
+        if not refused:
+            refused.extend(tasks)
+            raise ValueError("no")
+        published.extend(tasks)
+
+    refused: list[tuple[UUID, UUID]] = []
+    report = _sweep(bench, dispatch=publish_but_the_first)
+    assert report.failed_steps == ("redispatch",)
+    assert len(refused) + len(published) == 250
+    assert len(published) == 150
+
+
+def _make_forgotten(bench: Any, count: int) -> None:
+    """Tasks that wait, and whose message was sent a day ago."""
+    with bench.database.transaction() as db:
+        db.execute(
+            text(
+                "WITH one AS (INSERT INTO sessions (id, stage)"
+                " SELECT gen_random_uuid(), 'processing' FROM generate_series(1, :count)"
+                " RETURNING id), task AS (INSERT INTO session_tasks"
+                " (id, session_id, task_type, task_id, status, started_at, retry_count)"
+                " SELECT gen_random_uuid(), id, 'processing', gen_random_uuid(), 'running',"
+                " now(), 0 FROM one RETURNING session_id, task_id)"
+                " INSERT INTO session_task_leases (session_id, task_id, task_type, dispatched_at)"
+                " SELECT session_id, task_id, 'processing', now() - interval '1 day' FROM task"
+            ),
+            {"count": count},
+        )
 
 
 def test_sessions_past_their_retention_are_deleted_but_never_while_they_run(bench: Any) -> None:
