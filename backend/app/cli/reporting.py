@@ -13,6 +13,7 @@ from app.cli.snapshot import Hold, Snapshot
 from app.cli.terminal import printable
 from app.core.durations import count_text, duration_text, size_text
 from app.core.errors import ErrorCategory, TaskError
+from app.models.remedy import needs_new_session
 from app.models.session import TaskStatus, TaskType
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def retry_command(
     because the session keeps the bytes it was given.
     """
     failure = snapshot.failure or {}
-    if not needs_new_session(snapshot) and snapshot.status in {
+    if not _needs_new_session(snapshot) and snapshot.status in {
         TaskStatus.FAILED,
         TaskStatus.CANCELLED,
     }:
@@ -97,18 +98,6 @@ def retry_command(
     return ""
 
 
-def needs_new_session(snapshot: Snapshot) -> bool:
-    """Whether only other documents can help, and those can no longer be handed in.
-
-    Validation judges what was exported. The documents it finds fault with were processed before.
-    """
-    return (
-        snapshot.status == TaskStatus.FAILED
-        and snapshot.task_type == TaskType.ADF_VALIDATION
-        and (snapshot.failure or {}).get("category") == ErrorCategory.USER_FIXABLE.value
-    )
-
-
 def print_failure(terminal: Terminal, snapshot: Snapshot, command: str) -> None:
     """Say what failed, who can fix it, and the command that takes the session up again."""
     failure = snapshot.failure or {}
@@ -123,7 +112,7 @@ def print_failure(terminal: Terminal, snapshot: Snapshot, command: str) -> None:
     ]
     if command:
         lines.append(("  Then", command))
-    elif needs_new_session(snapshot):
+    elif _needs_new_session(snapshot):
         lines.append(("  Then", "correct the documents and start anew: session-tasks run FILES…"))
     terminal.say()
     _print_labelled(terminal.people, lines, "red")
@@ -286,3 +275,7 @@ def print_session(terminal: Terminal, snapshot: Snapshot, content: ContentSummar
 
 def _cut(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def _needs_new_session(snapshot: Snapshot) -> bool:
+    return needs_new_session(snapshot.status, snapshot.task_type, snapshot.failure)

@@ -1,0 +1,224 @@
+"""How a session stands, in one sentence: what it is doing, since when, and who should do what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from app.core.errors import ErrorCategory
+from app.models.remedy import needs_new_session
+from app.models.session import MAX_RETRY_COUNT, SessionStage, TaskStatus, TaskType
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from app.repositories.session_queries import SessionSnapshot
+
+SECONDS_TO_FIND_A_WORKER = 3.0
+"""A worker with room takes a waiting task at once; after this long there is none."""
+
+NAMES_IN_SENTENCES = {
+    TaskType.PROCESSING: "processing",
+    TaskType.EXPORT: "export",
+    TaskType.ADF_VALIDATION: "ADF validation",
+}
+WHO = {
+    ErrorCategory.USER_FIXABLE: "you can fix it",
+    ErrorCategory.ADMIN_REQUIRED: "whoever runs this installation can fix it",
+    ErrorCategory.TEMPORARY: "nobody needs to fix it",
+}
+_COUNTS = (
+    "no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
+    "twelve",
+)  # fmt: skip
+_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+
+
+class Counting(Enum):
+    """How the time between a moment and now is said."""
+
+    AGO = "ago"
+    FOR = "for"
+    IN = "in"
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The sentence, in parts, so that a page can keep the time in it going.
+
+    Attributes:
+        before, after: around the time; without one, `before` is the whole sentence.
+        moment: what the time is counted from, or to.
+
+    """
+
+    before: str
+    after: str = ""
+    moment: datetime | None = None
+    counting: Counting = Counting.AGO
+
+    def time_text(self, now: datetime) -> str:
+        """The time in words: `four minutes ago`, `12 s`; empty where there is none."""
+        if self.moment is None:
+            return ""
+        seconds = max(0.0, abs((now - self.moment).total_seconds()))
+        return ago_text(seconds) if self.counting is Counting.AGO else span_text(seconds)
+
+    def text(self, now: datetime) -> str:
+        """The whole sentence, as it is right now."""
+        return f"{self.before}{self.time_text(now)}{self.after}"
+
+
+def headline(
+    session: SessionSnapshot, now: datetime, *, workers_at_work: int | None = None
+) -> Headline:
+    """The sentence for a session as it stands at `now`, by the database's clock.
+
+    Args:
+        session: as it stands.
+        now: what times are held against.
+        workers_at_work: how many workers hold a lease that lasts; None: nobody asked.
+
+    """
+    if session.status is None or session.task_type is None:
+        return Headline("Nothing has run yet: start processing when you are ready.")
+    name = NAMES_IN_SENTENCES[session.task_type]
+    if session.status is TaskStatus.RUNNING:
+        return _of_running(session, now, name, workers_at_work)
+    if session.status is TaskStatus.FAILED:
+        return _of_failed(session, name)
+    if session.status is TaskStatus.CANCELLED:
+        return Headline(
+            f"Cancelled in {name}, ",
+            "; nothing of that run was kept, and it can be run again.",
+            session.updated_at,
+        )
+    return _of_completed(session, name)
+
+
+def ago_text(seconds: float) -> str:
+    """`just now`, `12 seconds ago`, `four minutes ago`, `two days ago`."""
+    if seconds < 2:  # noqa: PLR2004 - "one second ago" is over before it is read
+        return "just now"
+    for size, unit in ((_DAY, "day"), (_HOUR, "hour"), (_MINUTE, "minute"), (1, "second")):
+        if seconds >= size:
+            count = int(seconds // size)
+            said = _COUNTS[count] if count < len(_COUNTS) and size > 1 else str(count)
+            return f"{said} {unit}{'s' if count != 1 else ''} ago"
+    return "just now"
+
+
+def span_text(seconds: float) -> str:
+    """`12 s`, `4 min`, `2 h 05 min`: whole seconds, as it is read while it grows."""
+    whole = int(seconds)
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < 10 * _MINUTE:
+        return f"{whole // _MINUTE} min {whole % _MINUTE:02} s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min"
+    return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02} min"
+
+
+def category_of(failure: Mapping[str, Any] | None) -> ErrorCategory:
+    """Who can fix it, by the failure's context; what another programme wrote there passes."""
+    try:
+        return ErrorCategory((failure or {}).get("category"))
+    except ValueError:
+        return ErrorCategory.TEMPORARY
+
+
+def _of_running(
+    session: SessionSnapshot, now: datetime, name: str, workers_at_work: int | None
+) -> Headline:
+    if session.claimed_at is None:
+        return _of_waiting(session, now, name, workers_at_work)
+    if session.leased_until is not None and session.leased_until < now:
+        return Headline(
+            f"Running {name}, but its worker has not been heard of for ",
+            "; the next sweep takes it back.",
+            session.leased_until,
+            Counting.FOR,
+        )
+    running = Headline(
+        f"Running {name} for ",
+        f"{_attempt_text(session)}.",
+        session.claimed_at,
+        Counting.FOR,
+    )
+    total = session.progress_total
+    if total:
+        far = f": {session.progress_current or 0:,} of {total:,}"
+        return replace(running, after=f"{_attempt_text(session)}{far}.")
+    return running
+
+
+def _of_waiting(
+    session: SessionSnapshot, now: datetime, name: str, workers_at_work: int | None
+) -> Headline:
+    since = session.enqueued_at
+    if since is None:
+        return Headline(f"Waiting in {name}: the next sweep puts it back in line for a worker.")
+    if since > now:
+        return Headline("Waiting: it begins in ", ".", since, Counting.IN)
+    why = ""
+    if workers_at_work is not None and now - since > timedelta(seconds=SECONDS_TO_FIND_A_WORKER):
+        why = ": none is alive" if not workers_at_work else f": {_busy_text(workers_at_work)}"
+    return Headline(
+        "Waiting for a worker for ", f"{why}{_attempt_text(session)}.", since,
+        Counting.FOR,
+    )  # fmt: skip
+
+
+def _busy_text(count: int) -> str:
+    return "the one that is alive is busy" if count == 1 else f"all {count} that are alive are busy"
+
+
+def _of_failed(session: SessionSnapshot, name: str) -> Headline:
+    failure = session.failure_context or {}
+    count = session.retry_count or 0
+    before = f"Failed in {name}, attempt {count} of {MAX_RETRY_COUNT}, "
+    step = str(failure.get("next_step") or "").strip() or "see the failure below."
+    who = WHO[category_of(failure)]
+    if session.retry_at is not None:
+        return Headline(
+            f"Failed in {name}, attempt {count} of {MAX_RETRY_COUNT}; it is tried again by "
+            "itself in ",
+            ".",
+            session.retry_at,
+            Counting.IN,
+        )
+    if needs_new_session(session.status, session.task_type, failure):
+        after = "; you can fix it: correct the documents and open a new session with them."
+    elif not session.can_be_retried:
+        after = (
+            "; all attempts are used up: an administrator can give them back, once the cause is "
+            "gone."
+        )
+    else:
+        after = f"; {who}: {step}"
+    return Headline(before, after, session.failed_at)
+
+
+def _of_completed(session: SessionSnapshot, name: str) -> Headline:
+    if session.stage is SessionStage.COMPLETED:
+        return Headline(
+            "Done ", ": the Jira import is ready, every description checked.",
+            session.completed_at,
+        )  # fmt: skip
+    following = session.next_task_type
+    then = f"; {NAMES_IN_SENTENCES[following]} is next, and waits for you" if following else ""
+    if session.auto_advance and following:
+        then = f"; {NAMES_IN_SENTENCES[following]} begins by itself"
+    return Headline(
+        f"Completed {name} ", f"{then}.", session.completed_at
+    )  # fmt: skip
+
+
+def _attempt_text(session: SessionSnapshot) -> str:
+    """Which attempt it is; nothing for the first, which goes without saying."""
+    count = session.retry_count or 0
+    return f", attempt {count + 1} of {MAX_RETRY_COUNT}" if count else ""
