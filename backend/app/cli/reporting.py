@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from app.cli.content_summary import ContentSummary
     from app.cli.output_directory import WrittenExport
     from app.cli.terminal import Terminal
+    from app.repositories.content_summary import ContentSummary
 
 DOCUMENTS_SHOWN = 15
 FINDINGS_SHOWN = 10

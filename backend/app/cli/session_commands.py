@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.content_summary import read_content
 from app.cli.displays import display_for
 from app.cli.exit_codes import ExitCode
 from app.cli.following import follow
@@ -31,6 +30,7 @@ from app.core.durations import age_text, count_text
 from app.core.errors import ErrorCategory, TaskValidationError
 from app.models.session import SessionStage, TaskStatus
 from app.repositories.content_repository import ContentRepository
+from app.repositories.content_summary import read_content
 from app.repositories.session_repository import SessionRepository
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from app.core.errors import TaskError
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from app.cli.content_summary import ContentSummary
     from app.cli.exit_codes import ExitCode
     from app.cli.output_directory import WrittenExport
     from app.cli.snapshot import Snapshot
+    from app.repositories.content_summary import ContentSummary
 
 
 def session_document(snapshot: Snapshot) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.content_summary import read_content
 from app.cli.displays import display_for
 from app.cli.exit_codes import ExitCode
 from app.cli.following import follow
@@ -55,6 +54,7 @@ from app.engines.worker import Worker
 from app.models.options import SessionOptions
 from app.models.session import SessionStage, TaskStatus, TaskType
 from app.repositories.content_repository import ContentRepository, IncomingDocument
+from app.repositories.content_summary import read_content
 from app.repositories.session_repository import SessionRepository
 from app.tasks.documents.decoding import decode
 from app.tasks.documents.intake import read_files

@@ -35,6 +35,16 @@ class IncomingDocument:
 
 
 @dataclass(frozen=True, slots=True)
+class TicketTitle:
+    """A ticket as a list has it: its number, the first being 1, and where it comes from."""
+
+    number: int
+    title: str
+    source_name: str
+    source_row: int
+
+
+@dataclass(frozen=True, slots=True)
 class ContentCounts:
     """How much hangs on a session."""
 
@@ -87,6 +97,19 @@ class ContentRepository:
         for name, content in self._db.execute(statement):
             yield IncomingDocument(name, content)
 
+    def document(
+        self, session_id: uuid.UUID, name: str, *, most_bytes: int
+    ) -> IncomingDocument | None:
+        """The document of that name; None if there is none, or it is larger than that."""
+        row = self._db.execute(
+            select(Document.name, Document.content).where(
+                Document.session_id == session_id,
+                Document.name == name,
+                func.octet_length(Document.content) <= most_bytes,
+            )
+        ).one_or_none()
+        return None if row is None else IncomingDocument(*row)
+
     def document_names(self, session_id: uuid.UUID) -> list[str]:
         """The names of the session's documents, in order."""
         return list(
@@ -117,6 +140,18 @@ class ContentRepository:
         for row in self._db.execute(statement):
             yield TicketDraft(*row)
 
+    def ticket_titles(
+        self, session_id: uuid.UUID, *, after: int = 0, limit: int
+    ) -> list[TicketTitle]:
+        """Up to `limit` tickets without what they say, from the one behind position `after`."""
+        rows = self._db.execute(
+            select(Ticket.position, Ticket.title, Ticket.source_name, Ticket.source_row)
+            .where(Ticket.session_id == session_id, Ticket.position > after)
+            .order_by(Ticket.position)
+            .limit(limit)
+        )
+        return [TicketTitle(*row) for row in rows]
+
     def exports(
         self, session_id: uuid.UUID, *, after: int = 0, limit: int | None = None
     ) -> Iterator[ExportBody]:
@@ -131,8 +166,17 @@ class ContentRepository:
         for row in self._db.execute(statement):
             yield ExportBody(*row)
 
-    def findings(self, session_id: uuid.UUID, *, limit: int | None = None) -> list[Finding]:
-        """What the last validation found, in order of the tickets."""
+    def findings(
+        self,
+        session_id: uuid.UUID,
+        *,
+        limit: int | None = None,
+        tickets: range | None = None,
+    ) -> list[Finding]:
+        """What the last validation found, in order of the tickets: of all, or of these."""
+        wanted = [ValidationFinding.session_id == session_id]
+        if tickets is not None:
+            wanted.append(ValidationFinding.ticket.between(tickets.start, tickets.stop - 1))
         rows = self._db.execute(
             select(
                 ValidationFinding.ticket,
@@ -143,7 +187,7 @@ class ContentRepository:
                 ValidationFinding.rule,
                 ValidationFinding.reason,
             )
-            .where(ValidationFinding.session_id == session_id)
+            .where(*wanted)
             .order_by(ValidationFinding.position)
             .limit(limit)
         )

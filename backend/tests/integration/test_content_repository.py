@@ -9,7 +9,7 @@ import pytest
 
 from app.models.results import ExportBody, Finding, TaskResults, TicketDraft
 from app.models.session import TaskType
-from app.repositories.content_repository import ContentRepository, IncomingDocument
+from app.repositories.content_repository import ContentRepository, IncomingDocument, TicketTitle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +46,9 @@ def test_documents_come_back_byte_for_byte_in_order(
         assert not content.replace_document(session_id, IncomingDocument("none.md", b""))
         assert content.document_names(session_id) == [f"{n}.md" for n in range(1, 6)]
         assert next(iter(list(content.documents(session_id)))).content == b"one"
+        assert content.document(session_id, "4.md", most_bytes=1_024) == documents[3]
+        assert content.document(session_id, "4.md", most_bytes=1_023) is None
+        assert content.document(session_id, "none.md", most_bytes=1_024) is None
 
 
 def test_each_run_replaces_what_an_earlier_run_of_its_type_left(
@@ -63,7 +66,10 @@ def test_each_run_replaces_what_an_earlier_run_of_its_type_left(
     invalid = {"message": "invalid", "category": "user_fixable"}
     act(lambda s: s.fail_task(next_claim(), invalid, TaskResults(findings=[FINDING])))
     with database.transaction() as db:
-        assert ContentRepository(db).findings(session_id) == [FINDING]
+        content = ContentRepository(db)
+        assert content.findings(session_id) == [FINDING]
+        assert content.findings(session_id, tickets=range(1, 2)) == [FINDING]
+        assert content.findings(session_id, tickets=range(2, 51)) == []
     act(lambda s: s.retry_task(session_id))
     act(lambda s: s.complete_task(next_claim(), TaskResults()))
     with database.transaction() as db:
@@ -71,6 +77,9 @@ def test_each_run_replaces_what_an_earlier_run_of_its_type_left(
         assert content.findings(session_id) == [], "a validation that passes has no findings"
         assert list(content.tickets(session_id)) == TICKETS
         assert list(content.tickets(session_id, after=1, limit=1)) == TICKETS[1:2]
+        assert content.ticket_titles(session_id, after=1, limit=1) == [
+            TicketTitle(2, "Ticket 2", "a.md", 2)
+        ]
         assert list(content.exports(session_id)) == [BODY]
         assert content.notes(session_id) == ["a", "b"]
         counts = content.counts(session_id)

@@ -1,0 +1,73 @@
+"""What hangs on a session, as far as people are shown it: read at one moment, and no bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, select
+
+from app.models.content import Document, Ticket
+from app.repositories.content_repository import ContentCounts, ContentRepository
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from sqlalchemy.orm import Session as DbSession
+
+    from app.core.database import Database
+    from app.models.results import Finding
+
+MOST_FINDINGS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentSummary:
+    """A document: its name, its size, and how many tickets were made of it."""
+
+    name: str
+    byte_count: int
+    ticket_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContentSummary:
+    """What hangs on a session; `findings` have an end, `counts` knows them all."""
+
+    documents: tuple[DocumentSummary, ...]
+    counts: ContentCounts
+    notes: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+
+def read_content(database: Database, session_id: UUID) -> ContentSummary:
+    """What hangs on the session now, in a transaction of its own."""
+    with database.transaction() as db:
+        return summarize_content(db, session_id)
+
+
+def summarize_content(
+    db: DbSession, session_id: UUID, *, most_findings: int = MOST_FINDINGS
+) -> ContentSummary:
+    """What hangs on the session, as this transaction sees it."""
+    per_document = (
+        select(Ticket.source_name, func.count())
+        .where(Ticket.session_id == session_id)
+        .group_by(Ticket.source_name)
+    )
+    tickets: dict[str, int] = {row[0]: row[1] for row in db.execute(per_document)}
+    documents = tuple(
+        DocumentSummary(name, size, tickets.get(name, 0))
+        for name, size in db.execute(
+            select(Document.name, func.octet_length(Document.content))
+            .where(Document.session_id == session_id)
+            .order_by(Document.position)
+        )
+    )
+    content = ContentRepository(db)
+    return ContentSummary(
+        documents,
+        content.counts(session_id),
+        tuple(content.notes(session_id)),
+        tuple(content.findings(session_id, limit=most_findings)),
+    )
