@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.text import Text
 
 from app.cli.snapshot import TASK_ORDER, Happening, Hold, Snapshot, happenings_between
-from app.core.durations import count_text, duration_text
+from app.core.wording import count_text, duration_text
 from app.models.session import TaskStatus, TaskType
 
 if TYPE_CHECKING:

@@ -25,10 +25,10 @@ from app.cli.parameters import AsJson
 from app.cli.terminal import Terminal
 from app.core.config import EngineName, Settings
 from app.core.database import Database
-from app.core.durations import duration_text, size_text
 from app.core.embedded import find_binaries
 from app.core.errors import TaskError
 from app.core.schema_version import schema_revisions
+from app.core.wording import duration_text, size_text
 from app.models.lease import SessionTaskLease
 from app.models.session import Session
 

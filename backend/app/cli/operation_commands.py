@@ -13,8 +13,8 @@ from app.cli.opening import load_settings, opened_database
 from app.cli.parameters import AsJson
 from app.cli.terminal import Terminal
 from app.core.config import EngineName, Settings
-from app.core.durations import count_text
 from app.core.errors import ConfigurationError
+from app.core.wording import count_text
 from app.engines.dispatch import dispatcher
 from app.engines.sweeper import sweep_once
 from app.engines.worker import Worker

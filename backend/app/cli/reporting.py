@@ -11,8 +11,8 @@ from rich.table import Table
 
 from app.cli.snapshot import Hold, Snapshot
 from app.cli.terminal import printable
-from app.core.durations import count_text, duration_text, size_text
 from app.core.errors import ErrorCategory, TaskError
+from app.core.wording import count_text, duration_text, size_text
 from app.models.remedy import needs_new_session
 from app.models.session import TaskStatus, TaskType
 

@@ -26,8 +26,8 @@ from app.cli.session_json import session_document, whole_document
 from app.cli.snapshot import Hold, Snapshot, read_snapshot, snapshot_of
 from app.cli.terminal import Terminal
 from app.core.database import Database
-from app.core.durations import age_text, count_text
 from app.core.errors import ErrorCategory, TaskValidationError
+from app.core.wording import age_text, count_text
 from app.models.session import SessionStage, TaskStatus
 from app.repositories.content_repository import ContentRepository
 from app.repositories.content_summary import read_content

@@ -40,7 +40,6 @@ from app.cli.snapshot import Hold, Snapshot, read_snapshot
 from app.cli.terminal import Terminal
 from app.core.config import EngineName, Settings
 from app.core.database import Database
-from app.core.durations import count_text, size_text
 from app.core.errors import (
     DocumentError,
     ErrorCategory,
@@ -48,6 +47,7 @@ from app.core.errors import (
     TaskError,
     TaskValidationError,
 )
+from app.core.wording import count_text, size_text
 from app.engines.dispatch import dispatcher
 from app.engines.sweeper import sweep_once
 from app.engines.worker import Worker

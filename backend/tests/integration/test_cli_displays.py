@@ -16,7 +16,7 @@ from rich.console import Console
 from app.cli.displays import BarsDisplay, LinesDisplay, SilentDisplay, display_for
 from app.cli.snapshot import TASK_ORDER, Happening, Hold, Snapshot, happenings_between
 from app.cli.terminal import Terminal, printable
-from app.core.durations import age_text, count_text, duration_text, size_text
+from app.core.wording import age_text, count_text, duration_text, size_text
 from app.models.session import SessionStage, TaskStatus, TaskType
 from app.repositories.content_repository import ContentCounts
 
