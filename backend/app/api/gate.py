@@ -1,7 +1,8 @@
 """What every request passes before its body is read: host, key, limits, then a bounded body.
 
-Deny by default: whatever is not in `OPEN_PATHS` needs a valid key, routes that do not exist
-included, so a route that is added tomorrow is closed without anybody thinking of it.
+Deny by default: whatever is not in `OPEN_PATHS`, a file of the dashboard or the page where a key is
+shown needs a valid key, routes that do not exist included, so a route that is added tomorrow is
+closed without anybody thinking of it.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ logger = logging.getLogger(__name__)
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 LOGIN_PATH = "/login"
+SIGN_IN_PATH = "/sign-in"
+STATIC_PREFIX = "/static/"
 COOKIE = "session_tasks_key"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 SECURITY_HEADERS = {
@@ -107,19 +110,14 @@ class Gate:
         key, is_cookie = _key_shown(scope, headers)
         principal = await self._keyring.recognise(key) if key else None
         if principal is None:
-            address = (scope.get("client") or ("unknown",))[0]
-            if not await self._limiter.hit(self._per_stranger, "stranger", address):
-                raise _too_many("Too many requests without a valid key from this address")
+            await self._count_stranger(scope)
             raise NotAuthenticated(
                 "This API key is not valid" if key else "No API key was shown",
                 next_step="Send it as Authorization: Bearer st_….; make one with "
                 "session-tasks keys create.",
             )
-        if is_cookie and scope["method"] not in SAFE_METHODS and not _is_same_origin(headers):
-            raise NotAllowed(
-                "A page of another origin may not act with this browser's key",
-                next_step="Send the key as Authorization: Bearer instead.",
-            )
+        if is_cookie and scope["method"] not in SAFE_METHODS:
+            _require_same_origin(headers)
         return principal
 
     def check_host(self, headers: Headers) -> None:
@@ -149,6 +147,24 @@ class Gate:
         if self._at_once[principal.key_id] >= self._settings.requests_at_once:
             raise _too_many("This key has too many requests in flight")
         self._at_once[principal.key_id] += 1
+
+    async def enter_sign_in(self, scope: Scope, headers: Headers) -> None:
+        """Let somebody show a key in a form of ours, which is a guess until it is known.
+
+        Raises:
+            NotAllowed: the form is another origin's.
+            TooManyRequests: too many guesses from this address.
+
+        """
+        if scope["method"] in SAFE_METHODS:
+            return
+        _require_same_origin(headers)
+        await self._count_stranger(scope)
+
+    async def _count_stranger(self, scope: Scope) -> None:
+        address = (scope.get("client") or ("unknown",))[0]
+        if not await self._limiter.hit(self._per_stranger, "stranger", address):
+            raise _too_many("Too many requests without a valid key from this address")
 
     def leave(self, principal: Principal, path: str) -> None:
         """Count one request less."""
@@ -207,7 +223,11 @@ class _Passage:
         path = scope["path"]
         gate.check_host(self._headers)
         receive = gate.bounded(self._receive, self._headers)
-        if path in OPEN_PATHS:
+        if path in OPEN_PATHS or path.startswith(STATIC_PREFIX):
+            await gate.app(scope, receive, self._answer)
+            return
+        if path == SIGN_IN_PATH:
+            await gate.enter_sign_in(scope, self._headers)
             await gate.app(scope, receive, self._answer)
             return
         principal = await gate.principal(scope, self._headers)
@@ -281,6 +301,14 @@ def _key_shown(scope: Scope, headers: Headers) -> tuple[str, bool]:
     if scheme.lower() == "bearer":
         return credentials.strip(), False
     return cookie_parser(headers.get("cookie", "")).get(COOKIE, ""), True
+
+
+def _require_same_origin(headers: Headers) -> None:
+    if not _is_same_origin(headers):
+        raise NotAllowed(
+            "A page of another origin may not act with this browser's key",
+            next_step="Send the key as Authorization: Bearer instead.",
+        )
 
 
 def _is_same_origin(headers: Headers) -> bool:

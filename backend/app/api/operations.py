@@ -73,15 +73,20 @@ def metrics(services: ServicesOf) -> Response:
 async def login(request: Request, _caller: Caller, services: ServicesOf, key: str) -> Response:
     """Put the key into a cookie that scripts cannot read, and take it out of the address."""
     answer = RedirectResponse(services.landing, status_code=303)
+    keep_key(answer, key, is_secure=request.url.scheme == "https")
+    return answer
+
+
+def keep_key(answer: Response, key: str, *, is_secure: bool) -> None:
+    """Have the browser show this key from now on, to this server only."""
     answer.set_cookie(
         COOKIE,
         key,
         max_age=COOKIE_SECONDS,
         httponly=True,
         samesite="strict",
-        secure=request.url.scheme == "https",
+        secure=is_secure,
     )
-    return answer
 
 
 def _check(name: str, look: Callable[[], object]) -> Check:

@@ -1,4 +1,4 @@
-"""`serve`: the API, and a worker inside it."""
+"""`serve`: the API and the dashboard, and a worker inside it."""
 
 from __future__ import annotations
 
@@ -37,13 +37,14 @@ def serve_command(
     ] = True,
     concurrency: Annotated[int, typer.Option(min=1, help="Tasks at a time.")] = 2,
 ) -> ExitCode:
-    """Serve the REST API, with a worker inside unless --no-worker."""
+    """Serve the REST API and the dashboard, with a worker inside unless --no-worker."""
     settings = load_settings()
     host = host if host is not None else settings.host
     port = port if port is not None else settings.port
     try:
         from app.api.application import LOOPBACK_NAMES, create_app  # noqa: PLC0415 - an extra
         from app.api.server import ApiServer  # noqa: PLC0415 - an extra
+        from app.web.dashboard import add_dashboard  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise ConfigurationError(
             f"The API needs a package that is not installed: {error.name}",
@@ -53,6 +54,7 @@ def serve_command(
     with Database.open(settings) as database:
         first_key = _first_key(database, is_loopback=is_loopback(host))
         app = create_app(database, settings, hosts=_hosts(settings, host, LOOPBACK_NAMES))
+        add_dashboard(app)
         server = ApiServer(app, host=host, port=port)
         threading.Thread(
             target=_say_where, args=(server, host, first_key), name="announce", daemon=True

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Select, String, and_, cast, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, String, and_, cast, func, or_, select, tuple_
 from sqlalchemy.dialects import postgresql
 
+from app.core.errors import ErrorCategory
 from app.models.lease import SessionTaskLease, SessionTaskRetry
 from app.models.session import (
     MAX_RETRY_COUNT,
@@ -90,6 +91,8 @@ class SessionFilter:
 
     Attributes:
         text: stands in the label, or the id begins with it.
+        category: of the failure that a failed task shows.
+        error: the type of that failure.
 
     """
 
@@ -99,6 +102,8 @@ class SessionFilter:
     created_after: datetime | None = None
     created_before: datetime | None = None
     text: str | None = None
+    category: ErrorCategory | None = None
+    error: str | None = None
 
 
 class SessionQueries:
@@ -123,31 +128,69 @@ class SessionQueries:
         """Up to `limit` sessions, the newest first, from behind `before` (created_at, id)."""
         statement = (
             _snapshots()
-            .where(Session.owner == self._owner)
+            .where(*self._matches(wanted))
             .order_by(Session.created_at.desc(), Session.id.desc())
             .limit(limit)
         )
         if before is not None:
             statement = statement.where(tuple_(Session.created_at, Session.id) < before)
+        return [SessionSnapshot(*row) for row in self._db.execute(statement)]
+
+    def retryable_runs(
+        self, wanted: SessionFilter, *, limit: int, only: Sequence[UUID] | None = None
+    ) -> list[tuple[UUID, UUID]]:
+        """The runs `(session_id, task_id)` of up to `limit` sessions that may be run again."""
+        return self._runs(wanted, SessionTask.can_be_restarted, limit=limit, only=only)
+
+    def running_runs(
+        self, wanted: SessionFilter, *, limit: int, only: Sequence[UUID] | None = None
+    ) -> list[tuple[UUID, UUID]]:
+        """The runs `(session_id, task_id)` of up to `limit` sessions whose task is running."""
+        return self._runs(wanted, SessionTask.is_running, limit=limit, only=only)
+
+    def _runs(
+        self,
+        wanted: SessionFilter,
+        rule: ColumnElement[bool] | Any,
+        *,
+        limit: int,
+        only: Sequence[UUID] | None,
+    ) -> list[tuple[UUID, UUID]]:
+        statement = (
+            select(Session.id, SessionTask.task_id)
+            .join(SessionTask, SessionTask.session_id == Session.id)
+            .where(*self._matches(wanted), rule)
+            .order_by(Session.created_at, Session.id)
+            .limit(limit)
+        )
+        if only is not None:
+            statement = statement.where(Session.id.in_(only))
+        return [(session_id, task_id) for session_id, task_id in self._db.execute(statement)]
+
+    def _matches(self, wanted: SessionFilter) -> list[ColumnElement[bool]]:
+        context = SessionTask.failure_context
+        conditions: list[ColumnElement[bool]] = [Session.owner == self._owner]
         for column, value in (
             (Session.stage, wanted.stage),
             (SessionTask.status, wanted.status),
             (SessionTask.task_type, wanted.task_type),
+            (context["category"].astext, wanted.category and wanted.category.value),
+            (context["error"].astext, wanted.error),
         ):
             if value is not None:
-                statement = statement.where(column == value)
+                conditions.append(column == value)
         if wanted.created_after is not None:
-            statement = statement.where(Session.created_at >= wanted.created_after)
+            conditions.append(Session.created_at >= wanted.created_after)
         if wanted.created_before is not None:
-            statement = statement.where(Session.created_at < wanted.created_before)
+            conditions.append(Session.created_at < wanted.created_before)
         if wanted.text:
-            statement = statement.where(
+            conditions.append(
                 or_(
                     Session.label.icontains(wanted.text, autoescape=True),
                     cast(Session.id, String).startswith(wanted.text.lower(), autoescape=True),
                 )
             )
-        return [SessionSnapshot(*row) for row in self._db.execute(statement)]
+        return conditions
 
     def changed_since(self, moment: datetime, *, limit: int) -> list[SessionSnapshot]:
         """Up to `limit` sessions whose last activity is not before `moment`, the oldest first."""

@@ -185,6 +185,28 @@ class SessionRepository(SessionViews, Sweeping):
             lambda task: None if task.is_running else task.refusal_to_end("cancel"),
         )
 
+    def retry_tasks(self, runs: Sequence[tuple[uuid.UUID, uuid.UUID]]) -> list[Transition]:
+        """Run these `(session_id, task_id)` again where that run is the last and may be retried.
+
+        Answers those that were; no session twice in one call.
+        """
+        moved = transitions.retry(
+            driver_connection(self._db),
+            [(session_id, task_id, uuid.uuid4()) for session_id, task_id in runs],
+            owner=self._owner,
+        )
+        self._after(moved)
+        return moved
+
+    def cancel_tasks(self, runs: Sequence[tuple[uuid.UUID, uuid.UUID]]) -> list[Transition]:
+        """Cancel these `(session_id, task_id)` where that run is the last and still running.
+
+        Answers those that were; no session twice in one call.
+        """
+        moved = transitions.cancel(driver_connection(self._db), runs, owner=self._owner)
+        self._after(moved)
+        return moved
+
     def reset_retries(self, session_id: uuid.UUID) -> None:
         """Give a failed task all its attempts back: an operator's act, logged at AUDIT.
 

@@ -1,0 +1,80 @@
+"""Every refusal of a page's request as a page: the same status and words as the API's problem."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import RedirectResponse
+
+from app.api.answers import API
+from app.api.gate import LOGIN_PATH, SIGN_IN_PATH
+from app.api.problems import MEDIA_TYPE
+from app.web.page import Page
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+UNAUTHORIZED = 401
+
+
+class ErrorPages:
+    """The outermost middleware: turns problem documents into pages, where a browser asked."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, and look at what is answered."""
+        if scope["type"] != "http" or not _wants_a_page(scope):
+            await self.app(scope, receive, send)
+            return
+        await self.app(scope, receive, _Translator(scope, receive, send))
+
+
+class _Translator:
+    """A `send` that holds a problem document back, and sends a page in its place."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._start: Message | None = None
+        self._body = b""
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            if Headers(raw=message["headers"]).get("content-type") != MEDIA_TYPE:
+                await self._send(message)
+                return
+            self._start = message
+        elif self._start is None:
+            await self._send(message)
+        else:
+            self._body += message.get("body", b"")
+            if not message.get("more_body", False):
+                answer = _page_of(self._scope, json.loads(self._body))
+                kept = Headers(raw=self._start["headers"])
+                for name in ("retry-after", "trace-id", "connection", "strict-transport-security"):
+                    if name in kept:
+                        answer.headers[name] = kept[name]
+                answer.headers["Cache-Control"] = "no-store"
+                await answer(self._scope, self._receive, self._send)
+
+
+def _wants_a_page(scope: Scope) -> bool:
+    headers = Headers(scope=scope)
+    return not scope["path"].startswith(API) and "text/html" in headers.get("accept", "")
+
+
+def _page_of(scope: Scope, problem: dict[str, Any]) -> Response:
+    if problem["status"] == UNAUTHORIZED and scope["path"] != LOGIN_PATH:
+        query = scope["query_string"].decode("latin-1")
+        wanted = scope["path"] + (f"?{query}" if query else "")
+        after = f"?{urlencode({'then': wanted})}" if wanted != "/" else ""
+        return RedirectResponse(SIGN_IN_PATH + after, status_code=303)
+    return Page(Request(scope)).render("error.html", status_code=problem["status"], problem=problem)

@@ -1,0 +1,107 @@
+"""What the list of sessions is narrowed to: an address, and a question to the database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import Annotated, TypeVar
+from urllib.parse import urlencode
+
+from fastapi import Depends, Query
+
+from app.api.resources import SafeText
+from app.core.errors import ErrorCategory
+from app.models.session import SessionStage, TaskStatus, TaskType
+from app.repositories.session_queries import SessionFilter
+
+Choice = TypeVar("Choice", bound=Enum)
+
+
+class Age(str, Enum):
+    """How young a session must be."""
+
+    HOUR = "1h"
+    DAY = "1d"
+    WEEK = "7d"
+
+
+AGES = {
+    Age.HOUR: (timedelta(hours=1), "The last hour"),
+    Age.DAY: (timedelta(days=1), "The last day"),
+    Age.WEEK: (timedelta(days=7), "The last 7 days"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """The filters of one address; None and "": any."""
+
+    q: str = ""
+    status: TaskStatus | None = None
+    stage: SessionStage | None = None
+    task_type: TaskType | None = None
+    category: ErrorCategory | None = None
+    error: str = ""
+    age: Age | None = None
+
+    @property
+    def chosen(self) -> dict[str, str]:
+        """Those that are set, as an address and hidden fields have them."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            name: value.value if isinstance(value, Enum) else value
+            for name, value in values.items()
+            if value
+        }
+
+    @property
+    def address(self) -> str:
+        """The list under these filters."""
+        return f"/sessions?{urlencode(self.chosen)}" if self.chosen else "/sessions"
+
+    def page_address(self, token: str) -> str:
+        """A later page of the list under these filters."""
+        return f"/sessions?{urlencode({**self.chosen, 'page_token': token})}"
+
+    def wanted(self) -> SessionFilter:
+        """The same, for the database."""
+        span = AGES[self.age][0] if self.age is not None else None
+        return SessionFilter(
+            stage=self.stage,
+            status=self.status,
+            task_type=self.task_type,
+            created_after=datetime.now(UTC) - span if span is not None else None,
+            text=self.q or None,
+            category=self.category,
+            error=self.error or None,
+        )
+
+
+def _filters(  # noqa: PLR0913, PLR0917 - one filter each
+    q: Annotated[SafeText, Query(max_length=200)] = "",
+    status: Annotated[str, Query(max_length=20)] = "",
+    stage: Annotated[str, Query(max_length=20)] = "",
+    task_type: Annotated[str, Query(max_length=20)] = "",
+    category: Annotated[str, Query(max_length=20)] = "",
+    error: Annotated[SafeText, Query(max_length=200)] = "",
+    age: Annotated[str, Query(max_length=5)] = "",
+) -> Filters:
+    """The filters of the address; a form sends those that are not set as empty."""
+    return Filters(
+        q=q.strip(),
+        status=_chosen(TaskStatus, status),
+        stage=_chosen(SessionStage, stage),
+        task_type=_chosen(TaskType, task_type),
+        category=_chosen(ErrorCategory, category),
+        error=error,
+        age=_chosen(Age, age),
+    )
+
+
+FiltersOf = Annotated[Filters, Depends(_filters)]
+
+
+def _chosen(kind: type[Choice], value: str) -> Choice | None:
+    """The member of that value; a value that is none of them narrows nothing."""
+    return next((member for member in kind if member.value == value), None)

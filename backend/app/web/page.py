@@ -1,0 +1,115 @@
+"""Pages: templates, what every one of them knows, and the headers they are sent with."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Request
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from app.models.access import KeyRole
+from app.web import wording
+from app.web.static_files import address_of
+
+if TYPE_CHECKING:
+    from app.repositories.access_repository import Principal
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+SAID_COOKIE = "session_tasks_said"
+SAID_SECONDS = 30
+MOST_SAID = 500
+
+
+@cache
+def templates() -> Environment:
+    """The templates, which escape whatever is put into them and know no undefined name."""
+    environment = Environment(
+        loader=PackageLoader("app.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(static=address_of, version=version("session-tasks"))
+    environment.filters.update(wording.FILTERS)
+    return environment
+
+
+class Page:
+    """The answer to one request of a browser."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._caller: Principal | None = getattr(request.state, "principal", None)
+
+    def render(self, template: str, *, status_code: int = 200, **values: Any) -> Response:
+        """The template as a page; `values` are what it names."""
+        text = (
+            templates()
+            .get_template(template)
+            .render(
+                path=self._request.url.path,
+                now=datetime.now(UTC),
+                caller=self._caller,
+                is_admin=self._caller is not None and self._caller.role is KeyRole.ADMIN,
+                said=_said(self._request.cookies.get(SAID_COOKIE, "")),
+                **values,
+            )
+        )
+        answer = HTMLResponse(
+            text,
+            status_code=status_code,
+            headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY},
+        )
+        if SAID_COOKIE in self._request.cookies:
+            answer.delete_cookie(SAID_COOKIE, httponly=True, samesite="strict")
+        return answer
+
+    def redirect(self, path: str, *, said: str = "") -> Response:
+        """Lead on to another page of ours, which says `said` once."""
+        answer = RedirectResponse(local_path(path), status_code=303)
+        if said:
+            answer.set_cookie(
+                SAID_COOKIE,
+                base64.urlsafe_b64encode(said[:MOST_SAID].encode()).decode("ascii"),
+                max_age=SAID_SECONDS,
+                httponly=True,
+                samesite="strict",
+                secure=self._request.url.scheme == "https",
+            )
+        return answer
+
+
+def local_path(address: str) -> str:
+    """The address if it is a path of this server, else the overview: nobody is led elsewhere."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return "/"
+    is_ours = not parts.scheme and not parts.netloc and address.startswith("/")
+    # Browsers read a backslash as a slash, so "/\host" would lead to another server.
+    return address if is_ours and "\\" not in address and address.isprintable() else "/"
+
+
+def _page(request: Request) -> Page:
+    return Page(request)
+
+
+PageOf = Annotated[Page, Depends(_page)]
+
+
+def _said(cookie: str) -> str:
+    try:
+        return base64.urlsafe_b64decode(cookie.encode("ascii")).decode()[:MOST_SAID]
+    except (ValueError, binascii.Error):
+        return ""

@@ -1,0 +1,141 @@
+"""The list of sessions, and what is done with many of them at once."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Form, Response
+
+from app.api.paging import session_of_token, session_token
+from app.api.services import Caller, Services, ServicesOf
+from app.core.errors import ErrorCategory
+from app.core.wording import count_text
+from app.models.session import MAX_RETRY_COUNT, SessionStage, TaskStatus, TaskType
+from app.repositories.session_queries import SessionQueries
+from app.repositories.session_repository import SessionRepository
+from app.web.filters import AGES, Filters, FiltersOf
+from app.web.page import PageOf
+from app.web.steps import steps_of
+from app.web.wording import TASK_NAMES, WHO_CAN_FIX
+
+if TYPE_CHECKING:
+    from app.repositories.access_repository import Principal
+
+router = APIRouter(include_in_schema=False)
+
+SESSIONS_PER_PAGE = 25
+MOST_AT_ONCE = 5_000
+"""Sessions that one bulk act takes; what is left can be taken by another."""
+
+RUNS_PER_STATEMENT = 500
+
+
+class BulkAct(str, Enum):
+    """What can be done with many sessions at once."""
+
+    RETRY = "retry"
+    CANCEL = "cancel"
+
+
+CHOICES = {
+    "status": [(status.value, status.value.capitalize()) for status in TaskStatus],
+    "stage": [
+        (stage.value, _name)
+        for stage, _name in (
+            (SessionStage.CREATED, "Created"),
+            *((SessionStage(kind.value), TASK_NAMES[kind]) for kind in TaskType),
+            (SessionStage.COMPLETED, "Completed"),
+        )
+    ],
+    "category": [(category.value, WHO_CAN_FIX[category]) for category in ErrorCategory],
+    "age": [(age.value, words) for age, (_, words) in AGES.items()],
+}
+
+
+@router.get("/sessions")
+def list_sessions(
+    page: PageOf,
+    caller: Caller,
+    services: ServicesOf,
+    filters: FiltersOf,
+    page_token: str | None = None,
+) -> Response:
+    """One page of the caller's sessions, the newest first."""
+    before = session_of_token(page_token)
+    with services.database.transaction() as db:
+        queries = SessionQueries(db, owner=caller.owner)
+        found = queries.page(filters.wanted(), limit=SESSIONS_PER_PAGE + 1, before=before)
+    items, rest = found[:SESSIONS_PER_PAGE], found[SESSIONS_PER_PAGE:]
+    token = session_token(items[-1].created_at, items[-1].session_id) if rest else None
+    return page.render(
+        "sessions.html",
+        sessions=[(session, steps_of(session)) for session in items],
+        filters=filters,
+        choices=CHOICES,
+        next_page=filters.page_address(token) if token else "",
+        is_first_page=before is None,
+        attempts=MAX_RETRY_COUNT,
+    )
+
+
+@router.post("/sessions/act")
+def act_on_sessions(  # noqa: PLR0913, PLR0917 - the fields of the form
+    page: PageOf,
+    caller: Caller,
+    services: ServicesOf,
+    filters: FiltersOf,
+    act: Annotated[BulkAct, Form()],
+    session: Annotated[list[UUID] | None, Form(max_length=SESSIONS_PER_PAGE)] = None,
+    confirmed: Annotated[bool, Form()] = False,
+) -> Response:
+    """Retry or cancel the selected sessions, or all that match; first say how many that are."""
+    runs = _runs(services, caller, filters, act, session)
+    if not runs:
+        return page.redirect(filters.address, said=_NOTHING_TO[act])
+    if not confirmed:
+        return page.render(
+            "confirm_many.html",
+            act=act.value,
+            count=len(runs),
+            is_at_limit=len(runs) == MOST_AT_ONCE,
+            selected=session or [],
+            filters=filters,
+        )
+    done = 0
+    for start in range(0, len(runs), RUNS_PER_STATEMENT):
+        batch = runs[start : start + RUNS_PER_STATEMENT]
+        with services.database.transaction() as db:
+            sessions = SessionRepository(db, owner=caller.owner)
+            moved = sessions.retry_tasks if act is BulkAct.RETRY else sessions.cancel_tasks
+            done += len(moved(batch))
+    return page.redirect(filters.address, said=_done(act, done, len(runs)))
+
+
+_NOTHING_TO = {
+    BulkAct.RETRY: "None of them can be retried now: nothing was done.",
+    BulkAct.CANCEL: "None of them is running: nothing was done.",
+}
+
+
+def _runs(
+    services: Services,
+    caller: Principal,
+    filters: Filters,
+    act: BulkAct,
+    selected: list[UUID] | None,
+) -> list[tuple[UUID, UUID]]:
+    """The runs that the act is about, as they stand now."""
+    with services.database.transaction() as db:
+        queries = SessionQueries(db, owner=caller.owner)
+        find = queries.retryable_runs if act is BulkAct.RETRY else queries.running_runs
+        return find(filters.wanted(), limit=MOST_AT_ONCE, only=selected)
+
+
+def _done(act: BulkAct, done: int, asked: int) -> str:
+    verb = "Retried" if act is BulkAct.RETRY else "Cancelled"
+    said = f"{verb} {count_text(done, 'session')}."
+    if done < asked:
+        said += f" {count_text(asked - done, 'session')} had moved on meanwhile."
+    return said

@@ -1,0 +1,52 @@
+"""Signing in with a key, which then lies in a cookie that scripts cannot read; and out again."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request, Response
+
+from app.api.gate import COOKIE, SIGN_IN_PATH
+from app.api.operations import keep_key
+from app.api.services import ServicesOf
+from app.web.page import PageOf, local_path
+
+router = APIRouter(include_in_schema=False)
+
+UNAUTHORIZED = 401
+LONGEST_KEY = 300
+
+
+@router.get(SIGN_IN_PATH)
+def sign_in_page(page: PageOf, then: str = "/") -> Response:
+    """The form; `then` is where it leads."""
+    return page.render("sign_in.html", then=local_path(then), refused="")
+
+
+@router.post(SIGN_IN_PATH)
+async def sign_in(
+    request: Request,
+    page: PageOf,
+    services: ServicesOf,
+    key: Annotated[str, Form(max_length=LONGEST_KEY)] = "",
+    then: Annotated[str, Form(max_length=2000)] = "/",
+) -> Response:
+    """Let this browser in, or say that the key is not valid."""
+    if await services.keyring.recognise(key.strip()) is None:
+        return page.render(
+            "sign_in.html",
+            status_code=UNAUTHORIZED,
+            then=local_path(then),
+            refused="This key is not valid. It may have been revoked, or have expired.",
+        )
+    answer = page.redirect(then)
+    keep_key(answer, key.strip(), is_secure=request.url.scheme == "https")
+    return answer
+
+
+@router.post("/sign-out")
+def sign_out(page: PageOf) -> Response:
+    """Forget the key in this browser; the key itself stays valid."""
+    answer = page.redirect(SIGN_IN_PATH, said="Signed out. The key itself is still valid.")
+    answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    return answer

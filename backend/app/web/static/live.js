@@ -1,0 +1,214 @@
+"use strict";
+// Keeps a page true while it is looked at. The event stream (hx-sse) only says that something has
+// changed: the page itself is fetched again, and the difference is morphed in (htmx). Where the
+// stream fails, the page is fetched every few seconds instead. Nothing here is needed to act.
+(() => {
+  const AT_MOST_EVERY = 700; // ms between two fetches
+  const POLL_EVERY = 10_000;
+  const STALE_AFTER = 20_000;
+
+  const live = () => document.getElementById("live");
+  const stream = document.getElementById("stream");
+
+  // -- times, in the reader's own zone ----------------------------------------------------------
+  const clock = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+  const hour = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+  const two = (n) => String(n).padStart(2, "0");
+  const span = (s) => {
+    if (s < 60) return `${Math.floor(s)} s`;
+    if (s < 3600) return `${Math.floor(s / 60)} min ${two(Math.floor(s % 60))} s`;
+    return `${Math.floor(s / 3600)} h ${two(Math.floor((s % 3600) / 60))} min`;
+  };
+  const age = (s) => {
+    if (s < 60) return "just now";
+    if (s < 3600) return `${Math.round(s / 60)} min ago`;
+    if (s < 86400) return `${Math.round(s / 3600)} h ago`;
+    const days = Math.round(s / 86400);
+    return `${days} day${days === 1 ? "" : "s"} ago`;
+  };
+  // The server's clock decides; ours may be hours off.
+  const sent = Date.parse(document.documentElement.dataset.now ?? "");
+  const ahead = Number.isNaN(sent) ? 0 : Date.now() - sent;
+  const write = (element, text) => { if (element.textContent !== text) element.textContent = text; };
+  const tellTimes = () => {
+    const now = Date.now() - ahead;
+    for (const time of document.querySelectorAll("time[data-local], time[data-ago], time[data-since]")) {
+      const at = Date.parse(time.dateTime);
+      const seconds = Math.max(0, (now - at) / 1000);
+      if ("local" in time.dataset) write(time, clock.format(at));
+      else if ("ago" in time.dataset) write(time, age(seconds));
+      else write(time, span(seconds));
+    }
+  };
+  tellTimes();
+  setInterval(tellTimes, 1000);
+
+  // -- copy buttons -----------------------------------------------------------------------------
+  const showCopyButtons = () => {
+    if (!navigator.clipboard) return;
+    for (const button of document.querySelectorAll("button[data-copy][hidden]")) button.hidden = false;
+  };
+  showCopyButtons();
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("button[data-copy]");
+    if (!button) return;
+    await navigator.clipboard.writeText(button.parentElement.querySelector("code").textContent);
+    announce("Copied");
+    const word = button.querySelector("span");
+    if (!word) return;
+    word.textContent = "Copied";
+    setTimeout(() => { word.textContent = "Copy"; }, 1500);
+  });
+
+  function announce(text) {
+    document.getElementById("announce").textContent = text;
+  }
+
+  // -- fetching the page again ------------------------------------------------------------------
+  let lastFetch = 0, timer = 0, busy = false, again = false;
+  let held = new Set(); // sessions whose change would move rows under the pointer
+  let heldPage = null;
+
+  const rowsOf = (root) => [...root.querySelectorAll("[data-row]")].map((row) => row.id).join();
+  const handIsOnRows = () => {
+    const rows = live()?.querySelector("[data-rows]");
+    return Boolean(rows && (rows.matches(":hover") || rows.contains(document.activeElement)));
+  };
+
+  function refreshSoon() {
+    if (timer || document.hidden) return;
+    timer = setTimeout(refresh, Math.max(50, lastFetch + AT_MOST_EVERY - Date.now()));
+  }
+
+  async function refresh() {
+    timer = 0;
+    if (busy) { again = true; return; }
+    busy = true;
+    lastFetch = Date.now();
+    try {
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
+      if (answer.redirected || answer.status === 404) { location.reload(); return; }
+      if (!answer.ok) throw new Error(`status ${answer.status}`);
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      fresh();
+      if (rowsOf(page) !== rowsOf(document) && handIsOnRows()) hold(page);
+      else await show(page);
+    } catch (error) {
+      failed();
+    } finally {
+      busy = false;
+      if (again) { again = false; refreshSoon(); }
+    }
+  }
+
+  async function show(page) {
+    const target = live(), source = page.getElementById("live");
+    if (!target || !source) return;
+    held = new Set();
+    heldPage = null;
+    await htmx.swap({ text: source.outerHTML, sourceElement: target, target, swap: "outerMorph" });
+    document.title = page.title;
+    tellTimes();
+    showCopyButtons();
+    document.dispatchEvent(new Event("page:shown"));
+  }
+
+  function hold(page) {
+    heldPage = page;
+    const bar = document.getElementById("held");
+    if (!bar) return;
+    const count = Math.max(1, held.size);
+    bar.textContent = `${count} update${count === 1 ? "" : "s"}: show`;
+    bar.hidden = false;
+  }
+
+  document.addEventListener("click", (event) => {
+    if (event.target.id !== "held" || !heldPage) return;
+    event.target.hidden = true;
+    show(heldPage);
+  });
+
+  // -- how fresh the page is --------------------------------------------------------------------
+  if (!stream) return;
+  let connected = false, since = Date.now(), lastTrue = Date.now(), pollTimer = 0;
+
+  function tell(state, word) {
+    const box = document.getElementById("live-state");
+    if (!box) return;
+    box.hidden = false;
+    if (box.dataset.state === state && document.getElementById("live-word").textContent === word) return;
+    box.dataset.state = state;
+    document.getElementById("live-word").textContent = word;
+  }
+
+  function tellState() {
+    if (document.hidden) tell("paused", "Paused");
+    else if (connected) tell("live", "Live");
+    else if (Date.now() - lastTrue > STALE_AFTER) tell("stale", `Stale since ${hour.format(lastTrue)}`);
+    else tell("reconnecting", "Reconnecting");
+  }
+
+  function fresh() {
+    lastTrue = Date.now();
+    tellState();
+  }
+
+  function failed() {
+    tellState();
+  }
+
+  function lost() {
+    if (connected) since = Date.now();
+    connected = false;
+    tellState();
+  }
+
+  document.addEventListener("htmx:sse:after:connection", () => {
+    const missed = !connected && Date.now() - since > 0;
+    connected = true;
+    fresh();
+    if (missed) refreshSoon(); // whatever happened while nobody listened
+  });
+  document.addEventListener("htmx:sse:error", lost);
+  document.addEventListener("htmx:sse:close", lost);
+  document.addEventListener("htmx:sse:before:connection", (event) => {
+    if (event.detail?.connection?.attempt > 0) lost();
+  });
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) refreshSoon();
+    tellState();
+  });
+
+  setInterval(() => {
+    tellState();
+    if (connected || document.hidden || pollTimer) return;
+    pollTimer = setTimeout(() => {
+      pollTimer = 0;
+      if (connected) return;
+      refresh();
+      // The extension connects again by itself, but only once it was connected.
+      if (!stream._htmx?.sse) {
+        htmx.ajax("GET", stream.getAttribute("hx-sse:connect"), { source: stream, swap: "none" });
+      }
+    }, POLL_EVERY);
+  }, 1000);
+
+  // -- what happened, in words, once ------------------------------------------------------------
+  const known = new Map();
+  const NAMES = { processing: "processing", export: "export", adf_validation: "ADF validation" };
+  stream.addEventListener("session", (event) => {
+    refreshSoon();
+    const session = JSON.parse(event.detail.data);
+    held.add(session.id);
+    const { task_type: type, status } = session.task;
+    const state = `${type} ${status}`;
+    if (known.has(session.id) && known.get(session.id) !== state && type) {
+      const name = session.label || `Session ${session.id.slice(0, 8)}`;
+      announce(`${name}: ${NAMES[type] ?? type} ${status}`);
+    }
+    known.set(session.id, state);
+    lastTrue = Date.now();
+  });
+  stream.addEventListener("deleted", refreshSoon);
+  stream.addEventListener("reset", refreshSoon);
+})();

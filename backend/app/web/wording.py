@@ -1,0 +1,117 @@
+"""The words and signs of pages: what a state is called, and how moments and spans are written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from app.core.errors import ErrorCategory
+from app.core.wording import age_text, count_text, duration_text, size_text
+from app.models.session import TaskStatus, TaskType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from uuid import UUID
+
+    from app.repositories.session_queries import SessionSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """A state as people see it: `name` picks icon and colour, `word` says it."""
+
+    name: str
+    word: str
+
+
+NOT_STARTED = Sign("not-started", "Not started")
+WAITING = Sign("waiting", "Waiting")
+RUNNING = Sign("running", "Running")
+RETRYING = Sign("retrying", "Retry due")
+COMPLETED = Sign("completed", "Completed")
+BETWEEN = Sign("between", "Ready for next")
+FAILED = Sign("failed", "Failed")
+CANCELLED = Sign("cancelled", "Cancelled")
+
+TASK_NAMES = {
+    TaskType.PROCESSING: "Processing",
+    TaskType.EXPORT: "Export",
+    TaskType.ADF_VALIDATION: "ADF validation",
+}
+WHO_CAN_FIX = {
+    ErrorCategory.USER_FIXABLE: "You can fix it",
+    ErrorCategory.ADMIN_REQUIRED: "An administrator can fix it",
+    ErrorCategory.TEMPORARY: "It passes by itself",
+}
+
+
+def sign_of(session: SessionSnapshot) -> Sign:
+    """The sign of the session's task as it stands."""
+    match session.status:
+        case None:
+            return NOT_STARTED
+        case TaskStatus.RUNNING:
+            return WAITING if session.claimed_at is None else RUNNING
+        case TaskStatus.COMPLETED:
+            return COMPLETED if session.next_task_type is None else BETWEEN
+        case TaskStatus.FAILED:
+            return FAILED if session.retry_at is None else RETRYING
+        case TaskStatus.CANCELLED:
+            return CANCELLED
+
+
+def short_id(session_id: UUID) -> str:
+    """The first eight digits: enough for people, and for the command line."""
+    return session_id.hex[:8]
+
+
+def label_of(session: SessionSnapshot) -> str:
+    """What people call it; a session without a label goes by its id."""
+    return session.label.strip() or f"Session {short_id(session.session_id)}"
+
+
+def ago(moment: datetime) -> str:
+    """`5 min ago`."""
+    return age_text((datetime.now(UTC) - moment).total_seconds())
+
+
+def since(moment: datetime) -> str:
+    """How long ago, as a span: `12.3 s`."""
+    return duration_text(max(0.0, (datetime.now(UTC) - moment).total_seconds()))
+
+
+def in_utc(moment: datetime) -> str:
+    """`2026-11-23 21:05:09 UTC`."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def pretty_json(value: Any) -> str:
+    """The value as JSON that people can read."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+def task_name(task_type: TaskType) -> str:
+    """The task's name, as a title has it."""
+    return TASK_NAMES[task_type]
+
+
+def in_count(count: int, one: str) -> str:
+    """`1 ticket`, `2,000 tickets`."""
+    return count_text(count, one)
+
+
+FILTERS: dict[str, Callable[..., object]] = {
+    "ago": ago,
+    "duration": duration_text,
+    "in_count": in_count,
+    "in_utc": in_utc,
+    "label_of": label_of,
+    "pretty_json": pretty_json,
+    "short_id": short_id,
+    "sign_of": sign_of,
+    "since": since,
+    "size": size_text,
+    "task_name": task_name,
+}
