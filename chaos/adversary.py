@@ -44,6 +44,7 @@ class Ledger:
     acknowledged: list[Acknowledged] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     errors: list[BaseException] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
 
 
 class Adversary:
@@ -104,6 +105,7 @@ class Adversary:
                 self._worker_id, limit=2, lease_seconds=SHORT_LEASE_SECONDS
             )
         self._claims += claims
+        self._ledger.claims += claims
         self._ledger.counts["claimed"] += len(claims)
 
     def _complete(self) -> None:
@@ -129,7 +131,10 @@ class Adversary:
                 self._told("failed", claim.session_id, claim.task_id, claim.claim_token)
 
     def _beat(self) -> None:
-        claims = self._old_claims()
+        """For several workers at once, in one transaction: whoever's claims were last made."""
+        latest = self._ledger.claims[-2 * len(self._session_ids) :]
+        self._random.shuffle(latest)
+        claims = list({claim.session_id: claim for claim in latest}.values())
         if claims:
             with self._database.transaction() as db:
                 SessionRepository(db).heartbeat(claims, lease_seconds=SHORT_LEASE_SECONDS)

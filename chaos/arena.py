@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import random
 import re
@@ -33,10 +34,13 @@ from chaos import journal as journals
 from chaos.handlers import GATES, TICKETS
 from chaos.history import Acknowledged
 from chaos.points import ARRIVAL, POINT
+from chaos.worker import forked
 
 LEASE_SECONDS = 2.0
 SWEEP_SECONDS = 0.4
 DEADLINE_SECONDS = 60.0
+BY_COMMAND = ("-c", "from app.cli import main; main()", "worker")
+"""The command that people use."""
 HANDLER = "chaos.handlers:behave"
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -54,6 +58,9 @@ SETTINGS: Mapping[str, str] = {
     "CONNECT_TIMEOUT_SECONDS": "3",
     "HANDLERS": ",".join(f"{task_type.value}={HANDLER}" for task_type in TaskType),
 }
+
+FORK_SERVER = multiprocessing.get_context("forkserver")
+FORK_SERVER.set_forkserver_preload(["chaos.worker"])
 
 Answer = TypeVar("Answer")
 
@@ -103,22 +110,37 @@ def own_server() -> Iterator[tuple[EmbeddedServer, Path]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+class ForkedProcess:
+    """A worker forked from the fork server, to be handled like a `subprocess.Popen`."""
+
+    def __init__(self, options: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        self._process = FORK_SERVER.Process(
+            target=forked, args=(tuple(options), dict(environment), str(log))
+        )
+        self._process.start()
+        self.pid = self._process.pid or 0
+
+    def poll(self) -> int | None:
+        """Its exit status, None while it runs."""
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Wait for its end."""
+        self._process.join(timeout)
+        return self._process.exitcode
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self._process.terminate()
+
+
 class WorkerProcess:
     """A worker in a process of its own, with a log file."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes] | ForkedProcess, log: Path) -> None:
         self.log = log
-        with log.open("ab") as output:
-            self.process = subprocess.Popen(
-                command,
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd=log.parent,
-                start_new_session=True,
-            )
-        self.pid = self.process.pid
+        self.process = process
+        self.pid = process.pid
         self.started_at = time.monotonic()
 
     @property
@@ -163,6 +185,7 @@ class Arena:
         self.folder = Path(tempfile.mkdtemp(prefix="session-tasks-arena-"))
         self.gates = self.folder / "gates"
         self.gates.mkdir()
+        self._journal = journals.Reader(self.folder / "journal")
         self.acknowledged: list[Acknowledged] = []
         self.workers: list[WorkerProcess] = []
         self._server_url = server_url
@@ -213,32 +236,41 @@ class Arena:
         point: str = "",
         arrival: int = 1,
         environment: Mapping[str, str] | None = None,
-        by_command: bool = False,
+        command: Sequence[str] = ("-m", "chaos.worker"),
+        is_forked: bool = False,
     ) -> WorkerProcess:
-        """A worker that is starting; `by_command` starts the command that people use."""
-        start = (
-            ("-c", "from app.cli import main; main()", "worker")
-            if by_command
-            else ("-m", "chaos.worker")
-        )
+        """A worker that is starting, by a command of Python's; or one forked, which is quicker."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith("SESSION_TASKS_")}
         paths = (str(REPOSITORY), str(REPOSITORY / "backend"))
-        worker = WorkerProcess(
-            [sys.executable, *start, *options],
-            {
-                **kept,
-                **{f"SESSION_TASKS_{name}": value for name, value in SETTINGS.items()},
-                "SESSION_TASKS_DATABASE_URL": self.url,
-                "PYTHONPATH": os.pathsep.join(paths),
-                "PYTHONUNBUFFERED": "1",
-                journals.PATH: str(self.folder / "journal"),
-                GATES: str(self.gates),
-                POINT: point,
-                ARRIVAL: str(arrival),
-                **(environment or {}),
-            },
-            self.folder / f"worker-{len(self.workers)}.log",
-        )
+        whole_environment = {
+            **kept,
+            **{f"SESSION_TASKS_{name}": value for name, value in SETTINGS.items()},
+            "SESSION_TASKS_DATABASE_URL": self.url,
+            "PYTHONPATH": os.pathsep.join(paths),
+            "PYTHONUNBUFFERED": "1",
+            journals.PATH: str(self.folder / "journal"),
+            GATES: str(self.gates),
+            POINT: point,
+            ARRIVAL: str(arrival),
+            **(environment or {}),
+        }
+        log = self.folder / f"worker-{len(self.workers)}.log"
+        log.touch()
+        process: subprocess.Popen[bytes] | ForkedProcess
+        if is_forked:
+            process = ForkedProcess(options, whole_environment, log)
+        else:
+            with log.open("ab") as output:
+                process = subprocess.Popen(
+                    [sys.executable, *command, *options],
+                    env=whole_environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    cwd=self.folder,
+                    start_new_session=True,
+                )
+        worker = WorkerProcess(process, log)
         self.workers.append(worker)
         return worker
 
@@ -261,8 +293,8 @@ class Arena:
         return moved.session_id
 
     def journal(self, word: str) -> list[journals.Entry]:
-        entries = journals.read(self.folder / "journal")
-        return [entry for entry in entries if entry.word == word]
+        """What processes under test wrote down with this word."""
+        return self._journal.entries(word)
 
     def warm_up(self) -> None:
         """Wait until the workers have run a session to its end: their children have started."""

@@ -1,4 +1,4 @@
-"""Deliberate bugs, each a small change to a statement: the checker must catch every one of them.
+"""Deliberate bugs, each a small change to the product: the checker must catch every one of them.
 
 A checker that has never caught anything proves nothing.
 """
@@ -6,10 +6,12 @@ A checker that has never caught anything proves nothing.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
 
-from app.repositories import transitions
+from app.repositories import in_transaction, transitions
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,20 @@ class Bug:
     statements: tuple[str, ...]
     right: str
     wrong: str
+
+
+@dataclass(frozen=True, slots=True)
+class WrongFunction:
+    """A name for people, and what stands in the place of a function of the product."""
+
+    name: str
+    module: ModuleType
+    function: str
+    wrong: Callable[..., Any]
+
+
+def _act_at_once(_db: object, act: Callable[[], None]) -> None:
+    act()
 
 
 BUGS = (
@@ -74,8 +90,8 @@ BUGS = (
     Bug(
         "the last completion leaves the stage behind",
         ("COMPLETE",),
-        "THEN 'completed' ELSE sessions.stage END",
-        "THEN sessions.stage ELSE sessions.stage END",
+        "THEN 'completed'",
+        "THEN sessions.stage",
     ),
     Bug(
         "a retry keeps the old task_id",
@@ -95,25 +111,38 @@ BUGS = (
         "leased_until <",
         "leased_until - interval '1 second' <",
     ),
+    WrongFunction(
+        "publish before the commit: watchers and brokers are told of what may yet be undone",
+        in_transaction,
+        "after_commit",
+        _act_at_once,
+    ),
 )
 
 
 @contextlib.contextmanager
-def planted(bug: Bug) -> Iterator[None]:
+def planted(bug: Bug | WrongFunction) -> Iterator[None]:
     """Run the block with the bug in the product.
 
     Raises:
-        LookupError: the product no longer has the text that the bug replaces.
+        AttributeError, LookupError: the product no longer has what the bug replaces.
 
     """
-    before = {name: getattr(transitions, name) for name in bug.statements}
-    if not any(bug.right in statement for statement in before.values()):
-        message = f"{bug.name}: the text it replaces is gone from {', '.join(before)}"
+    if isinstance(bug, WrongFunction):
+        place = bug.module
+        before: dict[str, Any] = {bug.function: getattr(place, bug.function)}
+        wrong = {bug.function: bug.wrong}
+    else:
+        place = transitions
+        before = {name: getattr(place, name) for name in bug.statements}
+        wrong = {name: each.replace(bug.right, bug.wrong) for name, each in before.items()}
+    if before == wrong:
+        message = f"{bug.name}: what it replaces is gone from {', '.join(before)}"
         raise LookupError(message)
-    for name, statement in before.items():
-        setattr(transitions, name, statement.replace(bug.right, bug.wrong))
+    for name, changed in wrong.items():
+        setattr(place, name, changed)
     try:
         yield
     finally:
-        for name, statement in before.items():
-            setattr(transitions, name, statement)
+        for name, original in before.items():
+            setattr(place, name, original)

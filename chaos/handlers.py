@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.core.errors import ErrorCategory, TaskError
 from app.models.results import ExportBody, TaskResults, TicketDraft
 from app.models.session import TaskType
 from chaos import journal
@@ -73,6 +74,13 @@ def _listen(context: TaskContext, _options: dict[str, Any]) -> None:
         threading.Event().wait(0.01)
 
 
+def _stumble(context: TaskContext, options: dict[str, Any]) -> None:
+    """Fail for a passing reason once, and work the next time."""
+    if context.attempt == 1:
+        raise TaskError("Stumbled, on purpose", category=ErrorCategory.TEMPORARY)
+    _work(context, options)
+
+
 def _poison(_context: TaskContext, options: dict[str, Any]) -> None:
     """End this process, or the whole worker, in one of many ways."""
     match options["way"]:
@@ -89,4 +97,10 @@ def _poison(_context: TaskContext, options: dict[str, Any]) -> None:
     threading.Event().wait(60)
 
 
-_BEHAVIOURS = {"work": _work, "hold": _hold, "listen": _listen, "poison": _poison}
+_BEHAVIOURS = {
+    "work": _work,
+    "hold": _hold,
+    "listen": _listen,
+    "stumble": _stumble,
+    "poison": _poison,
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,12 +35,29 @@ def write(word: str, *subject: object) -> None:
         os.close(descriptor)
 
 
-def read(path: Path) -> list[Entry]:
-    """Every line so far, in the order of writing."""
-    if not path.exists():
-        return []
-    entries = []
-    for line in path.read_text().splitlines():
-        at, word, pid, parent, *subject = line.split("\t")
-        entries.append(Entry(float(at), word, int(pid), int(parent), tuple(subject)))
-    return entries
+class Reader:
+    """What was written so far; each line is read once, however often it is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+        self._by_word: dict[str, list[Entry]] = {}
+        self._lock = threading.Lock()
+
+    def entries(self, word: str) -> list[Entry]:
+        """Every entry with this word, in the order of writing."""
+        with self._lock:
+            self._read_on()
+            return list(self._by_word.get(word, ()))
+
+    def _read_on(self) -> None:
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            fresh = file.read()
+        self._offset += len(fresh)
+        for line in fresh.decode().splitlines():
+            at, word, pid, parent, *subject = line.split("\t")
+            entry = Entry(float(at), word, int(pid), int(parent), tuple(subject))
+            self._by_word.setdefault(word, []).append(entry)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator, Sequence
 
+from app.core.database import Database
+from app.models.session import TaskStatus
+from app.repositories.lifecycle_log import observe_transitions
 from app.repositories.session_repository import SessionRepository
+from app.repositories.transitions import Transition
 from chaos import history
 from chaos.adversary import torment
 from chaos.arena import Arena, Verdict
-from chaos.bugs import BUGS, Bug, planted
+from chaos.bugs import BUGS, Bug, WrongFunction, planted
 
 SESSIONS = 4
 THREADS = 8
@@ -34,7 +40,7 @@ def adversaries(arena: Arena, *, rounds: int, seeds: int = 1) -> Verdict:
     return Verdict("adversaries", trials, figures, broken)
 
 
-def caught(arena: Arena, bug: Bug) -> str:
+def caught(arena: Arena, bug: Bug | WrongFunction) -> str:
     """What the checker says about the product with this bug; empty if it was not caught.
 
     Short torments first: most bugs show at once, and few need sessions that get far.
@@ -60,6 +66,32 @@ def deliberate_bugs(arena: Arena) -> Verdict:
     return Verdict("deliberate bugs", f"{len(BUGS)} bugs", figures, broken)
 
 
+@contextlib.contextmanager
+def heard_too_early(database: Database) -> Iterator[list[str]]:
+    """Gives a list of the runs that brokers were told of before their start was committed.
+
+    What is committed is what a connection of its own sees at the moment of the telling.
+    """
+    too_early: list[str] = []
+
+    def listen(moved: Sequence[Transition]) -> None:
+        started = [t.task_id for t in moved if t.status is TaskStatus.RUNNING]
+        with database.driver_connection() as connection:
+            seen = connection.execute(
+                "SELECT new_task_id FROM history_tasks"
+                " WHERE new_status = 'running' AND new_task_id = ANY(%s)",
+                (started,),
+            ).fetchall()
+        unseen = set(started) - {task_id for (task_id,) in seen}
+        too_early.extend(f"run {task_id} was told of before its commit" for task_id in unseen)
+
+    stop = observe_transitions(listen)
+    try:
+        yield too_early
+    finally:
+        stop()
+
+
 def _tormented(arena: Arena, rounds: int) -> tuple[list[str], dict[str, int]]:
     with arena.database.driver_connection() as connection:
         connection.execute(FORGET.encode())
@@ -67,8 +99,10 @@ def _tormented(arena: Arena, rounds: int) -> tuple[list[str], dict[str, int]]:
         sessions = SessionRepository(db)
         ids = [sessions.create_session(auto_advance=False).id for _ in range(SESSIONS)]
     seed = arena.random.randrange(1 << 20)
-    ledger = torment(arena.database, ids, seed=seed, threads=THREADS, rounds=rounds)
+    with heard_too_early(arena.database) as too_early:
+        ledger = torment(arena.database, ids, seed=seed, threads=THREADS, rounds=rounds)
     with arena.database.driver_connection() as connection:
         recorded = history.read(connection)
     found = [f"{type(error).__name__}: {error}" for error in ledger.errors]
+    found += too_early
     return found + history.violations(recorded, ledger.acknowledged), dict(ledger.counts)

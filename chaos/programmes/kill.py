@@ -17,8 +17,14 @@ from chaos.arena import LEASE_SECONDS, SWEEP_SECONDS, Arena, Verdict, WorkerProc
 from chaos.points import POINTS
 
 _CHILD = re.compile(r"\(pid (\d+)\)")
-LIVE_SESSIONS = 20
-SECONDS_WITH_A_POINT = 8.0
+LIVE_SESSIONS = 24
+DEATHS_OF_CHILDREN = 6
+"""A worker whose children die at a point is replaced after so many, and dies with the last."""
+
+NO_CHILD = "No process for tasks can be started here"
+"""What a worker says, as an error, when three children in a row were killed: so they were."""
+
+KILLS_THAT_REACH_EVERY_POINT = 200
 CHILD_SECONDS = 1.0
 WORKER_SECONDS = LEASE_SECONDS + SWEEP_SECONDS * 1.25 + 1.0
 """Lease, the longest pause between sweeps, and a second for a machine that is starting workers."""
@@ -26,12 +32,16 @@ WORKER_SECONDS = LEASE_SECONDS + SWEEP_SECONDS * 1.25 + 1.0
 
 @dataclass
 class Killer:
-    """Keeps a fleet under fire until enough have died."""
+    """Keeps a fleet under fire until enough have died.
+
+    Half of the fleet is left alone until it reaches its point; the other half dies at random.
+    """
 
     arena: Arena
     target: int
     points: list[str] = field(default_factory=list)
     random_kills: list[tuple[float, int, str]] = field(default_factory=list)
+    doomed: dict[int, str] = field(default_factory=dict)
     fleet: list[WorkerProcess] = field(default_factory=list)
 
     @property
@@ -39,48 +49,59 @@ class Killer:
         return self.arena.random
 
     def run(self, size: int) -> None:
-        self.fleet = [self._doomed() for _ in range(size)]
-        next_kill = time.monotonic() + 2.0
+        self.fleet = [self._worker(is_doomed=index % 2 == 0) for index in range(size)]
+        next_kill = time.monotonic() + 1.0
         while self.count() < self.target and not self.arena.is_time_up:
             self._top_up()
             self._replace_the_dead()
             if time.monotonic() >= next_kill:
                 self._kill_somebody()
-                next_kill = time.monotonic() + self.random.uniform(0.05, 0.45)
-            time.sleep(0.02)  # the pace of the hostility, not a wait for anything
+                next_kill = time.monotonic() + self.random.uniform(0.02, 0.3)
+            time.sleep(0.05)  # the pace of the hostility, not a wait for anything
         for worker in self.fleet:
             worker.kill()
 
     def count(self) -> int:
         return len(self.random_kills) + len(self.arena.journal("died"))
 
-    def _doomed(self) -> WorkerProcess:
+    def _worker(self, *, is_doomed: bool) -> WorkerProcess:
+        options = ("--concurrency", "1")
+        if not is_doomed:
+            return self.arena.worker(*options, is_forked=True)
         if not self.points:
             self.points = list(POINTS)
             self.random.shuffle(self.points)
-        return self.arena.worker(point=self.points.pop(), arrival=self.random.randint(1, 3))
+        point = self.points.pop()
+        arrival = self.random.randint(1, 2)
+        worker = self.arena.worker(*options, point=point, arrival=arrival, is_forked=True)
+        self.doomed[worker.pid] = point
+        return worker
 
     def _top_up(self) -> None:
         if self.arena.live_count() < LIVE_SESSIONS // 2:
-            for _ in range(LIVE_SESSIONS // 2):
-                self.arena.start(auto_advance=True, seconds=self.random.uniform(0, 0.4))
+            for number in range(LIVE_SESSIONS // 2):
+                behaviour = "stumble" if number % 4 == 0 else "work"
+                self.arena.start(behaviour, auto_advance=True, seconds=self.random.uniform(0, 0.4))
 
     def _replace_the_dead(self) -> None:
+        deaths = Counter(entry.parent for entry in self.arena.journal("died"))
         for index, worker in enumerate(self.fleet):
-            is_due = time.monotonic() - worker.started_at > SECONDS_WITH_A_POINT
-            if worker.is_alive and is_due and worker.children() and self.random.random() < 0.02:
+            if worker.is_alive and deaths[worker.pid] >= DEATHS_OF_CHILDREN:
                 self._kill(worker.pid, "worker")
                 worker.process.wait()
             if not worker.is_alive:
-                self.fleet[index] = self._doomed()
+                self.fleet[index] = self._worker(is_doomed=worker.pid in self.doomed)
 
     def _kill_somebody(self) -> None:
+        """A worker that has had work, or its child; one that is still starting, seldom."""
         worker = self.random.choice(self.fleet)
-        children = worker.children()
+        if worker.pid in self.doomed:
+            return
         is_at_work = any(begun.parent == worker.pid for begun in self.arena.journal("begun"))
         if not is_at_work and self.random.random() < 0.95:
-            return  # it is still starting: seldom interesting
-        if children and self.random.random() < 0.75:
+            return
+        children = worker.children()
+        if children and self.random.random() < 0.7:
             self._kill(self.random.choice(children), "child")
         elif worker.is_alive:
             self._kill(worker.pid, "worker")
@@ -94,7 +115,7 @@ class Killer:
         self.random_kills.append((now, pid, kind))
 
 
-def kill(arena: Arena, *, kills: int, fleet: int = 3) -> Verdict:
+def kill(arena: Arena, *, kills: int, fleet: int = 8) -> Verdict:
     """Kill workers and children until so many have died; then let one worker finish the rest."""
     killer = Killer(arena, kills)
     sweeper = Sweeper(arena.database, arena.settings)
@@ -102,7 +123,7 @@ def kill(arena: Arena, *, kills: int, fleet: int = 3) -> Verdict:
     try:
         killer.run(fleet)
         arena.worker()
-        broken = arena.broken()
+        broken = [what for what in arena.broken() if NO_CHILD not in what]
     finally:
         sweeper.stop()
     died = arena.journal("died")
@@ -110,6 +131,8 @@ def kill(arena: Arena, *, kills: int, fleet: int = 3) -> Verdict:
     points = Counter(entry.subject[0] for entry in died)
     broken += _too_slow("a child's death", by_child, CHILD_SECONDS)
     broken += _too_slow("a worker's death", by_worker, WORKER_SECONDS)
+    if killer.count() >= KILLS_THAT_REACH_EVERY_POINT:
+        broken += [f"never reached: {point}" for point in POINTS if not points[point]]
     counts = arena.outcome_counts()
     return Verdict(
         "kill -9",
@@ -117,7 +140,7 @@ def kill(arena: Arena, *, kills: int, fleet: int = 3) -> Verdict:
         {
             "at random": f"{sum(k == 'worker' for *_, k in killer.random_kills)} workers, "
             f"{sum(k == 'child' for *_, k in killer.random_kills)} children",
-            "at points": ", ".join(f"{p} {points[p]}" for p in POINTS if points[p]) or "none",
+            **{f"at the point: {point}": str(points[point]) for point in POINTS},
             "runs": ", ".join(f"{status} {n}" for status, n in sorted(counts.items())),
             "until a child's death is in the row": _quantiles(by_child),
             "until a worker's death is in the row": _quantiles(by_worker),

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from app.core.errors import TaskValidationError
 from app.repositories.session_repository import SessionRepository
-from chaos.arena import Arena, Verdict, until
+from chaos.arena import BY_COMMAND, Arena, Verdict, until
 from chaos.history import Acknowledged
 
 WAYS = ("SIGKILL", "exit", "segmentation fault", "abort")
@@ -119,7 +119,7 @@ def terminations(arena: Arena, *, times: int, at_once: int = 4) -> Verdict:
     for first in range(0, times, at_once):
         if arena.is_time_up:
             break
-        workers = [arena.worker(by_command=True) for _ in range(min(at_once, times - first))]
+        workers = [arena.worker(command=BY_COMMAND) for _ in range(min(at_once, times - first))]
         for _ in range(4 * len(workers)):
             waiting += [arena.start(auto_advance=True, seconds=arena.random.uniform(0, 2))]
         for worker in workers:

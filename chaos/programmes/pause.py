@@ -70,7 +70,7 @@ def _one_round(
         taken_over_at.update(dict.fromkeys(map(str, sessions), latest))
         time.sleep(arena.random.uniform(0, 0.1))
     finally:
-        for pid in stopped:
+        for pid in reversed(stopped):  # children first: a worker that wakes up late kills its own
             os.kill(pid, signal.SIGCONT)
     for session_id, begun in holders.items():
         worker = fleet[begun.parent]
