@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from starlette.middleware.gzip import GZipMiddleware
+
+from app.api.answers import API
 from app.api.gate import STATIC_PREFIX
 from app.web import sessions, sign_in
 from app.web.errors import ErrorPages
@@ -11,9 +14,23 @@ from app.web.static_files import VersionedFiles
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 ROUTERS = (sessions.router, sign_in.router)
 LANDING = "/sessions"
+
+
+class CompressedPages:
+    """gzip for pages and their files; the API's answers are small, and its streams must flow."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self._compressed = GZipMiddleware(app, minimum_size=1_000, compresslevel=5)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, compressed where a browser takes it."""
+        is_page = scope["type"] == "http" and not scope["path"].startswith(API)
+        await (self._compressed if is_page else self.app)(scope, receive, send)
 
 
 def add_dashboard(app: FastAPI) -> None:
@@ -21,5 +38,6 @@ def add_dashboard(app: FastAPI) -> None:
     for router in ROUTERS:
         app.include_router(router)
     app.mount(STATIC_PREFIX.rstrip("/"), VersionedFiles(), name="static")
+    app.add_middleware(CompressedPages)
     app.add_middleware(ErrorPages)
     app.state.services.landing = LANDING
