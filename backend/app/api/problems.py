@@ -65,6 +65,12 @@ class RequestInvalid(TaskError):  # noqa: N818 - reads as the state it names
         self.errors = errors
 
 
+class NotThere(TaskError):  # noqa: N818 - reads as the state it names
+    """The session is there, but not this part of it."""
+
+    default_category = ErrorCategory.USER_FIXABLE
+
+
 class NotReady(TaskError):  # noqa: N818 - reads as the state it names
     """What was asked for does not exist yet; the session's state is told."""
 
@@ -153,6 +159,7 @@ KINDS = (
     Kind(NotAllowed, 403, "not-allowed", "This key may not do that"),
     Kind(SessionNotFound, 404, "session-not-found", "There is no such session"),
     Kind(KeyNotFound, 404, "key-not-found", "There is no such key"),
+    Kind(NotThere, 404, "not-there", "There is no such part of the session"),
     Kind(BodyTooSlow, 408, "body-too-slow", "The request did not arrive in time"),
     Kind(IdempotencyKeyInFlight, 409, "request-in-flight", "The first request is in flight"),
     Kind(IdempotencyKeyReused, 422, "key-reused", "The Idempotency-Key stands for another request"),

@@ -247,6 +247,15 @@ def count_live(connection: Connection) -> LiveCounts:
     return LiveCounts(row[0], row[1], age.total_seconds() if age is not None else 0.0)
 
 
+def count_workers_at_work(connection: Connection) -> int:
+    """How many workers hold a claim that lasts; one without work holds none."""
+    lasts = SessionTaskLease.leased_until > func.clock_timestamp()
+    return (
+        connection.scalar(select(func.count(SessionTaskLease.worker_id.distinct())).where(lasts))
+        or 0
+    )
+
+
 def _snapshots() -> Select[Any]:
     """All columns of `SessionSnapshot`, in its order; a lease or retry of another run is void."""
     return (

@@ -8,7 +8,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from app.api.answers import API
 from app.api.gate import STATIC_PREFIX
-from app.web import sessions, sign_in
+from app.web import keys_page, new_session, session_page, sessions, sign_in, ticket_page
 from app.web.errors import ErrorPages
 from app.web.static_files import VersionedFiles
 
@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-ROUTERS = (sessions.router, sign_in.router)
+ROUTERS = (
+    sessions.router,
+    session_page.router,
+    ticket_page.router,
+    new_session.router,
+    keys_page.router,
+    sign_in.router,
+)
 LANDING = "/sessions"
 
 

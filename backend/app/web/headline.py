@@ -112,14 +112,12 @@ def ago_text(seconds: float) -> str:
 
 
 def span_text(seconds: float) -> str:
-    """`12 s`, `4 min`, `2 h 05 min`: whole seconds, as it is read while it grows."""
+    """`12 s`, `4 min 05 s`, `2 h 05 min`: whole seconds, as it is read while it grows."""
     whole = int(seconds)
     if whole < _MINUTE:
         return f"{whole} s"
-    if whole < 10 * _MINUTE:
-        return f"{whole // _MINUTE} min {whole % _MINUTE:02} s"
     if whole < _HOUR:
-        return f"{whole // _MINUTE} min"
+        return f"{whole // _MINUTE} min {whole % _MINUTE:02} s"
     return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02} min"
 
 

@@ -77,7 +77,7 @@ SENTENCES = [
     (
         running(enqueued_at=before(minutes=15)),
         4,
-        "Waiting for a worker for 15 min: all 4 that are alive are busy.",
+        "Waiting for a worker for 15 min 00 s: all 4 that are alive are busy.",
     ),
     (
         running(enqueued_at=NOW + timedelta(seconds=30)),
@@ -207,8 +207,8 @@ def test_how_long_ago_is_said_as_people_say_it(seconds: float, text: str) -> Non
         (0.4, "0 s"),
         (59.9, "59 s"),
         (60, "1 min 00 s"),
-        (600, "10 min"),
-        (3_599, "59 min"),
+        (600, "10 min 00 s"),
+        (3_599, "59 min 59 s"),
         (7_500, "2 h 05 min"),
     ],
 )

@@ -28,6 +28,7 @@ _KIND_BY_SUFFIX = {
     ".csv": DocumentKind.CSV,
     ".tsv": DocumentKind.CSV,
 }
+SUFFIXES = tuple(_KIND_BY_SUFFIX)
 
 
 def kind_of(name: str) -> DocumentKind:

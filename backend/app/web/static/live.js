@@ -26,17 +26,28 @@
     const days = Math.round(s / 86400);
     return `${days} day${days === 1 ? "" : "s"} ago`;
   };
+  const COUNTS = "no one two three four five six seven eight nine ten eleven twelve".split(" ");
+  const words = (s) => { // as app/web/headline.py has it
+    if (s < 2) return "just now";
+    for (const [size, unit] of [[86400, "day"], [3600, "hour"], [60, "minute"], [1, "second"]]) {
+      if (s < size) continue;
+      const count = Math.floor(s / size);
+      return `${size > 1 && COUNTS[count] || count} ${unit}${count === 1 ? "" : "s"} ago`;
+    }
+  };
   // The server's clock decides; ours may be hours off.
   const sent = Date.parse(document.documentElement.dataset.now ?? "");
   const ahead = Number.isNaN(sent) ? 0 : Date.now() - sent;
   const write = (element, text) => { if (element.textContent !== text) element.textContent = text; };
   const tellTimes = () => {
     const now = Date.now() - ahead;
-    for (const time of document.querySelectorAll("time[data-local], time[data-ago], time[data-since]")) {
+    for (const time of document.querySelectorAll("time[data-local], time[data-ago], time[data-since], time[data-until], time[data-words]")) {
       const at = Date.parse(time.dateTime);
       const seconds = Math.max(0, (now - at) / 1000);
       if ("local" in time.dataset) write(time, clock.format(at));
       else if ("ago" in time.dataset) write(time, age(seconds));
+      else if ("words" in time.dataset) write(time, words(seconds));
+      else if ("until" in time.dataset) write(time, span(Math.max(0, (at - now) / 1000)));
       else write(time, span(seconds));
     }
   };

@@ -1,0 +1,93 @@
+"""The page of API keys, for administrators: make one, which is shown once, and revoke one."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Form, Path, Response
+from pydantic import ValidationError
+
+from app.api import keys
+from app.api.resources import NewKeyRequest, SafeText
+from app.api.services import Administrator, ServicesOf
+from app.repositories.access_repository import AccessRepository, KeyNotFound
+from app.web.new_session import UNUSABLE, field_problems
+from app.web.page import PageOf
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from app.api.services import Services
+    from app.web.page import Page
+
+router = APIRouter(include_in_schema=False)
+
+PATH = "/keys"
+Field = Annotated[str, Form(max_length=1_000)]
+
+
+@router.get(PATH)
+def keys_page(_caller: Administrator, services: ServicesOf, page: PageOf) -> Response:
+    """All keys, the newest first, and the form for another."""
+    return _render(page, services)
+
+
+@router.post(PATH)
+def make_key(  # noqa: PLR0913, PLR0917 - one for each field
+    caller: Administrator,
+    services: ServicesOf,
+    page: PageOf,
+    owner: Field = "",
+    role: Field = "",
+    name: Field = "",
+    expires_in_days: Field = "",
+) -> Response:
+    """Make a key and show it: in this answer and nowhere else, ever."""
+    given = {"owner": owner, "role": role, "name": name, "expires_in_days": expires_in_days}
+    wanted: dict[str, Any] = {field: said.strip() for field, said in given.items() if said.strip()}
+    try:
+        body = NewKeyRequest.model_validate(wanted)
+    except ValidationError as error:
+        problems = field_problems(error)
+        if "owner" not in wanted:
+            problems["owner"] = "Say whose sessions the key opens."
+        return _render(page, services, given=given, problems=problems, status_code=UNUSABLE)
+    made = json.loads(bytes(keys.create_key(body, caller, services).body))
+    return _render(page, services, made=made)
+
+
+@router.post("/keys/{key_id}/revoke")
+def revoke_key(
+    key_id: Annotated[SafeText, Path(max_length=32)],
+    caller: Administrator,
+    services: ServicesOf,
+    page: PageOf,
+) -> Response:
+    """Make the key useless."""
+    try:
+        keys.revoke_key(key_id, caller, services)
+    except KeyNotFound:
+        return page.redirect(PATH, said="That key had been revoked before.")
+    return page.redirect(PATH, said=f"Revoked the key {key_id}. Whoever used it is let in no more.")
+
+
+def _render(  # noqa: PLR0913 - one for each part of the page
+    page: Page,
+    services: Services,
+    *,
+    made: Mapping[str, Any] | None = None,
+    given: Mapping[str, str] | None = None,
+    problems: Mapping[str, str] | None = None,
+    status_code: int = 200,
+) -> Response:
+    with services.database.transaction() as db:
+        records = AccessRepository(db).all_keys()
+        return page.render(
+            "keys.html",
+            status_code=status_code,
+            keys=records,
+            made=made,
+            given=given or {},
+            problems=problems or {},
+        )

@@ -1,0 +1,151 @@
+"""The page that opens a session: documents in, and straight on to the session's own page.
+
+It is a plain multipart form to the API's own code; what a script adds is the progress of the
+upload, and limits that are told before they are hit.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+
+from app.api import sessions, tasks
+from app.api.problems import Busy, kind_of
+from app.api.services import Caller, ServicesOf
+from app.api.uploads import NewSession
+from app.core.errors import TaskConflict, TaskError, TaskValidationError
+from app.models.options import SessionOptions
+from app.tasks.documents.decoding import SUFFIXES
+from app.web.page import PageOf
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from app.api.services import Services
+    from app.core.config import Settings
+    from app.repositories.access_repository import Principal
+    from app.web.page import Page
+
+router = APIRouter(include_in_schema=False)
+
+PATH = "/new"
+MOST_FIELDS = 50
+UNUSABLE = 422
+BUSY = 503
+TEXT_FIELDS = (
+    "label", "project_key", "issue_type", "split_level", "title_column", "body_column", "delimiter",
+)  # fmt: skip
+SWITCHES = ("auto_advance", "start")
+
+
+@router.get(PATH)
+def new_session_page(page: PageOf, services: ServicesOf) -> Response:
+    """The form, empty."""
+    return _form(page, services.settings)
+
+
+@router.post(PATH)
+async def open_session(
+    request: Request, caller: Caller, services: ServicesOf, page: PageOf
+) -> Response:
+    """Open the session, start it where that is wanted, and lead to its page.
+
+    What cannot be taken is said beside its field. The form's own token makes a second click on the
+    button, or a reload, lead to the same session.
+    """
+    most = services.settings.max_documents
+    try:
+        async with request.form(max_files=most, max_fields=MOST_FIELDS) as form:
+            given = {
+                name: value
+                for name in (*TEXT_FIELDS, *SWITCHES, "token")
+                if isinstance(value := form.get(name, ""), str)
+            }
+            documents = [
+                upload
+                for upload in form.getlist("documents")
+                if isinstance(upload, UploadFile) and upload.filename
+            ]
+            return await run_in_threadpool(_open, page, services, caller, given, documents)
+    except HTTPException as error:  # starlette's, for a form that is none, or has too many parts
+        problems = {"documents": f"{error.detail} A session takes {most:,} documents."}
+        return _form(page, services.settings, problems=problems)
+
+
+def field_problems(error: ValidationError) -> dict[str, str]:
+    """What is wrong, by the field where it is said; the first of each."""
+    problems: dict[str, str] = {}
+    for problem in error.errors(include_url=False, include_input=False, include_context=False):
+        field = str(problem["loc"][0]) if problem["loc"] else "documents"
+        problems.setdefault(field, str(problem["msg"]).removeprefix("Value error, "))
+    return problems
+
+
+def _open(
+    page: Page,
+    services: Services,
+    caller: Principal,
+    given: Mapping[str, str],
+    documents: list[UploadFile],
+) -> Response:
+    problems: dict[str, str] = {}
+    if not documents:
+        problems["documents"] = "Choose at least one document."
+    wanted: dict[str, Any] = {
+        name: given[name].strip() for name in TEXT_FIELDS if given.get(name, "").strip()
+    }
+    wanted |= {"auto_advance": "auto_advance" in given, "documents": documents}
+    try:
+        form = NewSession.model_validate(wanted)
+    except ValidationError as error:
+        problems = field_problems(error) | problems
+        return _form(page, services.settings, given, problems)
+    try:
+        token = given.get("token") or None
+        answer = sessions.create_session(form, caller, services, idempotency_key=token)
+        session_id = UUID(json.loads(bytes(answer.body))["id"])
+        said = _start(caller, services, session_id) if "start" in given else "Session opened."
+    except TaskError as error:
+        if kind_of(error).status not in {UNUSABLE, BUSY}:
+            raise
+        status = BUSY if isinstance(error, Busy) else UNUSABLE
+        problems["documents"] = f"{error.message}. {error.next_step}"
+        return _form(page, services.settings, given, problems, status)
+    return page.redirect(f"/sessions/{session_id}", said=said)
+
+
+def _start(caller: Principal, services: Services, session_id: UUID) -> str:
+    """Start processing, if the form was not sent twice and it runs already."""
+    try:
+        tasks.start_task(session_id, caller, services)
+    except (TaskConflict, TaskValidationError):
+        return "This session was opened before."
+    return "Session opened, and processing started."
+
+
+def _form(
+    page: Page,
+    settings: Settings,
+    given: Mapping[str, str] | None = None,
+    problems: Mapping[str, str] | None = None,
+    status_code: int = UNUSABLE,
+) -> Response:
+    defaults = SessionOptions()
+    return page.render(
+        "new_session.html",
+        status_code=status_code if problems else 200,
+        given=given if given is not None else {"auto_advance": "on", "start": "on"},
+        problems=problems or {},
+        token=secrets.token_urlsafe(18),
+        suffixes=SUFFIXES,
+        settings=settings,
+        defaults=defaults,
+    )

@@ -1,0 +1,215 @@
+"""The page of one session, and what can be done there: retry, cancel, start, reset, delete."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Form, Query, Request, Response
+from sqlalchemy import func, select
+
+from app.api import tasks
+from app.api.problems import PreconditionFailed, kind_of
+from app.api.resources import SafeText, StartTask
+from app.api.services import Administrator, Caller, ServicesOf
+from app.core.errors import SessionNotFound, TaskError
+from app.models.access import KeyRole
+from app.models.session import TaskStatus
+from app.repositories.content_repository import ContentRepository
+from app.repositories.content_summary import summarize_content
+from app.repositories.session_queries import SessionQueries, SessionSnapshot, count_workers_at_work
+from app.repositories.session_repository import SessionRepository
+from app.web import wording
+from app.web.headline import NAMES_IN_SENTENCES, headline
+from app.web.page import PageOf
+from app.web.session_view import acts, failure_card, run_shown, stage_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from sqlalchemy.orm import Session as DbSession
+
+    from app.api.services import Services
+    from app.repositories.access_repository import Principal
+    from app.web.page import Page
+
+router = APIRouter(include_in_schema=False)
+
+TICKETS_PER_PAGE = 25
+FINDINGS_SHOWN = 50
+DOCUMENTS_SHOWN = 100
+LAST_TICKET = 1_000_000_000
+CONFLICTS = frozenset({409, 412})
+
+Run = Annotated[SafeText, Form(max_length=64)]
+
+
+@router.get("/sessions/{session_id}")
+def session_page(  # noqa: PLR0913, PLR0917 - what a route is given
+    session_id: UUID,
+    request: Request,
+    caller: Caller,
+    services: ServicesOf,
+    page: PageOf,
+    after: Annotated[int, Query(ge=0, le=LAST_TICKET)] = 0,
+) -> Response:
+    """All about one session; `after` is the last ticket of the page of tickets before."""
+    with services.database.transaction() as db:
+        session, now = seen(db, caller, session_id)
+        content = summarize_content(db, session_id, most_findings=FINDINGS_SHOWN)
+        repository = ContentRepository(db)
+        tickets = repository.ticket_titles(session_id, after=after, limit=TICKETS_PER_PAGE)
+        on_page = range(after + 1, after + TICKETS_PER_PAGE + 1)
+        faulty = {found.ticket for found in repository.findings(session_id, tickets=on_page)}
+        times = SessionRepository(db, owner=caller.owner).get(session_id).session.stage_times
+        is_waiting = session.status is TaskStatus.RUNNING and session.claimed_at is None
+        workers = count_workers_at_work(db.connection()) if is_waiting else None
+    return page.render(
+        "session.html",
+        session=session,
+        headline=headline(session, now, workers_at_work=workers),
+        moment=now,
+        stages=stage_lines(session, times, now),
+        failure=failure_card(session),
+        acts=acts(
+            session,
+            content.counts,
+            str(request.base_url).rstrip("/"),
+            is_admin=caller.role is KeyRole.ADMIN,
+        ),
+        run=run_shown(session),
+        content=content,
+        documents_shown=DOCUMENTS_SHOWN,
+        tickets=tickets,
+        faulty=faulty,
+        after=after,
+        tickets_per_page=TICKETS_PER_PAGE,
+        retention_days=services.settings.retention_days,
+    )
+
+
+@router.post("/sessions/{session_id}/retry")
+def retry(
+    session_id: UUID, caller: Caller, services: ServicesOf, page: PageOf, run: Run
+) -> Response:
+    """Run the task again, if the run that the page showed is still the last one."""
+    name = _task_name(services, caller, session_id)
+    return _acted(
+        page,
+        session_id,
+        lambda: tasks.retry_task(session_id, caller, services, if_match=run),
+        f"Started {name} again.",
+    )
+
+
+@router.post("/sessions/{session_id}/cancel")
+def cancel(
+    session_id: UUID, caller: Caller, services: ServicesOf, page: PageOf, run: Run
+) -> Response:
+    """Cancel the run that the page showed, and no other."""
+    name = _task_name(services, caller, session_id)
+    return _acted(
+        page,
+        session_id,
+        lambda: tasks.cancel_task(session_id, caller, services, if_match=run),
+        f"Cancelled {name}.",
+    )
+
+
+@router.post("/sessions/{session_id}/start")
+def start(
+    session_id: UUID, caller: Caller, services: ServicesOf, page: PageOf, run: Run
+) -> Response:
+    """Start the task that the page named as the next."""
+    with services.database.transaction() as db:
+        session = _unchanged(db, caller, session_id, run)
+        task_type = session.next_task_type if session is not None else None
+    if task_type is None:
+        return _moved_on(page, session_id)
+    body = StartTask(task_type=task_type)
+    return _acted(
+        page,
+        session_id,
+        lambda: tasks.start_task(session_id, caller, services, body),
+        f"Started {NAMES_IN_SENTENCES[task_type]}.",
+    )
+
+
+@router.post("/sessions/{session_id}/reset")
+def reset(session_id: UUID, caller: Administrator, services: ServicesOf, page: PageOf) -> Response:
+    """Give the failed task all its attempts back."""
+    return _acted(
+        page,
+        session_id,
+        lambda: tasks.reset_task(session_id, caller, services),
+        "All attempts are given back. Nothing runs yet: retry when you are ready.",
+    )
+
+
+@router.post("/sessions/{session_id}/delete")
+def delete(
+    session_id: UUID, caller: Caller, services: ServicesOf, page: PageOf, run: Run
+) -> Response:
+    """Delete the session as the page showed it."""
+    with services.database.transaction() as db:
+        session = _unchanged(db, caller, session_id, run)
+        if session is not None:
+            SessionRepository(db, owner=caller.owner).delete_session(session_id)
+    if session is None:
+        return _moved_on(page, session_id)
+    return page.redirect("/sessions", said=f"Deleted “{wording.label_of(session)}”.")
+
+
+def seen(db: DbSession, caller: Principal, session_id: UUID) -> tuple[SessionSnapshot, datetime]:
+    """The session as it stands, and the database's time.
+
+    Raises:
+        SessionNotFound: there is none (any more), or it is another owner's.
+
+    """
+    snapshot = SessionQueries(db, owner=caller.owner).snapshot(session_id)
+    if snapshot is None:
+        raise SessionNotFound(
+            f"There is no session {session_id} (any more)",
+            next_step="It was deleted, or it ended some days after its last activity. Those you "
+            "have are in the list of sessions.",
+            session_id=session_id,
+        )
+    return snapshot, db.scalars(select(func.clock_timestamp())).one()
+
+
+def _unchanged(
+    db: DbSession, caller: Principal, session_id: UUID, run: str
+) -> SessionSnapshot | None:
+    """The session, if its last run is still the one that the page showed."""
+    session, _ = seen(db, caller, session_id)
+    return session if run_shown(session) == run else None
+
+
+def _task_name(services: Services, caller: Principal, session_id: UUID) -> str:
+    with services.database.transaction() as db:
+        session, _ = seen(db, caller, session_id)
+    return NAMES_IN_SENTENCES[session.task_type] if session.task_type else "the task"
+
+
+def _acted(page: Page, session_id: UUID, act: Callable[[], Response], said: str) -> Response:
+    """Do it and lead back; where the session has moved on, lead back and say that instead."""
+    try:
+        act()
+    except PreconditionFailed:
+        return _moved_on(page, session_id)
+    except TaskError as error:
+        if kind_of(error).status not in CONFLICTS:
+            raise
+        return page.redirect(
+            f"/sessions/{session_id}", said=f"Nothing was done: {error.message}. {error.next_step}"
+        )
+    return page.redirect(f"/sessions/{session_id}", said=said)
+
+
+def _moved_on(page: Page, session_id: UUID) -> Response:
+    return page.redirect(
+        f"/sessions/{session_id}",
+        said="It changed meanwhile, so nothing was done. This is how it stands now; decide anew.",
+    )

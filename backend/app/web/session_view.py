@@ -1,0 +1,305 @@
+"""What the page of a session shows, as values, made from its rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from app.api.answers import API
+from app.models.remedy import needs_new_session
+from app.models.session import MAX_RETRY_COUNT, TaskStatus, TaskType
+from app.web.headline import NAMES_IN_SENTENCES, category_of
+from app.web.steps import Step, steps_of
+from app.web.wording import NOT_STARTED, WHO_CAN_FIX, Sign, in_count, short_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from app.models.session import StageTimes
+    from app.repositories.content_repository import ContentCounts
+    from app.repositories.session_queries import SessionSnapshot
+
+_SHOWN_ON_ITS_OWN = frozenset({
+    "error", "message", "category", "next_step", "traceback", "earlier", "attempt",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class StageLine:
+    """One task type of the session: how it stands, and how long it waited and ran.
+
+    Attributes:
+        since: what is still growing counts from here: the wait of a task without a worker, else
+            the run.
+        wait_share, run_share: of the longest of the session's stages, in per cent.
+
+    """
+
+    name: str
+    sign: Sign
+    is_present: bool
+    waited_seconds: float | None = None
+    ran_seconds: float | None = None
+    since: datetime | None = None
+    is_waiting: bool = False
+    ended_at: datetime | None = None
+    wait_share: float = 0.0
+    run_share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FailureCard:
+    """The last failure: what happened, who can fix it, and what to do next."""
+
+    is_present: bool
+    error: str
+    message: str
+    who: str
+    next_step: str
+    attempt: int | None
+    failed_at: datetime | None
+    traceback: str
+    context: Mapping[str, Any]
+    earlier: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Something that a person may do to the session now, and all it would do.
+
+    Attributes:
+        name: the last part of the address that it is posted to.
+        word: on its button.
+        consequences: what would happen, said before it does.
+        curl, command: the same by hand; empty where there is no such command.
+
+    """
+
+    name: str
+    word: str
+    consequences: tuple[str, ...]
+    curl: str
+    command: str = ""
+    is_dangerous: bool = False
+    is_primary: bool = False
+
+
+def stage_lines(
+    session: SessionSnapshot, times: Mapping[TaskType, StageTimes], now: datetime
+) -> list[StageLine]:
+    """One line for each task type, in order."""
+    lines = [
+        _stage_line(session, step, times.get(task_type), now)
+        for task_type, step in zip(TaskType, steps_of(session), strict=True)
+    ]
+    longest = max((_seconds(line) for line in lines), default=0.0) or 1.0
+    return [
+        replace(
+            line,
+            wait_share=round(100 * (line.waited_seconds or 0) / longest, 2),
+            run_share=round(100 * (line.ran_seconds or 0) / longest, 2),
+        )
+        for line in lines
+    ]
+
+
+def failure_card(session: SessionSnapshot) -> FailureCard | None:
+    """The last failure of the task, while it is of any use."""
+    context = session.failure_context
+    if not context or session.status is TaskStatus.COMPLETED:
+        return None
+    attempt = context.get("attempt")
+    earlier = context.get("earlier")
+    is_present = session.status is TaskStatus.FAILED
+    return FailureCard(
+        is_present=is_present,
+        error=str(context.get("error") or "Failure"),
+        message=str(context.get("message") or "It gave no reason."),
+        who=WHO_CAN_FIX[category_of(context)],
+        next_step=str(context.get("next_step") or ""),
+        attempt=attempt if isinstance(attempt, int) else None,
+        failed_at=session.failed_at if is_present else None,
+        traceback=str(context.get("traceback") or ""),
+        context={key: value for key, value in context.items() if key not in _SHOWN_ON_ITS_OWN},
+        earlier=tuple(
+            item
+            for item in (earlier if isinstance(earlier, list) else ())
+            if isinstance(item, dict)
+        ),
+    )
+
+
+def acts(
+    session: SessionSnapshot, counts: ContentCounts, server: str, *, is_admin: bool = False
+) -> list[Act]:
+    """What may be done to the session now, what helps first."""
+    address = f"{server}{API}/sessions/{session.session_id}"
+    found = []
+    if session.status is TaskStatus.RUNNING:
+        found.append(_cancel(session, address))
+    elif session.can_be_retried:
+        found.append(_retry(session, counts, address))
+    elif session.status is TaskStatus.FAILED and is_admin:
+        found.append(_reset(session, address))
+    elif session.status is not TaskStatus.FAILED and session.next_task_type is not None:
+        found.append(_start(session, session.next_task_type, counts, address))
+    found.append(_delete(session, counts, address))
+    return found
+
+
+def run_shown(session: SessionSnapshot) -> str:
+    """What a form carries to name the run that its page showed."""
+    return session.task_id.hex if session.task_id is not None else "none"
+
+
+def _stage_line(
+    session: SessionSnapshot, step: Step, kept: StageTimes | None, now: datetime
+) -> StageLine:
+    line = StageLine(step.name, step.sign, step.is_present)
+    if step.is_present and session.status is TaskStatus.RUNNING:
+        begun, claimed = session.enqueued_at or session.started_at, session.claimed_at
+        return replace(
+            line,
+            waited_seconds=_between(begun, claimed or now),
+            ran_seconds=_between(claimed, now),
+            since=claimed or begun,
+            is_waiting=claimed is None,
+        )
+    if step.is_present and session.status is not TaskStatus.COMPLETED:
+        ended = session.failed_at
+        return replace(line, ran_seconds=_between(session.started_at, ended), ended_at=ended)
+    if kept is None or step.sign is NOT_STARTED:
+        return line
+    return replace(
+        line,
+        waited_seconds=kept.waited_seconds,
+        ran_seconds=kept.ran_seconds,
+        ended_at=kept.completed_at,
+    )
+
+
+def _between(start: datetime | None, end: datetime | None) -> float | None:
+    return None if start is None or end is None else max(0.0, (end - start).total_seconds())
+
+
+def _seconds(line: StageLine) -> float:
+    return (line.waited_seconds or 0.0) + (line.ran_seconds or 0.0)
+
+
+def _what_follows(session: SessionSnapshot, task_type: TaskType) -> str:
+    following = task_type.next
+    if following is None:
+        return "When it completes, the Jira import is ready to download."
+    name = NAMES_IN_SENTENCES[following]
+    if session.auto_advance:
+        return f"When it completes, {name} follows by itself."
+    return f"When it completes, {name} waits until you start it."
+
+
+def _retry(session: SessionSnapshot, counts: ContentCounts, address: str) -> Act:
+    task_type = session.task_type or TaskType.PROCESSING
+    name, count = NAMES_IN_SENTENCES[task_type], session.retry_count or 0
+    attempt = f"attempt {count + 1} of {MAX_RETRY_COUNT}"
+    said = [f"Runs {name} again from its beginning, as {attempt}, under a new run id."]
+    if task_type is TaskType.PROCESSING:
+        said.append(
+            f"It reads {in_count(counts.documents, 'document')} as they were handed in; its "
+            "tickets take the place of any there are."
+        )
+    else:
+        said.append(f"It works on {in_count(counts.tickets, 'ticket')} as they are.")
+    said.append(_what_follows(session, task_type))
+    if count + 1 == MAX_RETRY_COUNT:
+        said.append(
+            "It is the last attempt: after another failure, an administrator has to give "
+            "attempts back."
+        )
+    if needs_new_session(session.status, session.task_type, session.failure_context):
+        said.append(
+            "It will find the same again, as documents cannot be exchanged once they are "
+            "processed: open a new session with corrected ones."
+        )
+    return Act(
+        "retry", f"Retry {name}", tuple(said),
+        curl=_curl(f"{address}/task/retry", session),
+        command=f"session-tasks retry {short_id(session.session_id)}",
+        is_primary=True,
+    )  # fmt: skip
+
+
+def _cancel(session: SessionSnapshot, address: str) -> Act:
+    name = NAMES_IN_SENTENCES[session.task_type or TaskType.PROCESSING]
+    return Act(
+        "cancel", f"Cancel {name}",
+        (
+            f"Stops {name}: at once in the books, and its worker with its next heartbeat.",
+            "Nothing of this run is kept. What earlier tasks made stays.",
+            "It costs no attempt, and can be run again.",
+        ),
+        curl=_curl(f"{address}/task/cancel", session),
+        command=f"session-tasks cancel {short_id(session.session_id)}",
+    )  # fmt: skip
+
+
+def _start(
+    session: SessionSnapshot, task_type: TaskType, counts: ContentCounts, address: str
+) -> Act:
+    name = NAMES_IN_SENTENCES[task_type]
+    works_on = (
+        in_count(counts.documents, "document")
+        if task_type is TaskType.PROCESSING
+        else in_count(counts.tickets, "ticket")
+    )
+    return Act(
+        "start", f"Start {name}",
+        (f"Runs {name} of {works_on}.", _what_follows(session, task_type)),
+        curl=_curl(f"{address}/task", None, body=f'{{"task_type": "{task_type.value}"}}'),
+        is_primary=True,
+    )  # fmt: skip
+
+
+def _reset(session: SessionSnapshot, address: str) -> Act:
+    name = NAMES_IN_SENTENCES[session.task_type or TaskType.PROCESSING]
+    return Act(
+        "reset", "Give attempts back",
+        (
+            f"All {MAX_RETRY_COUNT} attempts of {name} count as unused again; nothing runs yet.",
+            "Do it once the cause is gone. It is noted in the audit log.",
+        ),
+        curl=_curl(f"{address}/task/reset", None),
+        command=f"session-tasks retry {short_id(session.session_id)} --reset",
+        is_primary=True,
+    )  # fmt: skip
+
+
+def _delete(session: SessionSnapshot, counts: ContentCounts, address: str) -> Act:
+    held = ", ".join(
+        in_count(count, one)
+        for count, one in (
+            (counts.documents, "document"),
+            (counts.tickets, "ticket"),
+            (counts.exports, "import file"),
+        )
+        if count
+    )
+    said = [f"Deletes the session with all it holds{f': {held}' if held else ''}, for good."]
+    if session.status is TaskStatus.RUNNING:
+        said.append("The task that runs loses its claim: nothing of it will be written.")
+    return Act(
+        "delete", "Delete session", tuple(said),
+        curl=_curl(address, None, method="DELETE"),
+        is_dangerous=True,
+    )  # fmt: skip
+
+
+def _curl(
+    address: str, session: SessionSnapshot | None, *, method: str = "POST", body: str = ""
+) -> str:
+    """The request as a command for a shell; with If-Match, only while that run is the last one."""
+    lines = [f"curl -X {method} {address}", '-H "Authorization: Bearer $SESSION_TASKS_KEY"']
+    if session is not None:
+        lines.append(f"-H 'If-Match: \"{run_shown(session)}\"'")
+    if body:
+        lines += ["-H 'Content-Type: application/json'", f"-d '{body}'"]
+    return " \\\n  ".join(lines)

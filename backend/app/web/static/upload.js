@@ -1,0 +1,120 @@
+"use strict";
+// The form posts itself. This adds: the chosen files with their sizes, limits told before they are
+// hit, and the progress of the upload.
+(() => {
+  const form = document.getElementById("upload");
+  const files = document.getElementById("documents");
+  const chosen = document.getElementById("chosen");
+  const send = document.getElementById("send");
+  const box = document.getElementById("upload-progress");
+  const bar = document.getElementById("upload-bar");
+  const word = document.getElementById("upload-word");
+  const most = {
+    documents: Number(form.dataset.mostDocuments),
+    bytes: Number(form.dataset.mostBytes),
+    request: Number(form.dataset.mostRequest),
+  };
+  const suffixes = form.dataset.suffixes.split(" ");
+
+  const size = (bytes) => {
+    if (bytes < 1000) return `${bytes} bytes`;
+    let value = bytes / 1000, unit = "KB";
+    for (const larger of ["MB", "GB"]) {
+      if (value < 999.5) break;
+      value /= 1000;
+      unit = larger;
+    }
+    return `${value >= 9.95 ? value.toFixed(0) : value.toFixed(1)} ${unit}`;
+  };
+
+  const tell = (field, text) => {
+    const place = document.getElementById(`${field}-problem`);
+    if (!place) return;
+    place.querySelector("span").textContent = text;
+    place.hidden = !text;
+    document.getElementById(field)?.toggleAttribute("aria-invalid", false);
+    if (text) document.getElementById(field)?.setAttribute("aria-invalid", "true");
+  };
+
+  const problemOf = (file) => {
+    if (!suffixes.some((suffix) => file.name.toLowerCase().endsWith(suffix))) return "not Markdown or CSV";
+    if (file.size > most.bytes) return `more than ${size(most.bytes)}`;
+    return file.size ? "" : "empty";
+  };
+
+  function look() {
+    const list = [...files.files];
+    const total = list.reduce((sum, file) => sum + file.size, 0);
+    chosen.replaceChildren(...list.slice(0, 50).map((file) => {
+      const item = document.createElement("li");
+      const name = document.createElement("span");
+      const note = document.createElement("span");
+      name.className = "document-name";
+      name.textContent = file.name;
+      const problem = problemOf(file);
+      note.className = problem ? "field-error" : "muted figure";
+      note.textContent = problem ? `${size(file.size)}: ${problem}` : size(file.size);
+      item.append(name, note);
+      return item;
+    }));
+    if (list.length > 50) {
+      const rest = document.createElement("li");
+      rest.className = "muted";
+      rest.textContent = `and ${list.length - 50} more`;
+      chosen.append(rest);
+    }
+    chosen.hidden = !list.length;
+    const names = new Set(list.map((file) => file.name));
+    let problem = "";
+    if (list.length > most.documents) problem = `${list.length} files are more than the ${most.documents} that a session takes.`;
+    else if (total > most.request) problem = `Together they have ${size(total)}; ${size(most.request)} are taken at once.`;
+    else if (names.size < list.length) problem = "Two of them have the same name.";
+    else if (list.some(problemOf)) problem = "Leave out or mend what cannot be taken.";
+    tell("documents", problem);
+    send.disabled = Boolean(problem);
+  }
+  files.addEventListener("change", look);
+  for (const name of ["dragover", "dragleave", "drop"]) {
+    files.addEventListener(name, () => files.parentElement.classList.toggle("is-over", name === "dragover"));
+  }
+
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const request = new XMLHttpRequest();
+    const stopped = (text) => {
+      box.hidden = true;
+      send.disabled = false;
+      if (text) tell("documents", text);
+    };
+    request.upload.addEventListener("progress", (sent) => {
+      if (!sent.lengthComputable) return;
+      bar.value = Math.round(100 * sent.loaded / sent.total);
+      word.textContent = sent.loaded < sent.total ? `${size(sent.loaded)} of ${size(sent.total)}` : "Storing";
+    });
+    request.addEventListener("load", () => {
+      const page = new DOMParser().parseFromString(request.responseText, "text/html");
+      const mended = page.getElementById("upload");
+      if (request.status < 400) { location.assign(request.responseURL); return; }
+      stopped("");
+      if (!mended) {
+        tell("documents", page.querySelector("main p:not(.state-code)")?.textContent.trim() || `The server answered ${request.status}.`);
+        return;
+      }
+      form.elements.token.value = mended.elements.token.value;
+      for (const place of page.querySelectorAll("[data-problem]")) {
+        tell(place.id.replace(/-problem$/, ""), place.querySelector("span").textContent);
+      }
+      form.querySelector("[aria-invalid]")?.focus();
+    });
+    request.addEventListener("error", () => stopped("The server was not reached; nothing was opened. Try again."));
+    request.addEventListener("abort", () => stopped("Stopped; nothing was opened."));
+    document.getElementById("upload-stop").onclick = () => request.abort();
+    request.open("POST", form.action);
+    request.setRequestHeader("Accept", "text/html");
+    request.send(new FormData(form));
+    send.disabled = true;
+    bar.value = 0;
+    box.hidden = false;
+  });
+  addEventListener("pageshow", () => { send.disabled = false; box.hidden = true; if (files.files.length) look(); });
+})();

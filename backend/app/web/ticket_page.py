@@ -1,0 +1,124 @@
+"""The page of one ticket: as Jira will show it, beside what it was made of and what it is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Response
+
+from app.api.problems import NotThere
+from app.api.services import Caller, ServicesOf
+from app.core.errors import DocumentError
+from app.repositories.content_repository import ContentRepository
+from app.tasks.documents.decoding import DocumentKind, decode, kind_of
+from app.web.adf_preview import render_adf_text
+from app.web.page import PageOf
+from app.web.session_page import seen
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from app.models.results import Finding, TicketDraft
+    from app.repositories.content_repository import IncomingDocument
+
+router = APIRouter(include_in_schema=False)
+
+LARGEST_DOCUMENT_BYTES = 2 * 1024 * 1024
+MOST_LINES = 400
+MOST_SOURCE_CHARACTERS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """The lines of a document that a ticket was made of.
+
+    Attributes:
+        is_cut: whether more lines of it follow.
+
+    """
+
+    first_line: int
+    text: str
+    is_cut: bool
+
+
+@router.get("/sessions/{session_id}/tickets/{number}")
+def ticket_page(
+    session_id: UUID,
+    number: Annotated[int, Path(ge=1, le=1_000_000_000)],
+    caller: Caller,
+    services: ServicesOf,
+    page: PageOf,
+) -> Response:
+    """One ticket; its neighbours are a link away."""
+    with services.database.transaction() as db:
+        session, _ = seen(db, caller, session_id)
+        content = ContentRepository(db)
+        found = list(content.tickets(session_id, after=number - 1, limit=2))
+        total = content.counts(session_id).tickets
+        if not found:
+            raise NotThere(
+                f"The session has no ticket {number}",
+                next_step="Processing may have been run again since. Go back to the session: it "
+                f"has {total:,} now.",
+                session_id=session_id,
+            )
+        ticket, following = found[0], found[1] if len(found) > 1 else None
+        findings = content.findings(session_id, tickets=range(number, number + 1))
+        document = content.document(
+            session_id, ticket.source_name, most_bytes=LARGEST_DOCUMENT_BYTES
+        )
+    source, is_cut = pretty_source(ticket.description)
+    return page.render(
+        "ticket.html",
+        session=session,
+        number=number,
+        total=total,
+        ticket=ticket,
+        findings=findings,
+        preview=render_adf_text(ticket.description, reasons_by_path(findings)),
+        source=source,
+        is_source_cut=is_cut,
+        excerpt=excerpt_of(document, ticket, following) if document is not None else None,
+    )
+
+
+def reasons_by_path(findings: Sequence[Finding]) -> dict[str, str]:
+    """What is wrong at each place of the ticket's description."""
+    reasons: dict[str, str] = {}
+    for finding in findings:
+        said = reasons.get(finding.path)
+        reasons[finding.path] = f"{said}\n{finding.reason}" if said else finding.reason
+    return reasons
+
+
+def pretty_source(description: str) -> tuple[str, bool]:
+    """The description as JSON that people can read, and whether it had to be cut."""
+    try:
+        text = json.dumps(json.loads(description), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        text = description
+    return text[:MOST_SOURCE_CHARACTERS], len(text) > MOST_SOURCE_CHARACTERS
+
+
+def excerpt_of(
+    document: IncomingDocument, ticket: TicketDraft, following: TicketDraft | None
+) -> Excerpt | None:
+    """The lines of a Markdown document from the ticket's to those of the next; None of others.
+
+    A CSV's rows are no lines of text: its cells are what the ticket says already.
+    """
+    try:
+        if kind_of(document.name) is not DocumentKind.MARKDOWN:
+            return None
+        lines = decode(document.name, document.content).text.splitlines()
+    except DocumentError:  # processing would refuse it now: there is nothing to show
+        return None
+    first = ticket.source_row - 1
+    is_next_here = following is not None and following.source_name == ticket.source_name
+    end = following.source_row - 1 if is_next_here and following is not None else len(lines)
+    shown = lines[first : min(end, first + MOST_LINES)]
+    return Excerpt(ticket.source_row, "\n".join(shown).rstrip(), end - first > MOST_LINES)
