@@ -8,7 +8,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from app.api.answers import API
 from app.api.gate import STATIC_PREFIX
-from app.web import keys_page, new_session, session_page, sessions, sign_in, ticket_page
+from app.web import keys_page, new_session, overview, session_page, sessions, sign_in, ticket_page
 from app.web.errors import ErrorPages
 from app.web.static_files import VersionedFiles
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 ROUTERS = (
+    overview.router,
     sessions.router,
     session_page.router,
     ticket_page.router,
@@ -24,7 +25,7 @@ ROUTERS = (
     keys_page.router,
     sign_in.router,
 )
-LANDING = "/sessions"
+LANDING = "/"
 
 
 class CompressedPages:

@@ -4,6 +4,7 @@
 // stream fails, the page is fetched every few seconds instead. Nothing here is needed to act.
 (() => {
   const AT_MOST_EVERY = 700; // ms between two fetches
+  const LOOK_AGAIN_AFTER = 1_500;
   const POLL_EVERY = 10_000;
   const STALE_AFTER = 20_000;
 
@@ -77,6 +78,7 @@
 
   // -- fetching the page again ------------------------------------------------------------------
   let lastFetch = 0, timer = 0, busy = false, again = false;
+  let lastChange = 0; // when the newest change that we heard of was made, by the database's clock
   let held = new Set(); // sessions whose change would move rows under the pointer
   let heldPage = null;
 
@@ -104,6 +106,10 @@
       fresh();
       if (rowsOf(page) !== rowsOf(document) && handIsOnRows()) hold(page);
       else await show(page);
+      // Figures may be kept for some seconds: look again until they know of the change.
+      if (Date.parse(page.getElementById("live")?.dataset.asOf ?? "") < lastChange) {
+        timer ||= setTimeout(refresh, LOOK_AGAIN_AFTER);
+      }
     } catch (error) {
       failed();
     } finally {
@@ -211,6 +217,7 @@
     refreshSoon();
     const session = JSON.parse(event.detail.data);
     held.add(session.id);
+    lastChange = Math.max(lastChange, Date.parse(session.updated_at));
     const { task_type: type, status } = session.task;
     const state = `${type} ${status}`;
     if (known.has(session.id) && known.get(session.id) !== state && type) {

@@ -1,0 +1,419 @@
+"""One owner's sessions in figures: how many stand how, what failed alike, how long tasks take.
+
+No index serves these reads, on purpose: an index on anything that moves would cost every
+transition its HOT update. Each is one scan and answers from one snapshot; a caller that asks often
+keeps the answer for a few seconds (`app.web.overview` does).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Row,
+    String,
+    Text,
+    and_,
+    case,
+    cast,
+    column,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    text,
+    true,
+    union_all,
+)
+from sqlalchemy.orm import aliased
+
+from app.core.errors import ErrorCategory
+from app.models.base import UtcDateTime
+from app.models.content import Document
+from app.models.lease import SessionTaskLease
+from app.models.session import Session, SessionStage, SessionTask, TaskStatus, TaskType
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from uuid import UUID
+
+    from sqlalchemy.orm import Session as DbSession
+
+ELLIPSIS = "…"
+_VARIABLE_PARTS = (
+    r"\"[^\"]*\"|“[^”]*”|`[^`]*`|\Y'[^']*'\Y"  # what is quoted
+    r"|[[:alnum:]_.:-]*[0-9](?:[[:alnum:]_.,:-]*[[:alnum:]])?"  # numbers, ids, times
+)
+"""What differs between two messages about the same thing (PostgreSQL, section 9.7.3)."""
+
+_MOST_CHARACTERS_COMPARED = 300
+MOST_GROUPS = 50
+
+_RECENT_SESSIONS = 300
+_FEWEST_RUNS = 4
+_SIMILAR = 2.0
+"""A past run is like this one if its documents are at most so many times larger or smaller."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCounts:
+    """How many sessions there are, and how their tasks stand; `waiting` are among `running`."""
+
+    total: int = 0
+    not_started: int = 0
+    running: int = 0
+    waiting: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """Failures that are one failure to a person: same task type, error and kind of message.
+
+    Attributes:
+        message: the message they share, with `…` for whatever differs.
+        retryable_count: how many of them have attempts left.
+
+    """
+
+    task_type: TaskType
+    error: str
+    message: str
+    category: ErrorCategory
+    count: int
+    retryable_count: int
+    first_seen_at: datetime
+    last_seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How all of an owner's sessions stand at one moment."""
+
+    counts: SessionCounts
+    failed_by_category: Mapping[ErrorCategory, int]
+    failure_groups: tuple[FailureGroup, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OldestTask:
+    """The live task that has waited, or run, for longest."""
+
+    session_id: UUID
+    label: str
+    task_type: TaskType
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What is under way.
+
+    Attributes:
+        worker_count: processes with a lease on a task of anybody's; idle ones leave no trace.
+
+    """
+
+    worker_count: int
+    oldest_waiting: OldestTask | None
+    oldest_running: OldestTask | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunTimes:
+    """The completed tasks of one type in one slice of time; times in seconds."""
+
+    task_type: TaskType
+    begins_at: datetime
+    count: int
+    ran_median: float
+    ran_p95: float
+    waited_median: float
+    waited_p95: float
+
+
+@dataclass(frozen=True, slots=True)
+class LikelySeconds:
+    """How long the middle half of similar past runs took."""
+
+    low: float
+    high: float
+    run_count: int
+
+
+def normalised(message: ColumnElement[str]) -> ColumnElement[str]:
+    """The message with everything that differs from case to case replaced by `…`."""
+    cut = func.left(message, _MOST_CHARACTERS_COMPARED)
+    return func.regexp_replace(cut, _VARIABLE_PARTS, ELLIPSIS, "g", type_=String)
+
+
+class Statistics:
+    """Figures about one owner's sessions, in the transaction of `db`."""
+
+    def __init__(self, db: DbSession, *, owner: str) -> None:
+        self._db = db
+        self._owner = owner
+
+    def standing(self) -> Standing:
+        """Counts by status, failures by who can fix them, and the groups of equal failures."""
+        rows = self._db.execute(self._standing()).all()
+        sessions = next(row for row in rows if row.status is None)
+        by_status: Counter[TaskStatus] = Counter()
+        for row in rows:
+            if row.status is not None:
+                by_status[TaskStatus(row.status)] += row.session_count
+        groups = [_group_of(row) for row in rows if row.status == TaskStatus.FAILED.value]
+        groups.sort(key=lambda group: (group.count, group.last_seen_at), reverse=True)
+        by_category = dict.fromkeys(ErrorCategory, 0)
+        for group in groups:
+            by_category[group.category] += group.count
+        counts = SessionCounts(
+            total=sessions.session_count,
+            not_started=sessions.special_count,
+            # A session leaves `created` with its first start, so what is left has completed.
+            completed=sessions.session_count - sessions.special_count - by_status.total(),
+            running=by_status[TaskStatus.RUNNING],
+            waiting=sum(r.special_count for r in rows if r.status == TaskStatus.RUNNING.value),
+            failed=by_status[TaskStatus.FAILED],
+            cancelled=by_status[TaskStatus.CANCELLED],
+        )
+        return Standing(counts, by_category, tuple(groups[:MOST_GROUPS]))
+
+    def failed_like(
+        self, task_type: TaskType, error: str, message: str, *, limit: int
+    ) -> list[tuple[UUID, UUID]]:
+        """Up to `limit` runs (session, task id) of a `FailureGroup` that have attempts left."""
+        statement = (
+            select(Session.id, SessionTask.task_id)
+            .join(SessionTask, SessionTask.session_id == Session.id)
+            .where(
+                Session.owner == self._owner,
+                SessionTask.can_be_retried,
+                SessionTask.task_type == task_type,
+                _context("error") == error,
+                normalised(_context("message")) == message,
+            )
+            .order_by(SessionTask.failed_at)
+            .limit(limit)
+        )
+        return [(row[0], row[1]) for row in self._db.execute(statement)]
+
+    def live(self) -> Live:
+        """Workers that hold a lease, and the tasks that have waited and run for longest."""
+        lease = SessionTaskLease
+        now = func.clock_timestamp()
+        rows = self._db.execute(
+            union_all(
+                *(
+                    select(
+                        literal(name).label("kind"),
+                        lease.session_id,
+                        Session.label,
+                        lease.task_type,
+                        func.extract("epoch", now - since).label("seconds"),
+                    )
+                    .join(Session, Session.id == lease.session_id)
+                    .where(Session.owner == self._owner, condition)
+                    .order_by(since)
+                    .limit(1)
+                    .subquery()
+                    .select()
+                    for name, since, condition in (
+                        (
+                            "waiting",
+                            lease.enqueued_at,
+                            and_(lease.claimed_at.is_(None), lease.enqueued_at <= now),
+                        ),
+                        ("running", lease.claimed_at, lease.claimed_at.is_not(None)),
+                    )
+                )
+            )
+        )
+        oldest = {
+            row.kind: OldestTask(
+                row.session_id, row.label, TaskType(row.task_type), float(row.seconds)
+            )
+            for row in rows
+        }
+        workers = self._db.scalar(
+            select(func.count(lease.worker_id.distinct())).where(lease.leased_until > now)
+        )
+        return Live(workers or 0, oldest.get("waiting"), oldest.get("running"))
+
+    def run_times(self, *, since: datetime, slice_length: timedelta) -> list[RunTimes]:
+        """What completed since then, by task type and slice of time, the earliest first."""
+        rows = []
+        for task_type in TaskType:
+            completed_at, waited, ran = _times_of(task_type)
+            begins_at = func.date_bin(slice_length, completed_at, datetime(2020, 1, 1, tzinfo=UTC))
+            statement = (
+                select(
+                    begins_at,
+                    func.count(),
+                    *(
+                        func.percentile_cont(share).within_group(seconds)
+                        for seconds in (ran, waited)
+                        for share in (0.5, 0.95)
+                    ),
+                )
+                .where(Session.owner == self._owner, completed_at >= since)
+                .group_by(begins_at)
+                .order_by(begins_at)
+            )
+            rows += [RunTimes(task_type, *row) for row in self._db.execute(statement)]
+        return rows
+
+    def likely_seconds(self, session_ids: Collection[UUID]) -> dict[UUID, LikelySeconds]:
+        """For the running ones of these sessions: how long past runs like theirs took.
+
+        Alike is the same type over documents of about the same size, among the owner's last
+        sessions. A session of which too few runs are alike is left out.
+        """
+        running = (
+            select(SessionTaskLease.session_id, SessionTaskLease.task_type, _document_bytes())
+            .join(Session, Session.id == SessionTaskLease.session_id)
+            .where(Session.owner == self._owner, Session.id.in_(session_ids))
+            .cte("running")
+        )
+        recent = (
+            select(Session)
+            .where(Session.owner == self._owner)
+            .order_by(Session.created_at.desc(), Session.id.desc())
+            .limit(_RECENT_SESSIONS)
+            .subquery()
+        )
+        past_session = aliased(Session, recent)
+        past = union_all(
+            *(
+                select(
+                    literal(task_type.value).label("task_type"),
+                    _times_of(task_type, past_session)[2].label("ran"),
+                    _document_bytes(past_session).label("bytes"),
+                ).where(_times_of(task_type, past_session)[2].is_not(None))
+                for task_type in TaskType
+            )
+        ).cte("past")
+        ran = past.c.ran
+        statement = (
+            select(
+                running.c.session_id,
+                func.percentile_cont(0.25).within_group(ran),
+                func.percentile_cont(0.75).within_group(ran),
+                func.count(),
+            )
+            .join(
+                past,
+                and_(
+                    past.c.task_type == running.c.task_type,
+                    past.c.bytes.between(running.c.bytes / _SIMILAR, running.c.bytes * _SIMILAR),
+                ),
+            )
+            .group_by(running.c.session_id)
+            .having(func.count() >= _FEWEST_RUNS)
+        )
+        return {
+            row[0]: LikelySeconds(row[1], row[2], row[3]) for row in self._db.execute(statement)
+        }
+
+    def _standing(self) -> CompoundSelect[Any]:
+        """One row about all sessions (status null), then one for each group of tasks that matters.
+
+        Completed tasks are not looked up: they are all but all of them, and are what is left.
+        """
+        sessions = select(
+            null().label("status"),
+            null().label("task_type"),
+            null().label("error"),
+            null().label("message"),
+            null().label("category"),
+            func.count().label("session_count"),
+            func.count().filter(Session.stage == SessionStage.CREATED).label("special_count"),
+            cast(null(), UtcDateTime).label("first_seen_at"),
+            cast(null(), UtcDateTime).label("last_seen_at"),
+        ).where(Session.owner == self._owner)
+        # Read whole and once: each `->>` would unpack a long context anew.
+        failure = (
+            func.jsonb_to_record(
+                case((SessionTask.status == TaskStatus.FAILED, SessionTask.failure_context))
+            )
+            .table_valued(column("error", Text), column("message", Text), column("category", Text))
+            .render_derived(with_types=True)
+        )
+        is_special = or_(SessionTask.can_be_retried, SessionTaskLease.session_id.is_not(None))
+        groups = (
+            select(
+                cast(SessionTask.status, String),
+                cast(SessionTask.task_type, String),
+                failure.c.error,
+                normalised(failure.c.message),
+                failure.c.category,
+                func.count(),
+                func.count().filter(is_special),
+                func.min(SessionTask.failed_at),
+                func.max(SessionTask.failed_at),
+            )
+            .join(Session, Session.id == SessionTask.session_id)
+            .outerjoin(
+                SessionTaskLease,
+                and_(
+                    SessionTaskLease.session_id == SessionTask.session_id,
+                    SessionTaskLease.task_id == SessionTask.task_id,
+                    SessionTaskLease.claimed_at.is_(None),
+                ),
+            )
+            .outerjoin(failure, true())
+            .where(Session.owner == self._owner, SessionTask.status != TaskStatus.COMPLETED)
+            .group_by(text("1, 2, 3, 4, 5"))
+        )
+        return union_all(sessions, groups)
+
+
+def _context(key: str) -> ColumnElement[str]:
+    value: ColumnElement[str] = SessionTask.failure_context[key].astext
+    return value
+
+
+def _group_of(row: Row[Any]) -> FailureGroup:
+    try:
+        category = ErrorCategory(row.category)
+    except ValueError:  # a row that another programme wrote
+        category = ErrorCategory.TEMPORARY
+    return FailureGroup(
+        task_type=TaskType(row.task_type),
+        error=row.error or "",
+        message=row.message or "",
+        category=category,
+        count=row.session_count,
+        retryable_count=row.special_count,
+        first_seen_at=row.first_seen_at,
+        last_seen_at=row.last_seen_at,
+    )
+
+
+def _times_of(
+    task_type: TaskType, session: type[Session] = Session
+) -> tuple[ColumnElement[datetime], ColumnElement[float], ColumnElement[float]]:
+    """The columns that tell when a task of this type completed, how long it waited, and ran."""
+    completed_at, waited, ran = (
+        getattr(session, f"{task_type.value}_{part}")
+        for part in ("completed_at", "waited_seconds", "ran_seconds")
+    )
+    return completed_at, waited, ran
+
+
+def _document_bytes(session: type[Session] = Session) -> ColumnElement[int]:
+    """The size of a session's documents: read from their headers, whatever their size."""
+    return (
+        select(func.coalesce(func.sum(func.octet_length(Document.content)), 0))
+        .where(Document.session_id == session.id)
+        .scalar_subquery()
+        .label("bytes")
+    )

@@ -1,0 +1,164 @@
+"""Charts as shapes: where bars and lines stand, for `templates/charts.html` to draw as SVG.
+
+A drawing is 100 units high, and `SLICE_WIDTH` wide for each slice of time; it is stretched to the
+room that there is, and strokes and words are not. Every chart carries its figures as a table too.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+HEIGHT = 100.0
+SLICE_WIDTH = 10.0
+_GAP = 1.5
+_LEAST_BAR = 1.5
+"""What is not nothing must be seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One row of figures, a value for each slice of time; None: there is none."""
+
+    name: str
+    values: Sequence[float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A part of a slice's bar; `series` counts from 1, for its colour."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    series: int
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A series as a path; dots where a value has no neighbour."""
+
+    path: str
+    series: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart, ready to be drawn.
+
+    Attributes:
+        top: what the upper edge stands for, in words.
+        rows: the same figures as text: the slice, then one cell for each series.
+
+    """
+
+    title: str
+    top: str
+    width: float
+    slices: Sequence[str]
+    series: Sequence[str]
+    bars: Sequence[Bar]
+    lines: Sequence[Line]
+    rows: Sequence[tuple[str, Sequence[str]]]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to draw."""
+        return not self.bars and not any(line.path for line in self.lines)
+
+
+def bar_chart(
+    title: str, slices: Sequence[str], series: Sequence[Series], words: Callable[[float], str]
+) -> Chart:
+    """Stacked bars, the first series at the bottom."""
+    totals = [sum(one.values[index] or 0 for one in series) for index in range(len(slices))]
+    top = nice_ceiling(max(totals, default=0))
+    bars = []
+    for index, slice_name in enumerate(slices):
+        y = HEIGHT
+        for number, one in enumerate(series, start=1):
+            value = one.values[index]
+            if not value:
+                continue
+            height = max(_LEAST_BAR, HEIGHT * value / top)
+            y = max(0.0, y - height)
+            bars.append(
+                Bar(
+                    x=round(index * SLICE_WIDTH + _GAP / 2, 2),
+                    y=round(y, 2),
+                    width=SLICE_WIDTH - _GAP,
+                    height=round(height, 2),
+                    series=number,
+                    words=f"{slice_name}, {one.name}: {words(value)}",
+                )
+            )
+    return _chart(title, slices, series, words, top, bars=bars)
+
+
+def line_chart(
+    title: str, slices: Sequence[str], series: Sequence[Series], words: Callable[[float], str]
+) -> Chart:
+    """Lines that are broken where there is no value."""
+    known = [value for one in series for value in one.values if value is not None]
+    top = nice_ceiling(max(known, default=0))
+    lines = [Line(_path(one.values, top), number) for number, one in enumerate(series, start=1)]
+    return _chart(title, slices, series, words, top, lines=lines)
+
+
+def nice_ceiling(value: float) -> float:
+    """The next 1, 2 or 5 times a power of ten: what an axis may end at; 1 for nothing at all."""
+    if value <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(value))
+    # A value read back from a float4 may lie a hair above the edge it means.
+    steps = (step * power for step in (1, 2, 5, 10))
+    return next(step for step in steps if value <= step * (1 + 1e-6))
+
+
+def _path(values: Sequence[float | None], top: float) -> str:
+    commands = []
+    is_drawing = False
+    for index, value in enumerate(values):
+        if value is None:
+            is_drawing = False
+            continue
+        x, y = (index + 0.5) * SLICE_WIDTH, HEIGHT * (1 - value / top)
+        # A step of no length is drawn as a dot by the round end of its stroke.
+        commands.append(f"{'L' if is_drawing else 'M'}{x:g} {y:.2f}" + ("" if is_drawing else "h0"))
+        is_drawing = True
+    return "".join(commands)
+
+
+def _chart(  # noqa: PLR0913 - the parts of a chart
+    title: str,
+    slices: Sequence[str],
+    series: Sequence[Series],
+    words: Callable[[float], str],
+    top: float,
+    *,
+    bars: Sequence[Bar] = (),
+    lines: Sequence[Line] = (),
+) -> Chart:
+    rows = [
+        (
+            name,
+            [words(value) if (value := one.values[index]) is not None else "–" for one in series],
+        )
+        for index, name in enumerate(slices)
+    ]
+    return Chart(
+        title=title,
+        top=words(top),
+        width=len(slices) * SLICE_WIDTH,
+        slices=slices,
+        series=[one.name for one in series],
+        bars=bars,
+        lines=lines,
+        rows=rows,
+    )

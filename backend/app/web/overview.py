@@ -1,0 +1,244 @@
+"""The overview: how all sessions stand, and what needs a person first."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import APIRouter, Depends, Form, Query, Request, Response
+from sqlalchemy import func, select
+
+from app.api.resources import SafeText
+from app.api.services import Caller, ServicesOf
+from app.core.errors import ErrorCategory
+from app.core.wording import count_text, duration_text
+from app.models.session import TaskType
+from app.repositories.session_repository import SessionRepository
+from app.repositories.statistics import Live, RunTimes, Standing, Statistics
+from app.web.charts import Chart, Series, bar_chart, line_chart
+from app.web.page import PageOf
+from app.web.wording import TASK_NAMES, WHO_CAN_FIX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from app.core.database import Database
+
+router = APIRouter(include_in_schema=False)
+
+LEAST_SECONDS_KEPT = 1.0
+MOST_SECONDS_KEPT = 30.0
+SHARE_OF_TIME = 20
+"""Figures are kept for so many times as long as they took to read: one owner's open overviews cost
+a twentieth of one connection at most, however many sessions there are and however many look."""
+
+MOST_KEPT = 1_000
+MOST_AT_ONCE = 5_000
+RUNS_PER_STATEMENT = 500
+
+FIX_ORDER = (ErrorCategory.USER_FIXABLE, ErrorCategory.ADMIN_REQUIRED, ErrorCategory.TEMPORARY)
+FIX_WORDS = {
+    ErrorCategory.USER_FIXABLE: "The message says what to correct; then retry.",
+    ErrorCategory.ADMIN_REQUIRED: "Something around the work needs an operator; then retry.",
+    ErrorCategory.TEMPORARY: "Retried by itself while attempts are left.",
+}
+
+
+class Window(str, Enum):
+    """How far back the charts go."""
+
+    HOURS_2 = "2h"
+    HOURS_6 = "6h"
+    DAY = "1d"
+    WEEK = "7d"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A window's slices: how many, and how long each is."""
+
+    words: str
+    slice_length: timedelta
+    count: int
+    label: str
+
+
+SPANS = {
+    Window.HOURS_2: Span("2 hours", timedelta(minutes=5), 24, "%H:%M"),
+    Window.HOURS_6: Span("6 hours", timedelta(minutes=15), 24, "%H:%M"),
+    Window.DAY: Span("24 hours", timedelta(hours=1), 24, "%H:%M"),
+    Window.WEEK: Span("7 days", timedelta(hours=6), 28, "%d %b %H:%M"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the overview shows of one owner, as it stood at one moment."""
+
+    taken_at: datetime
+    standing: Standing
+    live: Live
+    charts: Sequence[Chart]
+
+    @property
+    def needs_worker(self) -> bool:
+        """Whether tasks wait and nobody works."""
+        return self.standing.counts.waiting > 0 and self.live.worker_count == 0
+
+
+def read_figures(database: Database, owner: str, window: Window) -> Figures:
+    """The owner's figures, read now."""
+    span = SPANS[window]
+    with database.transaction() as db:
+        now = db.scalars(select(func.clock_timestamp())).one().astimezone(UTC)
+        begins = slice_beginnings(now, span)
+        statistics = Statistics(db, owner=owner)
+        return Figures(
+            taken_at=now,
+            standing=statistics.standing(),
+            live=statistics.live(),
+            charts=charts_of(
+                statistics.run_times(since=begins[0], slice_length=span.slice_length), begins, span
+            ),
+        )
+
+
+def slice_beginnings(now: datetime, span: Span) -> list[datetime]:
+    """When each slice begins, the last being the one that `now` is in."""
+    length = span.slice_length
+    origin = datetime(2020, 1, 1, tzinfo=UTC)
+    last = origin + (now - origin) // length * length
+    return [last - length * back for back in reversed(range(span.count))]
+
+
+def charts_of(times: Sequence[RunTimes], begins: Sequence[datetime], span: Span) -> list[Chart]:
+    """How much was completed, and how long each type of task ran."""
+    slices = [f"{moment:{span.label}}" for moment in begins]
+    found = {(run.task_type, run.begins_at): run for run in times}
+
+    def values(task_type: TaskType, of: Callable[[RunTimes], float]) -> list[float | None]:
+        runs = [found.get((task_type, moment)) for moment in begins]
+        return [of(run) if run is not None else None for run in runs]
+
+    throughput = bar_chart(
+        "Tasks completed",
+        slices,
+        [Series(TASK_NAMES[kind], values(kind, lambda run: run.count)) for kind in TaskType],
+        lambda count: f"{count:,.0f}",
+    )
+    durations = [
+        line_chart(
+            f"{TASK_NAMES[kind]}: time to run",
+            slices,
+            [
+                Series("Median", values(kind, lambda run: run.ran_median)),
+                Series("95 % took at most", values(kind, lambda run: run.ran_p95)),
+            ],
+            duration_text,
+        )
+        for kind in TaskType
+    ]
+    return [throughput, *durations]
+
+
+class RecentFigures:
+    """Figures that are kept for a few seconds, each owner's apart; any thread may ask."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._kept: dict[tuple[str, Window], tuple[float, Figures]] = {}
+        self._locks: dict[str, threading.Lock] = {}
+
+    def of(self, owner: str, window: Window) -> Figures:
+        """The owner's figures, at most `MOST_SECONDS_KEPT` old; they say how old."""
+        with self._locks.setdefault(owner, threading.Lock()):
+            kept = self._kept.get((owner, window))
+            began_at = time.monotonic()
+            if kept is not None and began_at < kept[0]:
+                return kept[1]
+            figures = read_figures(self._database, owner, window)
+            now = time.monotonic()
+            seconds = max(LEAST_SECONDS_KEPT, SHARE_OF_TIME * (now - began_at))
+            if len(self._kept) >= MOST_KEPT:
+                self._kept.clear()
+            self._kept[owner, window] = now + min(MOST_SECONDS_KEPT, seconds), figures
+            return figures
+
+    def forget(self, owner: str) -> None:
+        """Have the owner's figures read anew: something was done to many sessions."""
+        for window in Window:
+            self._kept.pop((owner, window), None)
+
+
+def _recent_figures(request: Request, services: ServicesOf) -> RecentFigures:
+    state = request.app.state
+    if not hasattr(state, "recent_figures"):
+        state.recent_figures = RecentFigures(services.database)
+    figures: RecentFigures = state.recent_figures
+    return figures
+
+
+RecentFiguresOf = Annotated[RecentFigures, Depends(_recent_figures)]
+
+
+@router.get("/")
+def overview(
+    page: PageOf,
+    caller: Caller,
+    recent: RecentFiguresOf,
+    window: Annotated[str, Query(max_length=5)] = Window.HOURS_6.value,
+) -> Response:
+    """Everything at a glance; an owner without sessions is shown how to begin."""
+    chosen = next((one for one in Window if one.value == window), Window.HOURS_6)
+    return page.render(
+        "overview.html",
+        figures=recent.of(caller.owner, chosen),
+        window=chosen,
+        spans=SPANS,
+        fix_order=FIX_ORDER,
+        fix_words=FIX_WORDS,
+        who=WHO_CAN_FIX,
+    )
+
+
+@router.post("/failures/retry")
+def retry_group(  # noqa: PLR0913, PLR0917 - the fields of the form
+    page: PageOf,
+    caller: Caller,
+    services: ServicesOf,
+    recent: RecentFiguresOf,
+    task_type: Annotated[TaskType, Form()],
+    error: Annotated[SafeText, Form(max_length=1_000)] = "",
+    message: Annotated[SafeText, Form(max_length=1_000)] = "",
+    confirmed: Annotated[bool, Form()] = False,
+) -> Response:
+    """Retry all of a group that may be retried; first say how many that are."""
+    with services.database.transaction() as db:
+        runs = Statistics(db, owner=caller.owner).failed_like(
+            task_type, error, message, limit=MOST_AT_ONCE
+        )
+    if not runs:
+        return page.redirect("/", said="None of them can be retried now: nothing was done.")
+    if not confirmed:
+        return page.render(
+            "confirm_group.html",
+            count=len(runs),
+            is_at_limit=len(runs) == MOST_AT_ONCE,
+            task_type=task_type,
+            error=error,
+            message=message,
+        )
+    done = 0
+    for start in range(0, len(runs), RUNS_PER_STATEMENT):
+        with services.database.transaction() as db:
+            batch = runs[start : start + RUNS_PER_STATEMENT]
+            done += len(SessionRepository(db, owner=caller.owner).retry_tasks(batch))
+    recent.forget(caller.owner)
+    said = f"Retried {count_text(done, 'session')}."
+    if done < len(runs):
+        said += f" {count_text(len(runs) - done, 'session')} had moved on meanwhile."
+    return page.redirect("/", said=said)
