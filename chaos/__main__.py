@@ -14,7 +14,7 @@ from pathlib import Path
 
 from app.core.embedded import EmbeddedServer
 from chaos.arena import Arena, Verdict, own_server
-from chaos.programmes import checker, database, kill, misfortune, pause
+from chaos.programmes import broker, checker, database, kill, misfortune, pause
 
 Programme = Callable[[Arena, EmbeddedServer, Path, bool], Verdict]
 
@@ -53,6 +53,11 @@ PROGRAMMES: dict[str, Programme] = {
     "clock": lambda arena, _s, _f, short: misfortune.wrong_clocks(
         arena, sessions=3 if short else 50
     ),
+    "redis": lambda arena, _s, _f, short: broker.broker(arena, "Redis", blows=2 if short else 20),
+    "rabbitmq": lambda arena, _s, _f, short: broker.broker(
+        arena, "RabbitMQ", blows=1 if short else 6
+    ),
+    "idle": lambda arena, _s, _f, short: misfortune.idle(arena, seconds=5 if short else 60),
     "kill": lambda arena, _s, _f, short: kill.kill(arena, kills=15 if short else 1_000),
 }
 

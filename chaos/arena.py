@@ -12,13 +12,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import psutil
 from sqlalchemy import create_engine, make_url, text
@@ -34,11 +33,11 @@ from chaos import journal as journals
 from chaos.handlers import GATES, TICKETS
 from chaos.history import Acknowledged
 from chaos.points import ARRIVAL, POINT
+from chaos.waiting import DEADLINE_SECONDS, TooLate, until
 from chaos.worker import forked
 
 LEASE_SECONDS = 2.0
 SWEEP_SECONDS = 0.4
-DEADLINE_SECONDS = 60.0
 BY_COMMAND = ("-c", "from app.cli import main; main()", "worker")
 """The command that people use."""
 HANDLER = "chaos.handlers:behave"
@@ -62,12 +61,6 @@ SETTINGS: Mapping[str, str] = {
 FORK_SERVER = multiprocessing.get_context("forkserver")
 FORK_SERVER.set_forkserver_preload(["chaos.worker"])
 
-Answer = TypeVar("Answer")
-
-
-class TooLate(Exception):  # noqa: N818 - what happened
-    """A condition did not come about in time: that is a finding, not an accident."""
-
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -78,24 +71,6 @@ class Verdict:
     figures: Mapping[str, str] = field(default_factory=dict)
     broken: Sequence[str] = ()
     skipped: str = ""
-
-
-def until(
-    condition: Callable[[], Answer | None], what: str, seconds: float = DEADLINE_SECONDS
-) -> Answer:
-    """Wait until the condition holds, and answer with what it said.
-
-    Raises:
-        TooLate: it did not in so many seconds.
-
-    """
-    end = time.monotonic() + seconds
-    while not (answer := condition()):
-        if time.monotonic() > end:
-            message = f"did not happen in {seconds:g} s: {what}"
-            raise TooLate(message)
-        threading.Event().wait(0.02)
-    return answer
 
 
 @contextlib.contextmanager
@@ -339,9 +314,15 @@ class Arena:
         ]
 
     def broken(self, *, settle_seconds: float = DEADLINE_SECONDS) -> list[str]:
-        """Wait for every session's end; then every promise that was broken, in words."""
-        with contextlib.suppress(TooLate):
-            until(lambda: not self.unsettled(), "every session ends", settle_seconds)
+        """Wait for every session's end; then every promise that was broken, in words.
+
+        The wait is over when for `settle_seconds` nothing has moved, however long the queue.
+        """
+        moved = -1
+        while moved != (moved := self._moved_count()):
+            with contextlib.suppress(TooLate):
+                until(lambda: not self.unsettled(), "every session ends", settle_seconds)
+                break
         with self.database.driver_connection() as connection:
             recorded = history.read(connection)
         return [
@@ -357,6 +338,9 @@ class Arena:
             ),
             *self._logged_errors(),
         ]
+
+    def _moved_count(self) -> int:
+        return int(self.rows("SELECT count(*) FROM history_tasks")[0][0])
 
     def outcome_counts(self) -> dict[str, int]:
         return {

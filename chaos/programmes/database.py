@@ -15,8 +15,9 @@ from sqlalchemy import make_url
 from app.core.database import Database
 from app.core.embedded import EmbeddedServer
 from app.core.errors import DatabaseBusy, DatabaseUnavailable
-from chaos.arena import Arena, Verdict, until
+from chaos.arena import Arena, Verdict
 from chaos.proxy import Proxy
+from chaos.waiting import until
 
 LIVE_SESSIONS = 12
 POSTMASTER = "postgresql/cluster/postmaster.pid"

@@ -9,10 +9,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import UUID
 
+import psutil
+
+from app.core.config import Settings
 from app.core.errors import TaskValidationError
 from app.repositories.session_repository import SessionRepository
-from chaos.arena import BY_COMMAND, Arena, Verdict, until
+from chaos.arena import BY_COMMAND, Arena, Verdict
 from chaos.history import Acknowledged
+from chaos.waiting import until
+
+MOST_WHEN_IDLE = 0.01
+PACES = ("LEASE_SECONDS", "HEARTBEAT_SECONDS", "SWEEP_SECONDS", "POLL_SECONDS")
+AS_SHIPPED = {
+    f"SESSION_TASKS_{name}": str(Settings.model_fields[name.lower()].default) for name in PACES
+}
 
 WAYS = ("SIGKILL", "exit", "segmentation fault", "abort")
 
@@ -22,7 +32,11 @@ def poison(arena: Arena, *, times: int, with_workers: bool = True) -> Verdict:
     worker = arena.worker()
     poisoned = [arena.start("poison", way=WAYS[number % len(WAYS)]) for number in range(times)]
     for session_id in poisoned:
-        until(lambda s=session_id: arena.status(s) == ("failed", 3), "failed after three")  # type: ignore[misc]
+        until(
+            lambda s=session_id: arena.status(s) == ("failed", 3),  # type: ignore[misc]
+            "failed after three",
+            60 + 10 * times,  # each death costs the start of a process
+        )
     healthy = arena.start(auto_advance=True)
     arena.until_status(healthy, "completed")
     broken = [] if worker.is_alive else ["the worker died of its tasks"]
@@ -179,3 +193,24 @@ def wrong_clocks(arena: Arena, *, sessions: int) -> Verdict:
         {"clocks": "+5 h and -7 h", "taken over after the kill": f"{took:.1f} s"},
         broken + arena.broken(),
     )
+
+
+def idle(arena: Arena, *, seconds: float) -> Verdict:
+    """A worker with nothing to do, as people run it: what it costs, its children counted."""
+    worker = arena.worker(command=BY_COMMAND, environment=AS_SHIPPED).until_started()
+    until(lambda: len(worker.children()) >= 2, "its children start")
+    until(lambda: _share_of_a_core(worker.pid, 1.0) < 0.05, "it comes to rest")
+    share = _share_of_a_core(worker.pid, seconds)
+    broken = [] if share < MOST_WHEN_IDLE else [f"an idle worker takes {share:.2%} of a core"]
+    return Verdict("idle worker", f"{seconds:g} s", {"of a core": f"{share:.2%}"}, broken)
+
+
+def _share_of_a_core(pid: int, seconds: float) -> float:
+    processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+
+    def spent() -> float:
+        return sum(sum(process.cpu_times()[:2]) for process in processes)
+
+    before, began = spent(), time.monotonic()
+    time.sleep(seconds)  # it is to do nothing for so long
+    return (spent() - before) / (time.monotonic() - began)

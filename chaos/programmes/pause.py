@@ -7,7 +7,8 @@ import signal
 import time
 from collections import Counter
 
-from chaos.arena import Arena, Verdict, WorkerProcess, until
+from chaos.arena import Arena, Verdict, WorkerProcess
+from chaos.waiting import until
 
 SPARE_WORKERS = 2
 

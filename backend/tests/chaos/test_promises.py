@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 from chaos.arena import Arena, Verdict, own_server
-from chaos.bugs import BUGS, Bug
-from chaos.programmes import checker, database, kill, misfortune, pause
+from chaos.bugs import BUGS, Bug, WrongFunction
+from chaos.programmes import broker, checker, database, kill, misfortune, pause
 from sqlalchemy import URL
 
 SEED = int(os.environ.get("CHAOS_SEED", "20260101"))
@@ -31,7 +31,7 @@ def test_adversaries_break_no_promise(arena: Arena) -> None:
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name.partition(":")[0])
-def test_the_checker_catches(arena: Arena, bug: Bug) -> None:
+def test_the_checker_catches(arena: Arena, bug: Bug | WrongFunction) -> None:
     assert checker.caught(arena, bug)
 
 
@@ -76,6 +76,14 @@ def test_sessions_deleted_mid_task_leave_nothing(arena: Arena) -> None:
 
 def test_sigterm_spends_no_attempt(arena: Arena) -> None:
     _assert_kept(misfortune.terminations(arena, times=2))
+
+
+def test_a_broker_that_dies_forgets_repeats_or_is_silent_costs_only_time(arena: Arena) -> None:
+    _assert_kept(broker.broker(arena, "Redis", blows=1))
+
+
+def test_an_idle_worker_costs_next_to_nothing(arena: Arena) -> None:
+    _assert_kept(misfortune.idle(arena, seconds=5))
 
 
 def test_clocks_hours_off_change_nothing(arena: Arena) -> None:

@@ -1,0 +1,115 @@
+"""The broker dies, forgets everything, says everything twice, says nothing at all."""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from app.core.config import EngineName, Settings
+from app.engines.dispatch import dispatcher
+from chaos.arena import Arena, Verdict, WorkerProcess
+from chaos.brokers import DELIVERY, Broker, delivered, find
+from chaos.waiting import until
+
+NAMES = ("Redis", "RabbitMQ")
+QUEUE = "chaos"
+AT_ONCE = 4
+
+
+def broker(arena: Arena, name: str, *, blows: int) -> Verdict:
+    """Kill or empty the broker under load, every message doubled; then deliver none at all.
+
+    After each blow only the sweeper knows what is still to be told.
+    """
+    title = f"broker: {name}"
+    if importlib.util.find_spec("celery") is None:
+        return Verdict(title, "0", skipped="the extra `celery` is not installed")
+    with tempfile.TemporaryDirectory(prefix="session-tasks-broker-") as folder:
+        found = find(name, Path(folder))
+        if found is None:
+            return Verdict(title, "0", skipped=f"{name} is not installed")
+        with found as own:
+            return _tried(arena, own, title, blows)
+
+
+def _tried(arena: Arena, own: Broker, title: str, blows: int) -> Verdict:
+    settings = arena.settings.model_copy(
+        update={
+            "engine": EngineName.CELERY,
+            "broker_url": Settings(broker_url=own.url).broker_url,
+            "queue": QUEUE,
+        }
+    )
+    counts: Counter[str] = Counter()
+    doubled = _blows(arena, own, settings, blows, counts)
+    silent = _silence(arena, own, settings, blows)
+    broken = [line for line in arena.broken() if '"logger": "celery' not in line]
+    begun = Counter(entry.subject[:2] for entry in arena.journal("begun"))
+    broken += [f"run {run} was begun {n} times" for run, n in begun.items() if n > 1]
+    runs = ", ".join(f"{status} {n}" for status, n in sorted(arena.outcome_counts().items()))
+    return Verdict(
+        title,
+        f"{counts['restart']} restarts, {counts['flush']} flushes",
+        {
+            "sessions while every message came twice": str(doubled),
+            "sessions while no message came but the sweeper's": str(silent),
+            "runs": runs,
+            "runs begun more than once": str(sum(n > 1 for n in begun.values())),
+        },
+        broken,
+    )
+
+
+def _blows(arena: Arena, own: Broker, settings: Settings, blows: int, counts: Counter[str]) -> int:
+    """Blow after blow, each while work is under way; answers how many sessions were started."""
+    workers = _fleet(arena, own.url, "twice")
+    started = 0
+    with delivered("twice"), dispatcher(settings):
+        for number in range(blows):
+            if arena.is_time_up:
+                break
+            begun = len(arena.journal("begun"))
+            started += _some(arena)
+            until(lambda b=begun: len(arena.journal("begun")) > b, "work is under way")  # type: ignore[misc]
+            if number % 2:
+                own.flush(QUEUE)
+                counts["flush"] += 1
+            else:
+                own.restart()
+                counts["restart"] += 1
+            started += _some(arena)
+        until(lambda: not arena.unsettled(), "every session ends", 60 + 20 * blows)
+    for worker in workers:
+        worker.kill()
+    return started
+
+
+def _silence(arena: Arena, own: Broker, settings: Settings, rounds: int) -> int:
+    """Nobody is told of anything until the sweeper repeats; answers how many were started."""
+    workers = _fleet(arena, own.url, "never")
+    with delivered("never"), dispatcher(settings):
+        started = sum(_some(arena) for _ in range(rounds))
+        until(lambda: not arena.unsettled(), "every session ends", 120 + 20 * rounds)
+    for worker in workers:
+        worker.kill()
+    return started
+
+
+def _fleet(arena: Arena, url: str, delivery: str) -> list[WorkerProcess]:
+    environment = {
+        "SESSION_TASKS_ENGINE": EngineName.CELERY.value,
+        "SESSION_TASKS_BROKER_URL": url,
+        "SESSION_TASKS_QUEUE": QUEUE,
+        DELIVERY: delivery,
+    }
+    command = ("-m", "celery", "-A", "chaos.celery_worker", "worker")
+    options = ("--concurrency", "2", "--without-gossip", "--without-mingle")
+    return [arena.worker(*options, command=command, environment=environment)]
+
+
+def _some(arena: Arena) -> int:
+    for _ in range(AT_ONCE):
+        arena.start(auto_advance=True, seconds=arena.random.uniform(0, 0.4))
+    return AT_ONCE
