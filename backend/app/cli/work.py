@@ -47,7 +47,7 @@ from app.core.errors import (
     TaskError,
     TaskValidationError,
 )
-from app.core.wording import count_text, size_text
+from app.core.wording import count_text, names_text, size_text
 from app.engines.dispatch import dispatcher
 from app.engines.sweeper import sweep_once
 from app.engines.worker import Worker
@@ -66,8 +66,6 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.25
 """How often the row is looked at, though nothing said that it changed."""
-
-MOST_FILES_IN_A_LABEL = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +122,11 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command are thes
     documents = _read(files, settings)
     output = None if out is None else OutputDirectory(out)
     with dispatcher(settings), opened_database(terminal, settings) as database:
+        called = label or names_text([document.name for document in documents])
         with database.transaction() as db:
             sessions = SessionRepository(db)
             session_id = sessions.create_session(
-                documents, label=label or _label(documents), options=options, auto_advance=True
+                documents, label=called, options=options, auto_advance=True
             ).id
             sessions.start_task(session_id, TaskType.PROCESSING)
         sources = {document.name: path for document, path in zip(documents, files, strict=True)}
@@ -221,12 +220,6 @@ def _read(files: Sequence[Path], settings: Settings) -> list[IncomingDocument]:
     for document in documents:
         decode(document.name, document.content)
     return [IncomingDocument(document.name, document.content) for document in documents]
-
-
-def _label(documents: Sequence[IncomingDocument]) -> str:
-    names = [document.name for document in documents[:MOST_FILES_IN_A_LABEL]]
-    more = len(documents) - len(names)
-    return ", ".join(names) + (f" and {more:,} more" if more else "")
 
 
 def _take_back_what_was_left(database: Database, settings: Settings, session_id: UUID) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _MINUTE = 60
 _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
@@ -49,3 +54,9 @@ def size_text(byte_count: int) -> str:
 def count_text(count: int, one: str, many: str = "") -> str:
     """`1 ticket`, `2,000 tickets`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def names_text(names: Sequence[str], *, most: int = 2) -> str:
+    """`a.md, b.md and 4 more`."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")

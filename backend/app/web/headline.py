@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from app.core.errors import ErrorCategory
 from app.models.remedy import needs_new_session
 from app.models.session import MAX_RETRY_COUNT, SessionStage, TaskStatus, TaskType
+from app.web.mending import in_page_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -179,7 +180,7 @@ def _of_failed(session: SessionSnapshot, name: str) -> Headline:
     failure = session.failure_context or {}
     count = session.retry_count or 0
     before = f"Failed in {name}, attempt {count} of {MAX_RETRY_COUNT}, "
-    step = str(failure.get("next_step") or "").strip() or "see the failure below."
+    step = in_page_words(str(failure.get("next_step") or "").strip()) or "see the failure below."
     who = WHO[category_of(failure)]
     if session.retry_at is not None:
         return Headline(

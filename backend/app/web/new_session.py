@@ -18,12 +18,15 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from app.api import sessions, tasks
+from app.api.application import MOST_FORM_FIELDS
 from app.api.problems import Busy, kind_of
 from app.api.services import Caller, ServicesOf
 from app.api.uploads import NewSession
 from app.core.errors import TaskConflict, TaskError, TaskValidationError
+from app.core.wording import names_text
 from app.models.options import SessionOptions
 from app.tasks.documents.decoding import SUFFIXES
+from app.web.mending import SPLIT_LEVELS
 from app.web.page import PageOf
 
 if TYPE_CHECKING:
@@ -37,7 +40,6 @@ if TYPE_CHECKING:
 router = APIRouter(include_in_schema=False)
 
 PATH = "/new"
-MOST_FIELDS = 50
 UNUSABLE = 422
 BUSY = 503
 TEXT_FIELDS = (
@@ -63,7 +65,7 @@ async def open_session(
     """
     most = services.settings.max_documents
     try:
-        async with request.form(max_files=most, max_fields=MOST_FIELDS) as form:
+        async with request.form(max_files=most, max_fields=MOST_FORM_FIELDS) as form:
             given = {
                 name: value
                 for name in (*TEXT_FIELDS, *SWITCHES, "token")
@@ -103,6 +105,7 @@ def _open(
         name: given[name].strip() for name in TEXT_FIELDS if given.get(name, "").strip()
     }
     wanted |= {"auto_advance": "auto_advance" in given, "documents": documents}
+    wanted.setdefault("label", names_text([upload.filename or "" for upload in documents])[:200])
     try:
         form = NewSession.model_validate(wanted)
     except ValidationError as error:
@@ -146,6 +149,7 @@ def _form(
         problems=problems or {},
         token=secrets.token_urlsafe(18),
         suffixes=SUFFIXES,
+        split_levels=SPLIT_LEVELS,
         settings=settings,
         defaults=defaults,
     )

@@ -52,6 +52,11 @@ class Page:
         self._request = request
         self._caller: Principal | None = getattr(request.state, "principal", None)
 
+    @property
+    def server(self) -> str:
+        """The address of this server, as the browser has it."""
+        return str(self._request.base_url).rstrip("/")
+
     def render(self, template: str, *, status_code: int = 200, **values: Any) -> Response:
         """The template as a page; `values` are what it names."""
         text = (

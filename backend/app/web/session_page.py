@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Form, Query, Request, Response
+from pydantic import ValidationError
 from sqlalchemy import func, select
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
 
 from app.api import tasks
+from app.api.application import MOST_FORM_FIELDS
 from app.api.problems import PreconditionFailed, kind_of
 from app.api.resources import SafeText, StartTask
 from app.api.services import Administrator, Caller, ServicesOf
-from app.core.errors import SessionNotFound, TaskError
+from app.api.uploads import NewSession, checked_names, documents_of
+from app.core.errors import DocumentError, SessionNotFound, TaskError
 from app.models.access import KeyRole
 from app.models.session import TaskStatus
 from app.repositories.content_repository import ContentRepository
@@ -21,11 +27,20 @@ from app.repositories.session_queries import SessionQueries, SessionSnapshot, co
 from app.repositories.session_repository import SessionRepository
 from app.web import wording
 from app.web.headline import NAMES_IN_SENTENCES, headline
+from app.web.mending import (
+    SPLIT_LEVELS,
+    changes,
+    in_page_words,
+    mends,
+    retry_mended,
+    takes_documents,
+)
+from app.web.new_session import UNUSABLE, field_problems
 from app.web.page import PageOf
 from app.web.session_view import acts, failure_card, run_shown, stage_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from sqlalchemy.orm import Session as DbSession
@@ -42,65 +57,36 @@ DOCUMENTS_SHOWN = 100
 LAST_TICKET = 1_000_000_000
 CONFLICTS = frozenset({409, 412})
 
+_NO_DOCUMENT = UploadFile(BytesIO())
+"""In the place of documents where a retry exchanges none: only the options are checked."""
+
 Run = Annotated[SafeText, Form(max_length=64)]
+After = Annotated[int, Query(ge=0, le=LAST_TICKET)]
 
 
 @router.get("/sessions/{session_id}")
-def session_page(  # noqa: PLR0913, PLR0917 - what a route is given
-    session_id: UUID,
-    request: Request,
-    caller: Caller,
-    services: ServicesOf,
-    page: PageOf,
-    after: Annotated[int, Query(ge=0, le=LAST_TICKET)] = 0,
+def session_page(
+    session_id: UUID, caller: Caller, services: ServicesOf, page: PageOf, after: After = 0
 ) -> Response:
     """All about one session; `after` is the last ticket of the page of tickets before."""
-    with services.database.transaction() as db:
-        session, now = seen(db, caller, session_id)
-        content = summarize_content(db, session_id, most_findings=FINDINGS_SHOWN)
-        repository = ContentRepository(db)
-        tickets = repository.ticket_titles(session_id, after=after, limit=TICKETS_PER_PAGE)
-        on_page = range(after + 1, after + TICKETS_PER_PAGE + 1)
-        faulty = {found.ticket for found in repository.findings(session_id, tickets=on_page)}
-        times = SessionRepository(db, owner=caller.owner).get(session_id).session.stage_times
-        is_waiting = session.status is TaskStatus.RUNNING and session.claimed_at is None
-        workers = count_workers_at_work(db.connection()) if is_waiting else None
-    return page.render(
-        "session.html",
-        session=session,
-        headline=headline(session, now, workers_at_work=workers),
-        moment=now,
-        stages=stage_lines(session, times, now),
-        failure=failure_card(session),
-        acts=acts(
-            session,
-            content.counts,
-            str(request.base_url).rstrip("/"),
-            is_admin=caller.role is KeyRole.ADMIN,
-        ),
-        run=run_shown(session),
-        content=content,
-        documents_shown=DOCUMENTS_SHOWN,
-        tickets=tickets,
-        faulty=faulty,
-        after=after,
-        tickets_per_page=TICKETS_PER_PAGE,
-        retention_days=services.settings.retention_days,
-    )
+    return _render(page, services, caller, session_id, after=after)
 
 
 @router.post("/sessions/{session_id}/retry")
-def retry(
-    session_id: UUID, caller: Caller, services: ServicesOf, page: PageOf, run: Run
+async def retry(
+    session_id: UUID, request: Request, caller: Caller, services: ServicesOf, page: PageOf
 ) -> Response:
-    """Run the task again, if the run that the page showed is still the last one."""
-    name = _task_name(services, caller, session_id)
-    return _acted(
-        page,
-        session_id,
-        lambda: tasks.retry_task(session_id, caller, services, if_match=run),
-        f"Started {name} again.",
-    )
+    """Run the task again, with what the form mends, if the run it showed is still the last one."""
+    async with request.form(
+        max_files=services.settings.max_documents, max_fields=MOST_FORM_FIELDS
+    ) as form:
+        given = {name: value for name, value in form.items() if isinstance(value, str)}
+        documents = [
+            upload
+            for upload in form.getlist("documents")
+            if isinstance(upload, UploadFile) and upload.filename
+        ]
+        return await run_in_threadpool(_retry, page, services, caller, session_id, given, documents)
 
 
 @router.post("/sessions/{session_id}/cancel")
@@ -161,6 +147,78 @@ def delete(
     return page.redirect("/sessions", said=f"Deleted “{wording.label_of(session)}”.")
 
 
+def _retry(  # noqa: PLR0913, PLR0917 - what a route is given
+    page: Page,
+    services: Services,
+    caller: Principal,
+    session_id: UUID,
+    given: Mapping[str, str],
+    documents: list[UploadFile],
+) -> Response:
+    try:
+        with services.database.transaction() as db:
+            session = _unchanged(db, caller, session_id, given.get("run", ""))
+            if session is None:
+                return _moved_on(page, session_id)
+            offered = mends(session, ContentRepository(db).document_names(session_id))
+            wanted = changes(offered, given)
+            form = NewSession.model_validate(wanted | {"documents": documents or [_NO_DOCUMENT]})
+            names = checked_names(form, services.settings) if documents else []
+            retry_mended(db, session, wanted, list(documents_of(form, names)) if names else [])
+    except ValidationError as error:
+        return _render(page, services, caller, session_id, refused=field_problems(error))
+    except DocumentError as error:
+        said = f"{error.message}. {in_page_words(error.next_step)}"
+        return _render(page, services, caller, session_id, refused={"documents": said})
+    except TaskError as error:
+        return _refused(page, session_id, error)
+    name = NAMES_IN_SENTENCES[session.task_type] if session.task_type else "the task"
+    return page.redirect(f"/sessions/{session_id}", said=f"Started {name} again.")
+
+
+def _render(  # noqa: PLR0913 - what a route is given
+    page: Page,
+    services: Services,
+    caller: Principal,
+    session_id: UUID,
+    *,
+    after: int = 0,
+    refused: Mapping[str, str] | None = None,
+) -> Response:
+    with services.database.transaction() as db:
+        session, now = seen(db, caller, session_id)
+        content = summarize_content(db, session_id, most_findings=FINDINGS_SHOWN)
+        repository = ContentRepository(db)
+        tickets = repository.ticket_titles(session_id, after=after, limit=TICKETS_PER_PAGE)
+        on_page = range(after + 1, after + TICKETS_PER_PAGE + 1)
+        faulty = {found.ticket for found in repository.findings(session_id, tickets=on_page)}
+        times = SessionRepository(db, owner=caller.owner).get(session_id).session.stage_times
+        is_waiting = session.status is TaskStatus.RUNNING and session.claimed_at is None
+        workers = count_workers_at_work(db.connection()) if is_waiting else None
+    return page.render(
+        "session.html",
+        status_code=UNUSABLE if refused else 200,
+        session=session,
+        headline=headline(session, now, workers_at_work=workers),
+        moment=now,
+        stages=stage_lines(session, times, now),
+        failure=failure_card(session),
+        acts=acts(session, content.counts, page.server, is_admin=caller.role is KeyRole.ADMIN),
+        run=run_shown(session),
+        mends=mends(session, [document.name for document in content.documents]),
+        takes_documents=takes_documents(session),
+        split_levels=SPLIT_LEVELS,
+        refused=refused or {},
+        content=content,
+        documents_shown=DOCUMENTS_SHOWN,
+        tickets=tickets,
+        faulty=faulty,
+        after=after,
+        tickets_per_page=TICKETS_PER_PAGE,
+        retention_days=services.settings.retention_days,
+    )
+
+
 def seen(db: DbSession, caller: Principal, session_id: UUID) -> tuple[SessionSnapshot, datetime]:
     """The session as it stands, and the database's time.
 
@@ -200,12 +258,17 @@ def _acted(page: Page, session_id: UUID, act: Callable[[], Response], said: str)
     except PreconditionFailed:
         return _moved_on(page, session_id)
     except TaskError as error:
-        if kind_of(error).status not in CONFLICTS:
-            raise
-        return page.redirect(
-            f"/sessions/{session_id}", said=f"Nothing was done: {error.message}. {error.next_step}"
-        )
+        return _refused(page, session_id, error)
     return page.redirect(f"/sessions/{session_id}", said=said)
+
+
+def _refused(page: Page, session_id: UUID, error: TaskError) -> Response:
+    """Lead back and say why nothing was done, where the session's state is the reason."""
+    if kind_of(error).status not in CONFLICTS:
+        raise error
+    return page.redirect(
+        f"/sessions/{session_id}", said=f"Nothing was done: {error.message}. {error.next_step}"
+    )
 
 
 def _moved_on(page: Page, session_id: UUID) -> Response:

@@ -9,6 +9,7 @@ from app.api.answers import API
 from app.models.remedy import needs_new_session
 from app.models.session import MAX_RETRY_COUNT, TaskStatus, TaskType
 from app.web.headline import NAMES_IN_SENTENCES, category_of
+from app.web.mending import in_page_words
 from app.web.steps import Step, steps_of
 from app.web.wording import NOT_STARTED, WHO_CAN_FIX, Sign, in_count, short_id
 
@@ -117,7 +118,7 @@ def failure_card(session: SessionSnapshot) -> FailureCard | None:
         error=str(context.get("error") or "Failure"),
         message=str(context.get("message") or "It gave no reason."),
         who=WHO_CAN_FIX[category_of(context)],
-        next_step=str(context.get("next_step") or ""),
+        next_step=in_page_words(str(context.get("next_step") or "")),
         attempt=attempt if isinstance(attempt, int) else None,
         failed_at=session.failed_at if is_present else None,
         traceback=str(context.get("traceback") or ""),

@@ -1,0 +1,149 @@
+"""What a person can put right together with a retry: options, and documents of the same names.
+
+What can still change something is offered, and nothing else: after processing, other documents
+come too late; after export, another project does.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from app.core.errors import DocumentError
+from app.models.session import TaskStatus, TaskType
+from app.repositories.content_repository import ContentRepository
+from app.repositories.session_repository import SessionRepository
+from app.tasks.documents.decoding import DocumentKind, decode, kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from sqlalchemy.orm import Session as DbSession
+
+    from app.repositories.content_repository import IncomingDocument
+    from app.repositories.session_queries import SessionSnapshot
+
+LABELS = {
+    "title_column": "Column of the titles",
+    "body_column": "Column of the descriptions",
+    "delimiter": "Between cells",
+    "split_level": "Tickets of a Markdown file",
+    "project_key": "Jira project",
+    "issue_type": "Issue type",
+}
+"""What each option is called on pages."""
+
+SPLIT_LEVELS = (
+    ("", "One a file"),
+    ("1", "One a heading of level 1"),
+    ("2", "One a heading down to level 2"),
+    ("3", "One a heading down to level 3"),
+)
+_OF_CSV = ("title_column", "body_column", "delimiter")
+_OF_MARKDOWN = ("split_level",)
+_OF_THE_EXPORT = ("project_key", "issue_type")
+_HAS_DEFAULT = frozenset(_OF_THE_EXPORT)
+_OPTION = re.compile(r"--([a-z]+(?:-[a-z]+)*)(?: [A-Z]+\b)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Mend:
+    """An option that may be chosen anew; `value` is the present choice, empty for none."""
+
+    name: str
+    label: str
+    value: str
+
+
+def mends(session: SessionSnapshot, document_names: Iterable[str]) -> list[Mend]:
+    """The options that a retry of the session's task would heed."""
+    if session.status not in {TaskStatus.FAILED, TaskStatus.CANCELLED}:
+        return []
+    names: tuple[str, ...] = ()
+    if session.task_type is TaskType.PROCESSING:
+        kinds = {kind for name in document_names if (kind := _kind(name)) is not None}
+        names += _OF_CSV if DocumentKind.CSV in kinds else ()
+        names += _OF_MARKDOWN if DocumentKind.MARKDOWN in kinds else ()
+    if session.task_type in {TaskType.PROCESSING, TaskType.EXPORT}:
+        names += _OF_THE_EXPORT
+    present = session.options
+    return [Mend(name, LABELS[name], _text(present.get(name))) for name in names]
+
+
+def takes_documents(session: SessionSnapshot) -> bool:
+    """Whether documents may still be exchanged."""
+    return session.task_type is TaskType.PROCESSING and session.can_be_retried
+
+
+def changes(offered: Sequence[Mend], given: Mapping[str, str]) -> dict[str, Any]:
+    """The options of a form that are not as they were; an emptied one is None: as if not chosen."""
+    changed: dict[str, Any] = {}
+    for mend in offered:
+        said = given.get(mend.name)
+        if said is None or said.strip() == mend.value:
+            continue
+        if said.strip():
+            changed[mend.name] = said.strip()
+        elif mend.name not in _HAS_DEFAULT:
+            changed[mend.name] = None
+    return changed
+
+
+def retry_mended(
+    db: DbSession,
+    session: SessionSnapshot,
+    options: Mapping[str, Any],
+    documents: Sequence[IncomingDocument],
+) -> None:
+    """Run the session's task again, with these options and documents, all in this transaction.
+
+    Raises:
+        DocumentError: the session has no document of that name, or it is no text.
+        TaskError: it may not be retried, or another run has begun meanwhile.
+
+    """
+    sessions = SessionRepository(db, owner=session.owner)
+    sessions.retry_task(session.session_id, expected_task_id=session.task_id)
+    if options:
+        sessions.change_options(session.session_id, options)
+    content = ContentRepository(db)
+    for document in documents:
+        decode(document.name, document.content)
+        if not content.replace_document(session.session_id, document):
+            raise DocumentError(
+                f"The session has no document called {document.name}",
+                name=document.name,
+                next_step="Give the corrected one the name of the one it stands in for.",
+            )
+
+
+def in_page_words(text: str) -> str:
+    """A next step with what the page calls an option, where it names one as the command does.
+
+    `Say which one holds the titles: --title-column NAME.` becomes
+    `Say which one holds the titles: “Column of the titles”.`
+    """
+
+    def label(found: re.Match[str]) -> str:
+        name = found.group(1).replace("-", "_")
+        known = LABELS.get("project_key" if name == "project" else name)
+        return f"“{known}”" if known else found.group()
+
+    return _OPTION.sub(label, text)
+
+
+def names_an_option(text: str) -> bool:
+    """Whether the next step is to choose an option."""
+    return in_page_words(text) != text
+
+
+def _kind(name: str) -> DocumentKind | None:
+    try:
+        return kind_of(name)
+    except DocumentError:
+        return None
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
