@@ -66,10 +66,11 @@ async def open_session(
     most = services.settings.max_documents
     try:
         async with request.form(max_files=most, max_fields=MOST_FORM_FIELDS) as form:
+            fields = (*TEXT_FIELDS, *SWITCHES, "token")
             given = {
                 name: value
-                for name in (*TEXT_FIELDS, *SWITCHES, "token")
-                if isinstance(value := form.get(name, ""), str)
+                for name, value in form.items()
+                if name in fields and isinstance(value, str)
             }
             documents = [
                 upload

@@ -1,0 +1,287 @@
+"""The page of a session: what it shows, what can be done there, and to whom."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app.models.results import ExportBody, Finding, TaskResults, TicketDraft
+from app.models.session import TaskType
+from app.repositories.content_repository import ContentRepository, IncomingDocument
+from app.repositories.session_repository import SessionRepository
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import httpx
+
+    from tests.live_server import LiveServer
+
+HOSTILE = '"><script>alert(1)</script>'
+FAILURE = {
+    "error": "DocumentError",
+    "message": f"odd.csv has no title {HOSTILE}",
+    "category": "user_fixable",
+    "next_step": "Say which one holds the titles: --title-column NAME.",
+    "traceback": f"Traceback: {HOSTILE}",
+    "document": HOSTILE,
+}
+ODD = IncomingDocument("odd.csv", b"just,some\none,two\n")
+
+
+def adf(text: str) -> str:
+    paragraph = {"type": "paragraph", "content": [{"type": "text", "text": text}]}
+    return json.dumps({"type": "doc", "version": 1, "content": [paragraph]})
+
+
+@pytest.fixture
+def owner() -> str:
+    return f"owner-{uuid.uuid4()}"
+
+
+@pytest.fixture
+def browser(sign_in: Callable[[str], httpx.Client], owner: str) -> httpx.Client:
+    return sign_in(owner)
+
+
+class Stage:
+    """A session of the owner, taken from state to state as a worker would."""
+
+    def __init__(self, server: LiveServer, owner: str, *documents: IncomingDocument) -> None:
+        self._database = server.database
+        self._owner = owner
+        with self._database.transaction() as db:
+            sessions = SessionRepository(db, owner=owner)
+            self.id = sessions.create_session(
+                documents, label=f"Odd {HOSTILE}", auto_advance=False
+            ).id
+        self.path = f"/sessions/{self.id}"
+
+    def start(self, task_type: TaskType = TaskType.PROCESSING) -> uuid.UUID:
+        with self._database.transaction() as db:
+            return SessionRepository(db, owner=self._owner).start_task(self.id, task_type).task_id
+
+    def fail(self, task_id: uuid.UUID, results: TaskResults | None = None) -> None:
+        with self._database.transaction() as db:
+            sessions = SessionRepository(db)
+            claim = sessions.claim_task(self.id, task_id, uuid.uuid4())
+            assert claim is not None
+            sessions.fail_task(claim, FAILURE, results)
+
+    def complete(self, task_id: uuid.UUID, results: TaskResults) -> None:
+        with self._database.transaction() as db:
+            sessions = SessionRepository(db)
+            claim = sessions.claim_task(self.id, task_id, uuid.uuid4())
+            assert claim is not None
+            sessions.complete_task(claim, results)
+
+
+@pytest.fixture
+def make(server: LiveServer, owner: str) -> Callable[..., Stage]:
+    """Open a session with these documents."""
+    return lambda *documents: Stage(server, owner, *documents)
+
+
+@pytest.fixture
+def stage(make: Callable[..., Stage]) -> Stage:
+    return make(ODD)
+
+
+def run_of(browser: httpx.Client, path: str) -> str:
+    found = re.search(r'name="run" value="(\w+)"', browser.get(path).text)
+    assert found is not None
+    return found.group(1)
+
+
+def state(browser: httpx.Client, stage: Stage) -> Any:
+    return browser.get(f"/api/v1/sessions/{stage.id}").json()
+
+
+def said(browser: httpx.Client, answer: httpx.Response) -> str:
+    """What the page says to which an act has led."""
+    assert answer.status_code == 303, answer.text
+    found = re.search(
+        r'class="said".*?</svg>(.*?)</p>', browser.get(answer.headers["location"]).text
+    )
+    return found.group(1) if found else ""
+
+
+def test_a_failure_is_told_with_who_can_fix_it_and_the_next_step_and_nothing_breaks_out(
+    browser: httpx.Client, stage: Stage
+) -> None:
+    stage.fail(stage.start())
+
+    page = browser.get(stage.path)
+
+    assert page.status_code == 200
+    assert "Failed in processing, attempt 1 of 3" in page.text
+    assert "you can fix it: Say which one holds the titles: “Column of the titles”." in page.text
+    assert "DocumentError" in page.text
+    assert "<script>alert" not in page.text
+    assert "onerror" not in page.text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page.text
+    assert "style=" not in page.text
+    assert f"session-tasks retry {stage.id.hex[:8]}" in page.text
+    assert "curl -X POST" in page.text
+
+
+def test_a_retry_can_bring_the_option_and_the_document_that_were_missing(
+    browser: httpx.Client, stage: Stage, server: LiveServer
+) -> None:
+    stage.fail(stage.start())
+
+    answer = browser.post(
+        f"{stage.path}/retry",
+        data={"run": run_of(browser, stage.path), "title_column": "just", "delimiter": ""},
+        files=[("documents", ("odd.csv", b"just,some\nbetter,now\n", "text/csv"))],
+    )
+
+    assert said(browser, answer) == "Started processing again."
+    now = state(browser, stage)
+    assert now["task"]["status"] == "running"
+    assert now["options"] == {"title_column": "just"}
+    with server.database.transaction() as db:
+        (document,) = ContentRepository(db).documents(stage.id)
+    assert document.content == b"just,some\nbetter,now\n"
+
+
+@pytest.mark.parametrize(
+    ("split_level", "name", "words"),
+    [
+        ("", "other.csv", "The session has no document called other.csv"),
+        ("", "odd.exe", "is not a type"),
+        ("9", "", "less than or equal to 3"),
+    ],
+)
+def test_a_mend_that_cannot_be_taken_is_said_beside_its_field_and_nothing_runs(
+    browser: httpx.Client, make: Callable[..., Stage], split_level: str, name: str, words: str
+) -> None:
+    stage = make(ODD, IncomingDocument("a.md", b"# A"))
+    stage.fail(stage.start())
+
+    answer = browser.post(
+        f"{stage.path}/retry",
+        data={"run": run_of(browser, stage.path), "split_level": split_level},
+        files=[("documents", (name, b"x,y\n1,2\n" if name else b"", "text/csv"))],
+    )
+
+    assert answer.status_code == 422
+    assert words in answer.text
+    assert state(browser, stage)["task"]["status"] == "failed"
+
+
+@pytest.mark.parametrize("act", ["retry", "cancel", "start", "delete"])
+def test_a_button_of_a_page_that_is_stale_does_nothing_and_says_so(
+    browser: httpx.Client, stage: Stage, act: str
+) -> None:
+    stage.fail(stage.start())
+    shown = run_of(browser, stage.path)
+    browser.post(f"/api/v1/sessions/{stage.id}/task/retry")
+    before = state(browser, stage)
+
+    answer = browser.post(f"{stage.path}/{act}", data={"run": shown})
+
+    assert "It changed meanwhile, so nothing was done." in said(browser, answer)
+    assert state(browser, stage) == before
+
+
+def test_start_and_cancel_are_posts_that_lead_back(browser: httpx.Client, stage: Stage) -> None:
+    run = run_of(browser, stage.path)
+    assert run == "none"
+    assert said(browser, browser.post(f"{stage.path}/start", data={"run": run})) == (
+        "Started processing."
+    )
+    again = browser.post(f"{stage.path}/start", data={"run": run})
+    assert "It changed meanwhile" in said(browser, again)
+
+    answer = browser.post(f"{stage.path}/cancel", data={"run": run_of(browser, stage.path)})
+
+    assert said(browser, answer) == "Cancelled processing."
+    assert state(browser, stage)["task"]["status"] == "cancelled"
+
+
+def test_a_deleted_session_is_a_page_that_says_so(browser: httpx.Client, stage: Stage) -> None:
+    answer = browser.post(f"{stage.path}/delete", data={"run": run_of(browser, stage.path)})
+
+    assert answer.headers["location"] == "/sessions"
+    gone = browser.get(stage.path)
+    assert gone.status_code == 404
+    assert "It was deleted" in gone.text
+    assert browser.post(f"{stage.path}/retry", data={"run": "none"}).status_code == 404
+
+
+def test_another_owner_s_session_is_not_there(
+    browser: httpx.Client, sign_in: Callable[[str], httpx.Client], stage: Stage
+) -> None:
+    stranger = sign_in(f"owner-{uuid.uuid4()}")
+    run = run_of(browser, stage.path)
+    before = state(browser, stage)
+
+    assert stranger.get(stage.path).status_code == 404
+    assert stranger.get(f"{stage.path}/tickets/1").status_code == 404
+    for act in ("retry", "cancel", "start", "delete"):
+        assert stranger.post(f"{stage.path}/{act}", data={"run": run}).status_code == 404
+    assert stranger.post(f"{stage.path}/reset", data={"run": run}).status_code == 403
+    assert state(browser, stage) == before
+
+
+def test_a_form_of_another_origin_is_refused_and_changes_nothing(
+    browser: httpx.Client, stage: Stage
+) -> None:
+    run = run_of(browser, stage.path)
+    before = state(browser, stage)
+
+    for act in ("start", "delete"):
+        for forged in ({"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}):
+            answer = browser.post(f"{stage.path}/{act}", data={"run": run}, headers=forged)
+            assert answer.status_code == 403
+
+    assert state(browser, stage) == before
+
+
+def test_findings_lead_to_the_ticket_where_the_place_is_marked(
+    browser: httpx.Client, make: Callable[..., Stage]
+) -> None:
+    source = f"# One {HOSTILE}\n\nfirst\n\n# Two\n\nsecond\n".encode()
+    stage = make(IncomingDocument("notes.md", source))
+    tickets = [
+        TicketDraft(f"One {HOSTILE}", adf(f"first {HOSTILE}"), "notes.md", 1),
+        TicketDraft("Two", adf("second"), "notes.md", 5),
+    ]
+    stage.complete(stage.start(), TaskResults(tickets=tickets))
+    stage.complete(stage.start(TaskType.EXPORT), TaskResults(exports=[ExportBody("{}", 2)]))
+    finding = Finding(2, "Two", "notes.md", 5, "/content/0", "text_length", f"too long {HOSTILE}")
+    stage.fail(stage.start(TaskType.ADF_VALIDATION), TaskResults(findings=[finding]))
+
+    page = browser.get(stage.path).text
+    assert f'href="{stage.path}/tickets/2#preview"' in page
+    assert "open a new session with corrected ones" in page
+    assert "<script>alert" not in page
+    second = browser.get(f"{stage.path}/tickets/2").text
+    assert re.search(
+        r'<p class="adf-paragraph adf-flagged" title="too long [^>]*>second</p>', second
+    )
+    assert "# Two\n\nsecond</code>" in second
+    first = browser.get(f"{stage.path}/tickets/1").text
+    assert "<script>alert" not in second + first
+    assert "first &#34;&gt;&lt;script&gt;" in first
+    assert "# Two" not in first
+    assert browser.get(f"{stage.path}/tickets/3").status_code == 404
+
+
+def test_tickets_come_in_pages(browser: httpx.Client, stage: Stage) -> None:
+    tickets = [TicketDraft(f"Ticket {n}", adf("x"), "odd.csv", n) for n in range(1, 61)]
+    stage.complete(stage.start(), TaskResults(tickets=tickets))
+
+    first, last = browser.get(stage.path).text, browser.get(f"{stage.path}?after=50").text
+
+    assert "1–25 of 60" in first
+    assert "?after=25#tickets" in first
+    assert "51–60 of 60" in last
+    assert "?after=25#tickets" in last
+    assert "Ticket 26<" not in first
+    assert "Ticket 60<" in last
