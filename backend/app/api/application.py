@@ -17,6 +17,7 @@ from app.api.gate import Gate
 from app.api.hub import Hub, SnapshotReader
 from app.api.keyring import Keyring
 from app.api.metrics import Metrics
+from app.api.polling import StatusReads
 from app.api.problems import Problem, add_problem_handlers
 from app.api.services import Services
 
@@ -96,6 +97,7 @@ def create_app(
     for module in (tasks, sessions, content, events, keys, operations):  # the hottest first
         app.include_router(module.router)
     add_problem_handlers(app)
+    app.add_middleware(StatusReads, services=app.state.services)
     app.add_middleware(
         Gate, settings=settings, keyring=keyring, metrics=metrics, hosts=tuple(hosts)
     )

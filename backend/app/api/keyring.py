@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
@@ -19,12 +21,24 @@ SECONDS_REMEMBERED = 5.0
 MOST_REMEMBERED = 10_000
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    principal: Principal
+    until: float
+
+
 class Keyring:
-    """Recognises keys; only valid ones are remembered, by their hash, never by themselves."""
+    """Recognises keys; only valid ones are remembered, by their hash, never by themselves.
+
+    However many requests show a key at once, it is asked for once; and a key in use is asked for
+    again before its time is up, so that its requests never stand in line for that.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._known: dict[bytes, tuple[float, Principal]] = {}
+        self._known: dict[bytes, _Known] = {}
+        self._lookups: dict[bytes, asyncio.Task[Principal | None]] = {}
+        self._revocation_count = 0
 
     async def recognise(self, key: str) -> Principal | None:
         """Who shows this key; None for one that is not valid (any more).
@@ -35,22 +49,45 @@ class Keyring:
         """
         digest = hashlib.sha256(key.encode("utf-8", "replace")).digest()
         known = self._known.get(digest)
-        if known is not None and known[0] > time.monotonic():
-            return known[1]
-        principal = await anyio.to_thread.run_sync(self._ask, key)
-        if principal is None:
-            self._known.pop(digest, None)
-            return None
-        if len(self._known) >= MOST_REMEMBERED:
-            self._known.clear()
-        self._known[digest] = (time.monotonic() + SECONDS_REMEMBERED, principal)
-        return principal
+        seconds_left = known.until - time.monotonic() if known is not None else 0.0
+        if known is None or seconds_left <= 0:
+            return await asyncio.shield(self._lookup(digest, key))
+        if seconds_left < SECONDS_REMEMBERED / 2:
+            self._lookup(digest, key)
+        return known.principal
 
     def forget(self, key_id: str) -> None:
         """Have a key that was revoked here refused here from now on."""
-        for digest, (_, principal) in tuple(self._known.items()):
-            if principal.key_id == key_id:
+        self._revocation_count += 1  # what is being read now may be what stood before
+        for digest, known in tuple(self._known.items()):
+            if known.principal.key_id == key_id:
                 self._known.pop(digest, None)
+
+    def _lookup(self, digest: bytes, key: str) -> asyncio.Task[Principal | None]:
+        """The lookup of this key that is under way, begun if none is."""
+        lookup = self._lookups.get(digest)
+        if lookup is None:
+            lookup = asyncio.create_task(self._look_up(digest, key))
+            self._lookups[digest] = lookup
+            lookup.add_done_callback(lambda done: self._looked_up(digest, done))
+        return lookup
+
+    def _looked_up(self, digest: bytes, lookup: asyncio.Task[Principal | None]) -> None:
+        del self._lookups[digest]
+        if not lookup.cancelled():
+            lookup.exception()  # of use to whoever waits for it; a lookup ahead of time has nobody
+
+    async def _look_up(self, digest: bytes, key: str) -> Principal | None:
+        until = time.monotonic() + SECONDS_REMEMBERED
+        revocation_count = self._revocation_count
+        principal = await anyio.to_thread.run_sync(self._ask, key)
+        if principal is None:
+            self._known.pop(digest, None)
+        elif revocation_count == self._revocation_count:
+            if len(self._known) >= MOST_REMEMBERED:
+                self._known.clear()
+            self._known[digest] = _Known(principal, until)
+        return principal
 
     def _ask(self, key: str) -> Principal | None:
         with self._database.transaction() as db:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -68,6 +69,12 @@ class Metrics:
             registry=self.registry,
         )
 
+        # Finding a label's child costs as much as counting it: every answer is counted.
+        self._answers_of = cache(
+            lambda method, route, status: self._answers.labels(method, route, str(status))
+        )
+        self._answer_seconds_of = cache(self._answer_seconds.labels)
+
     def observe(self) -> Callable[[], None]:
         """Count what this process commits from now on; returns a function that ends it."""
         return observe_transitions(self._on_transitions)
@@ -75,9 +82,9 @@ class Metrics:
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answer."""
         name = method if method in _METHODS else "other"
-        self._answers.labels(name, route, str(status)).inc()
+        self._answers_of(name, route, status).inc()
         if not route.endswith("/events"):
-            self._answer_seconds.labels(name, route).observe(seconds)
+            self._answer_seconds_of(name, route).observe(seconds)
 
     def text(self, live: LiveCounts | None, streams: int) -> bytes:
         """Write everything in Prometheus's text format; without `live`, those gauges stay."""

@@ -1,4 +1,4 @@
-"""uvicorn, with what it leaves unbounded bounded: headers in bytes and in time."""
+"""uvicorn, with what it leaves unbounded bounded: headers in bytes and in time, answers in time."""
 
 from __future__ import annotations
 
@@ -21,24 +21,90 @@ if TYPE_CHECKING:
 MOST_HEADER_BYTES = 64 * 1024
 HEADER_SECONDS = 15.0
 SHUTDOWN_SECONDS = 10
+GATHERED_BYTES = 64 * 1024
+
+
+class GatheredWrites:
+    """A transport whose writes of one turn of the event loop leave together.
+
+    An answer's head and body are one packet and one system call then, not two. Everything but
+    writing and closing is the transport's own.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send it at the end of this turn, or now if a packet's worth has come together."""
+        if not self._pieces:
+            self._loop.call_soon(self._flush)
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._size >= GATHERED_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        """Send what was written, then close."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        data = b"".join(self._pieces)
+        self._pieces.clear()
+        self._size = 0
+        if data and not self._transport.is_closing():
+            self._transport.write(data)
+
+
+class BoundedConfig(uvicorn.Config):
+    """uvicorn's, and how long an answer may lie unread."""
+
+    def __init__(self, app: FastAPI, *, stalled_answer_seconds: float, **options: Any) -> None:
+        super().__init__(app, http=BoundedHttpProtocol, **options)
+        self.stalled_answer_seconds = stalled_answer_seconds
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """HTTP/1.1 whose headers must be small, and there in time; else the connection is closed."""
+    """HTTP/1.1 that waits for nobody for ever; who keeps it waiting is hung up on.
+
+    Headers must be small, and there in time; and of an answer that waits to be read, some must
+    have been read whenever `stalled_answer_seconds` have gone by.
+    """
+
+    config: BoundedConfig
 
     _header_bytes = 0
     _is_in_headers = True
     _deadline: asyncio.TimerHandle | None = None
+    _stall: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Wait for the first headers."""
-        super().connection_made(transport)
+        transport.set_write_buffer_limits(high=0)  # whatever was not taken is waited for
+        super().connection_made(GatheredWrites(transport, self.loop))  # type: ignore[arg-type]
         self._expect_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
         self._headers_are_there()
+        self._answer_is_read()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Wait for the client to read."""
+        super().pause_writing()
+        self._expect_reading(unread=self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """Go on: everything has been taken."""
+        self._answer_is_read()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Take a packet, while headers stay small."""
@@ -81,6 +147,24 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._deadline.cancel()
             self._deadline = None
 
+    def _expect_reading(self, unread: int) -> None:
+        self._answer_is_read()
+        self._stall = self.loop.call_later(
+            self.config.stalled_answer_seconds, self._abort_if_stalled, unread
+        )
+
+    def _answer_is_read(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+
+    def _abort_if_stalled(self, unread: int) -> None:
+        still_unread = self.transport.get_write_buffer_size()
+        if still_unread >= unread:
+            self.transport.abort()
+        else:
+            self._expect_reading(still_unread)
+
     def _close_if_idle(self) -> None:
         if not self.transport.is_closing():
             self.transport.close()
@@ -91,11 +175,11 @@ class ApiServer(uvicorn.Server):
 
     def __init__(self, app: FastAPI, *, host: str, port: int) -> None:
         super().__init__(
-            uvicorn.Config(
+            BoundedConfig(
                 app,
+                stalled_answer_seconds=app.state.services.settings.stalled_answer_seconds,
                 host=host,
                 port=port,
-                http=BoundedHttpProtocol,
                 ws="none",
                 access_log=False,
                 log_config=None,

@@ -84,8 +84,10 @@ IfMatch = Annotated[
         description="an ETag of the task: act only while that run is the last one, else 412",
     ),
 ]
+LONGEST_IF_NONE_MATCH = 1000
 IfNoneMatch = Annotated[
-    str | None, Header(max_length=1000, description="an ETag: 304 while nothing has changed")
+    str | None,
+    Header(max_length=LONGEST_IF_NONE_MATCH, description="an ETag: 304 while nothing has changed"),
 ]
 IdempotencyKey = Annotated[
     SafeText | None,

@@ -48,6 +48,19 @@ async def get_task(
     session_id: UUID, caller: Caller, services: ServicesOf, if_none_match: IfNoneMatch = None
 ) -> Response:
     """Made for polling: requests that arrive together are answered by one query."""
+    return await status_answer(services, caller, session_id, if_none_match)
+
+
+async def status_answer(
+    services: Services, caller: Principal, session_id: UUID, if_none_match: str | None
+) -> Response:
+    """The task as it stands now, or that it stands as the caller knows it.
+
+    Raises:
+        SessionNotFound: the caller has no such session.
+        DatabaseUnavailable: the database does not answer.
+
+    """
     snapshot = await services.reader.read(session_id, caller.owner)
     if snapshot is None:
         raise not_found(session_id)

@@ -115,6 +115,9 @@ class Settings(BaseSettings):
     request_body_seconds: Annotated[float, Field(gt=0)] = Field(
         120.0, description="how long a client may take to send the whole body of a request"
     )
+    stalled_answer_seconds: Annotated[float, Field(gt=0)] = Field(
+        60.0, description="how long a client may read nothing of an answer before we hang up"
+    )
     requests_per_minute: Annotated[int, Field(ge=1)] = Field(
         60_000, description="by one key, in one process"
     )
