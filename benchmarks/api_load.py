@@ -193,7 +193,7 @@ async def _read_with_python(port: int, key: str, path: str) -> dict[str, float]:
 
 
 async def _select_for(session_id: str, environment: dict[str, str]) -> dict[str, float]:
-    """One row by its key, one statement at a time on one connection: what a read cannot undercut."""
+    """One row by its key on one connection, statement by statement."""
     from app.core.config import Settings  # noqa: PLC0415 - after the environment is known
     from app.core.database import Database  # noqa: PLC0415
 
