@@ -1,0 +1,85 @@
+"""A browser is let in with a key, by the form or by the link; nobody else's page acts with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import expect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from playwright.sync_api import Page
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_sign_in_leads_to_the_page_that_was_wanted(
+    owner: Any, open_page: Callable[..., Page], scripts: bool
+) -> None:
+    page = open_page(
+        owner.dashboard.url, path="/sessions?status=failed", java_script_enabled=scripts
+    )
+    expect(page).to_have_title("Sign in · Session Tasks")
+    page.get_by_label("Key", exact=True).fill("st_nobody.nothing")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_text("This key is not valid")).to_be_visible()
+    page.get_by_label("Key", exact=True).fill(owner.key)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page).to_have_url(f"{owner.dashboard.url}/sessions?status=failed")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_text("Signed out")).to_be_visible()
+    page.goto(f"{owner.dashboard.url}/")
+    expect(page).to_have_title("Sign in · Session Tasks")
+
+
+def test_link_of_serve_leads_to_the_overview_and_leaves_no_key_in_the_address(
+    owner: Any, open_page: Callable[..., Page]
+) -> None:
+    page = open_page(owner.dashboard.url, path=f"/login?key={owner.key}")
+    expect(page).to_have_url(f"{owner.dashboard.url}/")
+    (cookie,) = [one for one in page.context.cookies() if one["name"] == "session_tasks_key"]
+    assert cookie["httpOnly"]
+    assert cookie["sameSite"] in {"Lax", "Strict"}
+
+
+@pytest.mark.parametrize("then", ["https://evil.example/", "//evil.example", "/\\evil.example"])
+def test_nobody_is_led_to_another_server(owner: Any, then: str) -> None:
+    with owner.client(Origin=owner.dashboard.url) as client:
+        answer = client.post("/sign-in", data={"key": owner.key, "then": then})
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/")
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {},
+    ],
+)
+def test_page_of_another_origin_can_do_nothing(owner: Any, forged: dict[str, str]) -> None:
+    session_id = owner.session("Mine", to="failed")
+    group = {
+        "task_type": "processing",
+        "error": "DocumentError",
+        "message": "Row … of … has … columns",
+        "confirmed": "true",
+    }
+    many = {"act": "retry", "confirmed": "true"}
+    with owner.client(**forged) as client:
+        for path, form in (("/failures/retry", group), ("/sessions/act", many), ("/sign-out", {})):
+            answer = client.post(path, data=form)
+            assert answer.status_code == 403, path
+            assert "Set-Cookie" not in answer.headers
+            assert "text/html" in answer.headers["Content-Type"]
+    assert owner.act(lambda s: s.get(session_id)).task.status.value == "failed"
+
+
+def test_sign_in_page_is_accessible(
+    owner: Any, open_page: Callable[..., Page], check_accessible: Callable[[Page], None]
+) -> None:
+    for scheme in ("light", "dark"):
+        check_accessible(open_page(owner.dashboard.url, color_scheme=scheme))
