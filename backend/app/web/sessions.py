@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
@@ -15,6 +16,7 @@ from app.core.wording import count_text
 from app.models.session import MAX_RETRY_COUNT, SessionStage, TaskStatus, TaskType
 from app.repositories.session_queries import SessionQueries
 from app.repositories.session_repository import SessionRepository
+from app.web.expectation import times_left
 from app.web.filters import AGES, Filters, FiltersOf
 from app.web.page import PageOf
 from app.web.steps import steps_of
@@ -67,11 +69,13 @@ def list_sessions(
     with services.database.transaction() as db:
         queries = SessionQueries(db, owner=caller.owner)
         found = queries.page(filters.wanted(), limit=SESSIONS_PER_PAGE + 1, before=before)
+        left = times_left(db, caller.owner, found, datetime.now(UTC))
     items, rest = found[:SESSIONS_PER_PAGE], found[SESSIONS_PER_PAGE:]
     token = session_token(items[-1].created_at, items[-1].session_id) if rest else None
     return page.render(
         "sessions.html",
         sessions=[(session, steps_of(session)) for session in items],
+        times_left=left,
         filters=filters,
         choices=CHOICES,
         next_page=filters.page_address(token) if token else "",

@@ -1,0 +1,63 @@
+"""How long a running task may still take, as a range: a single figure would pretend to know."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from app.core.wording import duration_text
+from app.models.session import TaskStatus
+from app.repositories.statistics import Statistics
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from sqlalchemy.orm import Session as DbSession
+
+    from app.repositories.session_queries import SessionSnapshot
+    from app.repositories.statistics import LikelySeconds
+
+_WORTH_SAYING_SECONDS = 2.0
+_MINUTE = 60
+
+
+def times_left(
+    db: DbSession, owner: str, sessions: Sequence[SessionSnapshot], now: datetime
+) -> dict[UUID, str]:
+    """For those of the sessions that a worker runs: `8 to 20 s left`, from past runs like theirs.
+
+    A session of which too little is known is left out, and so is what will be over in a moment.
+    """
+    claimed_at = {
+        session.session_id: session.claimed_at
+        for session in sessions
+        if session.status is TaskStatus.RUNNING and session.claimed_at is not None
+    }
+    if not claimed_at:
+        return {}
+    likely = Statistics(db, owner=owner).likely_seconds(list(claimed_at))
+    words = {
+        session_id: left_text(expected, (now - claimed_at[session_id]).total_seconds())
+        for session_id, expected in likely.items()
+    }
+    return {session_id: said for session_id, said in words.items() if said}
+
+
+def left_text(likely: LikelySeconds, elapsed: float) -> str:
+    """`8 to 20 s left`; that it takes longer than most; nothing where it is over in a moment."""
+    if likely.high < _WORTH_SAYING_SECONDS:
+        return ""
+    low, high = math.floor(max(0.0, likely.low - elapsed)), math.ceil(likely.high - elapsed)
+    if high <= 0:
+        return "longer than most like it"
+    if low <= 0:
+        return f"less than {_span(high)} left"
+    if high < _MINUTE:
+        return f"{low} to {high} s left"
+    return f"{_span(low)} to {_span(high)} left"
+
+
+def _span(seconds: int) -> str:
+    return f"{seconds} s" if seconds < _MINUTE else duration_text(seconds)

@@ -1,0 +1,81 @@
+"""The list of sessions: filters that stay, acts on many with their count said first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import expect
+from sqlalchemy import text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from playwright.sync_api import Page
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_selected_sessions_are_cancelled_and_the_filters_stay(
+    owner: Any, look: Callable[..., Page], scripts: bool
+) -> None:
+    running = [owner.session(f"Import {number}", to="waiting") for number in range(3)]
+    owner.session("Release", to="waiting")
+    page = look("/sessions", java_script_enabled=scripts)
+    page.get_by_label("Search").fill("import")
+    page.get_by_label("Status").select_option("running")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("tbody tr")).to_have_count(3)
+    page.get_by_label("Select Import 0").check()
+    page.get_by_label("Select Import 2").check()
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    page.get_by_role("button", name="Cancel 2 sessions").click()
+    expect(page.get_by_text("Cancelled 2 sessions.")).to_be_visible()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    assert "q=import" in page.url
+    assert "status=running" in page.url
+    states = [owner.act(lambda s, i=i: s.get(i)).task.status.value for i in running]
+    assert states == ["cancelled", "running", "cancelled"]
+
+
+def test_all_that_match_are_retried_over_more_than_one_page(
+    owner: Any, look: Callable[..., Page]
+) -> None:
+    for number in range(27):
+        owner.session(f"Import {number}", to="cancelled")
+    kept = owner.session("Release", to="cancelled")
+    page = look("/sessions?q=import")
+    expect(page.locator("tbody tr")).to_have_count(25)
+    page.get_by_role("link", name="Older").click()
+    expect(page.locator("tbody tr")).to_have_count(2)
+    page.get_by_role("button", name="Retry all").click()
+    page.get_by_role("button", name="Retry 27 sessions").click()
+    expect(page.get_by_text("Retried 27 sessions.")).to_be_visible()
+    assert owner.act(lambda s: s.get(kept)).task.status.value == "cancelled"
+
+
+def test_time_left_is_told_from_past_runs(owner: Any, look: Callable[..., Page]) -> None:
+    for number in range(5):
+        owner.session(f"Past {number}", to="completed")
+    with owner.dashboard.database.transaction() as db:
+        db.execute(
+            text("UPDATE sessions SET processing_ran_seconds = 500 WHERE owner = :owner"),
+            {"owner": owner.name},
+        )
+    session_id = owner.session("Now", to="running")
+    page = look("/sessions")
+    expect(page.locator(f"#s-{session_id}")).to_contain_text("left")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_list_is_accessible_and_fits_a_telephone(
+    owner: Any, look: Callable[..., Page], check_accessible: Callable[[Page], None], scheme: str
+) -> None:
+    for state in ("created", "waiting", "running", "completed", "failed", "cancelled"):
+        owner.session(f"A session that is {state} and has a rather long label", to=state)
+    for width in (360, 1280):
+        page = look("/sessions", color_scheme=scheme, width=width)
+        expect(page.locator("tbody tr")).to_have_count(6)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        check_accessible(page)
+    check_accessible(look("/sessions?q=nothing-like-it", color_scheme=scheme))
+    check_accessible(look("/no-such-page", color_scheme=scheme))
