@@ -1,4 +1,4 @@
-"""`serve`: the API and the dashboard, and a worker inside it."""
+"""`serve`: the API and the dashboard, and a worker inside it or, for a fleet, its dispatcher."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import typer
 from app.cli.exit_codes import ExitCode
 from app.cli.opening import load_settings
 from app.cli.terminal import Terminal
+from app.core.config import EngineName
 from app.core.database import Database
 from app.core.errors import ConfigurationError, ErrorCategory
 from app.core.logging import configure_logging
+from app.engines.dispatch import dispatcher
 from app.engines.worker import Worker
 from app.models.access import KeyRole
 from app.repositories.access_repository import AccessRepository
@@ -37,7 +39,10 @@ def serve_command(
     ] = True,
     concurrency: Annotated[int, typer.Option(min=1, help="Tasks at a time.")] = 2,
 ) -> ExitCode:
-    """Serve the REST API and the dashboard, with a worker inside unless --no-worker."""
+    """Serve the REST API and the dashboard, with a worker inside unless --no-worker.
+
+    Where SESSION_TASKS_ENGINE is celery, Celery's workers are told instead, and none runs in here.
+    """
     settings = load_settings()
     host = host if host is not None else settings.host
     port = port if port is not None else settings.port
@@ -51,7 +56,7 @@ def serve_command(
             next_step="pip install 'session-tasks[server]'",
         ) from error
     configure_logging("INFO")
-    with Database.open(settings) as database:
+    with dispatcher(settings), Database.open(settings) as database:
         first_key = _first_key(database, is_loopback=is_loopback(host))
         app = create_app(database, settings, hosts=_hosts(settings, host, LOOPBACK_NAMES))
         add_dashboard(app)
@@ -61,7 +66,7 @@ def serve_command(
         ).start()
         worker = (
             Worker(database, settings, concurrency=concurrency)
-            if with_worker
+            if with_worker and settings.engine is EngineName.EMBEDDED
             else contextlib.nullcontext()
         )
         with worker:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 kombu = pytest.importorskip("kombu", reason="the extra `celery` is not installed")
+httpx = pytest.importorskip("httpx", reason="the extra `server` is not installed")
 redis = pytest.importorskip("redis", reason="the extra `celery` is not installed")
 celery_engine = pytest.importorskip("app.engines.celery", reason="the extra is not installed")
 
@@ -43,6 +44,7 @@ NOBODY_LISTENS = "amqp://guest:guest@127.0.0.1:1//"
 BACKEND = Path(__file__).parents[2]
 HANDLERS = Path(__file__).parent / "handlers"
 
+COMMAND = (sys.executable, "-c", "from app.cli import main; main()")
 EMBEDDED_WORKER = """
 import sys
 from app.core.config import Settings
@@ -89,6 +91,17 @@ class Fleet:
         )
         self.workers.append(process)
         return process
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """What the command line comes to, with this fleet's settings."""
+        return subprocess.run(
+            [*COMMAND, *arguments],
+            env=os.environ | _environment(self.settings, self.bench.url),
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
 
     def hint(self, session_id: UUID, *, queue: str | None = None) -> None:
         """Tell of the session's task once more, whatever became of it."""
@@ -182,16 +195,6 @@ def _delete_queue(settings: Settings, queue: str) -> None:
     with kombu.Connection(url, connect_timeout=2) as connection:
         connection.default_channel.queue_delete(queue)
         connection.default_channel.exchange_delete(queue)
-
-
-def _require_broker(url: str) -> None:
-    """Skip, saying so, where no such broker takes a connection."""
-    try:
-        with kombu.Connection(url, connect_timeout=2) as connection:
-            connection.ensure_connection(max_retries=1, interval_start=0, timeout=2)
-    except Exception as error:  # noqa: BLE001 - each driver raises its own
-        name = "RabbitMQ" if url == RABBITMQ else "Redis"
-        pytest.skip(f"{name} does not answer at {url}: {type(error).__name__}")
 
 
 FAST = {
@@ -476,6 +479,84 @@ def test_threads_in_place_of_celerys_processes_do_the_same(
         fleet.workers[0].send_signal(signal.SIGTERM)
         assert fleet.workers[0].wait(20) == 0
     assert fleet.bench.lease(hanging).claim_token is None
+
+
+@pytest.mark.parametrize("broker", ["rabbitmq", "redis"])
+def test_a_killed_process_of_celerys_costs_one_attempt(
+    make_fleet: Callable[[str], Fleet], broker: str, tmp_path: Path
+) -> None:
+    fleet = make_fleet(broker)
+    go_on = tmp_path / "go on"
+    with dispatcher(fleet.settings):
+        worker = fleet.worker()
+        session_id = fleet.session("wait_for_file", file=str(go_on))
+        handler = psutil.Process(fleet.bench.until_handler_runs(session_id))
+        celerys_child = handler.parent()
+        assert celerys_child.ppid() == worker.pid
+        celerys_child.kill()
+        go_on.touch()
+        task = fleet.bench.until_status(session_id, "completed")
+    assert task.retry_count == 1
+    assert [run.split()[2] for run in fleet.runs(session_id)] == ["1", "2"]
+    assert worker.poll() is None
+    assert not handler.is_running()
+
+
+@pytest.mark.parametrize("broker", ["rabbitmq", "redis"])
+def test_the_commands_leave_the_work_to_celery(
+    make_fleet: Callable[[str], Fleet], broker: str, tmp_path: Path
+) -> None:
+    """`run` waits for the fleet's worker, `retry` and `sweep` publish what it then runs."""
+    fleet = make_fleet(broker)
+    failed, forgotten = fleet.session("fail_first"), fleet.session()  # nobody was told of either
+    with fleet.bench.database.transaction() as db:
+        db.execute(text("UPDATE session_task_leases SET dispatched_at = to_timestamp(0)"))
+    worker = fleet.worker(retry_backoff_seconds=600.0, sweep_seconds=600.0)
+
+    swept = fleet.command("sweep")
+    assert swept.returncode == 0, swept.stderr
+    fleet.bench.until_status(forgotten, "completed")
+    fleet.bench.until_failed_attempts(failed, 1)
+
+    retried = fleet.command("retry", str(failed))
+    assert retried.returncode == 0, retried.stderr
+    fleet.bench.until_status(failed, "completed")
+    fleet.kill(worker)
+
+    fleet.worker(handlers="")
+    (tmp_path / "notes.md").write_text("# One ticket\n\nWith a body.\n")
+    ran = fleet.command("run", str(tmp_path / "notes.md"), "--out", str(tmp_path / "out"))
+    assert ran.returncode == 0, ran.stderr
+    assert list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("broker", ["rabbitmq", "redis"])
+def test_what_the_api_starts_is_published_at_once(
+    make_fleet: Callable[[str], Fleet], broker: str
+) -> None:
+    fleet = make_fleet(broker)
+    fleet.worker(handlers="", sweep_seconds=600.0)  # so that nothing is repeated
+    server = subprocess.Popen(
+        [*COMMAND, "serve", "--port", "0"],
+        env=os.environ | _environment(fleet.settings, fleet.bench.url),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert server.stdout is not None
+        told = "".join(server.stdout.readline() for _ in range(3))
+        address, key = told.split()[-1].split("/login?key=")
+        with httpx.Client(
+            base_url=address, headers={"Authorization": f"Bearer {key}"}, timeout=30
+        ) as client:
+            note = ("notes.md", b"# One ticket\n", "text/markdown")
+            session = client.post("/api/v1/sessions", files={"documents": note})
+            started = client.post(f"{session.headers['Location']}/task")
+        assert started.status_code == 202, started.text
+        fleet.until_completed(uuid.UUID(session.json()["id"]), TaskType.ADF_VALIDATION)
+    finally:
+        server.terminate()
+        server.communicate(timeout=30)
 
 
 def test_a_broker_that_is_away_fails_no_start(bench: Any) -> None:
