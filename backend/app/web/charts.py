@@ -19,6 +19,8 @@ _GAP = 1.5
 _LEAST_BAR = 1.5
 """What is not nothing must be seen."""
 
+_LEVEL = 7.0
+
 
 @dataclass(frozen=True, slots=True)
 class Series:
@@ -42,7 +44,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A series as a path; dots where a value has no neighbour."""
+    """A series as a path; a short level stroke where a value has no neighbour."""
 
     path: str
     series: int
@@ -129,8 +131,11 @@ def _path(values: Sequence[float | None], top: float) -> str:
             is_drawing = False
             continue
         x, y = (index + 0.5) * SLICE_WIDTH, HEIGHT * (1 - value / top)
-        # A step of no length is drawn as a dot by the round end of its stroke.
-        commands.append(f"{'L' if is_drawing else 'M'}{x:g} {y:.2f}" + ("" if is_drawing else "h0"))
+        is_alone = not is_drawing and (index + 1 == len(values) or values[index + 1] is None)
+        if is_alone:  # a line of one point would not be seen
+            commands.append(f"M{x - _LEVEL / 2:g} {y:.2f}h{_LEVEL:g}")
+        else:
+            commands.append(f"{'L' if is_drawing else 'M'}{x:g} {y:.2f}")
         is_drawing = True
     return "".join(commands)
 

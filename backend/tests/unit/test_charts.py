@@ -31,9 +31,9 @@ def test_one_among_thousands_is_still_seen() -> None:
     assert chart.bars[0].height >= 1
 
 
-def test_line_is_broken_where_nothing_is_known_and_a_lone_value_is_a_dot() -> None:
+def test_line_is_broken_where_nothing_is_known_and_a_lone_value_is_a_level_stroke() -> None:
     chart = line_chart("T", list("abcd"), [Series("x", [1, 2, None, 1])], "{:g}".format)
-    assert chart.lines[0].path == "M5 50.00h0L15 0.00M35 50.00h0"
+    assert chart.lines[0].path == "M5 50.00L15 0.00M31.5 50.00h7"
 
 
 def test_chart_without_figures_says_so() -> None:
