@@ -1,0 +1,295 @@
+"""A session in a browser: opened, watched, mended, cancelled, deleted; with scripts and without."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import expect
+
+from app.engines.worker import Worker
+from app.models.results import Finding, TaskResults, TicketDraft
+from app.models.session import TaskType
+from app.repositories.content_repository import IncomingDocument
+from tests.live_server import DEADLINE_SECONDS, LiveServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Page
+
+expect.set_options(timeout=DEADLINE_SECONDS * 1000)
+
+ODD = {"name": "odd.csv", "mimeType": "text/csv", "buffer": b"just,some\nFirst,text\nSecond,more\n"}
+XSS = (
+    "<script>window.pwned=1</script>",
+    "<img src=x onerror=window.pwned=1>",
+    "\"'><svg onload=window.pwned=1>",
+    "</title></textarea></code></pre><iframe srcdoc='<script>parent.pwned=1</script>'>",
+    "javascript:window.pwned=1",
+    "{{ 7*7 }}{% raw %}${7*7}",
+)
+HOSTILE = " ".join(XSS)
+VALID = json.loads((Path(__file__).parents[1] / "data/adf_valid_documents.json").read_text())
+
+
+@pytest.fixture
+def working_owner(database_url: str, monkeypatch: pytest.MonkeyPatch, owner: Any) -> Iterator[Any]:
+    """Somebody on a server of their own, with a worker that does the real work."""
+    with LiveServer(database_url, poll_seconds=0.2) as server:
+        monkeypatch.setattr(owner, "dashboard", server)
+        monkeypatch.setattr(owner, "key", server.key(owner.name))
+        with Worker(server.database, server.settings, concurrency=1):
+            yield owner
+
+
+def hostile_adf() -> str:
+    """A description that tries everything at once."""
+    marks = [{"type": "link", "attrs": {"href": text, "title": text}} for text in XSS]
+    texts = [{"type": "text", "text": HOSTILE, "marks": [mark]} for mark in marks]
+    names = ("url", "text", "title", "language", "panelType", "alt", "shortName", HOSTILE)
+    attributes = dict.fromkeys(names, HOSTILE)
+    kinds = ("panel", "codeBlock", "expand", "blockCard", "media", "extension", HOSTILE)
+    nodes = [{"type": kind, "attrs": attributes, "content": texts} for kind in kinds]
+    return json.dumps({"type": "doc", "version": 1, "content": nodes})
+
+
+def hostile_session(owner: Any) -> uuid.UUID:
+    """A session all of whose words try to run something."""
+    document = IncomingDocument(HOSTILE.replace("/", "_") + ".md", HOSTILE.encode())
+    tickets = [TicketDraft(HOSTILE, hostile_adf(), document.name, 1)]
+    failure = dict.fromkeys(
+        ("error", "message", "next_step", "traceback", "document", HOSTILE), HOSTILE
+    )
+    session_id: uuid.UUID = owner.act(
+        lambda s: (
+            s.create_session(
+                [document], label=HOSTILE, options={"title_column": HOSTILE}, auto_advance=False
+            ).id
+        )
+    )
+    for task_type in TaskType:
+        task_id = owner.act(lambda s, t=task_type: s.start_task(session_id, t)).task_id
+        claim = owner.act(lambda s, t=task_id: s.claim_task(session_id, t, uuid.uuid4()))
+        if task_type is not TaskType.ADF_VALIDATION:
+            results = TaskResults(tickets=tickets if task_type is TaskType.PROCESSING else ())
+            owner.act(lambda s, c=claim, r=results: s.complete_task(c, r))
+            continue
+        finding = Finding(1, HOSTILE, document.name, 1, "/content/0", HOSTILE, HOSTILE)
+        found = TaskResults(findings=[finding], notes=[HOSTILE])
+        owner.act(lambda s, c=claim, r=found: s.fail_task(c, failure, r))
+    return session_id
+
+
+def test_documents_are_uploaded_fail_are_mended_and_become_an_import(
+    working_owner: Any, open_page: Callable[..., Page], tmp_path: Path
+) -> None:
+    page = open_page(working_owner.dashboard.url, working_owner, path="/new")
+    page.get_by_label("Drop files here").set_input_files(ODD)
+    expect(page.locator("#chosen")).to_contain_text("odd.csv")
+    page.get_by_label("Jira project").fill("REL")
+    page.get_by_role("button", name="Open session").click()
+
+    headline = page.locator("#headline")
+    expect(headline).to_contain_text("Failed in processing, attempt 1 of 3")
+    expect(headline).to_contain_text("you can fix it")
+    expect(page.locator("#failure")).to_contain_text("odd.csv has no column")
+    page.get_by_text("Retry processing…").click()
+    expect(page.locator("#act-retry")).to_contain_text("as attempt 2 of 3")
+    page.get_by_label("Column of the titles").fill("just")
+    page.get_by_role("button", name="Retry processing").click()
+
+    expect(headline).to_contain_text("Done")
+    expect(page.locator("#tickets")).to_contain_text("2 tickets")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download the Jira import").click()
+    download.value.save_as(tmp_path / "import.json")
+    body = json.loads((tmp_path / "import.json").read_text())["bodies"][0]
+    titles = [issue["fields"]["summary"] for issue in body["issueUpdates"]]
+    assert titles == ["First", "Second"]
+    assert body["issueUpdates"][0]["fields"]["project"] == {"key": "REL"}
+
+
+def test_the_same_works_without_scripts(working_owner: Any, open_page: Callable[..., Page]) -> None:
+    page = open_page(
+        working_owner.dashboard.url, working_owner, path="/new", java_script_enabled=False
+    )
+    headline = page.locator("#headline")
+
+    def reload_until(text: str) -> None:
+        for _ in range(200):
+            if text in headline.inner_text():
+                return
+            page.reload()
+        expect(headline).to_contain_text(text)
+
+    page.get_by_label("Drop files here").set_input_files(ODD)
+    page.get_by_role("button", name="Open session").click()
+    reload_until("Failed in processing")
+    page.get_by_text("Retry processing…").click()
+    page.get_by_label("Column of the titles").fill("just")
+    page.get_by_role("button", name="Retry processing").click()
+    expect(page.get_by_role("status")).to_contain_text("Started processing again.")
+    reload_until("Done")
+    page.get_by_role("link", name="First", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("First")
+    expect(page.locator("#preview")).to_contain_text("As Jira shows it")
+
+
+def test_two_browsers_see_one_cancel(look: Callable[..., Page], owner: Any) -> None:
+    session_id = owner.session("Shared", to="running")
+    one, other = (look(f"/sessions/{session_id}") for _ in range(2))
+    expect(other.locator("#headline")).to_contain_text("Running processing for")
+    expect(other.locator("#live-word")).to_have_text("Live")
+
+    one.get_by_text("Cancel processing…").click()
+    one.get_by_role("button", name="Cancel processing").click()
+
+    expect(one.get_by_role("status")).to_have_text("Cancelled processing.")
+    expect(other.locator("#headline")).to_contain_text("Cancelled in processing")
+    expect(other.get_by_text("Retry processing…")).to_be_visible()
+
+
+def test_a_button_that_is_stale_says_that_it_changed_meanwhile(
+    open_page: Callable[..., Page], owner: Any
+) -> None:
+    session_id = owner.session("Stale", to="failed")
+    page = open_page(
+        owner.dashboard.url, owner, path=f"/sessions/{session_id}", java_script_enabled=False
+    )
+    owner.act(lambda s: s.retry_task(session_id))
+
+    page.get_by_text("Retry processing…").click()
+    page.get_by_role("button", name="Retry processing").click()
+
+    expect(page.get_by_role("status")).to_contain_text("It changed meanwhile")
+    expect(page.locator("#headline")).to_contain_text("Waiting for a worker")
+
+
+def test_a_session_deleted_under_ones_eyes_says_so(look: Callable[..., Page], owner: Any) -> None:
+    session_id = owner.session("Short-lived")
+    page = look(f"/sessions/{session_id}")
+    expect(page.locator("#live-word")).to_have_text("Live")
+
+    owner.act(lambda s: s.delete_session(session_id))
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("There is no such session")
+    expect(page.get_by_text("It was deleted")).to_be_visible()
+
+
+def test_what_was_opened_stays_open_when_the_page_moves_on(
+    look: Callable[..., Page], owner: Any
+) -> None:
+    session_id = owner.session("Watched", to="failed")
+    page = look(f"/sessions/{session_id}")
+    expect(page.locator("#live-word")).to_have_text("Live")
+    page.get_by_text("Context").click()
+    page.get_by_text("Delete session…").focus()
+
+    owner.act(lambda s: s.retry_task(session_id))
+
+    expect(page.locator("#headline")).to_contain_text("Waiting for a worker")
+    assert page.evaluate("document.querySelector('#failure-context').open")
+    expect(page.get_by_text("Delete session…")).to_be_focused()
+
+
+def test_limits_are_told_before_they_are_hit(look: Callable[..., Page]) -> None:
+    page = look("/new")
+    send = page.get_by_role("button", name="Open session")
+
+    page.get_by_label("Drop files here").set_input_files([
+        {"name": "virus.exe", "mimeType": "text/csv", "buffer": b"x"},
+        {"name": "empty.md", "mimeType": "text/markdown", "buffer": b""},
+    ])  # fmt: skip
+    expect(page.locator("#chosen")).to_contain_text("not Markdown or CSV")
+    expect(page.locator("#chosen")).to_contain_text("0 bytes: empty")
+    expect(send).to_be_disabled()
+    page.get_by_label("Drop files here").set_input_files(ODD)
+    expect(send).to_be_enabled()
+    expect(page.locator("#documents-problem")).to_be_hidden()
+
+
+def test_what_the_server_refuses_is_said_beside_the_field_and_the_files_stay_chosen(
+    look: Callable[..., Page],
+) -> None:
+    page = look("/new")
+    page.get_by_label("Drop files here").set_input_files(ODD)
+    page.get_by_text("CSV columns").click()
+    page.get_by_label("Name").evaluate("field => field.removeAttribute('maxlength')")
+    page.get_by_label("Name").fill("x" * 300)
+
+    page.get_by_role("button", name="Open session").click()
+
+    expect(page.locator("#label-problem")).to_contain_text("at most 200")
+    expect(page.locator("#chosen")).to_contain_text("odd.csv")
+    page.get_by_label("Name").fill("Short")
+    page.get_by_role("button", name="Open session").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Short")
+
+
+def test_nothing_hostile_runs_or_breaks_out(look: Callable[..., Page], owner: Any) -> None:
+    session_id = hostile_session(owner)
+
+    for path in (f"/sessions/{session_id}", f"/sessions/{session_id}/tickets/1", "/sessions", "/"):
+        page = look(path)
+        page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true; })")
+        expect(page.locator("main")).to_contain_text("<script>window.pwned=1</script>")
+        assert page.evaluate("window.pwned") is None
+        assert page.locator("main script, main iframe, main img, main [style]").count() == 0
+        assert page.locator("main a[href^='javascript' i]").count() == 0
+        assert page.evaluate("window.policyViolations") == []
+
+
+def test_keys_are_made_and_revoked(open_page: Callable[..., Page], admin: Any) -> None:
+    page = open_page(admin.dashboard.url, admin, path="/keys")
+    name = f"owner-{uuid.uuid4().hex[:8]}"
+    page.get_by_label("Owner", exact=True).fill(name)
+    page.get_by_role("button", name="Make key").click()
+    expect(page.locator(".made-key code")).to_contain_text("st_")
+
+    page.goto(f"{admin.dashboard.url}/keys")
+    expect(page.locator(".made-key")).to_have_count(0)
+    row = page.locator("tr", has_text=name)
+    row.get_by_text("Revoke…").click()
+    row.get_by_role("button", name=f"Revoke the key of {name}").click()
+    expect(page.locator("tr", has_text=name)).to_contain_text("Revoked")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_is_accessible_and_fits_its_width(
+    open_page: Callable[..., Page],
+    admin: Any,
+    check_accessible: Callable[[Page], None],
+    scheme: str,
+) -> None:
+    failed = admin.session("A table with odd columns", to="failed")
+    running = admin.session("At work", to="running")
+    judged = hostile_session(admin)
+    everything = {"type": "doc", "version": 1, "content": []}
+    for document in VALID.values():
+        everything["content"] += document["content"]
+    shown = admin.session("Every node", to="waiting")
+    task = admin.act(lambda s: s.get(shown)).task
+    claim = admin.act(lambda s: s.claim_task(shown, task.task_id, uuid.uuid4()))
+    ticket = TicketDraft("Every node", json.dumps(everything), "rows.csv", 1)
+    admin.act(lambda s: s.complete_task(claim, TaskResults(tickets=[ticket])))
+
+    for path in (
+        f"/sessions/{failed}",
+        f"/sessions/{running}",
+        f"/sessions/{judged}",
+        f"/sessions/{judged}/tickets/1",
+        f"/sessions/{shown}/tickets/1",
+        f"/sessions/{uuid.uuid4()}",
+        "/new",
+        "/keys",
+    ):
+        page = open_page(admin.dashboard.url, admin, path=path, color_scheme=scheme, width=360)
+        page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true; })")
+        too_wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert too_wide <= 0, path
+        check_accessible(page)
+        assert page.evaluate("window.policyViolations") == []
