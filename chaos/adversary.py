@@ -74,7 +74,10 @@ class Adversary:
             except REFUSALS as refusal:
                 self._ledger.counts[type(refusal).__name__] += 1
             except (DBAPIError, psycopg.Error, DatabaseBusy, DatabaseUnavailable) as error:
-                self._ledger.errors.append(error)
+                if "lock timeout" in str(error):  # whoever holds the lock was not let run
+                    self._ledger.counts["gave up waiting for a lock"] += 1
+                else:  # a deadlock above all
+                    self._ledger.errors.append(error)
 
     def _some(self) -> list[uuid.UUID]:
         """A few sessions in random order, none twice: what crossing batches are made of."""

@@ -313,16 +313,17 @@ class Arena:
             )
         ]
 
-    def broken(self, *, settle_seconds: float = DEADLINE_SECONDS) -> list[str]:
-        """Wait for every session's end; then every promise that was broken, in words.
-
-        The wait is over when for `settle_seconds` nothing has moved, however long the queue.
-        """
+    def settle(self, seconds: float = DEADLINE_SECONDS) -> None:
+        """Wait for every session's end, or until nothing has moved for so long."""
         moved = -1
         while moved != (moved := self._moved_count()):
             with contextlib.suppress(TooLate):
-                until(lambda: not self.unsettled(), "every session ends", settle_seconds)
+                until(lambda: not self.unsettled(), "every session ends", seconds)
                 break
+
+    def broken(self, *, settle_seconds: float = DEADLINE_SECONDS) -> list[str]:
+        """Wait for every session's end; then every promise that was broken, in words."""
+        self.settle(settle_seconds)
         with self.database.driver_connection() as connection:
             recorded = history.read(connection)
         return [

@@ -80,7 +80,7 @@ def _blows(arena: Arena, own: Broker, settings: Settings, blows: int, counts: Co
                 own.restart()
                 counts["restart"] += 1
             started += _some(arena)
-        until(lambda: not arena.unsettled(), "every session ends", 60 + 20 * blows)
+        arena.settle()
     for worker in workers:
         worker.kill()
     return started
@@ -91,7 +91,7 @@ def _silence(arena: Arena, own: Broker, settings: Settings, rounds: int) -> int:
     workers = _fleet(arena, own.url, "never")
     with delivered("never"), dispatcher(settings):
         started = sum(_some(arena) for _ in range(rounds))
-        until(lambda: not arena.unsettled(), "every session ends", 120 + 20 * rounds)
+        arena.settle()
     for worker in workers:
         worker.kill()
     return started
