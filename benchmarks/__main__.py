@@ -11,13 +11,14 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import adf_conversion, adf_validation, api_load, pipeline
+from benchmarks import adf_conversion, adf_validation, api_load, dashboard, pipeline
 
 PROGRAMMES: dict[str, Callable[[], dict[str, Any]]] = {
     "pipeline": pipeline.measure,
     "adf_conversion": adf_conversion.measure,
     "adf_validation": adf_validation.measure,
     "api_load": api_load.measure,
+    "dashboard": dashboard.measure,
 }
 VERSIONS_OF = ("session-tasks", "sqlalchemy", "psycopg", "markdown-it-py", "jsonschema-rs")
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
 SECONDS = 5.0
 CONNECTIONS = 32
@@ -34,27 +34,36 @@ def measure() -> dict[str, Any]:
     """Reads per second and latencies: of status, of /healthz, and of the bare statement."""
     with tempfile.TemporaryDirectory(prefix="session-tasks-bench-") as folder:
         os.chmod(folder, 0o711)  # noqa: PTH101
-        environment = {
-            **os.environ,
-            "SESSION_TASKS_DATA_DIR": os.environ.get("SESSION_TASKS_DATA_DIR", folder),
-            "SESSION_TASKS_REQUESTS_PER_MINUTE": "100000000",
-        }
-        server = subprocess.Popen(
-            [
-                sys.executable, "-c", "from app.cli import main; main()",
-                "serve", "--port", "0", "--no-worker",
-            ],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )  # fmt: skip
-        try:
-            port, key = _where(server)
-            return asyncio.run(_load(server.pid, port, key, environment))
-        finally:
-            server.terminate()
-            server.wait(30)
+        with serving(folder) as (pid, port, key):
+            return asyncio.run(_load(pid, port, key, _environment(folder)))
+
+
+@contextlib.contextmanager
+def serving(folder: str) -> Iterator[tuple[int, int, str]]:
+    """A `serve` process without a worker over an embedded database: its pid, port and first key."""
+    server = subprocess.Popen(
+        [
+            sys.executable, "-c", "from app.cli import main; main()",
+            "serve", "--port", "0", "--no-worker",
+        ],
+        env=_environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )  # fmt: skip
+    try:
+        yield (server.pid, *_where(server))
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def _environment(folder: str) -> dict[str, str]:
+    return {
+        **os.environ,
+        "SESSION_TASKS_DATA_DIR": os.environ.get("SESSION_TASKS_DATA_DIR", folder),
+        "SESSION_TASKS_REQUESTS_PER_MINUTE": "100000000",
+    }
 
 
 def _where(server: subprocess.Popen[str]) -> tuple[int, str]:
