@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.core.embedded import EmbeddedServer
-from chaos.arena import Arena, Verdict, own_server
+from chaos.arena import HOSTILITY_ENDED, Arena, Verdict, own_server
 from chaos.programmes import broker, checker, database, kill, misfortune, pause
 
 Programme = Callable[[Arena, EmbeddedServer, Path, bool], Verdict]
@@ -77,7 +77,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=PROGRAMMES, metavar="NAME",
                         help=f"may be repeated; any of {', '.join(PROGRAMMES)}")  # fmt: skip
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # take workers and server along
+    signal.signal(signal.SIGTERM, _end_hostility)
     logging.disable(logging.CRITICAL)  # refusals by the thousand are what is being tried
     print(f"seed {options.seed}", flush=True)
     verdicts = []
@@ -89,6 +89,13 @@ def main() -> int:
             _tell(verdict, time.monotonic() - began)
     _table(verdicts, options.seed)
     return 1 if any(verdict.broken for verdict in verdicts) else 0
+
+
+def _end_hostility(*_: object) -> None:
+    """End every programme's hostility and judge how far it got; told again, exit."""
+    if HOSTILITY_ENDED.is_set():
+        sys.exit(143)  # and take workers and server along
+    HOSTILITY_ENDED.set()
 
 
 def _run(name: str, options: argparse.Namespace, server: EmbeddedServer, folder: Path) -> Verdict:

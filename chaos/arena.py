@@ -58,6 +58,9 @@ SETTINGS: Mapping[str, str] = {
     "HANDLERS": ",".join(f"{task_type.value}={HANDLER}" for task_type in TaskType),
 }
 
+HOSTILITY_ENDED = threading.Event()
+"""Set: every programme stops its hostility, waits for the rest, and is judged."""
+
 FORK_SERVER = multiprocessing.get_context("forkserver")
 FORK_SERVER.set_forkserver_preload(["chaos.worker"])
 
@@ -181,7 +184,7 @@ class Arena:
     @property
     def is_time_up(self) -> bool:
         """Whether the programme is to stop its hostility, however far it got."""
-        return time.monotonic() > self._ends_at
+        return HOSTILITY_ENDED.is_set() or time.monotonic() > self._ends_at
 
     def __enter__(self) -> Self:
         return self

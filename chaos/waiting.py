@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -21,10 +22,14 @@ def until(
 ) -> Answer:
     """Wait until the condition holds, and answer with what it said.
 
+    On a machine with more to do than it has processors for, it waits longer in proportion: how
+    fast things are is measured elsewhere, and here it is asked only whether they happen.
+
     Raises:
         TooLate: it did not in so many seconds.
 
     """
+    seconds *= max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
     end = time.monotonic() + seconds
     while not (answer := condition()):
         if time.monotonic() > end:

@@ -37,8 +37,8 @@ httpx = pytest.importorskip("httpx", reason="the extra `server` is not installed
 redis = pytest.importorskip("redis", reason="the extra `celery` is not installed")
 celery_engine = pytest.importorskip("app.engines.celery", reason="the extra is not installed")
 
-RABBITMQ = "amqp://guest:guest@127.0.0.1:5672//"
-REDIS = "redis://127.0.0.1:6379/15"
+RABBITMQ = os.environ.get("TEST_RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672//")
+REDIS = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/15")
 NOBODY_LISTENS = "amqp://guest:guest@127.0.0.1:1//"
 
 BACKEND = Path(__file__).parents[2]
@@ -280,7 +280,7 @@ def _broker_url(engine: str, request: pytest.FixtureRequest) -> str | None:
     if engine == "rabbitmq":
         refusal = _refusal(RABBITMQ)
         if refusal is not None:
-            pytest.skip(f"RabbitMQ does not answer at 127.0.0.1:5672: {refusal}")
+            pytest.skip(f"RabbitMQ does not answer: {refusal}")
         return RABBITMQ
     return None
 
