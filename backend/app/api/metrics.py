@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from app.engines.attempts import STALE, observe_attempts
 from app.models.session import TaskStatus
 from app.repositories.lifecycle_log import observe_transitions
 
@@ -14,9 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from app.repositories.session_queries import LiveCounts
-    from app.repositories.transitions import Transition
+    from app.repositories.transitions import Claim, Transition
 
 _TASK_SECONDS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600)
+_WAIT_SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600)
 _REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30)
 
 
@@ -42,6 +44,18 @@ class Metrics:
             "From start to end of a run, its wait for a worker included",
             ["task_type", "outcome"],
             buckets=_TASK_SECONDS,
+            registry=self.registry,
+        )
+        self._waits = Histogram(
+            "session_tasks_wait_seconds",
+            "From the moment a task was due until a worker of this process took it in hand",
+            ["task_type"],
+            buckets=_WAIT_SECONDS,
+            registry=self.registry,
+        )
+        self._stale_claims = Counter(
+            "session_tasks_stale_claims",
+            "Attempts of this process whose claim was no longer theirs: nothing was written",
             registry=self.registry,
         )
         self._rescued = Counter(
@@ -77,7 +91,23 @@ class Metrics:
 
     def observe(self) -> Callable[[], None]:
         """Count what this process commits from now on; returns a function that ends it."""
-        return observe_transitions(self._on_transitions)
+        stop_transitions = observe_transitions(self._on_transitions)
+        stop_attempts = observe_attempts(self)
+
+        def stop() -> None:
+            stop_transitions()
+            stop_attempts()
+
+        return stop
+
+    def attempt_began(self, claim: Claim) -> None:
+        """Count how long the task had waited."""
+        self._waits.labels(claim.task_type.value).observe(max(0.0, claim.waited_seconds))
+
+    def attempt_ended(self, _claim: Claim, outcome: str, _seconds: float) -> None:
+        """Count an attempt that came to nothing; all others are counted as transitions."""
+        if outcome == STALE:
+            self._stale_claims.inc()
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answer."""
@@ -88,12 +118,16 @@ class Metrics:
 
     def text(self, live: LiveCounts | None, streams: int) -> bytes:
         """Write everything in Prometheus's text format; without `live`, those gauges stay."""
+        self.set_gauges(live, streams=streams)
+        return generate_latest(self.registry)
+
+    def set_gauges(self, live: LiveCounts | None, *, streams: int) -> None:
+        """Set what is not counted but looked at."""
         self._streams.set(streams)
         if live is not None:
             self._running.set(live.running)
             self._waiting.set(live.waiting)
             self._oldest.set(live.oldest_waiting_seconds)
-        return generate_latest(self.registry)
 
     def _gauge(self, name: str, documentation: str) -> Gauge:
         return Gauge(name, documentation, registry=self.registry)

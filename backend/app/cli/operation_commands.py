@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,8 +18,14 @@ from app.core.errors import ConfigurationError
 from app.core.wording import count_text
 from app.engines.dispatch import dispatcher
 from app.engines.sweeper import sweep_once
+from app.engines.tracing import traced
 from app.engines.worker import Worker
 from app.repositories.session_repository import SessionRepository
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from app.core.database import Database
 
 SESSIONS_PER_DELETION = 100
 
@@ -32,15 +39,43 @@ def worker_command(
             help="Run tasks in threads, not child processes: for light work that waits a lot.",
         ),
     ] = False,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Tell /metrics there; 0: on any free port."),
+    ] = None,
 ) -> ExitCode:
     """Run tasks of any session until stopped by SIGTERM or Ctrl-C, which lets them end."""
     terminal = Terminal()
     settings = load_settings()
     _require_embedded_engine(settings)
-    with opened_database(terminal, settings) as database:
+    port = metrics_port if metrics_port is not None else settings.metrics_port
+    with (
+        traced(settings),
+        opened_database(terminal, settings) as database,
+        _metrics_on(terminal, database, settings.host, port),
+    ):
         worker = Worker(database, settings, concurrency=concurrency, threads=threads)
         worker.run_until_stopped()
     return ExitCode.OK
+
+
+@contextlib.contextmanager
+def _metrics_on(
+    terminal: Terminal, database: Database, host: str, port: int | None
+) -> Iterator[None]:
+    if port is None:
+        yield
+        return
+    try:
+        from app.api.metrics_server import serving_metrics  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise ConfigurationError(
+            f"Figures need a package that is not installed: {error.name}",
+            next_step="pip install 'session-tasks[server]', or leave --metrics-port out.",
+        ) from error
+    with serving_metrics(database, host=host, port=port) as found:
+        terminal.say(f"Figures: http://{host}:{found}/metrics")
+        yield
 
 
 def _require_embedded_engine(settings: Settings) -> None:

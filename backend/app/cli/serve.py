@@ -17,6 +17,7 @@ from app.core.database import Database
 from app.core.errors import ConfigurationError, ErrorCategory
 from app.core.logging import configure_logging
 from app.engines.dispatch import dispatcher
+from app.engines.tracing import traced
 from app.engines.worker import Worker
 from app.models.access import KeyRole
 from app.repositories.access_repository import AccessRepository
@@ -56,7 +57,7 @@ def serve_command(
             next_step="pip install 'session-tasks[server]'",
         ) from error
     configure_logging("INFO")
-    with dispatcher(settings), Database.open(settings) as database:
+    with traced(settings), dispatcher(settings), Database.open(settings) as database:
         first_key = _first_key(database, is_loopback=is_loopback(host))
         app = create_app(database, settings, hosts=_hosts(settings, host, LOOPBACK_NAMES))
         add_dashboard(app)

@@ -133,7 +133,10 @@ class Settings(BaseSettings):
     keep_alive_seconds: Annotated[float, Field(gt=0)] = Field(
         15.0, description="how often a silent stream of events says that it lives"
     )
-    telemetry: bool = Field(False, description="OpenTelemetry; needs the extra `telemetry`")
+    telemetry: bool = Field(False, description="OpenTelemetry's spans; needs the extra `telemetry`")
+    metrics_port: Annotated[int | None, Field(ge=0, le=65535)] = Field(
+        None, description="where a separate `worker` tells /metrics, on HOST; needs `server`"
+    )
 
     # What is accepted
     max_document_bytes: Annotated[int, Field(ge=1)] = Field(
@@ -144,8 +147,8 @@ class Settings(BaseSettings):
     )
     max_rows: Annotated[int, Field(ge=1)] = Field(100_000, description="rows in one CSV")
     max_columns: Annotated[int, Field(ge=1)] = Field(1_000, description="columns in one CSV")
-    max_nesting: Annotated[int, Field(ge=1)] = Field(
-        100, description="levels of nesting in one Markdown document"
+    max_nesting: Annotated[int, Field(ge=1, le=120)] = Field(
+        100, description="levels of nesting in one Markdown document, at most 120"
     )
     max_description_characters: Annotated[int, Field(ge=1)] = Field(
         32_000, description="text in one description; Jira refuses more than 32,767"

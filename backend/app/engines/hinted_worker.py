@@ -22,7 +22,7 @@ from uuid import uuid4
 
 from app.core.errors import DatabaseBusy, DatabaseUnavailable
 from app.core.failure import failure_context
-from app.core.logging import log_execution
+from app.engines.attempts import STALE, attempt_ended
 from app.engines.connections import vital_database
 from app.engines.execution import Failed, OutcomeWriter, Released
 from app.engines.heartbeat import Heart, require_timely_heartbeats
@@ -162,20 +162,14 @@ class HintedWorker:
             outcome = Failed(failure_context(error, worker=str(self.id)))
         with run.writing():
             written = self._writer.write(claim, outcome)
-        name = "stale" if written is None else type(written).__name__.lower()
+        name = STALE if written is None else type(written).__name__.lower()
         if isinstance(written, Released):
             self._publish([(claim.session_id, claim.task_id)])
         seconds = time.monotonic() - run.started_at
         del outcome, written
         if seconds > SECONDS_OF_LIGHT_WORK:
             give_back_memory()
-        log_execution(
-            claim.task_type,
-            claim.session_id,
-            duration_seconds=seconds,
-            retry_count=claim.attempt - 1,
-            outcome=name,
-        )
+        attempt_ended(claim, name, seconds)
         return name
 
     def _runner(self) -> ProcessRunner:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from app.engines.attempts import attempt_began
 from app.repositories.transitions import Beat
 
 if TYPE_CHECKING:
@@ -192,6 +193,7 @@ class RunTable:
         with self._changed:
             self._runs[claim.task_id] = run
         self._on_change()
+        attempt_began(claim)
         return run
 
     def remove(self, run: Run) -> None:

@@ -27,7 +27,7 @@ from uuid import UUID, uuid4
 
 from app.core.errors import SessionNotFound
 from app.core.failure import failure_context
-from app.core.logging import log_execution
+from app.engines.attempts import STALE, attempt_ended
 from app.engines.connections import HeldConnection, vital_database
 from app.engines.execution import Cancelled, Completed, Failed, Outcome, OutcomeWriter, Released
 from app.engines.heartbeat import Heart, require_timely_heartbeats
@@ -316,13 +316,7 @@ class Worker:
             outcome, written = Released(), _without_results(written)  # lets go of the results
             give_back_memory()
         self.outcome_counts[_name_of(written)] += 1
-        log_execution(
-            run.claim.task_type,
-            run.claim.session_id,
-            duration_seconds=time.monotonic() - run.started_at,
-            retry_count=run.claim.attempt - 1,
-            outcome=_name_of(written),
-        )
+        attempt_ended(run.claim, _name_of(written), time.monotonic() - run.started_at)
 
 
 def _without_results(outcome: Outcome | None) -> Outcome | None:
@@ -347,4 +341,4 @@ def _name_of(outcome: Outcome | None) -> str:
         case Cancelled():
             return "cancelled"
         case None:
-            return "stale"
+            return STALE

@@ -52,7 +52,12 @@ RETAKEN_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to run one task, until the lease ends; `claim_token` fences every write."""
+    """The right to run one task, until the lease ends; `claim_token` fences every write.
+
+    Attributes:
+        waited_seconds: from the moment the task was due until it was claimed.
+
+    """
 
     session_id: uuid.UUID
     task_id: uuid.UUID
@@ -60,6 +65,7 @@ class Claim:
     attempt: int
     claim_token: uuid.UUID
     worker_id: uuid.UUID
+    waited_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +204,7 @@ _CLAIMED = """UPDATE session_task_leases AS lease
        leased_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s)
   FROM candidate WHERE lease.session_id = candidate.session_id
 RETURNING lease.session_id, lease.task_id, lease.task_type, lease.attempt, lease.claim_token,
-          lease.worker_id"""
+          lease.worker_id, extract(epoch FROM lease.claimed_at - lease.enqueued_at)::float8"""
 
 # A claim touches only the UNLOGGED table, so it waits for no disk; it never waits for a lock. CASE
 # keeps the planner from guessing how few rows wait (its statistics of so lively a table are those

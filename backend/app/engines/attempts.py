@@ -1,0 +1,53 @@
+"""The attempts that this process makes at tasks, for whoever counts or traces them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from app.core.logging import log_execution
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from app.repositories.transitions import Claim
+
+STALE = "stale"
+"""The outcome of an attempt whose claim was no longer the worker's: nothing was written."""
+
+
+class AttemptObserver(Protocol):
+    """Whoever is told of attempts, in the thread that makes them; it must not raise or wait."""
+
+    def attempt_began(self, claim: Claim) -> None:
+        """Take note that the task was claimed just now."""
+
+    def attempt_ended(self, claim: Claim, outcome: str, seconds: float) -> None:
+        """Take note that the attempt took so long, and of its outcome's name or `STALE`."""
+
+
+_observers: list[AttemptObserver] = []
+
+
+def observe_attempts(observer: AttemptObserver) -> Callable[[], None]:
+    """Have the observer told from now on; returns a function that ends it."""
+    _observers.append(observer)
+    return lambda: _observers.remove(observer)
+
+
+def attempt_began(claim: Claim) -> None:
+    """Tell that an attempt begins."""
+    for observer in tuple(_observers):
+        observer.attempt_began(claim)
+
+
+def attempt_ended(claim: Claim, outcome: str, seconds: float) -> None:
+    """Tell, and log, that an attempt has ended."""
+    for observer in tuple(_observers):
+        observer.attempt_ended(claim, outcome, seconds)
+    log_execution(
+        claim.task_type,
+        claim.session_id,
+        duration_seconds=seconds,
+        retry_count=claim.attempt - 1,
+        outcome=outcome,
+    )
