@@ -68,7 +68,7 @@ def revoke_key(
     try:
         keys.revoke_key(key_id, caller, services)
     except KeyNotFound:
-        return page.redirect(PATH, said="That key had been revoked before.")
+        return page.redirect(PATH, refused="That key had been revoked before.")
     return page.redirect(PATH, said=f"Revoked the key {key_id}. Whoever used it is let in no more.")
 
 

@@ -222,7 +222,7 @@ def retry_group(  # noqa: PLR0913, PLR0917 - the fields of the form
             task_type, error, message, limit=MOST_AT_ONCE
         )
     if not runs:
-        return page.redirect("/", said="None of them can be retried now: nothing was done.")
+        return page.redirect("/", refused="None of them can be retried now: nothing was done.")
     if not confirmed:
         return page.render(
             "confirm_group.html",

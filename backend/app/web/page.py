@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -28,6 +29,17 @@ CONTENT_SECURITY_POLICY = (
 SAID_COOKIE = "session_tasks_said"
 SAID_SECONDS = 30
 MOST_SAID = 500
+
+
+_REFUSED = "! "
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the page before has to say about an act, once."""
+
+    text: str
+    is_refused: bool = False
 
 
 @cache
@@ -80,13 +92,14 @@ class Page:
             answer.delete_cookie(SAID_COOKIE, httponly=True, samesite="strict")
         return answer
 
-    def redirect(self, path: str, *, said: str = "") -> Response:
-        """Lead on to another page of ours, which says `said` once."""
+    def redirect(self, path: str, *, said: str = "", refused: str = "") -> Response:
+        """Lead on to another page of ours, which says once what was done, or why nothing was."""
         answer = RedirectResponse(local_path(path), status_code=303)
-        if said:
+        if said or refused:
+            told = f"{_REFUSED}{refused}" if refused else said
             answer.set_cookie(
                 SAID_COOKIE,
-                base64.urlsafe_b64encode(said[:MOST_SAID].encode()).decode("ascii"),
+                base64.urlsafe_b64encode(told[:MOST_SAID].encode()).decode("ascii"),
                 max_age=SAID_SECONDS,
                 httponly=True,
                 samesite="strict",
@@ -113,8 +126,9 @@ def _page(request: Request) -> Page:
 PageOf = Annotated[Page, Depends(_page)]
 
 
-def _said(cookie: str) -> str:
+def _said(cookie: str) -> Said:
     try:
-        return base64.urlsafe_b64decode(cookie.encode("ascii")).decode()[:MOST_SAID]
+        told = base64.urlsafe_b64decode(cookie.encode("ascii")).decode()[:MOST_SAID]
     except (ValueError, binascii.Error):
-        return ""
+        return Said("")
+    return Said(told.removeprefix(_REFUSED), is_refused=told.startswith(_REFUSED))

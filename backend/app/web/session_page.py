@@ -267,12 +267,12 @@ def _refused(page: Page, session_id: UUID, error: TaskError) -> Response:
     if kind_of(error).status not in CONFLICTS:
         raise error
     return page.redirect(
-        f"/sessions/{session_id}", said=f"Nothing was done: {error.message}. {error.next_step}"
+        f"/sessions/{session_id}", refused=f"Nothing was done: {error.message}. {error.next_step}"
     )
 
 
 def _moved_on(page: Page, session_id: UUID) -> Response:
     return page.redirect(
         f"/sessions/{session_id}",
-        said="It changed meanwhile, so nothing was done. This is how it stands now; decide anew.",
+        refused="It changed meanwhile, so nothing was done. This is how it stands now.",
     )

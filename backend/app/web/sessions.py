@@ -97,7 +97,7 @@ def act_on_sessions(  # noqa: PLR0913, PLR0917 - the fields of the form
     """Retry or cancel the selected sessions, or all that match; first say how many that are."""
     runs = _runs(services, caller, filters, act, session)
     if not runs:
-        return page.redirect(filters.address, said=_NOTHING_TO[act])
+        return page.redirect(filters.address, refused=_NOTHING_TO[act])
     if not confirmed:
         return page.render(
             "confirm_many.html",

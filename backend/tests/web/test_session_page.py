@@ -105,7 +105,7 @@ def said(browser: httpx.Client, answer: httpx.Response) -> str:
     """What the page says to which an act has led."""
     assert answer.status_code == 303, answer.text
     found = re.search(
-        r'class="said".*?</svg>(.*?)</p>', browser.get(answer.headers["location"]).text
+        r'class="said[ \w-]*".*?</svg>(.*?)</p>', browser.get(answer.headers["location"]).text
     )
     return found.group(1) if found else ""
 
