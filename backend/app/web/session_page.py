@@ -26,6 +26,7 @@ from app.repositories.content_summary import summarize_content
 from app.repositories.session_queries import SessionQueries, SessionSnapshot, count_workers_at_work
 from app.repositories.session_repository import SessionRepository
 from app.web import wording
+from app.web.expectation import times_left
 from app.web.headline import NAMES_IN_SENTENCES, headline
 from app.web.mending import (
     SPLIT_LEVELS,
@@ -195,12 +196,14 @@ def _render(  # noqa: PLR0913 - what a route is given
         times = SessionRepository(db, owner=caller.owner).get(session_id).session.stage_times
         is_waiting = session.status is TaskStatus.RUNNING and session.claimed_at is None
         workers = count_workers_at_work(db.connection()) if is_waiting else None
+        left = times_left(db, caller.owner, [session], now).get(session_id, "")
     return page.render(
         "session.html",
         status_code=UNUSABLE if refused else 200,
         session=session,
         headline=headline(session, now, workers_at_work=workers),
         moment=now,
+        time_left=left,
         stages=stage_lines(session, times, now),
         failure=failure_card(session),
         acts=acts(session, content.counts, page.server, is_admin=caller.role is KeyRole.ADMIN),

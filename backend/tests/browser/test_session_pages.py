@@ -216,6 +216,20 @@ def test_limits_are_told_before_they_are_hit(look: Callable[..., Page]) -> None:
     expect(page.locator("#documents-problem")).to_be_hidden()
 
 
+def test_an_upload_tells_its_progress_and_can_be_stopped(look: Callable[..., Page]) -> None:
+    page = look("/new")
+    page.route("**/new", lambda _route: None)  # a server that never answers
+    page.get_by_label("Drop files here").set_input_files(ODD)
+
+    page.get_by_role("button", name="Open session").click()
+
+    expect(page.get_by_role("progressbar")).to_be_visible()
+    expect(page.get_by_role("button", name="Open session")).to_be_disabled()
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#documents-problem")).to_contain_text("Stopped; nothing was opened.")
+    expect(page.get_by_role("button", name="Open session")).to_be_enabled()
+
+
 def test_what_the_server_refuses_is_said_beside_the_field_and_the_files_stay_chosen(
     look: Callable[..., Page],
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import uuid
@@ -172,6 +173,20 @@ def test_a_mend_that_cannot_be_taken_is_said_beside_its_field_and_nothing_runs(
     assert answer.status_code == 422
     assert words in answer.text
     assert state(browser, stage)["task"]["status"] == "failed"
+
+
+def test_the_request_for_curl_does_what_the_button_does(
+    browser: httpx.Client, stage: Stage, server: LiveServer, owner: str
+) -> None:
+    stage.fail(stage.start())
+    page = html.unescape(browser.get(stage.path).text)
+    (address,) = re.findall(r"curl -X POST (\S+/task/retry)", page)
+    (run,) = re.findall(r"-H 'If-Match: (\"\w+\")'", page)
+    client = server.client(server.key(owner))
+
+    first, second = (client.post(address, headers={"If-Match": run}) for _ in range(2))
+
+    assert (first.status_code, second.status_code) == (202, 412)
 
 
 @pytest.mark.parametrize("act", ["retry", "cancel", "start", "delete"])
