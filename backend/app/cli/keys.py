@@ -27,7 +27,9 @@ def create_command(
     owner: Annotated[str, typer.Option(help="Whose sessions the key opens.")] = "local",
     role: Annotated[KeyRole, typer.Option(help="An admin also manages keys.")] = KeyRole.USER,
     name: Annotated[str, typer.Option(help="What you call it.")] = "",
-    days: Annotated[float | None, typer.Option(help="It expires after these.", min=0.001)] = None,
+    days: Annotated[
+        float | None, typer.Option(help="It expires after these.", min=0.001, max=36_500)
+    ] = None,
     as_json: AsJson = False,
 ) -> ExitCode:
     """Make a key; it is shown this once."""

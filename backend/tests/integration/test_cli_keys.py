@@ -1,0 +1,79 @@
+"""`session-tasks keys`: made, shown once, listed without secrets, revoked."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app.cli.application import run_command
+from app.repositories.access_repository import AccessRepository
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from app.core.database import Database
+    from app.repositories.access_repository import Principal
+
+
+@pytest.fixture
+def keys(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
+    """Runs `keys …` in this process; answers its exit code, and what it printed or why not."""
+    for name in [name for name in os.environ if name.startswith("SESSION_TASKS_TEST_")]:
+        monkeypatch.delenv(name)  # the tests' own, and no setting
+    monkeypatch.setenv("SESSION_TASKS_DATABASE_URL", database_url)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        capsys.readouterr()
+        code = run_command(["keys", *arguments])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return code, out if code == 0 else err
+
+    return run
+
+
+def recognised(database: Database, key: str) -> Principal | None:
+    with database.transaction() as db:
+        return AccessRepository(db).recognise(key)
+
+
+def test_key_lives_from_its_making_to_its_revocation(keys: Any, database: Database) -> None:
+    code, text = keys("create", "--owner", "alice", "--role", "admin", "--name", "laptop")
+    assert code == 0
+    key = text.strip()
+    known = recognised(database, key)
+    assert known is not None
+    assert (known.owner, known.role.value) == ("alice", "admin")
+    _, listed = keys("list")
+    assert (known.key_id in listed, "alice" in listed, "laptop" in listed) == (True, True, True)
+    assert key.partition(".")[2] not in listed
+    assert keys("revoke", known.key_id)[0] == 0
+    assert recognised(database, key) is None
+    assert "revoked" in keys("list")[1]
+    code, text = keys("revoke", known.key_id)
+    assert code == 3
+    assert "keys list" in text
+
+
+def test_scripts_get_json_and_keys_that_end(keys: Any, database: Database) -> None:
+    assert json.loads(keys("list", "--json")[1]) == {"keys": []}
+    made = json.loads(keys("create", "--days", "0.001", "--json")[1])
+    assert (made["owner"], made["role"], made["state"]) == ("local", "user", "valid")
+    assert made["expires_at"] is not None
+    assert recognised(database, made.pop("key")) is not None
+    (listed,) = json.loads(keys("list", "--json")[1])["keys"]
+    assert listed["last_used_at"] is not None
+    assert {**listed, "last_used_at": None} == made
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--owner", " "], ["--owner", "x" * 201], ["--owner", "a\nb"], ["--days", "1e300"]]
+)
+def test_wrong_wish_makes_no_key(keys: Any, wrong: list[str]) -> None:
+    assert keys("create", *wrong)[0] == 2
+    assert json.loads(keys("list", "--json")[1]) == {"keys": []}
