@@ -18,6 +18,7 @@ from app.core.errors import (
     TaskValidationError,
     WorkerLost,
 )
+from app.repositories.access_repository import KeyNotFound
 
 
 class ExitCode(IntEnum):
@@ -38,7 +39,7 @@ MEANINGS = {
     ExitCode.OK: "done",
     ExitCode.UNEXPECTED: "something nobody foresaw",
     ExitCode.USAGE: "it cannot be done as given: an option, a setting, a document, `--out`",
-    ExitCode.NOT_FOUND: "there is no such session",
+    ExitCode.NOT_FOUND: "there is no such session, or key",
     ExitCode.CONFLICT: "the session's state does not allow it: its task is running, or done",
     ExitCode.DATABASE_UNREACHABLE: "the database cannot be reached, or is not at this version's "
     "migration",
@@ -49,6 +50,7 @@ MEANINGS = {
 
 _BY_ERROR: tuple[tuple[type[TaskError], ExitCode], ...] = (
     (SessionNotFound, ExitCode.NOT_FOUND),
+    (KeyNotFound, ExitCode.NOT_FOUND),
     (TaskConflict, ExitCode.CONFLICT),
     (TaskValidationError, ExitCode.CONFLICT),
     (StaleClaim, ExitCode.CONFLICT),
