@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from io import BytesIO
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
@@ -38,7 +39,13 @@ from app.web.mending import (
 )
 from app.web.new_session import UNUSABLE, field_problems
 from app.web.page import PageOf
-from app.web.session_view import acts, failure_card, run_shown, stage_lines
+from app.web.session_view import (
+    acts,
+    failure_card,
+    needs_only_new_documents,
+    run_shown,
+    stage_lines,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -55,6 +62,9 @@ router = APIRouter(include_in_schema=False)
 TICKETS_PER_PAGE = 25
 FINDINGS_SHOWN = 50
 DOCUMENTS_SHOWN = 100
+LOOK_AGAIN = timedelta(seconds=5)
+"""While a session waits, time alone changes what is to be said of it: no event tells."""
+
 LAST_TICKET = 1_000_000_000
 CONFLICTS = frozenset({409, 412})
 
@@ -203,10 +213,12 @@ def _render(  # noqa: PLR0913 - what a route is given
         session=session,
         headline=headline(session, now, workers_at_work=workers),
         moment=now,
+        look_again_at=now + LOOK_AGAIN if is_waiting or session.retry_at is not None else None,
         time_left=left,
         stages=stage_lines(session, times, now),
         failure=failure_card(session),
         acts=acts(session, content.counts, page.server, is_admin=caller.role is KeyRole.ADMIN),
+        needs_new_session=needs_only_new_documents(session),
         run=run_shown(session),
         mends=mends(session, [document.name for document in content.documents]),
         takes_documents=takes_documents(session),
@@ -232,7 +244,7 @@ def seen(db: DbSession, caller: Principal, session_id: UUID) -> tuple[SessionSna
     snapshot = SessionQueries(db, owner=caller.owner).snapshot(session_id)
     if snapshot is None:
         raise SessionNotFound(
-            f"There is no session {session_id} (any more)",
+            f"There is no session {session_id}",
             next_step="It was deleted, or it ended some days after its last activity. Those you "
             "have are in the list of sessions.",
             session_id=session_id,

@@ -149,6 +149,11 @@ def acts(
     return found
 
 
+def needs_only_new_documents(session: SessionSnapshot) -> bool:
+    """Whether a new session is what helps, and a retry is not."""
+    return needs_new_session(session.status, session.task_type, session.failure_context)
+
+
 def run_shown(session: SessionSnapshot) -> str:
     """What a form carries to name the run that its page showed."""
     return session.task_id.hex if session.task_id is not None else "none"
@@ -205,18 +210,19 @@ def _retry(session: SessionSnapshot, counts: ContentCounts, address: str) -> Act
     said = [f"Runs {name} again from its beginning, as {attempt}, under a new run id."]
     if task_type is TaskType.PROCESSING:
         said.append(
-            f"It reads {in_count(counts.documents, 'document')} as they were handed in; its "
-            "tickets take the place of any there are."
+            f"It reads {in_count(counts.documents, 'document')} anew; the tickets take the place "
+            "of any that are there."
         )
     else:
-        said.append(f"It works on {in_count(counts.tickets, 'ticket')} as they are.")
+        said.append(f"It takes {in_count(counts.tickets, 'ticket')}, unchanged.")
     said.append(_what_follows(session, task_type))
     if count + 1 == MAX_RETRY_COUNT:
         said.append(
             "It is the last attempt: after another failure, an administrator has to give "
             "attempts back."
         )
-    if needs_new_session(session.status, session.task_type, session.failure_context):
+    is_in_vain = needs_only_new_documents(session)
+    if is_in_vain:
         said.append(
             "It will find the same again, as documents cannot be exchanged once they are "
             "processed: open a new session with corrected ones."
@@ -225,7 +231,7 @@ def _retry(session: SessionSnapshot, counts: ContentCounts, address: str) -> Act
         "retry", f"Retry {name}", tuple(said),
         curl=_curl(f"{address}/task/retry", session),
         command=f"session-tasks retry {short_id(session.session_id)}",
-        is_primary=True,
+        is_primary=not is_in_vain,
     )  # fmt: skip
 
 

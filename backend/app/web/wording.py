@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
+    from app.models.results import Finding, TicketDraft
+    from app.repositories.content_repository import TicketTitle
     from app.repositories.session_queries import SessionSnapshot
 
 
@@ -102,6 +104,12 @@ def in_count(count: int, one: str) -> str:
     return count_text(count, one)
 
 
+def source_place(made: TicketDraft | TicketTitle | Finding) -> str:
+    """Where a ticket comes from: `notes.md, line 3`, `rows.csv, row 3`."""
+    is_table = made.source_name.lower().endswith((".csv", ".tsv"))
+    return f"{made.source_name}, {'row' if is_table else 'line'} {made.source_row}"
+
+
 FILTERS: dict[str, Callable[..., object]] = {
     "ago": ago,
     "duration": duration_text,
@@ -112,6 +120,7 @@ FILTERS: dict[str, Callable[..., object]] = {
     "short_id": short_id,
     "sign_of": sign_of,
     "since": since,
+    "source_place": source_place,
     "size": size_text,
     "task_name": task_name,
 }

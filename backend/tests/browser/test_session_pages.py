@@ -157,6 +157,19 @@ def test_two_browsers_see_one_cancel(look: Callable[..., Page], owner: Any) -> N
     expect(other.get_by_text("Retry processing…")).to_be_visible()
 
 
+def test_a_wait_without_a_worker_is_told_while_one_looks(
+    database_url: str, open_page: Callable[..., Page], owner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LiveServer(database_url) as server:
+        monkeypatch.setattr(owner, "dashboard", server)
+        monkeypatch.setattr(owner, "key", server.key(owner.name))
+        session_id = owner.session("Nobody comes", to="waiting")
+        page = open_page(server.url, owner, path=f"/sessions/{session_id}")
+        expect(page.locator("#headline")).to_contain_text("Waiting for a worker for")
+        expect(page.locator("#headline")).to_contain_text("none is alive")
+        page.goto("about:blank")  # its stream would keep the server from stopping
+
+
 def test_a_button_that_is_stale_says_that_it_changed_meanwhile(
     open_page: Callable[..., Page], owner: Any
 ) -> None:

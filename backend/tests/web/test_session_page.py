@@ -275,6 +275,8 @@ def test_findings_lead_to_the_ticket_where_the_place_is_marked(
     page = browser.get(stage.path).text
     assert f'href="{stage.path}/tickets/2#preview"' in page
     assert "open a new session with corrected ones" in page
+    assert re.search(r'<a class="button primary" href="/new">.*Open a new session</a>', page)
+    assert "notes.md, line 5" in page
     assert "<script>alert" not in page
     second = browser.get(f"{stage.path}/tickets/2").text
     assert re.search(

@@ -53,7 +53,13 @@
     }
   };
   tellTimes();
-  setInterval(tellTimes, 1000);
+  setInterval(() => {
+    tellTimes();
+    const due = document.querySelector("[data-look-again]");
+    if (!due || Date.now() - ahead < Date.parse(due.dataset.lookAgain)) return;
+    due.removeAttribute("data-look-again"); // the page that is fetched says when the next is due
+    refreshSoon();
+  }, 1000);
 
   // -- copy buttons -----------------------------------------------------------------------------
   const showCopyButtons = () => {
