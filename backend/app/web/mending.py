@@ -133,11 +133,6 @@ def in_page_words(text: str) -> str:
     return _OPTION.sub(label, text)
 
 
-def names_an_option(text: str) -> bool:
-    """Whether the next step is to choose an option."""
-    return in_page_words(text) != text
-
-
 def _kind(name: str) -> DocumentKind | None:
     try:
         return kind_of(name)

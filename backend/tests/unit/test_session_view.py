@@ -1,0 +1,186 @@
+"""What a session's page offers and shows, made from its rows; and what a retry may mend."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from app.models.session import SessionStage, StageTimes, TaskStatus, TaskType
+from app.repositories.content_repository import ContentCounts
+from app.repositories.session_queries import SessionSnapshot
+from app.web.mending import changes, in_page_words, mends, takes_documents
+from app.web.session_view import acts, failure_card, stage_lines
+
+NOW = datetime(2026, 11, 23, 21, 0, tzinfo=UTC)
+COUNTS = ContentCounts(documents=2, tickets=12, exports=0, findings=0)
+SERVER = "http://127.0.0.1:8765"
+
+
+def session(**known: Any) -> SessionSnapshot:
+    """A session of which only this is known."""
+    blank: dict[str, Any] = dict.fromkeys(SessionSnapshot.__dataclass_fields__)
+    blank |= {
+        "session_id": uuid.UUID(int=1),
+        "owner": "alice",
+        "label": "",
+        "stage": SessionStage.CREATED,
+        "auto_advance": True,
+        "options": {"title_column": "Summary"},
+        "created_at": NOW,
+        "updated_at": NOW,
+    }
+    return SessionSnapshot(**(blank | known))
+
+
+def failed(task_type: TaskType, count: int = 1, category: str = "user_fixable") -> SessionSnapshot:
+    return session(
+        status=TaskStatus.FAILED,
+        task_type=task_type,
+        task_id=uuid.UUID(int=7),
+        retry_count=count,
+        started_at=NOW - timedelta(seconds=9),
+        failed_at=NOW - timedelta(seconds=4),
+        failure_context={"category": category, "message": "m"},
+    )
+
+
+RUNNING = session(
+    status=TaskStatus.RUNNING,
+    task_type=TaskType.EXPORT,
+    task_id=uuid.UUID(int=7),
+    retry_count=0,
+    enqueued_at=NOW - timedelta(seconds=8),
+    claimed_at=NOW - timedelta(seconds=6),
+)
+WAITING = replace(RUNNING, claimed_at=None)
+DONE = replace(RUNNING, status=TaskStatus.COMPLETED, task_type=TaskType.ADF_VALIDATION)
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "is_admin", "offered"),
+    [
+        (session(), False, ["start", "delete"]),
+        (RUNNING, False, ["cancel", "delete"]),
+        (failed(TaskType.EXPORT), False, ["retry", "delete"]),
+        (failed(TaskType.EXPORT, 3), False, ["delete"]),
+        (failed(TaskType.EXPORT, 3), True, ["reset", "delete"]),
+        (replace(RUNNING, status=TaskStatus.CANCELLED), False, ["retry", "delete"]),
+        (replace(RUNNING, status=TaskStatus.COMPLETED), False, ["start", "delete"]),
+        (DONE, True, ["delete"]),
+    ],
+)
+def test_what_the_state_machine_allows_is_offered_and_nothing_else(
+    snapshot: SessionSnapshot, is_admin: bool, offered: list[str]
+) -> None:
+    assert [act.name for act in acts(snapshot, COUNTS, SERVER, is_admin=is_admin)] == offered
+
+
+def test_a_retry_says_what_it_would_do_before_it_is_done() -> None:
+    (retry, _) = acts(failed(TaskType.EXPORT, 2), COUNTS, SERVER)
+
+    assert retry.consequences[:3] == (
+        "Runs export again from its beginning, as attempt 3 of 3, under a new run id.",
+        "It takes 12 tickets, unchanged.",
+        "When it completes, ADF validation follows by itself.",
+    )
+    assert retry.consequences[3].startswith("It is the last attempt")
+    assert retry.command == "session-tasks retry 00000000"
+    assert f"{SERVER}/api/v1/sessions/{uuid.UUID(int=1)}/task/retry" in retry.curl
+    assert f'If-Match: "{uuid.UUID(int=7).hex}"' in retry.curl
+
+
+def test_a_retry_that_would_be_in_vain_says_so_and_is_not_the_first_choice() -> None:
+    (retry, _) = acts(failed(TaskType.ADF_VALIDATION), COUNTS, SERVER)
+
+    assert "It will find the same again" in retry.consequences[-1]
+    assert not retry.is_primary
+
+
+def test_stages_tell_the_wait_beside_the_run() -> None:
+    times = {TaskType.PROCESSING: StageTimes(NOW, 1.0, 3.0)}
+
+    processing, export, validation = stage_lines(RUNNING, times, NOW)
+
+    assert (processing.waited_seconds, processing.ran_seconds) == (1.0, 3.0)
+    assert (export.waited_seconds, export.ran_seconds) == (2.0, 6.0)
+    assert export.since == RUNNING.claimed_at
+    assert (processing.wait_share, processing.run_share) == (12.5, 37.5)
+    assert (export.wait_share, export.run_share) == (25.0, 75.0)
+    assert (validation.sign.word, validation.ran_seconds) == ("Not started", None)
+
+
+def test_a_stage_that_waits_is_all_wait() -> None:
+    _, export, _ = stage_lines(WAITING, {}, NOW)
+
+    assert export.is_waiting
+    assert (export.wait_share, export.run_share) == (100.0, 0.0)
+
+
+def test_times_of_an_earlier_life_are_not_shown_for_what_is_ahead() -> None:
+    old = {task_type: StageTimes(NOW, 1.0, 3.0) for task_type in TaskType}
+
+    processing, export, validation = stage_lines(failed(TaskType.PROCESSING), old, NOW)
+
+    assert processing.ran_seconds == 5.0
+    assert (export.ran_seconds, validation.ran_seconds) == (None, None)
+
+
+def test_a_failure_that_another_programme_wrote_is_shown_all_the_same() -> None:
+    odd = replace(
+        failed(TaskType.EXPORT),
+        failure_context={"earlier": "no list", "attempt": "two", "message": 7, "category": None},
+    )
+
+    card = failure_card(odd)
+
+    assert card is not None
+    assert (card.message, card.attempt, card.earlier) == ("7", None, ())
+    assert failure_card(DONE) is None
+
+
+@pytest.mark.parametrize(
+    ("task_type", "names"),
+    [
+        (
+            TaskType.PROCESSING,
+            ["title_column", "body_column", "delimiter", "project_key", "issue_type"],
+        ),
+        (TaskType.EXPORT, ["project_key", "issue_type"]),
+        (TaskType.ADF_VALIDATION, []),
+    ],
+)
+def test_only_what_still_changes_something_may_be_mended(
+    task_type: TaskType, names: list[str]
+) -> None:
+    offered = mends(failed(task_type), ["rows.csv", "no suffix"])
+
+    assert [mend.name for mend in offered] == names
+    assert takes_documents(failed(task_type)) == (task_type is TaskType.PROCESSING)
+    assert mends(RUNNING, ["rows.csv"]) == []
+
+
+def test_changes_are_what_is_not_as_it_was() -> None:
+    offered = mends(failed(TaskType.PROCESSING), ["rows.csv"])
+
+    given = {"title_column": "", "body_column": " Text ", "delimiter": "", "project_key": ""}
+
+    assert changes(offered, given) == {"title_column": None, "body_column": "Text"}
+    assert changes(offered, {"title_column": "Summary", "run": "x"}) == {}
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        ("It is: --title-column NAME.", "It is: “Column of the titles”."),
+        ("Give it with --delimiter; or not", "Give it with “Between cells”; or not"),
+        ("Try --project KEY", "Try “Jira project”"),
+        ("See session-tasks retry --reset.", "See session-tasks retry --reset."),
+        ("Nothing -- at all", "Nothing -- at all"),
+    ],
+)
+def test_a_next_step_speaks_of_what_the_page_has(step: str, words: str) -> None:
+    assert in_page_words(step) == words
