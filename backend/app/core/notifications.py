@@ -28,6 +28,9 @@ CHANNEL = "session_tasks"
 IDS_PER_NOTIFICATION = 200
 """A payload holds less than 8,000 bytes (PostgreSQL, NOTIFY); an id and its space take 37."""
 
+SECONDS_BETWEEN_NOTIFICATIONS = 0.01
+"""The first goes out at once; what follows so soon goes together, at no more than 100 a second."""
+
 CLOSING_SECONDS = 5.0
 """How long the last announcement may take; it is only a hint."""
 
@@ -96,3 +99,5 @@ class Announcer:
             except (psycopg.Error, DatabaseUnavailable) as error:
                 # Only a hint was lost: whoever watches polls as well.
                 logger.debug("Could not announce %d changed sessions: %s", len(batch), error)
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing, SECONDS_BETWEEN_NOTIFICATIONS)

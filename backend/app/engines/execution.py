@@ -37,11 +37,12 @@ from app.models.results import TaskResults
 from app.models.session import TaskStatus, TaskType
 from app.repositories.combiner import TransitionCombiner
 from app.repositories.session_repository import SessionRepository
+from app.repositories.transitions import Transition
 from app.tasks.registry import load_handler
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from app.core.database import Database
@@ -191,9 +192,19 @@ class OutcomeWriter:
                 )
                 return None
 
+    def complete_together(self, claims: Sequence[Claim]) -> list[Outcome | None]:
+        """Write that these completed without results; None for a claim that was not ours.
+
+        No session twice. Raises what one statement for all of them raises: write each then.
+        """
+        return [
+            Completed() if isinstance(answer, Transition) else None
+            for answer in self._combiner.complete_tasks(claims)
+        ]
+
     def _write_once(self, claim: Claim, outcome: Outcome) -> None:
         match outcome:
-            case Completed(results) if _is_empty(results):
+            case Completed() if is_light(outcome):
                 self._combiner.complete_task(claim)
             case Completed(results):
                 with self._database.transaction() as db:
@@ -259,6 +270,11 @@ def _passes(error: Exception) -> bool:
     """Whether the same write may well succeed in a moment: locks, deadlocks, a failover."""
     original = error.orig if isinstance(error, DBAPIError) else error
     return isinstance(original, (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction))
+
+
+def is_light(outcome: Outcome) -> bool:
+    """Whether it is a completion that has no results to be written with it."""
+    return isinstance(outcome, Completed) and _is_empty(outcome.results)
 
 
 def _is_empty(results: TaskResults) -> bool:

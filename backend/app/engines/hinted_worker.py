@@ -80,7 +80,11 @@ class HintedWorker:
         self._slot = threading.local()
         self._runners: list[ProcessRunner] = []
         self._vital = vital_database(database, settings)
-        self._runs = RunTable(settings, self._on_runs_changed)
+        self._runs = RunTable(
+            settings,
+            on_clock=self._on_clock,
+            on_first=self._on_first_run,
+        )
         self._writer = OutcomeWriter(database, worker=str(self.id), give_up=self._give_up)
         self._heart = Heart(self._vital, settings, self._runs, database)
         self._watch_loop = Loop("watch", self._runs.enforce)
@@ -181,8 +185,10 @@ class HintedWorker:
             self._runners.append(runner)
         return runner
 
-    def _on_runs_changed(self) -> None:
+    def _on_clock(self) -> None:
         self._watch_loop.wake()
+
+    def _on_first_run(self) -> None:
         self._heart_loop.wake()
 
     def _on_sessions_changed(self, session_ids: frozenset[UUID]) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import os
+import queue
 import select
 import signal
 import socket
@@ -41,7 +42,7 @@ from app.tasks.context import Progress, TaskContext, TaskIdentity
 from app.tasks.registry import max_run_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from app.core.config import Settings
     from app.core.database import Database
@@ -306,11 +307,32 @@ class ProcessRunner:
                 return _settled(run, ended, self._worker)
 
 
+class _WorkingThread:
+    """A thread that does one thing after another until it is told that there is no more."""
+
+    def __init__(self, name: str) -> None:
+        self._given: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._serve, name=name, daemon=True).start()
+
+    def do(self, work: Callable[[], None]) -> None:
+        """Have it done next; returns at once."""
+        self._given.put(work)
+
+    def end(self) -> None:
+        """End when what is under way is done."""
+        self._given.put(None)
+
+    def _serve(self) -> None:
+        while (work := self._given.get()) is not None:
+            work()
+
+
 class ThreadRunner:
     """Runs each task in a thread of this process: for light work that waits rather than computes.
 
     A thread cannot be killed. One that will not listen is left behind: its task is settled without
-    it, nothing that it returns is used, and it goes on until it ends by itself.
+    it, nothing that it returns is used, and it goes on until it ends by itself. Else the thread is
+    kept from task to task.
     """
 
     def __init__(
@@ -325,33 +347,41 @@ class ThreadRunner:
         self._settings = settings
         self._references = references
         self._worker = worker
+        self._thread: _WorkingThread | None = None
 
     def warm_up(self) -> None:
         """Nothing to do ahead."""
 
     def run(self, run: Run) -> Outcome:
-        """Run the task in a fresh thread."""
+        """Run the task in a thread that nothing else runs in."""
         assignment = _assignment(run, self._references, self._worker)
-        cancelled, settled = threading.Event(), threading.Event()
+        cancelled = threading.Event()
+        settled: queue.SimpleQueue[None] = queue.SimpleQueue()
         outcomes: list[Outcome] = []
 
         def work() -> None:
             outcomes.append(self._work(run, assignment, cancelled))
-            settled.set()
+            settled.put(None)
 
         def abandon() -> None:
             cancelled.set()
-            settled.set()
+            settled.put(None)
 
+        thread, self._thread = self._thread or _WorkingThread(f"task of {self._worker}"), None
         with run.running(tell=cancelled.set, kill=abandon):
-            threading.Thread(target=work, name=str(run.claim.task_id), daemon=True).start()
-            settled.wait()
-        if not outcomes:
+            thread.do(work)
+            settled.get()
+        if outcomes:
+            self._thread = thread
+        else:
+            thread.end()
             logger.warning("A thread does not stop and is left behind; use processes for such work")
         return _settled(run, outcomes[0] if outcomes else None, self._worker)
 
     def close(self) -> None:
-        """Nothing is kept between tasks."""
+        """End the thread."""
+        if self._thread is not None:
+            self._thread.end()
 
     def _work(self, run: Run, assignment: Assignment, cancelled: threading.Event) -> Outcome:
         context = TaskContext(

@@ -51,14 +51,19 @@ class Run:
     """
 
     def __init__(
-        self, claim: Claim, *, claimed_at: float, settings: Settings, on_change: Callable[[], None]
+        self,
+        claim: Claim,
+        *,
+        claimed_at: float,
+        settings: Settings,
+        on_clock: Callable[[float], None],
     ) -> None:
         self.claim = claim
         self.started_at = time.monotonic()
         self.stop_reason: StopReason | None = None
         self.is_writing = False
         self._settings = settings
-        self._on_change = on_change
+        self._on_clock = on_clock
         self._lock = threading.RLock()
         self._fenced_at = claimed_at + settings.lease_seconds * FENCE_SHARE
         self.max_run_seconds = settings.max_run_seconds
@@ -78,7 +83,8 @@ class Run:
             self._tell, self._kill, self._is_running = tell, kill, True
             if self.stop_reason is not None:
                 tell()
-        self._on_change()
+            due_at = self._due_at()
+        self._on_clock(due_at)
         try:
             yield
         finally:
@@ -102,7 +108,8 @@ class Run:
         """Give it this long from its start, in place of the setting."""
         with self._lock:
             self.max_run_seconds = max_run_seconds
-        self._on_change()
+            due_at = self._due_at()
+        self._on_clock(due_at)
 
     def note(self, progress: Progress) -> None:
         """Keep how far it is for the next heartbeat."""
@@ -148,7 +155,8 @@ class Run:
             if is_first and self._is_running:
                 self._tell()
             is_news = is_first and self._is_running  # else it ended while a beat was under way
-        self._on_change()
+            due_at = self._due_at()
+        self._on_clock(due_at)
         if is_news:
             logger.info(
                 "Stopping %s of session %s: %s",
@@ -156,6 +164,12 @@ class Run:
                 self.claim.session_id,
                 reason.value,
             )
+
+    def _due_at(self) -> float:
+        """When there is something to enforce, as things stand."""
+        if self._killed_at is not None:
+            return self._killed_at
+        return min(self._fenced_at, self.started_at + self.max_run_seconds)
 
     def enforce(self, now: float) -> float | None:
         """Do what is due by now; answers when the next is due, None if nothing will be."""
@@ -167,10 +181,8 @@ class Run:
                 self.stop(StopReason.NOT_RENEWED, grace_seconds=0)
             elif self.stop_reason is None and now >= ends_at:
                 self.stop(StopReason.OUT_OF_TIME, grace_seconds=0)
-            if self._killed_at is None:
-                return min(self._fenced_at, ends_at)
-            if time.monotonic() < self._killed_at:
-                return self._killed_at
+            if self._killed_at is None or time.monotonic() < self._killed_at:
+                return self._due_at()
             self._kill()
             return None
 
@@ -178,9 +190,19 @@ class Run:
 class RunTable:
     """All runs in hand, by session; safe to use from many threads."""
 
-    def __init__(self, settings: Settings, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        on_clock: Callable[[], None],
+        on_first: Callable[[], None],
+        on_room: Callable[[], None] = lambda: None,
+    ) -> None:
         self._settings = settings
-        self._on_change = on_change
+        self._on_clock = on_clock
+        self._on_first = on_first
+        self._on_room = on_room
+        self._due_at = float("inf")
         self._runs: dict[uuid.UUID, Run] = {}
         self._changed = threading.Condition()
 
@@ -189,10 +211,12 @@ class RunTable:
 
     def add(self, claim: Claim, *, claimed_at: float) -> Run:
         """Take the claim in hand; `claimed_at` is the moment before it was asked for."""
-        run = Run(claim, claimed_at=claimed_at, settings=self._settings, on_change=self._on_change)
+        run = Run(claim, claimed_at=claimed_at, settings=self._settings, on_clock=self._watch)
         with self._changed:
+            is_first = not self._runs
             self._runs[claim.task_id] = run
-        self._on_change()
+        if is_first:
+            self._on_first()
         attempt_began(claim)
         return run
 
@@ -200,8 +224,9 @@ class RunTable:
         """Let go of a run that is over and written."""
         with self._changed:
             self._runs.pop(run.claim.task_id, None)
-            self._changed.notify_all()
-        self._on_change()
+            if not self._runs:
+                self._changed.notify_all()
+        self._on_room()
 
     def all(self) -> list[Run]:
         """Return the runs as of now."""
@@ -224,6 +249,16 @@ class RunTable:
 
     def enforce(self) -> float | None:
         """Do what is due; answers in how many seconds the next is, None if nothing is in hand."""
+        self._due_at = float("inf")  # who sets a nearer one meanwhile wakes us once more
         now = time.monotonic()
         moments = [moment for run in self.all() if (moment := run.enforce(now)) is not None]
-        return max(min(moments) - now, 0.001) if moments else None
+        if not moments:
+            return None
+        self._due_at = min(self._due_at, *moments)
+        return max(min(moments) - now, 0.001)
+
+    def _watch(self, moment: float) -> None:
+        """Have the clocks looked at by then: thousands of runs a second are nearly always later."""
+        if moment < self._due_at:
+            self._due_at = moment
+            self._on_clock()

@@ -7,7 +7,8 @@ Threads, and what each may wait for::
     heart            the database, by a connection of its own: leases and progress
     claim            the database, by a connection of its own: work
     listener         the database, by a connection of its own: hints that something changed
-    slot 1 … N       its task, then the database, to write the outcome
+    slot 1 … N       its task, then the database, to write an outcome with results
+    outcomes         the database: completions without results, as many at once as there are
     sweeper          the database: what was left behind, here or elsewhere
 
 No transaction is open while a task works.
@@ -16,6 +17,7 @@ No transaction is open while a task works.
 from __future__ import annotations
 
 import collections
+import contextlib
 import logging
 import os
 import queue
@@ -25,11 +27,21 @@ import time
 from typing import TYPE_CHECKING, Self
 from uuid import UUID, uuid4
 
-from app.core.errors import SessionNotFound
+import psycopg
+
+from app.core.errors import SessionNotFound, TaskError
 from app.core.failure import failure_context
 from app.engines.attempts import STALE, attempt_ended
 from app.engines.connections import HeldConnection, vital_database
-from app.engines.execution import Cancelled, Completed, Failed, Outcome, OutcomeWriter, Released
+from app.engines.execution import (
+    Cancelled,
+    Completed,
+    Failed,
+    Outcome,
+    OutcomeWriter,
+    Released,
+    is_light,
+)
 from app.engines.heartbeat import Heart, require_timely_heartbeats
 from app.engines.loops import Loop
 from app.engines.memory import give_back_memory
@@ -39,6 +51,7 @@ from app.engines.stop_requests import Request, StopRequests
 from app.engines.sweeper import Sweeper
 from app.engines.wakeups import Wakeups
 from app.repositories import transitions
+from app.repositories.lane import MAX_BATCH
 from app.repositories.session_repository import ALL_TASK_TYPES, SessionRepository
 from app.tasks.registry import handler_references
 
@@ -56,6 +69,13 @@ SECONDS_TO_WRITE_AT_STOP = 5.0
 """How long a stopping worker tries to write outcomes and releases once its tasks have ended."""
 
 SECONDS_OF_LIGHT_WORK = 0.2
+
+SECONDS_AHEAD = 0.25
+MOST_AHEAD = 128
+"""Light tasks are claimed ahead of free slots: so many that the last waits about this long."""
+
+LONGEST_AHEAD_SECONDS = 1.0
+"""A task that was claimed ahead, and waits this long all the same, is given back."""
 
 SECONDS_AFTER_NOTHING = 0.01
 """Hints that come in a storm cost no more than a hundred questions a second."""
@@ -104,10 +124,17 @@ class Worker:
         self._give_up = threading.Event()
         self._requests: StopRequests | None = None
         self._assigned: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
+        self._completed: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
+        self._usual_seconds = 1.0  # of a task, the latest counting most
         self._is_started = False
 
         self._vital = vital_database(database, settings)
-        self._runs = RunTable(settings, self._on_runs_changed)
+        self._runs = RunTable(
+            settings,
+            on_clock=self._on_clock,
+            on_first=self._on_first_run,
+            on_room=self._on_room,
+        )
         self._writer = OutcomeWriter(database, worker=str(self.id), give_up=self._give_up)
         self._claim_connection = HeldConnection(self._vital)
         self._heart = Heart(self._vital, settings, self._runs, database)
@@ -122,6 +149,9 @@ class Worker:
             threading.Thread(target=self._serve_slot, name=f"slot {number}", daemon=True)
             for number in range(1, concurrency + 1)
         ]
+        self._outcomes = threading.Thread(
+            target=self._write_completions, name="outcomes", daemon=True
+        )
 
     # -- life -------------------------------------------------------------------------------------
 
@@ -130,6 +160,7 @@ class Worker:
         self._is_started = True
         self._watch_loop.start()
         self._heart_loop.start()
+        self._outcomes.start()
         for slot in self._slots:
             slot.start()
         self._wakeups.start()
@@ -160,6 +191,8 @@ class Worker:
             self._assigned.put(None)
         for slot in self._slots:
             slot.join(SECONDS_TO_WRITE_AT_STOP)
+        self._completed.put(None)
+        self._outcomes.join(SECONDS_TO_WRITE_AT_STOP)
         self._heart_loop.stop()
         self._watch_loop.stop()
         self._wakeups.stop()
@@ -221,33 +254,62 @@ class Worker:
 
     # -- hints ------------------------------------------------------------------------------------
 
-    def _on_runs_changed(self) -> None:
+    def _on_clock(self) -> None:
         self._watch_loop.wake()
+
+    def _on_first_run(self) -> None:
         self._heart_loop.wake()
-        self._claim_loop.wake()
+
+    def _on_room(self) -> None:
+        if self._room() > 0:
+            self._claim_loop.wake()
 
     def _on_sessions_changed(self, session_ids: frozenset[UUID]) -> None:
         if self._heart.ask_about(session_ids):
             self._heart_loop.wake()
-        if len(self._runs) < self._concurrency:
-            self._claim_loop.wake()
+        self._on_room()
 
     # -- claiming ---------------------------------------------------------------------------------
 
     def _claim(self) -> float | None:
-        """Claim as many tasks as there are free slots, and hand them out."""
-        free = self._concurrency - len(self._runs)
-        if free <= 0 or self._claim_loop.is_stopping:
-            return None
+        """Claim as many tasks as there is room for, and hand them out."""
+        self._give_back_what_waits()
+        room = self._room()
+        if room <= 0 or self._claim_loop.is_stopping:
+            return LONGEST_AHEAD_SECONDS if self._assigned.qsize() else None
         asked_at = time.monotonic()
-        claims = self._claims(free)
-        if not claims:
-            self._give_up.wait(SECONDS_AFTER_NOTHING)
-            return self._settings.poll_seconds * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+        claims = self._claims(room)
         for claim in claims:
             self._assigned.put(self._runs.add(claim, claimed_at=asked_at))
         self._database.announce(claim.session_id for claim in claims)
-        return 0.0
+        if len(claims) == room:
+            return 0.0
+        if not claims:
+            self._give_up.wait(SECONDS_AFTER_NOTHING)
+        return self._settings.poll_seconds * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+
+    def _room(self) -> int:
+        """How many tasks to claim now: none while there are about enough."""
+        ahead = min(MOST_AHEAD, int(self._concurrency * SECONDS_AHEAD / self._usual_seconds))
+        room = self._concurrency + ahead - len(self._runs)
+        return room if room > ahead // 2 else 0
+
+    def _give_back_what_waits(self) -> None:
+        """Give back what was claimed ahead and has waited for too long: others may be free."""
+        latest = time.monotonic() - LONGEST_AHEAD_SECONDS
+        for _ in range(self._assigned.qsize()):
+            try:
+                run = self._assigned.get_nowait()
+            except queue.Empty:
+                return
+            if run is None or run.started_at > latest:
+                self._assigned.put(run)
+                continue
+            self._usual_seconds = max(self._usual_seconds, LONGEST_AHEAD_SECONDS)
+            try:
+                self._conclude(run, self._writer.write(run.claim, Released(), attempt=run.writing))
+            finally:
+                self._runs.remove(run)
 
     def _claims(self, limit: int) -> list[Claim]:
         if self._session_ids is not None:
@@ -291,7 +353,6 @@ class Worker:
                     self._run(runner, run)
                 except Exception:
                     logger.exception("A slot stumbled; its task's lease will end by itself")
-                finally:
                     self._runs.remove(run)
                 runner.warm_up()  # another child, if this task took its own with it
         finally:
@@ -306,15 +367,60 @@ class Worker:
         return ProcessRunner(setup, self._references, worker=str(self.id))
 
     def _run(self, runner: Runner, run: Run) -> None:
+        """Run the task; write its outcome, or leave that to who writes light ones together."""
+        begun_at = time.monotonic()
         try:
             outcome = runner.run(run)
         except Exception as error:
             logger.exception("A task could not be run")
             outcome = Failed(failure_context(error, worker=str(self.id)))
+        self._usual_seconds += 0.1 * (time.monotonic() - begun_at - self._usual_seconds)
+        if is_light(outcome):
+            self._completed.put(run)
+            return
         written = self._writer.write(run.claim, outcome, attempt=run.writing)
         if time.monotonic() - run.started_at > SECONDS_OF_LIGHT_WORK:
             outcome, written = Released(), _without_results(written)  # lets go of the results
             give_back_memory()
+        self._conclude(run, written)
+        self._runs.remove(run)
+
+    def _write_completions(self) -> None:
+        """Write completions without results, those that came meanwhile together."""
+        while (first := self._completed.get()) is not None:
+            runs = {first.claim.session_id: first}
+            while len(runs) < MAX_BATCH and self._completed.qsize():
+                run = self._completed.get()
+                if run is None or run.claim.session_id in runs:
+                    self._completed.put(run)
+                    break
+                runs[run.claim.session_id] = run
+            try:
+                self._write_together(list(runs.values()))
+            except Exception:
+                logger.exception("Outcomes could not be written; the leases will end by themselves")
+            finally:
+                for run in runs.values():
+                    self._runs.remove(run)
+
+    def _write_together(self, runs: list[Run]) -> None:
+        """Write by one statement; where that fails, each by itself, patiently."""
+        with contextlib.ExitStack() as writing:
+            for run in runs:
+                writing.enter_context(run.writing())
+            try:
+                outcomes = self._writer.complete_together([run.claim for run in runs])
+            except (TaskError, psycopg.Error) as error:
+                logger.debug("Completions could not be written together: %s", error)
+                outcomes = None
+        for number, run in enumerate(runs):
+            if outcomes is None:
+                self._conclude(run, self._writer.write(run.claim, Completed(), attempt=run.writing))
+            else:
+                self._conclude(run, outcomes[number])
+
+    def _conclude(self, run: Run, written: Outcome | None) -> None:
+        """Count and log what is in the database now."""
         self.outcome_counts[_name_of(written)] += 1
         attempt_ended(run.claim, _name_of(written), time.monotonic() - run.started_at)
 

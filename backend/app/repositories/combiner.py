@@ -80,6 +80,13 @@ class TransitionCombiner:
         """
         return _raised(self._complete(claim))
 
+    def complete_tasks(self, claims: Sequence[Claim]) -> list[Transition | StaleClaim]:
+        """Complete tasks that have no results to write, all by one statement, at once.
+
+        For who gathers them himself; no session twice. Answers what became of each, in order.
+        """
+        return self._send_completions(claims)
+
     def fail_task(self, claim: Claim, error_context: Mapping[str, Any]) -> Transition:
         """Fail the task, counted.
 

@@ -20,6 +20,7 @@ How a statement is built, and why:
 
 from __future__ import annotations
 
+import struct
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -28,7 +29,8 @@ from datetime import datetime
 from typing import Any
 
 import psycopg
-from psycopg.pq import TransactionStatus
+from psycopg.adapt import Dumper
+from psycopg.pq import Format, TransactionStatus
 from psycopg.types.json import Jsonb
 from sqlalchemy import ColumnElement, literal_column
 from sqlalchemy.dialects import postgresql
@@ -451,6 +453,29 @@ ON CONFLICT (session_id) DO UPDATE
 RETURNING lease.session_id"""  # noqa: S608 - constants only
 
 
+class _Uuids(list[uuid.UUID | None]):
+    """A uuid[] for the driver, which would look at each element five times over."""
+
+
+class _UuidsDumper(Dumper):
+    """The array as PostgreSQL reads it (array_recv): one dimension, its elements in bytes."""
+
+    format = Format.BINARY
+    oid = 2951  # uuid[]
+
+    def dump(self, obj: _Uuids) -> bytes:
+        has_null = None in obj
+        head = struct.pack("!iiIii", 1 if obj else 0, has_null, _UUID_OID, len(obj), 1)
+        return (head if obj else head[:12]) + b"".join(
+            b"\xff\xff\xff\xff" if each is None else b"\x00\x00\x00\x10" + each.bytes
+            for each in obj
+        )
+
+
+_UUID_OID = 2950
+psycopg.adapters.register_dumper(_Uuids, _UuidsDumper)
+
+
 def _transitions(
     connection: psycopg.Connection[Any], statement: str, parameters: Mapping[str, Any]
 ) -> list[Transition]:
@@ -472,9 +497,9 @@ def _session_ids(
 
 def _claim_parameters(claims: Sequence[Claim]) -> dict[str, Any]:
     return {
-        "session_ids": [claim.session_id for claim in claims],
-        "task_ids": [claim.task_id for claim in claims],
-        "claim_tokens": [claim.claim_token for claim in claims],
+        "session_ids": _Uuids(claim.session_id for claim in claims),
+        "task_ids": _Uuids(claim.task_id for claim in claims),
+        "claim_tokens": _Uuids(claim.claim_token for claim in claims),
     }
 
 
@@ -490,9 +515,9 @@ def start(
         START,
         {
             "owner": owner,
-            "session_ids": [session_id for session_id, _, _ in starts],
+            "session_ids": _Uuids(session_id for session_id, _, _ in starts),
             "task_types": [task_type.value for _, task_type, _ in starts],
-            "task_ids": [task_id for _, _, task_id in starts],
+            "task_ids": _Uuids(task_id for _, _, task_id in starts),
         },
     )
 
@@ -509,9 +534,9 @@ def retry(
         RETRY,
         {
             "owner": owner,
-            "session_ids": [session_id for session_id, _, _ in retries],
-            "expected_task_ids": [expected for _, expected, _ in retries],
-            "task_ids": [task_id for _, _, task_id in retries],
+            "session_ids": _Uuids(session_id for session_id, _, _ in retries),
+            "expected_task_ids": _Uuids(expected for _, expected, _ in retries),
+            "task_ids": _Uuids(task_id for _, _, task_id in retries),
         },
     )
 
@@ -528,7 +553,7 @@ def cancel(
     while this waited for the session (a run that began just now) is younger than a statement that
     waits, and would be left behind: so the sessions are locked by a statement of its own.
     """
-    session_ids = [session_id for session_id, _ in cancels]
+    session_ids = _Uuids(session_id for session_id, _ in cancels)
     # psycopg's `transaction()` would commit one that it found not begun: the caller's.
     with connection.transaction() if connection.autocommit else nullcontext():
         connection.execute(LOCK, {"session_ids": session_ids})
@@ -538,7 +563,7 @@ def cancel(
             {
                 "owner": owner,
                 "session_ids": session_ids,
-                "expected_task_ids": [expected for _, expected in cancels],
+                "expected_task_ids": _Uuids(expected for _, expected in cancels),
             },
         )
 
@@ -582,10 +607,10 @@ def claim_these(
         connection,
         CLAIM_THESE,
         {
-            "session_ids": [wish.session_id for wish in wishes],
-            "task_ids": [wish.task_id for wish in wishes],
-            "worker_ids": [wish.worker_id for wish in wishes],
-            "claim_tokens": [wish.claim_token for wish in wishes],
+            "session_ids": _Uuids(wish.session_id for wish in wishes),
+            "task_ids": _Uuids(wish.task_id for wish in wishes),
+            "worker_ids": _Uuids(wish.worker_id for wish in wishes),
+            "claim_tokens": _Uuids(wish.claim_token for wish in wishes),
             "lease_seconds": lease_seconds,
         },
     )
@@ -755,7 +780,7 @@ def take_back(
         RETAKE,
         {
             **_claim_parameters(claims),
-            "worker_ids": [claim.worker_id for claim in claims],
+            "worker_ids": _Uuids(claim.worker_id for claim in claims),
             "lease_seconds": lease_seconds,
         },
     )

@@ -19,6 +19,7 @@ from app.core.errors import SchemaOutdated
 from app.core.schema_version import (
     alembic_config,
     downgrade_schema,
+    newest_revision,
     require_current_schema,
     schema_revisions,
     upgrade_schema,
@@ -191,3 +192,13 @@ def test_a_database_of_a_newer_version_is_refused(
     with pytest.raises(SchemaOutdated, match="9999") as caught:
         upgrade_schema(blank_database_url)
     assert "newer version" in caught.value.next_step
+
+
+def test_the_newest_revision_is_told_without_alembic() -> None:
+    head = ScriptDirectory.from_config(alembic_config("")).get_current_head()
+    assert newest_revision() == head
+    done = subprocess.run(
+        [sys.executable, "-c", "import app.core.database, sys; sys.exit('alembic' in sys.modules)"],
+        check=False,
+    )
+    assert done.returncode == 0

@@ -165,12 +165,11 @@ def test_a_waiting_caller_that_is_interrupted_stalls_nobody(
     first.start()
     assert gate.is_out.wait(SECONDS)
 
-    class Interrupted(threading.Event):
-        def wait(self, timeout: float | None = None) -> bool:
-            raise KeyboardInterrupt
+    def interrupted(_call: object) -> None:
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(lane_module.threading, "Event", Interrupted)
+        patched.setattr(lane_module._Call, "wait", interrupted)
         with pytest.raises(KeyboardInterrupt):
             lane(2)
     gate.may_return.set()
