@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+import sys
 import venv
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,4 +82,5 @@ def _install(python: Path, lines: list[str]) -> str | None:
     if done.returncode == 0:
         return None
     errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-    return errors[-1].removeprefix("ERROR: ") if errors else done.stderr[-300:]
+    reason = errors[-1].removeprefix("ERROR: ") if errors else done.stderr[-300:]
+    return f"{reason} (Python {sys.version_info.major}.{sys.version_info.minor})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
@@ -17,7 +18,7 @@ from benchmarks.race.environment import PEERS, peer_environment
 GIVEN = "SESSION_TASKS_BENCH_DATABASE_URL"
 
 
-def measure(*, short: bool = False) -> dict[str, Any]:
+def measure(*, short: bool = False, rounds: int | None = None) -> dict[str, Any]:
     """Every figure of the race, with what it takes to read them."""
 
     def say(what: str) -> None:
@@ -25,13 +26,14 @@ def measure(*, short: bool = False) -> dict[str, Any]:
 
     environment = peer_environment()
     size = course.SHORT if short else course.FULL
+    size = dataclasses.replace(size, rounds=rounds or size.rounds)
     before = os.getloadavg()
     with open_arena(os.environ.get(GIVEN)) as arena:
         figures = course.run(arena, environment, size, say)
         return {
             "server": arena.description,
             "seed": SEED,
-            "rounds": size.rounds,
+            "size": dataclasses.asdict(size),
             "load_before_and_after": [round(before[0], 1), round(os.getloadavg()[0], 1)],
             "peers": {name: environment.versions.get(name) for name in PEERS},
             "not_run": figures.failures,
@@ -46,9 +48,10 @@ def measure(*, short: bool = False) -> dict[str, Any]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--short", action="store_true")
+    parser.add_argument("--rounds", type=int)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    result = measure(short=options.short)
+    result = measure(short=options.short, rounds=options.rounds)
     text = json.dumps(result, indent=2)
     if options.json:
         options.json.write_text(text + "\n")

@@ -125,6 +125,7 @@ class Worker:
         self._requests: StopRequests | None = None
         self._assigned: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
         self._completed: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
+        self._running: set[Run] = set()
         self._usual_seconds = 1.0  # of a task, the latest counting most
         self._is_started = False
 
@@ -296,6 +297,8 @@ class Worker:
 
     def _give_back_what_waits(self) -> None:
         """Give back what was claimed ahead and has waited for too long: others may be free."""
+        if len(self._running) < self._concurrency:
+            return  # a slot is about to take it
         latest = time.monotonic() - LONGEST_AHEAD_SECONDS
         for _ in range(self._assigned.qsize()):
             try:
@@ -369,11 +372,14 @@ class Worker:
     def _run(self, runner: Runner, run: Run) -> None:
         """Run the task; write its outcome, or leave that to who writes light ones together."""
         begun_at = time.monotonic()
+        self._running.add(run)
         try:
             outcome = runner.run(run)
         except Exception as error:
             logger.exception("A task could not be run")
             outcome = Failed(failure_context(error, worker=str(self.id)))
+        finally:
+            self._running.discard(run)
         self._usual_seconds += 0.1 * (time.monotonic() - begun_at - self._usual_seconds)
         if is_light(outcome):
             self._completed.put(run)

@@ -1,0 +1,191 @@
+"""What only concerns us: growing tables, a million sessions, an idle worker, a history."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from app.models.session import TaskType
+from app.repositories import transitions
+from benchmarks.race.arena import Arena
+from benchmarks.race.contestants.session_tasks import session_ids
+from benchmarks.race.course import CALLERS, LIVES_PER_SESSION, Figures, ours
+
+TABLES = ["sessions", "session_tasks", "session_task_leases"]
+BATCH = 64
+GROUND = "ground"
+
+
+@dataclass(frozen=True, slots=True)
+class GroundSize:
+    """How much of it.
+
+    Attributes:
+        sessions: the lives are spread over these.
+        lives: for the growth of tables.
+        snapshot_seconds: how long an old snapshot is held open.
+        many: sessions in the table, beside those that are used.
+        reads: of one session's state.
+        idle_seconds: how long an idle worker is watched.
+        checked: sessions in the run that the history checker follows.
+
+    """
+
+    sessions: int
+    lives: int
+    snapshot_seconds: float
+    many: int
+    reads: int
+    idle_seconds: int
+    checked: int
+
+
+FULL = GroundSize(1_000, 200_000, 60.0, 1_000_000, 5_000, 60, 2_000)
+SHORT = GroundSize(1_000, 12_000, 5.0, 50_000, 500, 10, 200)
+
+
+def measure(arena: Arena, size: GroundSize, say: Callable[[str], None]) -> dict[str, Any]:
+    """All of it, by name."""
+    url = arena.fresh(GROUND)
+    ours(url, "prepare")
+    say("growth")
+    figures: dict[str, Any] = {"growth": growth(url, size)}
+    say("a history that is checked")
+    figures["history"] = ours(arena_url := arena.fresh("checked"), "prepare") or ours(
+        arena_url, "checked", "--count", size.checked
+    )
+    arena.drop("checked")
+    say("an idle worker")
+    figures["idle"] = ours(url, "idle", "--count", size.idle_seconds)
+    say(f"{size.sessions:,} and {size.many:,} sessions")
+    figures["many_sessions"] = many_sessions(arena, url, size)
+    arena.drop(GROUND)
+    return figures
+
+
+def growth(url: str, size: GroundSize) -> dict[str, Any]:
+    """Bytes and HOT updates after so many lives; then with a snapshot held open, and after it."""
+    ours(url, "plant", "--count", size.sessions)
+    ids = session_ids(url)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SELECT pg_stat_reset()")
+        before = _bytes(connection)
+        lived = 0
+        while lived < size.lives:
+            lived += _live(connection, ids)
+        answer: dict[str, Any] = {
+            "lives": lived,
+            "bytes_before": before,
+            "bytes_after": _bytes(connection),
+            "hot_percent": _hot_percent(connection),
+        }
+        with psycopg.connect(url) as reader:
+            reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            reader.execute("SELECT count(*) FROM sessions")
+            end, held = time.monotonic() + size.snapshot_seconds, 0
+            while time.monotonic() < end:
+                held += _live(connection, ids)
+            answer["lives_under_the_snapshot"] = held
+            answer["bytes_under_the_snapshot"] = _bytes(connection)
+        connection.execute("SELECT pg_stat_reset()")
+        for _ in range(4):
+            _live(connection, ids)
+        answer["bytes_after_the_snapshot"] = _bytes(connection)
+        answer["hot_percent_after_the_snapshot"] = _hot_percent(connection)
+        return answer
+
+
+def _live(connection: psycopg.Connection[Any], ids: Sequence[uuid.UUID]) -> int:
+    """Three lives of each session, 64 a statement; then all stand where they began."""
+    worker_id = uuid.uuid4()
+    for task_type in TaskType:
+        for first in range(0, len(ids), BATCH):
+            part = ids[first : first + BATCH]
+            started = transitions.start(
+                connection, [(session_id, task_type, uuid.uuid4()) for session_id in part]
+            )
+            claims = transitions.claim_these(
+                connection,
+                [transitions.Wish(each.session_id, each.task_id, worker_id) for each in started],
+                lease_seconds=30,
+            )
+            if len(transitions.complete(connection, claims)) != len(part):
+                raise RuntimeError("a life did not come to its end")
+    connection.execute(
+        "UPDATE session_tasks SET task_type = 'processing', status = 'cancelled',"
+        " completed_at = NULL"
+    )
+    return len(ids) * LIVES_PER_SESSION
+
+
+def _bytes(connection: psycopg.Connection[Any]) -> dict[str, int]:
+    """Table and indexes together."""
+    rows = connection.execute(
+        "SELECT name, pg_total_relation_size(name::regclass) FROM unnest(%s::text[]) AS name",
+        [TABLES],
+    )
+    return {name: int(size) for name, size in rows}
+
+
+def _hot_percent(connection: psycopg.Connection[Any]) -> dict[str, float]:
+    connection.execute("SELECT pg_stat_force_next_flush()")
+    rows = connection.execute(
+        "SELECT relname, round(100.0 * n_tup_hot_upd / nullif(n_tup_upd, 0), 2)"
+        " FROM pg_stat_user_tables WHERE relname = ANY(%s)",
+        [TABLES],
+    )
+    return {name: float(percent or 0) for name, percent in rows}
+
+
+def many_sessions(arena: Arena, url: str, size: GroundSize) -> dict[str, Any]:
+    """Lives of the newest sessions and reads of any, among few and among many."""
+    answer: dict[str, Any] = {}
+    for name, more in (("few", 0), ("many", size.many)):
+        ours(url, "plant", "--count", size.sessions)
+        if more:
+            _add_old_sessions(url, more)
+        figures = Figures()
+        for _ in range(3):
+            _again(url)
+            with arena.wal():
+                done = ours(url, "lives", "--callers", CALLERS, "--count", size.sessions)
+            figures.add(name, lives_per_second=done["lives"] / done["seconds"])
+        reads = ours(url, "status-reads", "--count", size.reads)
+        answer[name] = {
+            **figures.medians()[name],
+            "status_read_p50": reads["p50"],
+            "status_read_p99": reads["p99"],
+        }
+    answer["ratio"] = answer["many"]["lives_per_second"] / answer["few"]["lives_per_second"]
+    return answer
+
+
+def _add_old_sessions(url: str, count: int) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO sessions (id, auto_advance, stage, created_at)"
+            " SELECT gen_random_uuid(), false, 'completed', now() - interval '1 day'"
+            " FROM generate_series(1, %s)",
+            [count],
+        )
+        connection.execute(
+            "INSERT INTO session_tasks (id, session_id, task_type, task_id, status, started_at,"
+            " completed_at) SELECT gen_random_uuid(), id, 'adf_validation', gen_random_uuid(),"
+            " 'completed', now(), now() FROM sessions WHERE stage = 'completed'"
+        )
+        connection.execute("VACUUM ANALYZE")
+
+
+def _again(url: str) -> None:
+    """Have the newest sessions begin anew."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "DELETE FROM session_tasks USING sessions WHERE sessions.id = session_id"
+            " AND sessions.created_at > now() - interval '12 hours'"
+        )
+        connection.execute("VACUUM session_tasks")
