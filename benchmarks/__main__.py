@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
-import os
-import platform
-import subprocess
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from benchmarks import adf_conversion, adf_validation, api_load, dashboard, pipeline
+from benchmarks.machine import where_this_ran
+from benchmarks.race import race
 
 PROGRAMMES: dict[str, Callable[[], dict[str, Any]]] = {
     "pipeline": pipeline.measure,
@@ -19,35 +18,22 @@ PROGRAMMES: dict[str, Callable[[], dict[str, Any]]] = {
     "adf_validation": adf_validation.measure,
     "api_load": api_load.measure,
     "dashboard": dashboard.measure,
+    "race": race.measure,
 }
-VERSIONS_OF = ("session-tasks", "sqlalchemy", "psycopg", "markdown-it-py", "jsonschema-rs")
-
-
-def where_this_ran() -> dict[str, str]:
-    """The machine, the commit and the versions: no figure means anything without them."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return {
-        "commit": commit.stdout.strip() or "unknown",
-        "python": platform.python_version(),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
-        **{name: importlib.metadata.version(name) for name in VERSIONS_OF},
-    }
 
 
 def main() -> None:
     """Run the programmes that were named, or all, and print what they measured."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("programme", nargs="*", help=f"any of {', '.join(PROGRAMMES)}")
-    names = parser.parse_args().programme or list(PROGRAMMES)
+    parser.add_argument("--short", action="store_true", help="the race with few tasks, once")
+    options = parser.parse_args()
+    names = options.programme or list(PROGRAMMES)
+    programmes = PROGRAMMES | {"race": partial(race.measure, short=options.short)}
     print(json.dumps(where_this_ran(), indent=2))
     for name in names:
         print(f"\n{name}", flush=True)
-        print(json.dumps(PROGRAMMES[name](), indent=2))
+        print(json.dumps(programmes[name](), indent=2))
 
 
 if __name__ == "__main__":

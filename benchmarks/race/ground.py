@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -10,10 +11,11 @@ from typing import Any
 
 import psycopg
 
+from app.engines.sweeper import Sweeper
 from app.models.session import TaskType
 from app.repositories import transitions
 from benchmarks.race.arena import Arena
-from benchmarks.race.contestants.session_tasks import session_ids
+from benchmarks.race.contestants.session_tasks import open_database, session_ids
 from benchmarks.race.course import CALLERS, LIVES_PER_SESSION, Figures, ours
 
 TABLES = ["sessions", "session_tasks", "session_task_leases"]
@@ -72,7 +74,14 @@ def growth(url: str, size: GroundSize) -> dict[str, Any]:
     """Bytes and HOT updates after so many lives; then with a snapshot held open, and after it."""
     ours(url, "plant", "--count", size.sessions)
     ids = session_ids(url)
-    with psycopg.connect(url, autocommit=True) as connection:
+    with (
+        psycopg.connect(url, autocommit=True) as connection,
+        open_database(url) as database,
+        contextlib.ExitStack() as sweeping,
+    ):
+        sweeper = Sweeper(database, database.settings)  # it vacuums the leases, as in every worker
+        sweeper.start()
+        sweeping.callback(sweeper.stop)
         connection.execute("SELECT pg_stat_reset()")
         before = _bytes(connection)
         lived = 0

@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.race import course
+from benchmarks.machine import where_this_ran
+from benchmarks.race import course, ground, report
 from benchmarks.race.arena import open_arena
 from benchmarks.race.contestants.protocol import SEED
 from benchmarks.race.environment import PEERS, peer_environment
@@ -30,6 +31,7 @@ def measure(*, short: bool = False, rounds: int | None = None) -> dict[str, Any]
     before = os.getloadavg()
     with open_arena(os.environ.get(GIVEN)) as arena:
         figures = course.run(arena, environment, size, say)
+        own_ground = ground.measure(arena, ground.SHORT if short else ground.FULL, say)
         return {
             "server": arena.description,
             "seed": SEED,
@@ -41,18 +43,23 @@ def measure(*, short: bool = False, rounds: int | None = None) -> dict[str, Any]
                 contestant: {name: round(value, 3) for name, value in values.items()}
                 for contestant, values in figures.medians().items()
             },
+            "ground": own_ground,
             "all_rounds": figures.values,
         }
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="put the figures into the pages")
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     result = measure(short=options.short, rounds=options.rounds)
+    result["where"] = where_this_ran()
     text = json.dumps(result, indent=2)
     if options.json:
         options.json.write_text(text + "\n")
     print(text)
+    if options.write:
+        report.write(result)

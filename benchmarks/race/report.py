@@ -1,0 +1,164 @@
+"""What the race found, as tables and charts: `docs/performance.md` holds them between markers."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.race.course import LIMIT, OURS
+from benchmarks.race.environment import ROOT
+
+PAGE = ROOT / "docs" / "performance.md"
+IMAGES = ROOT / "docs" / "images"
+_GENERATED = re.compile(r"(<!-- figures -->\n).*(<!-- /figures -->)", re.DOTALL)
+
+Medians = Mapping[str, Mapping[str, float]]
+
+
+def write(result: Mapping[str, Any]) -> None:
+    """Put the figures into the page, and draw the charts beside it."""
+    text = _GENERATED.sub(
+        lambda found: found[1] + tables(result) + found[2], PAGE.read_text("utf-8")
+    )
+    PAGE.write_text(text, "utf-8")
+    median: Medians = result["median"]
+    best = {name: values for name, values in median.items() if name != LIMIT}
+    _chart(
+        IMAGES / "race-drain.svg",
+        "Bulk enqueue and drain by one worker process, whole tasks a second",
+        {
+            "session tasks, threads": median[OURS].get("threads_whole_per_second", 0.0),
+            "session tasks, processes": median[OURS].get("processes_whole_per_second", 0.0),
+            **{name: each["whole_per_second"] for name, each in best.items() if name != OURS},
+        },
+    )
+    _chart(
+        IMAGES / "race-lives.svg",
+        "Fed one by one by 64 callers, whole lives a second",
+        {
+            "session tasks, combined": median[OURS].get("combined_lives_per_second", 0.0),
+            "pgbench, the same statements": median.get(LIMIT, {}).get("lives_per_second", 0.0),
+            **{
+                name: each["fed_one_by_one_per_second"]
+                for name, each in best.items()
+                if name != OURS
+            },
+        },
+    )
+
+
+def goals(result: Mapping[str, Any]) -> list[tuple[str, float, float, bool]]:
+    """Each ratio that has a goal: what it is, the goal, what it was, whether more is better."""
+    median: Medians = result["median"]
+    ours = median[OURS]
+    limit = median.get(LIMIT, {}).get("lives_per_second", float("nan"))
+    peers = [each for name, each in median.items() if name not in (OURS, LIMIT)]
+    fed = max(each["fed_one_by_one_per_second"] for each in peers)
+    whole = max(each["whole_per_second"] for each in peers)
+    ahead = min(each["pickup_p50"] for each in peers)
+    return [
+        ("combined lives / pgbench", 3.0, ours["combined_lives_per_second"] / limit, True),
+        ("combined lives / fastest peer", 9.0, ours["combined_lives_per_second"] / fed, True),
+        ("drain in threads / fastest peer", 2.0, ours["threads_whole_per_second"] / whole, True),
+        ("drain in processes / fastest", 1.0, ours["processes_whole_per_second"] / whole, True),
+        ("own transaction / pgbench", 0.6, ours["transactions_lives_per_second"] / limit, True),
+        ("client µs a life", 100.0, ours["combined_client_microseconds_per_life"], False),
+        ("WAL bytes a life", 800.0, ours["combined_wal_bytes_per_life"], False),
+        ("pick-up p50, same process, ms", 0.5, ours["pickup_same-process_p50"], False),
+        ("pick-up p99, same process, ms", 5.0, ours["pickup_same-process_p99"], False),
+        ("pick-up p50, across, ms", 2.0, ours["pickup_threads_p50"], False),
+        ("pick-up p99, across, ms", 6.0, ours["pickup_threads_p99"], False),
+        ("pick-up p50, across / quickest peer", 1.0, ours["pickup_threads_p50"] / ahead, False),
+    ]
+
+
+def tables(result: Mapping[str, Any]) -> str:
+    """Where it ran, the goals, and every contestant's medians, in Markdown."""
+    where = result.get("where", {})
+    load = result["load_before_and_after"]
+    lines = [
+        f"{result['server']}; {where.get('machine', '')}; Python {where.get('python', '')};",
+        f"commit `{where.get('commit', '')}`; seed {result['seed']}; {result['size']['rounds']}",
+        f"rounds; load average {load[0]} before and {load[1]} after.",
+        "",
+        *_table(
+            ("figure", "goal", "in this run", "met"),
+            [
+                (name, f"{'≥' if more else '≤'} {goal:g}", f"{value:,.2f}", _met(value, goal, more))
+                for name, goal, value, more in goals(result)
+            ],
+        ),
+        "",
+    ]
+    median: Medians = result["median"]
+    columns = ("singles", "fed one by one", "bulk", "drain", "whole")
+    lines += _table(
+        ("tasks a second", *columns, "WAL bytes a task", "pick-up p50 / p99 ms"),
+        [
+            (
+                f"{name} {result['peers'].get(name, '')}",
+                *(_number(each, f"{column.replace(' ', '_')}_per_second") for column in columns),
+                _number(each, "wal_bytes_per_task"),
+                f"{each['pickup_p50']:.1f} / {each['pickup_p99']:.1f}",
+            )
+            for name, each in median.items()
+            if name not in (OURS, LIMIT)
+        ],
+    )
+    lines += ["", *_table(("ours, and the limit", "median"), _ours(median)), ""]
+    lines += [f"Not run: {name} ({reason})" for name, reason in result["not_run"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def _ours(median: Medians) -> list[Sequence[str]]:
+    rows = [(f"{LIMIT} {name}", value) for name, value in median.get(LIMIT, {}).items()]
+    rows += list(median[OURS].items())
+    return [(name.replace("_", " "), f"{value:,.1f}") for name, value in rows]
+
+
+def _met(value: float, goal: float, more: bool) -> str:
+    return "yes" if (value >= goal if more else value <= goal) else "no"
+
+
+def _number(values: Mapping[str, float], name: str) -> str:
+    return f"{values[name]:,.0f}" if name in values else "–"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [
+        f"| {' | '.join(head)} |",
+        f"|{'---|' * len(head)}",
+        *(f"| {' | '.join(row)} |" for row in rows),
+    ]
+
+
+def _chart(path: Path, title: str, values: Mapping[str, float]) -> None:
+    """Horizontal bars, the longest first, readable on light and dark ground."""
+    ordered = sorted(values.items(), key=lambda each: -each[1])
+    longest = max(values.values()) or 1.0
+    height = 44 + 26 * len(ordered)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 {height}" role="img"',
+        f' font-family="system-ui, sans-serif" font-size="13"><title>{html.escape(title)}</title>',
+        '<rect width="100%" height="100%" fill="#ffffff"/>',
+        f'<text x="12" y="24" font-weight="600" fill="#172b4d">{html.escape(title)}</text>',
+    ]
+    for number, (name, value) in enumerate(ordered):
+        top = 40 + 26 * number
+        width = max(1.0, 440 * value / longest)
+        colour = "#0c66e4" if name.startswith("session tasks") else "#8590a2"
+        parts.append(
+            f'<text x="12" y="{top + 14}" fill="#172b4d">{html.escape(name)}</text>'
+            f'<rect x="220" y="{top}" width="{width:.1f}" height="18" rx="2" fill="{colour}"/>'
+            f'<text x="{226 + width:.1f}" y="{top + 14}" fill="#172b4d">{value:,.0f}</text>'
+        )
+    path.write_text("\n".join([*parts, "</svg>"]) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    write(json.loads(Path(sys.argv[1]).read_text("utf-8")))
