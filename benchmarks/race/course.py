@@ -209,11 +209,12 @@ def _race_ours(arena: Arena, size: Size, figures: Figures) -> None:
 
 def _race_peer(arena: Arena, size: Size, figures: Figures, python: Path, peer: str) -> None:
     singles, bulk = (size.slow, size.slow) if peer in SLOW_PEERS else (size.singles, size.bulk)
-    url = arena.fresh(peer)
 
     def do(*arguments: object) -> dict[str, Any]:
         return act(python, peer, *arguments, "--url", url)
 
+    # Each part in a database of its own: what one left half done, the next would find and count.
+    url = arena.fresh(peer)
     do("prepare")
     single = do("singles", "--count", singles, "--callers", CALLERS)
     drained = do("drain", "--count", singles)
@@ -222,6 +223,8 @@ def _race_peer(arena: Arena, size: Size, figures: Figures, python: Path, peer: s
         singles_per_second=singles / single["seconds"],
         fed_one_by_one_per_second=singles / (single["seconds"] + drained["seconds"]),
     )
+    url = arena.fresh(peer)
+    do("prepare")
     with arena.wal() as written:
         begun = do("bulk", "--count", bulk)
         done = do("drain", "--count", bulk)
@@ -233,6 +236,8 @@ def _race_peer(arena: Arena, size: Size, figures: Figures, python: Path, peer: s
         client_microseconds_per_task=1e6 * done["cpu_seconds"] / bulk,
         wal_bytes_per_task=written.bytes / bulk,
     )
+    url = arena.fresh(peer)
+    do("prepare")
     quantiles = do("pickup", "--count", size.pickups)
     figures.add(peer, pickup_p50=quantiles["p50"], pickup_p99=quantiles["p99"])
     arena.drop(peer)

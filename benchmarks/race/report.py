@@ -73,7 +73,12 @@ def goals(result: Mapping[str, Any]) -> list[tuple[str, float, float, bool]]:
         ("pick-up p99, same process, ms", 5.0, ours["pickup_same-process_p99"], False),
         ("pick-up p50, across, ms", 2.0, ours["pickup_threads_p50"], False),
         ("pick-up p99, across, ms", 6.0, ours["pickup_threads_p99"], False),
-        ("pick-up p50, across / quickest peer", 1.0, ours["pickup_threads_p50"] / ahead, False),
+        (
+            "pick-up p50, across / quickest peer",
+            1.0,
+            _ratio(ours["pickup_threads_p50"], ahead),
+            False,
+        ),
     ]
 
 
@@ -119,6 +124,10 @@ def _ours(median: Medians) -> list[Sequence[str]]:
     rows = [(f"{LIMIT} {name}", value) for name, value in median.get(LIMIT, {}).items()]
     rows += list(median[OURS].items())
     return [(name.replace("_", " "), f"{value:,.1f}") for name, value in rows]
+
+
+def _ratio(value: float, other: float) -> float:
+    return value / other if other else float("inf")
 
 
 def _met(value: float, goal: float, more: bool) -> str:

@@ -36,6 +36,9 @@ from typing import Any
 
 SEED = 20_261_123
 SECONDS_TO_BEGIN = 60.0
+SECONDS_TO_SETTLE = 2.0
+"""A worker may write its last outcomes for so long; not timed, but their WAL counts."""
+
 WARM_UPS = 10
 
 
@@ -132,6 +135,7 @@ async def _drain(peer: Peer, count: int) -> dict[str, float]:
         worker.result()  # raises what ended it
         message = f"the worker ended after {reached} of {count} tasks"
         raise RuntimeError(message)
+    await asyncio.sleep(SECONDS_TO_SETTLE)
     worker.cancel()
     with suppress(asyncio.CancelledError, TimeoutError):
         await asyncio.wait_for(worker, 10)  # its last outcomes are written
