@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
@@ -18,6 +19,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from app.api.document import openapi_text
+from app.api.gate import OPEN_PATHS
 from app.models.access import KeyRole
 
 DOCUMENT = json.loads(openapi_text())
@@ -34,6 +36,8 @@ OPERATIONS = [
     if not path.endswith("/events")  # they do not end; their own tests watch them
 ]
 EXAMPLES = 12
+STATEFUL_RUNS = 20
+STATEFUL_STEPS = 15
 
 
 @pytest.mark.parametrize("has_key", [True, False], ids=["with a key", "without"])
@@ -70,3 +74,49 @@ def test_operation_answers_as_documented(
             if mode is GenerationMode.POSITIVE:
                 raise
             # There is nothing about this operation that a request could get wrong.
+
+
+@pytest.mark.parametrize("has_key", [True, False], ids=["with a key", "without"])
+def test_operations_one_after_the_other_answer_as_documented(
+    make_server: Any, open_session: Any, has_key: bool
+) -> None:
+    """Sequences over the whole document, each on a session of its own, in whatever order."""
+    api = make_server(refusals_per_minute=1_000_000)
+    key = api.key(role=KeyRole.ADMIN)
+    own_id = key.removeprefix("st_").partition(".")[0]
+    client = api.client(key)
+    headers = {"Authorization": f"Bearer {key}"} if has_key else {}
+    schema = schemathesis.openapi.from_dict(DOCUMENT)
+    strategies = [
+        schema[path][method].as_strategy()
+        for method, path in OPERATIONS
+        for _ in range(3 if "/task" in path else 1)  # these are what changes a session's state
+    ]
+    statuses: dict[str, set[int]] = {}
+
+    @given(st.data())
+    def follow(data: st.DataObject) -> None:
+        session_id = open_session(client).rsplit("/", 1)[1]
+        for _ in range(STATEFUL_STEPS):
+            case = data.draw(st.one_of(strategies))
+            parameters = case.path_parameters or {}
+            if "session_id" in parameters:
+                parameters["session_id"] = session_id
+            if parameters.get("key_id") == own_id:
+                continue  # else it locks itself out
+            response = case.call(base_url=api.url, headers=headers)
+            statuses.setdefault(case.operation.label, set()).add(response.status_code)
+            if not has_key and case.operation.path not in OPEN_PATHS:
+                assert response.status_code == 401
+            case.validate_response(response, checks=CHECKS)
+
+    settings(
+        max_examples=STATEFUL_RUNS,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )(follow)()
+    assert len(statuses) == len(OPERATIONS), statuses
+    if has_key:  # the sequences got somewhere: what succeeded at first was refused later
+        assert {202, 409} <= statuses["POST /api/v1/sessions/{session_id}/task"]
