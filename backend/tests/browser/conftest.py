@@ -115,8 +115,9 @@ def browser() -> Iterator[Browser]:
     program = os.environ.get(CHROMIUM) or shutil.which("chromium")
     if program is None or not Path(program).exists():
         pytest.skip(f"no Chromium here: install it, or name it in {CHROMIUM}")
-    sync_playwright = pytest.importorskip("playwright.sync_api").sync_playwright
-    with sync_playwright() as playwright:
+    api = pytest.importorskip("playwright.sync_api")
+    api.expect.set_options(timeout=DEADLINE_SECONDS * 1000)
+    with api.sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=program, args=list(CHROMIUM_OPTIONS), headless=True
         )

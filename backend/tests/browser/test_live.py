@@ -142,3 +142,33 @@ def test_server_that_is_killed_and_comes_back_is_found_again(
         data={"auto_advance": "false"},
     ).raise_for_status()
     expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+
+
+def test_page_stays_true_by_asking_where_the_stream_fails(
+    owner: Any, open_page: Callable[..., Page]
+) -> None:
+    session_id = owner.session("First", to="failed")
+    page = open_page(owner.dashboard.url, owner, path="/no-such-page")
+    page.route("**/api/v1/events", lambda route: route.abort())
+    page.goto(f"{owner.dashboard.url}/sessions")
+    expect(page.locator("#live-word")).to_have_text("Reconnecting")
+    owner.act(lambda s: s.retry_task(session_id))
+    expect(page.locator(f"#s-{session_id}")).to_contain_text("Waiting")
+    page.unroute("**/api/v1/events")
+    expect(page.locator("#live-word")).to_have_text("Live")
+
+
+def test_hidden_page_pauses_and_catches_up(owner: Any, look: Callable[..., Page]) -> None:
+    session_id = owner.session("First", to="failed")
+    page = look("/sessions")
+    expect(page.locator("#live-word")).to_have_text("Live")
+    hide = """(hidden) => {
+      Object.defineProperty(document, "hidden", {configurable: true, get: () => hidden});
+      document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    page.evaluate(hide, True)
+    expect(page.locator("#live-word")).to_have_text("Paused")
+    owner.act(lambda s: s.retry_task(session_id))
+    page.evaluate(hide, False)
+    expect(page.locator("#live-word")).to_have_text("Live")
+    expect(page.locator(f"#s-{session_id}")).to_contain_text("Waiting")

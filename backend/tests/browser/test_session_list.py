@@ -79,3 +79,20 @@ def test_list_is_accessible_and_fits_a_telephone(
         check_accessible(page)
     check_accessible(look("/sessions?q=nothing-like-it", color_scheme=scheme))
     check_accessible(look("/no-such-page", color_scheme=scheme))
+
+
+def test_list_is_shown_while_the_leases_are_lost(owner: Any) -> None:
+    """A crash of the database empties them (`app.models.lease`); the task row is still right."""
+    owner.session("First", to="waiting")
+    second = owner.session("Second", to="running")
+    with owner.dashboard.database.transaction() as db:
+        db.execute(
+            text(
+                "DELETE FROM session_task_leases WHERE session_id IN"
+                " (SELECT id FROM sessions WHERE owner = :owner)"
+            ),
+            {"owner": owner.name},
+        )
+    with owner.client() as client:
+        for path in ("/", "/sessions", f"/sessions/{second}"):
+            assert client.get(path).status_code == 200, path

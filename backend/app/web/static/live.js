@@ -85,10 +85,14 @@
   // -- fetching the page again ------------------------------------------------------------------
   let lastFetch = 0, timer = 0, busy = false, again = false;
   let lastChange = 0; // when the newest change that we heard of was made, by the database's clock
-  let held = new Set(); // sessions whose change would move rows under the pointer
-  let heldPage = null;
+  let heldPage = null; // what would move rows under the pointer
 
-  const rowsOf = (root) => [...root.querySelectorAll("[data-row]")].map((row) => row.id).join();
+  const rowsOf = (root) => [...root.querySelectorAll("[data-row]")].map((row) => row.id);
+  const movesRows = (page) => rowsOf(page).join() !== rowsOf(document).join();
+  const comingAndGoing = (page) => {
+    const now = new Set(rowsOf(document)), then = new Set(rowsOf(page));
+    return [...now].filter((id) => !then.has(id)).length + [...then].filter((id) => !now.has(id)).length;
+  };
   const handIsOnRows = () => {
     const rows = live()?.querySelector("[data-rows]");
     return Boolean(rows && (rows.matches(":hover") || rows.contains(document.activeElement)));
@@ -110,7 +114,7 @@
       if (!answer.ok) throw new Error(`status ${answer.status}`);
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       fresh();
-      if (rowsOf(page) !== rowsOf(document) && handIsOnRows()) hold(page);
+      if (movesRows(page) && handIsOnRows()) hold(page);
       else await show(page);
       // Figures may be kept for some seconds: look again until they know of the change.
       if (Date.parse(page.getElementById("live")?.dataset.asOf ?? "") < lastChange) {
@@ -127,7 +131,6 @@
   async function show(page) {
     const target = live(), source = page.getElementById("live");
     if (!target || !source) return;
-    held = new Set();
     heldPage = null;
     await htmx.swap({ text: source.outerHTML, sourceElement: target, target, swap: "outerMorph" });
     document.title = page.title;
@@ -140,7 +143,7 @@
     heldPage = page;
     const bar = document.getElementById("held");
     if (!bar) return;
-    const count = Math.max(1, held.size);
+    const count = Math.max(1, comingAndGoing(page));
     bar.textContent = `${count} update${count === 1 ? "" : "s"}: show`;
     bar.hidden = false;
   }
@@ -222,7 +225,6 @@
   stream.addEventListener("session", (event) => {
     refreshSoon();
     const session = JSON.parse(event.detail.data);
-    held.add(session.id);
     lastChange = Math.max(lastChange, Date.parse(session.updated_at));
     const { task_type: type, status } = session.task;
     const state = `${type} ${status}`;
