@@ -22,6 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.core.errors import (
+    DatabaseBusy,
     DatabaseUnavailable,
     ErrorCategory,
     SchemaOutdated,
@@ -35,6 +36,7 @@ from app.core.logging import task_context
 from app.engines.loops import backoff_seconds
 from app.models.results import TaskResults
 from app.models.session import TaskStatus, TaskType
+from app.repositories import transitions
 from app.repositories.combiner import TransitionCombiner
 from app.repositories.session_repository import SessionRepository
 from app.repositories.transitions import Transition
@@ -201,6 +203,20 @@ class OutcomeWriter:
             Completed() if isinstance(answer, Transition) else None
             for answer in self._combiner.complete_tasks(claims)
         ]
+
+    def release(self, claims: Sequence[Claim]) -> None:
+        """Give claims back in one statement, whatever their runs are at; costs no attempt.
+
+        For a worker that cannot wait for them: what a run writes after this is stale. Where the
+        database does not take it, the leases end by themselves, and are rescued.
+        """
+        if not claims:
+            return
+        try:
+            with self._database.driver_connection() as connection:
+                transitions.release(connection, claims)
+        except (DatabaseUnavailable, DatabaseBusy) as error:
+            logger.warning("%d tasks could not be given back: %s", len(claims), error)
 
     def _write_once(self, claim: Claim, outcome: Outcome) -> None:
         match outcome:

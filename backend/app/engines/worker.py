@@ -187,6 +187,8 @@ class Worker:
             self._runs.stop_all(StopReason.SHUTDOWN, grace_seconds=0)
             if not self._runs.wait_until_empty(SECONDS_TO_WRITE_AT_STOP):
                 self._give_up.set()
+                # One whose process is still starting, say: it has not begun, and cannot be told.
+                self._writer.release([run.claim for run in self._runs.all()])
                 self._runs.wait_until_empty(1.0)
         for _ in self._slots:
             self._assigned.put(None)

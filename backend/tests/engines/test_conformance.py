@@ -449,7 +449,7 @@ def test_a_paused_worker_writes_nothing_after_a_takeover(own_fleet: Fleet, tmp_p
     finished = fleet.bench.until_status(session_id, "completed")
     fleet.resume(tree)
     paused.send_signal(signal.SIGTERM)  # which lets it write whatever it has to write
-    paused.wait(20)
+    paused.wait(60)
     task = fleet.bench.task(session_id)
     assert (task.task_id, task.retry_count) == (finished.task_id, 1)
     assert (task.status, task.completed_at) == (TaskStatus.COMPLETED, finished.completed_at)

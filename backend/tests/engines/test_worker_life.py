@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,9 @@ import pytest
 from sqlalchemy import text
 
 from app.core.errors import DatabaseUnavailable
+from app.engines import worker as worker_module
 from app.engines.execution import OutcomeWriter
+from app.engines.pool import ChildDied, ChildProcess, ProcessRunner
 from app.models.session import TaskStatus
 
 if TYPE_CHECKING:
@@ -115,6 +118,29 @@ def test_sigterm_releases_what_does_not_end_and_spends_no_attempt(bench: Any) ->
     task, lease = bench.task(session_id), bench.lease(session_id)
     assert (task.status, task.retry_count) == (TaskStatus.RUNNING, 0)
     assert lease.claim_token is None
+
+
+def test_a_stop_gives_back_a_task_whose_process_is_still_starting(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_start = threading.Event()
+
+    def start_late(_runner: ProcessRunner) -> ChildProcess:
+        may_start.wait(60)
+        raise ChildDied("was not needed any more")
+
+    monkeypatch.setattr(ProcessRunner, "_living_child", start_late)
+    monkeypatch.setattr(worker_module, "SECONDS_TO_WRITE_AT_STOP", 0.2)
+    session_id = bench.session()
+    worker = bench.worker(sweeps=False)
+    bench.until(lambda: bench.lease(session_id).claim_token)
+    worker.stop(grace_seconds=0)
+    lease, task = bench.lease(session_id), bench.task(session_id)
+    may_start.set()
+    for slot in worker._slots:  # ends before its database does
+        slot.join(60)
+    assert (lease.claim_token, lease.task_id) == (None, task.task_id)
+    assert (task.status, task.retry_count) == (TaskStatus.RUNNING, 0)
 
 
 def test_a_second_signal_exits_now(bench: Any, processes_alive: Callable[[int], bool]) -> None:
