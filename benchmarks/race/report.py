@@ -116,6 +116,8 @@ def tables(result: Mapping[str, Any]) -> str:
         ],
     )
     lines += ["", *_table(("ours, and the limit", "median"), _ours(median)), ""]
+    if "ground" in result:
+        lines += [*_table(("ours alone", "measured"), _ground(result["ground"])), ""]
     lines += [f"Not run: {name} ({reason})" for name, reason in result["not_run"].items()]
     return "\n".join(lines) + "\n"
 
@@ -128,6 +130,48 @@ def _ours(median: Medians) -> list[Sequence[str]]:
 
 def _ratio(value: float, other: float) -> float:
     return value / other if other else float("inf")
+
+
+def _ground(ground: Mapping[str, Any]) -> list[Sequence[str]]:
+    growth, few, many = (
+        ground["growth"], ground["many_sessions"]["few"], ground["many_sessions"]["many"]
+    )  # fmt: skip
+
+    def sizes(name: str) -> str:
+        return ", ".join(f"{table} {size / 1024:,.0f} KiB" for table, size in growth[name].items())
+
+    def hot(name: str) -> str:
+        return ", ".join(f"{table} {percent:g} %" for table, percent in growth[name].items())
+
+    return [
+        ("table and index before", sizes("bytes_before")),
+        (f"after {growth['lives']:,} lives", sizes("bytes_after")),
+        ("HOT updates", hot("hot_percent")),
+        (
+            f"after {growth['lives_under_the_snapshot']:,} more under an open snapshot",
+            sizes("bytes_under_the_snapshot"),
+        ),
+        ("when it was closed, and some more lives", sizes("bytes_after_the_snapshot")),
+        ("HOT updates then", hot("hot_percent_after_the_snapshot")),
+        (
+            "history of a run of its own",
+            f"{ground['history']['recorded_versions']:,} versions, "
+            f"{len(ground['history']['violations'])} violations",
+        ),
+        (
+            "idle worker",
+            f"{ground['idle']['transactions_per_second']:.1f} transactions/s, "
+            f"{ground['idle']['cpu_percent_of_a_core']:.1f} % of a core",
+        ),
+        ("combined lives, many sessions / few", f"{ground['many_sessions']['ratio']:.2f}"),
+        (
+            "status read p50 / p99, few and many, ms",
+            " and ".join(
+                f"{each['status_read_p50']:.1f} / {each['status_read_p99']:.1f}"
+                for each in (few, many)
+            ),
+        ),
+    ]
 
 
 def _met(value: float, goal: float, more: bool) -> str:
