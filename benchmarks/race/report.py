@@ -155,13 +155,17 @@ def _ground(ground: Mapping[str, Any]) -> list[Sequence[str]]:
         ("HOT updates then", hot("hot_percent_after_the_snapshot")),
         (
             "history of a run of its own",
-            f"{ground['history']['recorded_versions']:,} versions, "
-            f"{len(ground['history']['violations'])} violations",
+            (
+                f"{ground['history']['recorded_versions']:,} versions, "
+                f"{len(ground['history']['violations'])} violations"
+            ),
         ),
         (
             "idle worker",
-            f"{ground['idle']['transactions_per_second']:.1f} transactions/s, "
-            f"{ground['idle']['cpu_percent_of_a_core']:.1f} % of a core",
+            (
+                f"{ground['idle']['transactions_per_second']:.1f} transactions/s, "
+                f"{ground['idle']['cpu_percent_of_a_core']:.1f} % of a core"
+            ),
         ),
         ("combined lives, many sessions / few", f"{ground['many_sessions']['ratio']:.2f}"),
         (
