@@ -70,10 +70,9 @@ def _common(
 ) -> None:
     is_service = context.invoked_subcommand == "worker"
     levels = ("INFO" if is_service else "WARNING", "INFO", "DEBUG")
-    configure_logging(levels[min(verbose, 2)])
+    handler = configure_logging(levels[min(verbose, 2)])
     if not verbose and not is_service:
-        for handler in logging.getLogger().handlers:
-            handler.addFilter(_is_news)
+        handler.addFilter(_is_news)
 
 
 def _is_news(record: logging.LogRecord) -> bool:

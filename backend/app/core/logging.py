@@ -181,8 +181,8 @@ def task_context(
 
 def configure_logging(
     level: str | int = "INFO", *, json: bool | None = None, stream: TextIO | None = None
-) -> None:
-    """Set up logging for this process: one handler on the root logger.
+) -> logging.Handler:
+    """Set up logging for this process: one handler on the root logger, which is answered.
 
     Args:
         level: of this product's own loggers. Other libraries speak from INFO upwards at most,
@@ -226,6 +226,7 @@ def configure_logging(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+    return handler
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

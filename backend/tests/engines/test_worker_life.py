@@ -274,7 +274,8 @@ def test_a_worker_survives_the_loss_of_all_its_connections(bench: Any) -> None:
         with bench.database.transaction() as db:
             db.execute(
                 text(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    # Waits until they are gone: else the next statement may meet one that is going.
+                    "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
                     "WHERE datname = current_database() AND pid <> pg_backend_pid()"
                 )
             )
