@@ -39,6 +39,9 @@ START_SECONDS = 120.0
 STOP_SECONDS = 60.0
 """How long a fast shutdown may take before an immediate one follows."""
 
+MOST_CONNECTIONS = "300"
+"""Every command that shares the server brings a pool; PostgreSQL's own 100 are soon taken."""
+
 KILL_SECONDS = 10.0
 """How long processes may take to end after a signal that they cannot put off."""
 
@@ -209,6 +212,7 @@ def _launch(place: Place, binaries: Binaries, lock: FileLock) -> None:
         "logging_collector": "off",
         "log_destination": "stderr",
         "cluster_name": "session-tasks",
+        "max_connections": MOST_CONNECTIONS,
     }
     options = [part for item in settings.items() for part in ("-c", "=".join(item))]
     # sh's background job outlives it and belongs to init: no zombie of ours when it ends.
