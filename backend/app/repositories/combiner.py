@@ -1,7 +1,7 @@
 """Transitions for callers that have no transaction of their own, sent together.
 
-Each kind of transition has a `Lane`: what arrives while one statement is in flight goes out
-together as the next. A caller is answered only after the commit. Where a connection was lost, and
+All go through one `Lane`: what arrives while one statement is in flight goes out together as the
+next. A caller is answered only after the commit. Where a connection was lost, and
 with it the answer to a COMMIT, the same guarded statement is sent again with the same ids: it
 moves what is left to be moved, and what it does not move is read back.
 """
@@ -21,7 +21,7 @@ from app.core.errors import DatabaseUnavailable, StaleClaim
 from app.core.failure import sanitize_context
 from app.models.session import Session, SessionTask, TaskStatus
 from app.repositories import transitions
-from app.repositories.lane import Lane
+from app.repositories.lane import Kind, Lane
 from app.repositories.lifecycle_log import log_transitions
 from app.repositories.refusals import stale_claim
 from app.repositories.session_repository import SessionRepository, next_starts, successor_id
@@ -50,11 +50,12 @@ class TransitionCombiner:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._start = Lane(self._send_starts, lambda start: start[0])
-        self._claim = Lane(self._send_wishes, lambda wish: wish.session_id)
-        self._complete = Lane(self._send_completions, lambda claim: claim.session_id)
-        self._fail = Lane(self._send_failures, lambda failure: failure[0].session_id)
-        self._beat = Lane(self._send_beats, lambda beat: beat.claim.session_id)
+        self._lane = Lane()
+        self._start = Kind(self._send_starts, lambda start: start[0])
+        self._claim = Kind(self._send_wishes, lambda wish: wish.session_id)
+        self._complete = Kind(self._send_completions, lambda claim: claim.session_id)
+        self._fail = Kind(self._send_failures, lambda failure: failure[0].session_id)
+        self._beat = Kind(self._send_beats, lambda beat: beat.claim.session_id)
 
     def start_task(self, session_id: uuid.UUID, task_type: TaskType) -> Transition:
         """Start the task under a new task_id.
@@ -63,13 +64,13 @@ class TransitionCombiner:
             SessionNotFound, TaskConflict, TaskValidationError: why it could not be started.
 
         """
-        return _raised(self._start((session_id, task_type, uuid.uuid4())))
+        return _raised(self._lane.send(self._start, (session_id, task_type, uuid.uuid4())))
 
     def claim_task(
         self, session_id: uuid.UUID, task_id: uuid.UUID, worker_id: uuid.UUID
     ) -> Claim | None:
         """The claim of this very task; None if it does not wait (any more)."""
-        return self._claim(Wish(session_id, task_id, worker_id))
+        return self._lane.send(self._claim, Wish(session_id, task_id, worker_id))
 
     def complete_task(self, claim: Claim) -> Transition:
         """Complete a task that has no results to write.
@@ -78,7 +79,7 @@ class TransitionCombiner:
             StaleClaim: the claim is no longer yours.
 
         """
-        return _raised(self._complete(claim))
+        return _raised(self._lane.send(self._complete, claim))
 
     def complete_tasks(self, claims: Sequence[Claim]) -> list[Transition | StaleClaim]:
         """Complete tasks that have no results to write, all by one statement, at once.
@@ -94,7 +95,7 @@ class TransitionCombiner:
             StaleClaim: the claim is no longer yours.
 
         """
-        return _raised(self._fail((claim, sanitize_context(error_context))))
+        return _raised(self._lane.send(self._fail, (claim, sanitize_context(error_context))))
 
     def report_progress(
         self,
@@ -109,10 +110,10 @@ class TransitionCombiner:
             StaleClaim: the claim is no longer yours.
 
         """
-        if not self._beat(Beat(claim, current, total, message)):
+        if not self._lane.send(self._beat, Beat(claim, current, total, message)):
             raise stale_claim(claim)
 
-    # -- what each lane sends ---------------------------------------------------------------------
+    # -- what each kind sends ---------------------------------------------------------------------
 
     def _send_starts(
         self, starts: Sequence[tuple[uuid.UUID, TaskType, uuid.UUID]]

@@ -1,34 +1,65 @@
-"""One kind of request, many callers: what arrives while one batch is out goes out together.
+"""Many callers, a few kinds of requests: what arrives while one batch is out goes out together.
 
 There is no timer and no thread: the first caller to arrive sends for all, so an idle system waits
-for nothing, and a busy one shares each commit among many.
+for nothing, and a busy one shares each commit among many. All kinds share one lane: callers who do
+one thing after another then stay together, and a batch is as large as there are callers, not as
+large as chance left them in each of several lanes.
 """
 
 from __future__ import annotations
 
+import itertools
 import threading
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from app.core.errors import DatabaseUnavailable, TaskError
 
 MAX_BATCH = 64
 """More than this in one statement gains nothing and makes the first caller wait."""
 
+MOST_PASSED_OVER = 2
+"""So many batches of other kinds may go out before who has waited longest."""
+
+_UNKNOWN = object()
+
 Input = TypeVar("Input")
 Output = TypeVar("Output")
 
 
-class _Call(Generic[Input, Output]):
+@dataclass(frozen=True, slots=True, eq=False)
+class Kind(Generic[Input, Output]):
+    """One kind of request.
+
+    Attributes:
+        send: takes a batch and answers each input, in order.
+        key: no two inputs of a batch have the same.
+
+    """
+
+    send: Callable[[Sequence[Input]], Sequence[Output]]
+    key: Callable[[Input], Hashable]
+
+
+class _Call:
     """One caller's input, and the place where its answer will be."""
 
-    __slots__ = ("_gate", "answer", "error", "input", "is_answered")
+    __slots__ = (
+        "_gate", "answer", "error", "has_left", "input", "is_answered", "is_told_by_another",
+        "kind", "next",
+    )  # fmt: skip
 
-    def __init__(self, given: Input) -> None:
+    def __init__(self, kind: Kind[Any, Any], given: Any) -> None:
+        self.kind = kind
         self.input = given
-        self.answer: Output | None = None
-        self.error: BaseException | None = None
+        self.answer: Any = _UNKNOWN
+        self.error: Exception | None = None
         self.is_answered = False
+        self.is_told_by_another = False
+        self.has_left = False
+        self.next: _Call | None = None
         # A bare lock, held until somebody opens it: a sixth of what an Event costs, and there are
         # as many calls as transitions.
         self._gate = threading.Lock()
@@ -42,105 +73,127 @@ class _Call(Generic[Input, Output]):
         """Let `wait` return."""
         self._gate.release()
 
-    def settle(self, answer: Output | None, error: BaseException | None = None) -> None:
-        self.answer, self.error, self.is_answered = answer, error, True
 
+class Lane:
+    """At most one batch is out; the rest waits.
 
-class Lane(Generic[Input, Output]):
-    """At most one batch is out; the rest waits, and goes together as the next.
-
-    `send` takes a batch and answers each input, in order. No two inputs of a batch have the same
-    `key`. A batch that fails is sent again one by one, so that one bad input hurts only its own
-    caller; only where the database is away all are told so at once. Callers that are interrupted
-    (Ctrl-C) leave the lane working for the others.
+    A batch is of one kind, and all who wait for that kind go with it. A batch that fails is sent
+    again one by one, so that one bad input hurts only its own caller; only where the database is
+    away all are told so at once. Callers that are interrupted (Ctrl-C) leave the lane working for
+    the others.
     """
 
-    def __init__(
-        self,
-        send: Callable[[Sequence[Input]], Sequence[Output]],
-        key: Callable[[Input], Hashable],
-    ) -> None:
-        self._send = send
-        self._key = key
+    def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: list[_Call[Input, Output]] = []
-        self._leader: _Call[Input, Output] | None = None
+        self._waiting: list[_Call] = []
+        self._leader: _Call | None = None
+        self._passed_over_count = 0
+        self._untold = 0  # who have an answer and have not woken up yet
 
-    def __call__(self, given: Input) -> Output:
+    def send(self, kind: Kind[Input, Output], given: Input) -> Output:
         """The answer to this input; raises what sending it raised."""
-        call: _Call[Input, Output] = _Call(given)
+        call = _Call(kind, given)
         with self._lock:
             self._waiting.append(call)
-            if self._leader is None:
-                self._leader = call
+            self._appoint()
         try:
             while not call.is_answered:
                 if self._leader is call:
                     self._lead(call)
                 else:
                     call.wait()
-        except BaseException:
+        finally:
             self._leave(call)
-            raise
-        if call.error is not None:
-            raise call.error
-        return call.answer  # type: ignore[return-value]  # settled by whoever led
+        if call.answer is _UNKNOWN:
+            raise call.error or _interrupted()
+        answer: Output = call.answer
+        return answer
 
-    def _lead(self, leader: _Call[Input, Output]) -> None:
-        """Send batches until the leader's own has been answered, then pass the lead on."""
+    def _appoint(self) -> None:
+        """Let one lead who waits, as soon as no more callers are still to be told than wait.
+
+        Those who were answered often ask for the next thing at once: half of them go with the
+        next batch, and the others use the time it takes. Where nobody is busy, nobody waits.
+        """
+        if self._leader is None and self._waiting and len(self._waiting) >= self._untold:
+            self._leader = self._waiting[0]
+            self._leader.wake()
+
+    def _lead(self, leader: _Call) -> None:
+        """Send batches until the leader's own has been answered."""
         while not leader.is_answered:
             with self._lock:
                 batch = self._take()
             try:
                 self._answer(batch)
             finally:
-                for call in batch:
-                    if not call.is_answered:
-                        call.settle(None, _interrupted())
-                    if call is not leader:
-                        call.wake()
-        with self._lock:
-            self._pass_on()
+                self._tell(batch, leader)
 
-    def _leave(self, call: _Call[Input, Output]) -> None:
+    def _tell(self, batch: Sequence[_Call], leader: _Call) -> None:
+        """Let each have its answer: one is woken, who wakes the next, and so on.
+
+        Woken all at once they would only stand in line for the interpreter, and go to sleep there
+        a second time: half of what the kernel does for a transition.
+        """
         with self._lock:
-            if call in self._waiting:
+            asleep = [call for call in batch if call is not leader and not call.has_left]
+            for call, following in itertools.pairwise(asleep):
+                call.next = following
+            for call in asleep:
+                call.is_told_by_another = True
+            for call in batch:
+                call.is_answered = True
+            self._untold += len(asleep)
+        if asleep:
+            asleep[0].wake()
+
+    def _leave(self, call: _Call) -> None:
+        """Go, answered or interrupted, and leave nobody behind who waits for this caller."""
+        with self._lock:
+            call.has_left = True
+            self._untold -= call.is_told_by_another
+            if not call.is_answered and call in self._waiting:
                 self._waiting.remove(call)
             if self._leader is call:
-                self._pass_on()
+                self._leader = None
+            self._appoint()
+        if call.next is not None:
+            call.next.wake()
 
-    def _pass_on(self) -> None:
-        self._leader = self._waiting[0] if self._waiting else None
-        if self._leader is not None:
-            self._leader.wake()
+    def _take(self) -> list[_Call]:
+        """Take a batch of the kind that most wait for, unless who waits longest was passed over.
 
-    def _take(self) -> list[_Call[Input, Output]]:
-        keys: set[Hashable] = set()
-        batch: list[_Call[Input, Output]] = []
-        rest: list[_Call[Input, Output]] = []
+        So callers who are at different steps of the same way come together again.
+        """
+        counts = Counter(call.kind for call in self._waiting)
+        kind = longest_waiting = self._waiting[0].kind
+        if self._passed_over_count < MOST_PASSED_OVER:
+            kind = max(counts, key=counts.__getitem__)
+        self._passed_over_count = 0 if kind is longest_waiting else self._passed_over_count + 1
+        batch: dict[Hashable, _Call] = {}
+        rest: list[_Call] = []
         for call in self._waiting:
-            key = self._key(call.input)
-            if len(batch) < MAX_BATCH and key not in keys:
-                keys.add(key)
-                batch.append(call)
+            key = kind.key(call.input) if call.kind is kind else None
+            if call.kind is kind and len(batch) < MAX_BATCH and key not in batch:
+                batch[key] = call
             else:
                 rest.append(call)
         self._waiting = rest
-        return batch
+        return list(batch.values())
 
-    def _answer(self, batch: Sequence[_Call[Input, Output]]) -> None:
+    def _answer(self, batch: Sequence[_Call]) -> None:
         try:
-            answers = self._send([call.input for call in batch])
+            answers = batch[0].kind.send([call.input for call in batch])
         except Exception as error:  # noqa: BLE001 - handed to the caller it belongs to
             if len(batch) == 1 or isinstance(error, DatabaseUnavailable):
                 for call in batch:
-                    call.settle(None, error)
+                    call.error = error
                 return
             for call in batch:
                 self._answer([call])
             return
         for call, answer in zip(batch, answers, strict=True):
-            call.settle(answer)
+            call.answer = answer
 
 
 def _interrupted() -> TaskError:

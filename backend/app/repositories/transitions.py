@@ -40,6 +40,7 @@ from app.core.json_safety import safe_text
 from app.models.session import (
     MAX_EARLIER_FAILURES,
     MAX_RETRY_COUNT,
+    SessionStage,
     SessionTask,
     TaskStatus,
     TaskType,
@@ -123,9 +124,11 @@ CAN_BE_RETRIED = _sql(SessionTask.can_be_retried)  # type: ignore[arg-type]
 
 def _lock_sessions(condition: str = "") -> str:
     return f"""lock AS MATERIALIZED (
-    SELECT unnest(array_agg(id)) AS id FROM (
-        SELECT id FROM sessions WHERE id = ANY(%(session_ids)s::uuid[]){condition}
-         ORDER BY id FOR NO KEY UPDATE) AS in_order)"""  # noqa: S608 - constants only
+    SELECT locked.* FROM (
+        SELECT array_agg(id) AS ids, array_agg(stage) AS stages FROM (
+            SELECT id, stage FROM sessions WHERE id = ANY(%(session_ids)s::uuid[]){condition}
+             ORDER BY id FOR NO KEY UPDATE) AS in_order) AS every,
+        unnest(every.ids, every.stages) AS locked(id, stage))"""  # noqa: S608 - constants only
 
 
 LOCK = (
@@ -138,41 +141,42 @@ _MOVED = """session_tasks.session_id, session_tasks.task_type, session_tasks.tas
               session_tasks.status, session_tasks.retry_count"""
 
 # A task that starts takes the session's stage along and leaves a lease that nobody has claimed.
+# What moved is told by `staged` alone: a join of two CTEs, whose sizes the planner cannot know,
+# would be a nested loop that grows with the square of the batch.
 _AFTER_A_START = """staged AS (
     UPDATE sessions SET stage = task.task_type, updated_at = clock_timestamp()
       FROM task WHERE sessions.id = task.session_id
-    RETURNING sessions.id, sessions.auto_advance),
+    RETURNING task.*, sessions.auto_advance),
 lease AS (
     INSERT INTO session_task_leases (session_id, task_id, task_type, attempt)
-    SELECT task.session_id, task.task_id, task.task_type, task.retry_count + 1
-      FROM task JOIN staged ON staged.id = task.session_id
+    SELECT session_id, task_id, task_type, retry_count + 1 FROM staged
     ON CONFLICT (session_id) DO UPDATE
        SET task_id = excluded.task_id, task_type = excluded.task_type,
            attempt = excluded.attempt, enqueued_at = excluded.enqueued_at,
            dispatched_at = excluded.dispatched_at, worker_id = NULL, claim_token = NULL,
            claimed_at = NULL, leased_until = NULL, progress_current = NULL,
            progress_total = NULL, progress_message = NULL)
-SELECT task.session_id, task.task_type, task.task_id, task.status, task.retry_count,
-       task.started_at, 0.0::float8, staged.auto_advance, NULL::jsonb
-  FROM task JOIN staged ON staged.id = task.session_id"""
+SELECT session_id, task_type, task_id, status, retry_count, started_at, 0.0::float8, auto_advance,
+       NULL::jsonb
+  FROM staged"""
 
-# `known` may read a state that is a moment old; it only ever says no too early, and the caller,
-# who then reads the row back and finds the start legal, tries again.
+# A new row's id may be any that is new: its first run's is at hand, and making one at random, also
+# for the rows that are there already, would cost as much as an index entry.
+# A session that has left its first stage has a row, which ON CONFLICT then asks for the rule; one
+# that has not has none, and only the first type can begin there.
 START = f"""
 WITH wanted AS (
     SELECT * FROM unnest(%(session_ids)s::uuid[], %(task_types)s::text[], %(task_ids)s::uuid[])
         AS w(session_id, task_type, task_id)),
-known AS MATERIALIZED (
-    SELECT session_id FROM session_tasks WHERE session_id = ANY(%(session_ids)s::uuid[])),
 {_LOCK_OWN_SESSIONS},
 task AS (
     INSERT INTO session_tasks
            (id, session_id, task_type, task_id, status, started_at, retry_count)
-    SELECT gen_random_uuid(), w.session_id, w.task_type, w.task_id, '{TaskStatus.RUNNING.value}',
+    SELECT w.task_id, w.session_id, w.task_type, w.task_id, '{TaskStatus.RUNNING.value}',
            clock_timestamp(), 0
       FROM wanted w JOIN lock ON lock.id = w.session_id
      WHERE w.task_type = '{TaskType.PROCESSING.value}'
-        OR w.session_id IN (SELECT session_id FROM known)
+        OR lock.stage <> '{SessionStage.CREATED.value}'
     ON CONFLICT ON CONSTRAINT uq_session_tasks_session_id DO UPDATE
        SET task_type = excluded.task_type, task_id = excluded.task_id, status = excluded.status,
            started_at = excluded.started_at, completed_at = NULL, failed_at = NULL,
@@ -269,13 +273,12 @@ def _ended(status: TaskStatus, moment: str) -> str:
     return f"""staged AS (
     UPDATE sessions SET {changes}
       FROM task WHERE sessions.id = task.session_id
-    RETURNING sessions.id, sessions.auto_advance, sessions.updated_at),
+    RETURNING task.*, {moment} AS moment, sessions.auto_advance),
 lease AS (
     DELETE FROM session_task_leases l USING held WHERE l.session_id = held.session_id)
-SELECT task.session_id, task.task_type, task.task_id, task.status, task.retry_count, {moment},
-       extract(epoch FROM {moment} - task.started_at)::float8, staged.auto_advance,
-       task.failure_context
-  FROM task JOIN staged ON staged.id = task.session_id"""  # noqa: S608 - constants only
+SELECT session_id, task_type, task_id, status, retry_count, moment,
+       extract(epoch FROM moment - started_at)::float8, auto_advance, failure_context
+  FROM staged"""  # noqa: S608 - constants only
 
 
 COMPLETE = f"""
@@ -394,7 +397,7 @@ task AS (
 held AS MATERIALIZED (
     SELECT l.session_id FROM session_task_leases l JOIN task ON task.session_id = l.session_id
      ORDER BY l.session_id FOR UPDATE OF l),
-{_ended(TaskStatus.CANCELLED, "staged.updated_at")}"""  # noqa: S608 - constants only
+{_ended(TaskStatus.CANCELLED, "sessions.updated_at")}"""  # noqa: S608 - constants only
 
 # Whoever sends out messages about waiting tasks (Celery) sends another one about these soon.
 RELEASE = f"""

@@ -9,7 +9,7 @@ import pytest
 
 from app.core.errors import DatabaseUnavailable, TaskError
 from app.repositories import lane as lane_module
-from app.repositories.lane import MAX_BATCH, Lane
+from app.repositories.lane import MAX_BATCH, Kind, Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,7 +41,7 @@ def outcome_of(act: Callable[[], Any]) -> Any:
         return error
 
 
-def gathered(lane: Lane[Any, Any], gate: Gate, inputs: Sequence[Any]) -> list[Any]:
+def gathered(lane: OneKind, gate: Gate, inputs: Sequence[Any]) -> list[Any]:
     """Answers to the inputs: the first is out alone while all the others gather."""
     answers: list[Any] = [None] * len(inputs)
 
@@ -53,12 +53,25 @@ def gathered(lane: Lane[Any, Any], gate: Gate, inputs: Sequence[Any]) -> list[An
     assert gate.is_out.wait(SECONDS)
     for thread in threads[1:]:
         thread.start()
-    wait_until(lambda: len(lane._waiting) == len(inputs) - 1)
+    wait_until(lambda: len(lane.lane._waiting) == len(inputs) - 1)
     gate.may_return.set()
     for thread in threads:
         thread.join(SECONDS)
         assert not thread.is_alive(), "a caller was left waiting"
     return answers
+
+
+class OneKind:
+    """A lane that is used for one kind of request only."""
+
+    def __init__(
+        self, send: Callable[[Sequence[Any]], Sequence[Any]], key: Callable[[Any], Any]
+    ) -> None:
+        self.lane = Lane()
+        self._kind: Kind[Any, Any] = Kind(send, key)
+
+    def __call__(self, given: Any) -> Any:
+        return self.lane.send(self._kind, given)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -77,14 +90,14 @@ def test_a_lone_caller_waits_for_nobody() -> None:
         sent.append(list(batch))
         return [number * 10 for number in batch]
 
-    lane: Lane[int, int] = Lane(send, lambda number: number)
+    lane = OneKind(send, lambda number: number)
     assert [lane(1), lane(2)] == [10, 20]
     assert sent == [[1], [2]]
 
 
 def test_what_gathers_meanwhile_goes_out_together_and_each_gets_its_own_answer() -> None:
     gate = Gate(lambda batch: [number * 10 for number in batch])
-    lane: Lane[int, int] = Lane(gate, lambda number: number)
+    lane = OneKind(gate, lambda number: number)
     inputs = list(range(30))
     assert gathered(lane, gate, inputs) == [number * 10 for number in inputs]
     assert [len(batch) for batch in gate.batches] == [1, 29]
@@ -92,7 +105,7 @@ def test_what_gathers_meanwhile_goes_out_together_and_each_gets_its_own_answer()
 
 def test_no_batch_has_one_key_twice_and_none_is_too_large() -> None:
     gate = Gate(list)
-    lane: Lane[int, int] = Lane(gate, lambda number: number % 100)
+    lane = OneKind(gate, lambda number: number % 100)
     inputs = [number % 150 for number in range(200)]
     assert gathered(lane, gate, inputs) == inputs
     for batch in gate.batches:
@@ -107,7 +120,7 @@ def test_one_bad_input_hurts_only_its_own_caller() -> None:
         return batch
 
     gate = Gate(send)
-    lane: Lane[int, int] = Lane(gate, lambda number: number)
+    lane = OneKind(gate, lambda number: number)
     answers = gathered(lane, gate, range(20))
     assert isinstance(answers.pop(13), ValueError)
     assert answers == [number for number in range(20) if number != 13]
@@ -118,7 +131,7 @@ def test_where_the_database_is_away_nobody_asks_again_one_by_one() -> None:
         raise DatabaseUnavailable("away")
 
     gate = Gate(send)
-    lane: Lane[int, int] = Lane(gate, lambda number: number)
+    lane = OneKind(gate, lambda number: number)
     answers = gathered(lane, gate, range(20))
     assert all(isinstance(answer, DatabaseUnavailable) for answer in answers)
     assert len(gate.batches) == 2
@@ -131,7 +144,7 @@ def test_an_interrupted_sender_leaves_the_lane_working() -> None:
         return batch
 
     gate = Gate(send)
-    lane: Lane[int, int] = Lane(gate, lambda number: number)
+    lane = OneKind(gate, lambda number: number)
     answers = gathered(lane, gate, range(5))
     assert isinstance(answers[0], KeyboardInterrupt)
     assert answers[1:] == [1, 2, 3, 4]
@@ -145,7 +158,7 @@ def test_those_in_the_interrupted_batch_are_told_that_their_outcome_is_unknown()
         return batch
 
     gate = Gate(send)
-    lane: Lane[int, int] = Lane(gate, lambda number: number)
+    lane = OneKind(gate, lambda number: number)
     answers = gathered(lane, gate, range(5))
     assert answers[0] == 0
     interrupted = [answer for answer in answers if isinstance(answer, KeyboardInterrupt)]
@@ -159,7 +172,7 @@ def test_a_waiting_caller_that_is_interrupted_stalls_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     gate = Gate(list)
-    lane: Lane[int, int] = Lane(gate, lambda number: number)
+    lane = OneKind(gate, lambda number: number)
     answers: list[int] = []
     first = threading.Thread(target=lambda: answers.append(lane(1)))
     first.start()
@@ -177,3 +190,72 @@ def test_a_waiting_caller_that_is_interrupted_stalls_nobody(
     assert answers == [1]
     assert lane(3) == 3, "the lane waits for the caller that went away"
     assert gate.batches == [[1], [3]]
+
+
+def test_kinds_share_the_lane_and_each_batch_is_of_one_kind() -> None:
+    gate = Gate(list)
+    lane = Lane()
+    first, second = Kind(gate, abs), Kind(gate, abs)
+    answers: dict[tuple[str, int], int] = {}
+    kinds = {"first": first, "second": second}
+
+    def call(name: str, number: int) -> None:
+        answers[name, number] = lane.send(kinds[name], number)
+
+    wanted = [("first", 0), *((name, number) for number in range(1, 9) for name in kinds)]
+    threads = [threading.Thread(target=call, args=each) for each in wanted]
+    threads[0].start()
+    assert gate.is_out.wait(SECONDS)
+    for count, thread in enumerate(threads[1:], start=1):
+        thread.start()
+        wait_until(lambda count=count: len(lane._waiting) == count)  # type: ignore[misc]
+    gate.may_return.set()
+    for thread in threads:
+        thread.join(SECONDS)
+    assert answers == {(name, number): number for name, number in wanted}
+    assert gate.batches == [[0], list(range(1, 9)), list(range(1, 9))]
+
+
+def test_a_caller_that_was_interrupted_in_flight_keeps_nobody_from_being_woken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate = Gate(list)
+    lane = OneKind(gate, lambda number: number)
+    answers: list[int] = []
+    second_batch_is_out = threading.Event()
+
+    def send(batch: Sequence[int]) -> Sequence[int]:
+        if len(batch) > 1:
+            second_batch_is_out.set()
+            assert has_left.wait(SECONDS)
+        return batch
+
+    has_left = threading.Event()
+    gate._send = send
+
+    def interrupted(call: Any) -> None:
+        if call.input != 3:
+            call._gate.acquire()
+            return
+        assert second_batch_is_out.wait(SECONDS)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lane_module._Call, "wait", interrupted)
+
+    def leave() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            lane(3)
+        has_left.set()
+
+    acts = [lambda n=n: answers.append(lane(n)) for n in (1, 2, 4, 5)]
+    threads = [threading.Thread(target=act) for act in (*acts[:2], leave, *acts[2:])]
+    threads[0].start()
+    assert gate.is_out.wait(SECONDS)
+    for count, thread in enumerate(threads[1:], start=1):
+        thread.start()
+        wait_until(lambda count=count: len(lane.lane._waiting) == count)  # type: ignore[misc]
+    gate.may_return.set()
+    for thread in threads:
+        thread.join(SECONDS)
+        assert not thread.is_alive(), "a caller was left waiting"
+    assert sorted(answers) == [1, 2, 4, 5]
