@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from app.engines.memory import collect_garbage_seldom
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
@@ -200,6 +202,7 @@ class ApiServer(uvicorn.Server):
         """Listen; `is_listening` is set once requests are taken."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
+        collect_garbage_seldom()
         if self.started:
             self.is_listening.set()
 

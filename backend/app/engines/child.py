@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
 import importlib
 import logging
 import os
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from app.core.database import Database
 from app.core.logging import configure_logging
 from app.engines.execution import Completed, Failed, Outcome, run_handler
-from app.engines.memory import give_back_memory
+from app.engines.memory import collect_garbage_seldom, give_back_memory
 from app.engines.messages import (
     Assignment,
     Begun,
@@ -63,7 +62,7 @@ def main(descriptor: int, supervisor: int) -> None:
             importlib.import_module(module)
         except Exception:
             logger.debug("Could not import %s ahead of its first task", module, exc_info=True)
-    _tune_garbage_collection()
+    collect_garbage_seldom()
     connection.send(Ready())
     _Child(connection, setup).serve()
 
@@ -155,16 +154,6 @@ def _die_with(supervisor: int) -> None:
             Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
     if os.getppid() != supervisor:
         os._exit(1)  # it died before we asked
-
-
-def _tune_garbage_collection() -> None:
-    """Look for cycles less often, and never among what was imported: a fifth of the work's time.
-
-    Documents are large trees of small objects, which the collector goes through again and again.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
 
 
 def _end_with_descendants() -> None:
