@@ -375,4 +375,4 @@ class Arena:
         for worker in self.workers:
             for line in worker.log.read_text(errors="replace").splitlines():
                 if " ERROR " in line or '"level": "error"' in line or "CRITICAL" in line:
-                    yield f"{worker.log.name}: {line[:300]}"
+                    yield f"{worker.log.name}: {line[:300]} … {line[300:][-300:]}"

@@ -14,7 +14,7 @@ from typing import Any
 
 from app.engines import execution, pool
 from app.engines.heartbeat import Heart
-from app.engines.messages import Assignment
+from app.engines.messages import Assignments
 from app.repositories import transitions
 from chaos import journal
 
@@ -66,9 +66,9 @@ def arm() -> None:
     )
     send = pool.ChildProcess.send
 
-    def send_and_die(child: pool.ChildProcess, message: object) -> None:
-        send(child, message)
-        if isinstance(message, Assignment):
+    def send_and_die(child: pool.ChildProcess, *messages: object) -> None:
+        send(child, *messages)
+        if any(isinstance(message, Assignments) for message in messages):
             reach("handed to the child")
 
     pool.ChildProcess.send = send_and_die  # type: ignore[method-assign,assignment]

@@ -45,8 +45,9 @@ logger = logging.getLogger(__name__)
 
 MINIMUM_SERVER_VERSION = 15
 
-_LOST_STATES = ("08", "57P0", "25P03", "53300")
-"""Connection lost, shutdown, idle too long, too many connections (PostgreSQL, appendix A)."""
+_LOST_STATES = ("08", "57P0", "25P03", "25P04", "53300")
+"""Connection lost, shutdown, a transaction idle or open too long, too many connections
+(PostgreSQL, appendix A). psycopg files the third and fourth under internal errors."""
 
 _BUSY_STATES = ("55P03", "57014", "40P01", "40001")
 """Lock not available, query cancelled, deadlock, serialisation failure."""
@@ -158,9 +159,11 @@ def translated_errors() -> Iterator[None]:
 def is_connection_loss(error: BaseException) -> bool:
     """Whether the driver's error, or SQLAlchemy's about it, says that the connection is gone."""
     original = error.orig if isinstance(error, DBAPIError) else error
-    if not isinstance(original, (psycopg.OperationalError, psycopg.InterfaceError)):
+    if not isinstance(original, psycopg.Error):
         return False
-    return original.sqlstate is None or original.sqlstate.startswith(_LOST_STATES)
+    if original.sqlstate is not None:
+        return original.sqlstate.startswith(_LOST_STATES)
+    return isinstance(original, (psycopg.OperationalError, psycopg.InterfaceError))
 
 
 def _first_line(error: BaseException | None) -> str:

@@ -6,12 +6,12 @@ itself, twice over: the kernel kills it (Linux), and the socket between them end
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import ctypes
 import importlib
 import logging
 import os
-import queue
 import signal
 import sys
 import threading
@@ -19,22 +19,27 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from app.core.database import Database
 from app.core.logging import configure_logging
-from app.engines.execution import Completed, Failed, Outcome, run_handler
+from app.engines.execution import Completed, Failed, Released, run_handler
 from app.engines.memory import collect_garbage_seldom, give_back_memory
 from app.engines.messages import (
     Assignment,
+    Assignments,
     Begun,
     Ended,
     Limited,
     Ready,
+    Recall,
+    Recalled,
     Setup,
     Stop,
     results_in_parts,
 )
-from app.tasks.context import TaskContext
+from app.models.session import TaskType
+from app.tasks.context import TaskContext, TaskIdentity
 from app.tasks.registry import max_run_seconds
 
 if TYPE_CHECKING:
@@ -54,59 +59,106 @@ def main(descriptor: int, supervisor: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # a terminal's or a service manager's, for us all
     connection: Connection[Any, Any] = Connection(descriptor)
-    setup: Setup = connection.recv()
+    setup: Setup = connection.recv()[0]
     if setup.log_level is not None:
         configure_logging(setup.log_level)
-    for module in setup.warm_up:
+    for reference in setup.references.values():
+        module = reference.partition(":")[0]
         try:
             importlib.import_module(module)
         except Exception:
             logger.debug("Could not import %s ahead of its first task", module, exc_info=True)
     collect_garbage_seldom()
-    connection.send(Ready())
+    connection.send([Ready()])
     _Child(connection, setup).serve()
 
 
+class _Task:
+    """A task that was assigned, and whether it was told to stop."""
+
+    __slots__ = ("begin_before", "identity", "is_cancelled")
+
+    def __init__(self, assignment: Assignment) -> None:
+        self.identity = TaskIdentity(
+            UUID(bytes=assignment.session_id),
+            UUID(bytes=assignment.task_id),
+            TaskType(assignment.task_type),
+            assignment.attempt,
+        )
+        self.begin_before = assignment.begin_before
+        self.is_cancelled = False
+
+
 class _Child:
-    """Runs one task after another; the thread that reads the socket hears a stop meanwhile."""
+    """Runs one task after another; the thread that reads the socket hears a stop meanwhile.
+
+    One lock for what waits and for what is said: which tasks are begun, and which recalled, is
+    told in the order in which it happens.
+    """
 
     def __init__(self, connection: Connection[Any, Any], setup: Setup) -> None:
         self._connection = connection
         self._setup = setup
-        self._sending = threading.Lock()
-        self._assigned: queue.SimpleQueue[tuple[Assignment, threading.Event]] = queue.SimpleQueue()
-        self._current: tuple[Assignment, threading.Event] | None = None
+        self._changed = threading.Condition()
+        self._waiting: collections.deque[_Task] = collections.deque()
+        self._current: _Task | None = None
         self._database: Database | None = None
 
     def serve(self) -> None:
         threading.Thread(target=self._read, name="supervisor", daemon=True).start()
+        task: _Task | None = None
         while True:
-            assignment, cancelled = self._assigned.get()
+            task = task or self._wait_for_task()
             began_at = time.monotonic()
-            self._send(Begun())
-            self._send_outcome(self._run(assignment, cancelled))
+            task = self._end(self._run(task))
             if time.monotonic() - began_at > SECONDS_OF_LIGHT_WORK:
                 give_back_memory()
 
-    def _send_outcome(self, outcome: Outcome) -> None:
-        """Send the results in parts, then the outcome without them."""
-        if isinstance(outcome, Completed | Failed):
-            for part in results_in_parts(outcome.results):
-                self._send(part)
-            outcome = Completed() if isinstance(outcome, Completed) else Failed(outcome.context)
-        self._send(Ended(outcome))
+    def _wait_for_task(self) -> _Task:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting)
+            return self._begin()
 
-    def _run(self, assignment: Assignment, cancelled: threading.Event) -> Outcome:
+    def _end(self, ended: Ended) -> _Task | None:
+        """Say how the last task ended, and with it, if another waits, that this has begun."""
+        with self._changed:
+            if self._waiting:
+                return self._begin(ended)
+            self._send(ended)
+            return None
+
+    def _begin(self, *ended: Ended) -> _Task:
+        self._current = self._waiting.popleft()
+        self._send(*ended, Begun())
+        return self._current
+
+    def _run(self, task: _Task) -> Ended:
+        """Run it, send its results in parts, and answer with its outcome."""
+        if time.monotonic() > task.begin_before:
+            return Ended(Released())
         context = TaskContext(
-            assignment.identity,
+            task.identity,
             settings=self._setup.settings,
             open_database=self._open_database,
             report=self._send,
-            is_cancelled=cancelled.is_set,
+            is_cancelled=lambda: task.is_cancelled,
         )
-        return run_handler(
-            assignment.reference, context, worker=assignment.worker, on_loaded=self._tell_limit
+        outcome = run_handler(
+            self._setup.references[task.identity.task_type],
+            context,
+            worker=self._setup.worker,
+            on_loaded=self._tell_limit,
         )
+        if isinstance(outcome, Completed | Failed):
+            for part in results_in_parts(outcome.results):
+                self._send(part)
+        match outcome:
+            case Completed():
+                return Ended(None)
+            case Failed(failure):
+                return Ended(Failed(failure))
+            case _:
+                return Ended(outcome)
 
     def _tell_limit(self, handler: Handler) -> None:
         limit = max_run_seconds(handler)
@@ -119,24 +171,34 @@ class _Child:
             self._database = Database(settings, self._setup.url)
         return self._database
 
-    def _send(self, message: object) -> None:
-        with self._sending:
-            self._connection.send(message)
+    def _send(self, *messages: object) -> None:
+        with self._changed:
+            self._connection.send(messages)
 
     def _read(self) -> None:
         while True:
             try:
-                message = self._connection.recv()
+                messages = self._connection.recv()
             except (EOFError, OSError):
                 _end_with_descendants()
+            for message in messages:
+                self._hear(message)
+
+    def _hear(self, message: object) -> None:
+        with self._changed:
             match message:
-                case Assignment():
-                    self._current = (message, threading.Event())
-                    self._assigned.put(self._current)
-                case Stop(task_id) if self._current is not None:
-                    assignment, cancelled = self._current
-                    if assignment.identity.task_id == task_id:
-                        cancelled.set()
+                case Assignments(assigned):
+                    self._waiting.extend(map(_Task, assigned))
+                    self._changed.notify()
+                case Stop(task_id):
+                    current = [self._current] if self._current is not None else []
+                    for task in (*current, *self._waiting):
+                        if task.identity.task_id == task_id:
+                            task.is_cancelled = True
+                case Recall():
+                    if self._waiting:
+                        self._send(Recalled(len(self._waiting)))
+                        self._waiting.clear()
                 case _:
                     logger.warning("Ignored a message: %s", type(message).__name__)
 

@@ -73,8 +73,9 @@ class HintedWorker:
         self._database = database
         self._settings = settings
         self._publish = publish
-        self._references = handler_references(settings)
-        self._setup = make_setup(database, settings, self._references)
+        self._setup = make_setup(
+            database, settings, handler_references(settings), worker=str(self.id)
+        )
         self._stopping = threading.Event()
         self._give_up = threading.Event()
         self._slot = threading.local()
@@ -108,11 +109,11 @@ class HintedWorker:
         asked_at, claim = self._claim(session_id, task_id)
         if claim is None:
             return "nothing"
-        run = self._runs.add(claim, claimed_at=asked_at)
+        (run,) = self._runs.add([claim], claimed_at=asked_at)
         try:
             return self._run(run)
         finally:
-            self._runs.remove(run)
+            self._runs.remove([run])
 
     def drain(self) -> None:
         """Let tasks in hand end for the grace period, then give them back; waits until it is so."""
@@ -162,7 +163,7 @@ class HintedWorker:
     def _run(self, run: Run) -> str:
         claim = run.claim
         try:
-            outcome = self._runner().run(run)
+            ((_, outcome),) = self._runner().run([run])
         except Exception as error:
             logger.exception("A task could not be run")
             outcome = Failed(failure_context(error, worker=str(self.id)))
@@ -182,7 +183,7 @@ class HintedWorker:
         """The calling thread's runner: to the kernel, the thread is its child process's parent."""
         runner: ProcessRunner | None = getattr(self._slot, "runner", None)
         if runner is None:
-            runner = ProcessRunner(self._setup, self._references, worker=str(self.id))
+            runner = ProcessRunner(self._setup)
             self._slot.runner = runner
             self._runners.append(runner)
         return runner

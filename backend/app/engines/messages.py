@@ -2,8 +2,12 @@
 
 ::
 
-    supervisor → child    Setup, then for each task Assignment, and Stop (of that task)
-    child → supervisor    Ready, then for each task Begun, Limited, Progress, Produced…, Ended
+    supervisor → child    Setup, then Assignments; Stop (of one task), Recall (of what waits)
+    child → supervisor    Ready, then for each task Begun, Limited, Progress, Produced…, Ended;
+                          Recalled
+
+What is sent is a list of messages, in one write: that a task has ended and that the next has begun
+is told together, so that a death between them always belongs to one of the two.
 
 An exception never travels: the child turns it into a failure context, which is plain JSON.
 """
@@ -13,16 +17,17 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
 
 from app.models.results import TaskResults
 
 if TYPE_CHECKING:
     import uuid
+    from collections.abc import Mapping
 
     from app.core.config import Settings
     from app.engines.execution import Outcome
-    from app.tasks.context import TaskIdentity
+    from app.models.session import TaskType
 
 ITEMS_PER_MESSAGE = 250
 
@@ -35,24 +40,40 @@ class Setup:
 
     Attributes:
         url: of the database.
-        warm_up: modules to import before the first task.
+        references: the handler of each task type, as `package.module:function`.
+        worker: the supervisor's id.
         log_level: of the supervisor; None: it has not set up logging, so the child does not.
 
     """
 
     settings: Settings
     url: str
-    warm_up: tuple[str, ...]
+    references: Mapping[TaskType, str]
+    worker: str
     log_level: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """One task to run, by the handler that `reference` names."""
+class Assignment(NamedTuple):
+    """One task to run, in what is quickest to pickle: the ids as bytes.
 
-    identity: TaskIdentity
-    reference: str
-    worker: str
+    Attributes:
+        begin_before: by the monotonic clock, which all processes of a machine share: past it the
+            lease may have ended, and the task is not begun.
+
+    """
+
+    session_id: bytes
+    task_id: bytes
+    task_type: str
+    attempt: int
+    begin_before: float
+
+
+@dataclass(frozen=True, slots=True)
+class Assignments:
+    """Tasks to run one after another, in this order."""
+
+    tasks: Sequence[Assignment]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +84,25 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class Recall:
+    """Tasks that have not begun are wanted back: the one before them takes its time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """So many tasks will not be begun: the last that were assigned."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """The child has started and waits for tasks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """The child has the assignment: from here on its death is the task's."""
+    """The child begins the next task: from here on its death is that task's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +123,12 @@ class Produced:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The run is over; the results of the outcome are what was `Produced`."""
+    """The run is over; the results of the outcome are what was `Produced`.
 
-    outcome: Outcome
+    None, which is quicker to pickle, where it completed.
+    """
+
+    outcome: Outcome | None
 
 
 def results_in_parts(results: TaskResults) -> Iterator[Produced]:

@@ -1,4 +1,4 @@
-"""Where a task's handler runs: a child process of its slot's own, or a thread.
+"""Where a task's handler runs: a child process of its slot's own, or the slot's thread.
 
 Each slot has one child, kept warm from task to task, and one socket pair to it. Nothing is shared
 between children: a pool with a common queue must hold a lock while a child writes, and a child
@@ -7,32 +7,43 @@ that is killed just then takes the lock with it.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import json
 import logging
 import os
-import queue
 import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Protocol
 
 from app.core.errors import ErrorCategory, TaskError, WorkerLost
 from app.core.failure import failure_context
 from app.core.logging import RecordHandler
-from app.engines.execution import Cancelled, Completed, Failed, Outcome, Released, run_handler
+from app.engines.execution import (
+    Cancelled,
+    Completed,
+    Failed,
+    Outcome,
+    Released,
+    is_light,
+    run_handler,
+)
 from app.engines.loops import backoff_seconds
 from app.engines.messages import (
     Assignment,
+    Assignments,
     Begun,
     Ended,
     Limited,
     Produced,
     Ready,
+    Recall,
+    Recalled,
     ResultParts,
     Setup,
     Stop,
@@ -42,7 +53,7 @@ from app.tasks.context import Progress, TaskContext, TaskIdentity
 from app.tasks.registry import max_run_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from app.core.config import Settings
     from app.core.database import Database
@@ -53,6 +64,9 @@ logger = logging.getLogger(__name__)
 SECONDS_TO_START = 60.0
 STARTS_BEFORE_RELEASE = 3
 LONGEST_PAUSE_BETWEEN_STARTS = 10.0
+
+SECONDS_UNTIL_RECALL = 0.1
+"""Tasks that were handed over together wait no longer than this for one that takes its time."""
 
 _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
@@ -75,13 +89,25 @@ class ChildDied(Exception):  # noqa: N818 - what happened, as StaleClaim
 
 
 class Runner(Protocol):
-    """Runs one task after another to its outcome."""
+    """Runs tasks to their outcomes.
+
+    Attributes:
+        is_busy: whether, beside the outcome that was said last, another task has begun.
+        is_abandoned: whether it will never say anything again, and its thread is to end.
+
+    """
+
+    is_busy: bool
+    is_abandoned: bool
 
     def warm_up(self) -> None:
         """Prepare for the first task."""
 
-    def run(self, run: Run) -> Outcome:
-        """Run the task; never raises for anything that its handler does."""
+    def run(self, runs: Sequence[Run]) -> Iterator[tuple[Run, Outcome]]:
+        """Run one after another, and say of each how it ended before the next is waited for.
+
+        Never raises for anything that a handler does.
+        """
 
     def close(self) -> None:
         """Let go of what is kept between tasks."""
@@ -114,6 +140,11 @@ class ChildProcess:
             )
         self._connection: Connection[Any, Any] = Connection(ours.detach())
         self._exited = _exit_descriptor(self._process.pid)
+        self._poll = select.poll()
+        self._poll.register(self._connection, select.POLLIN)
+        if self._exited is not None:
+            self._poll.register(self._exited, select.POLLIN)
+        self._heard: collections.deque[object] = collections.deque()
         self._sending = threading.Lock()
         self._ending = threading.Lock()
         self.is_alive = True
@@ -129,7 +160,7 @@ class ChildProcess:
         """Its process id."""
         return self._process.pid
 
-    def send(self, message: object) -> None:
+    def send(self, *messages: object) -> None:
         """Say something to the child; may be called from any thread.
 
         Raises:
@@ -138,30 +169,30 @@ class ChildProcess:
         """
         try:
             with self._sending:
-                self._connection.send(message)
+                self._connection.send(messages)
         except OSError as error:
             raise ChildDied(self._end()) from error
 
     def receive(self, seconds: float | None = None) -> object:
-        """Return what the child says next.
+        """Return what the child says next; None if it says nothing for so long.
 
         Raises:
-            ChildDied: it is gone, or said nothing for so long.
+            ChildDied: it is gone.
 
         """
-        watched = [self._connection, *([self._exited] if self._exited is not None else ())]
-        try:
-            # The socket alone would not do: what the handler forked may hold its other end.
-            ready = wait(watched, seconds)
-            if self._connection in ready or (ready and self._connection.poll(0)):
-                message: object = self._connection.recv()
-                return message
-        except (EOFError, OSError) as error:
-            raise ChildDied(self._end()) from error
-        if not ready:
-            self.kill()
-            raise ChildDied(f"did not start within {seconds:.0f} s")
-        raise ChildDied(self._end())
+        while not self._heard:
+            try:
+                # The socket alone would not do: what the handler forked may hold its other end.
+                ready = self._poll.poll(None if seconds is None else 1000 * seconds)
+                if not ready:
+                    return None
+                said = any(descriptor == self._connection.fileno() for descriptor, _ in ready)
+                if not said and not self._connection.poll(0):
+                    raise ChildDied(self._end())
+                self._heard.extend(self._connection.recv())
+            except (EOFError, OSError) as error:
+                raise ChildDied(self._end()) from error
+        return self._heard.popleft()
 
     def expect(self, kind: type[object]) -> None:
         """Wait for a message of this kind.
@@ -171,6 +202,9 @@ class ChildProcess:
 
         """
         message = self.receive(SECONDS_TO_START)
+        if message is None:
+            self.kill()
+            raise ChildDied(f"did not start within {SECONDS_TO_START:.0f} s")
         if not isinstance(message, kind):
             raise ChildDied(f"said {type(message).__name__} instead of {kind.__name__}")
 
@@ -224,12 +258,19 @@ def _signal_name(number: int) -> str:
 
 
 class ProcessRunner:
-    """Runs tasks in a child process that is started once and kept while it lives."""
+    """Runs tasks in a child process that is started once and kept while it lives.
 
-    def __init__(self, setup: Setup, references: Mapping[TaskType, str], *, worker: str) -> None:
+    Several tasks are handed over at once; the child begins the next by itself, and says so with
+    the end of the one before. What has not begun is nobody's yet: where the child dies, another
+    gets it, and where a task takes its time, those behind it are recalled and given to `give_back`.
+    """
+
+    def __init__(
+        self, setup: Setup, *, give_back: Callable[[Sequence[Run]], None] = lambda _runs: None
+    ) -> None:
         self._setup = setup
-        self._references = references
-        self._worker = worker
+        self._give_back = give_back
+        self.is_busy = self.is_abandoned = False
         self._child: ChildProcess | None = None
         self._failed_starts = 0
 
@@ -240,29 +281,32 @@ class ProcessRunner:
         except (ChildDied, OSError) as error:
             logger.warning("A process for tasks could not be started ahead: %s", error)
 
-    def run(self, run: Run) -> Outcome:
-        """Run the task in the child; if the child dies, so does the task, at once and counted.
+    def run(self, runs: Sequence[Run]) -> Iterator[tuple[Run, Outcome]]:
+        """Run them in the child; if it dies, so does the task it was at, at once and counted.
 
-        Where no child can be started, the task is released: another worker may be better off.
+        Where no child can be started, they are released: another worker may be better off.
         """
-        assignment = _assignment(run, self._references, self._worker)
-        for _ in range(STARTS_BEFORE_RELEASE):
+        waiting = collections.deque(runs)
+        failed_starts = 0
+        while waiting and failed_starts < STARTS_BEFORE_RELEASE:
             try:
                 child = self._living_child()
-                child.send(assignment)
+                child.send(Assignments([_assignment(run) for run in waiting]))
                 child.expect(Begun)
-            except (ChildDied, OSError) as error:  # it died idle: that is not the task's doing
+            except (ChildDied, OSError) as error:  # it died idle: that is not a task's doing
                 self.close()
+                failed_starts += 1
                 self._failed_starts += 1
                 logger.warning("A process for tasks %s; starting another", error)
                 pause = backoff_seconds(self._failed_starts, longest=LONGEST_PAUSE_BETWEEN_STARTS)
-                if run.wait_for_stop(pause):
+                if waiting[0].wait_for_stop(pause):
                     break
                 continue
-            self._failed_starts = 0
-            return self._oversee(child, run)
-        logger.error("No process for tasks can be started here; the task is given back")
-        return Released()
+            failed_starts = self._failed_starts = 0
+            yield from self._oversee(child, waiting)
+        for run in waiting:
+            logger.error("No process for tasks can be started here; the task is given back")
+            yield run, Released()
 
     def close(self) -> None:
         """End the child."""
@@ -276,7 +320,37 @@ class ProcessRunner:
             self._child = ChildProcess(self._setup)
         return self._child
 
-    def _oversee(self, child: ChildProcess, run: Run) -> Outcome:
+    def _oversee(
+        self, child: ChildProcess, waiting: collections.deque[Run]
+    ) -> Iterator[tuple[Run, Outcome]]:
+        """Take those that have ended off `waiting`, whose first has begun, until none has."""
+        is_recalled = False
+        while True:
+            outcome = self._outcome_of_first(child, waiting, is_recalled=is_recalled)
+            run = waiting.popleft()
+            self.is_busy = bool(waiting) and child.is_alive
+            if self.is_busy and not is_recalled and not is_light(outcome):
+                is_recalled = self._recall(child)  # there may be more of such weight
+            yield run, outcome
+            del outcome
+            if not self.is_busy:
+                return
+            try:
+                child.expect(Begun)
+            except ChildDied as death:
+                logger.warning("A process for tasks %s; starting another", death)
+                self.close()
+                return
+
+    def _recall(self, child: ChildProcess) -> bool:
+        with contextlib.suppress(ChildDied):  # which is met again where it is listened to
+            child.send(Recall())
+        return True
+
+    def _outcome_of_first(
+        self, child: ChildProcess, waiting: collections.deque[Run], *, is_recalled: bool
+    ) -> Outcome:
+        run = waiting[0]
         parts = ResultParts()
 
         def tell() -> None:
@@ -286,53 +360,32 @@ class ProcessRunner:
         with run.running(tell=tell, kill=child.kill):
             try:
                 while True:
-                    match child.receive():
-                        case Progress() as progress:
-                            run.note(progress)
-                        case Limited(seconds):
-                            run.limit_to(seconds)
-                        case Produced() as produced:
-                            parts.add(produced)
+                    may_recall = len(waiting) > 1 and not is_recalled
+                    match child.receive(SECONDS_UNTIL_RECALL if may_recall else None):
                         case Ended(outcome):
-                            return _settled(run, _with_results(outcome, parts), self._worker)
-                        case other:
-                            logger.warning("Ignored a message: %s", type(other).__name__)
+                            return _settled(run, _with_results(outcome, parts), self._setup.worker)
+                        case Recalled(count):
+                            self._give_back([waiting.pop() for _ in range(count)][::-1])
+                        case None:
+                            is_recalled = self._recall(child)
+                        case message:
+                            _take_note(run, parts, message)
             except ChildDied as death:
                 self.close()
-                return _settled(run, None, self._worker, f"(pid {child.pid}) {death}")
+                return _settled(run, None, self._setup.worker, f"(pid {child.pid}) {death}")
             except Exception as error:
                 logger.exception("The child's message could not be read")
                 self.close()
-                ended = Failed(failure_context(error, worker=self._worker))
-                return _settled(run, ended, self._worker)
-
-
-class _WorkingThread:
-    """A thread that does one thing after another until it is told that there is no more."""
-
-    def __init__(self, name: str) -> None:
-        self._given: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        threading.Thread(target=self._serve, name=name, daemon=True).start()
-
-    def do(self, work: Callable[[], None]) -> None:
-        """Have it done next; returns at once."""
-        self._given.put(work)
-
-    def end(self) -> None:
-        """End when what is under way is done."""
-        self._given.put(None)
-
-    def _serve(self) -> None:
-        while (work := self._given.get()) is not None:
-            work()
+                ended = Failed(failure_context(error, worker=self._setup.worker))
+                return _settled(run, ended, self._setup.worker)
 
 
 class ThreadRunner:
-    """Runs each task in a thread of this process: for light work that waits rather than computes.
+    """Runs tasks in the calling thread: for light work that waits rather than computes.
 
-    A thread cannot be killed. One that will not listen is left behind: its task is settled without
-    it, nothing that it returns is used, and it goes on until it ends by itself. Else the thread is
-    kept from task to task.
+    A thread cannot be killed. One that will not listen is left behind: `on_abandoned` gets what
+    its task comes to, at once, in the thread that keeps the clocks. What the task returns after
+    that is not used, `is_abandoned` is true, and the thread is to end.
     """
 
     def __init__(
@@ -342,50 +395,51 @@ class ThreadRunner:
         references: Mapping[TaskType, str],
         *,
         worker: str,
+        on_abandoned: Callable[[Run, Outcome], None],
     ) -> None:
         self._database = database
         self._settings = settings
         self._references = references
         self._worker = worker
-        self._thread: _WorkingThread | None = None
+        self._on_abandoned = on_abandoned
+        self.is_busy = self.is_abandoned = False
 
     def warm_up(self) -> None:
         """Nothing to do ahead."""
 
-    def run(self, run: Run) -> Outcome:
-        """Run the task in a thread that nothing else runs in."""
-        assignment = _assignment(run, self._references, self._worker)
-        cancelled = threading.Event()
-        settled: queue.SimpleQueue[None] = queue.SimpleQueue()
-        outcomes: list[Outcome] = []
-
-        def work() -> None:
-            outcomes.append(self._work(run, assignment, cancelled))
-            settled.put(None)
-
-        def abandon() -> None:
-            cancelled.set()
-            settled.put(None)
-
-        thread, self._thread = self._thread or _WorkingThread(f"task of {self._worker}"), None
-        with run.running(tell=cancelled.set, kill=abandon):
-            thread.do(work)
-            settled.get()
-        if outcomes:
-            self._thread = thread
-        else:
-            thread.end()
-            logger.warning("A thread does not stop and is left behind; use processes for such work")
-        return _settled(run, outcomes[0] if outcomes else None, self._worker)
+    def run(self, runs: Sequence[Run]) -> Iterator[tuple[Run, Outcome]]:
+        """Run them; one that is abandoned is not answered, and the last."""
+        for run in runs:
+            ended = self._run(run)
+            if self.is_abandoned:
+                return
+            yield run, _settled(run, ended, self._worker)
 
     def close(self) -> None:
-        """End the thread."""
-        if self._thread is not None:
-            self._thread.end()
+        """Nothing is kept."""
 
-    def _work(self, run: Run, assignment: Assignment, cancelled: threading.Event) -> Outcome:
+    def _run(self, run: Run) -> Outcome:
+        cancelled = threading.Event()
+        ends_here = threading.Lock()  # held by whoever was first: the end, or the abandonment
+
+        def abandon() -> None:
+            if ends_here.acquire(blocking=False):
+                self.is_abandoned = True
+                cancelled.set()
+                logger.warning(
+                    "A thread does not stop and is left behind; use processes for such work"
+                )
+                self._on_abandoned(run, _settled(run, None, self._worker))
+
+        with run.running(tell=cancelled.set, kill=abandon):
+            outcome = self._work(run, cancelled)
+            ends_here.acquire(blocking=False)
+        return outcome
+
+    def _work(self, run: Run, cancelled: threading.Event) -> Outcome:
+        claim = run.claim
         context = TaskContext(
-            assignment.identity,
+            TaskIdentity(claim.session_id, claim.task_id, claim.task_type, claim.attempt),
             settings=self._settings,
             open_database=lambda: self._database,
             report=run.note,
@@ -397,29 +451,52 @@ class ThreadRunner:
             if limit is not None:
                 run.limit_to(limit)
 
-        return run_handler(assignment.reference, context, worker=self._worker, on_loaded=on_loaded)
+        return run_handler(
+            self._references[claim.task_type], context, worker=self._worker, on_loaded=on_loaded
+        )
 
 
-def make_setup(database: Database, settings: Settings, references: Mapping[TaskType, str]) -> Setup:
+def make_setup(
+    database: Database, settings: Settings, references: Mapping[TaskType, str], *, worker: str
+) -> Setup:
     """Return what the children of a worker are told once."""
     has_logging = any(isinstance(each, RecordHandler) for each in logging.getLogger().handlers)
     return Setup(
         settings=settings,
         url=database.url,
-        warm_up=tuple(reference.partition(":")[0] for reference in references.values()),
+        references=references,
+        worker=worker,
         log_level=logging.getLogger("app").getEffectiveLevel() if has_logging else None,
     )
 
 
-def _assignment(run: Run, references: Mapping[TaskType, str], worker: str) -> Assignment:
+def _assignment(run: Run) -> Assignment:
     claim = run.claim
-    identity = TaskIdentity(claim.session_id, claim.task_id, claim.task_type, claim.attempt)
-    return Assignment(identity, references[claim.task_type], worker)
+    return Assignment(
+        claim.session_id.bytes,
+        claim.task_id.bytes,
+        claim.task_type.value,
+        claim.attempt,
+        run.fenced_at,
+    )
 
 
-def _with_results(outcome: Outcome, parts: ResultParts) -> Outcome:
+def _take_note(run: Run, parts: ResultParts, message: object) -> None:
+    """Keep what a child says about the task that it is at."""
+    match message:
+        case Progress():
+            run.note(message)
+        case Limited(seconds):
+            run.limit_to(seconds)
+        case Produced():
+            parts.add(message)
+        case _:
+            logger.warning("Ignored a message: %s", type(message).__name__)
+
+
+def _with_results(outcome: Outcome | None, parts: ResultParts) -> Outcome:
     match outcome:
-        case Completed():
+        case None:
             return Completed(parts.results())
         case Failed(context):
             return Failed(context, parts.results())

@@ -17,7 +17,7 @@ from app.repositories.transitions import Beat
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from app.core.config import Settings
     from app.repositories.transitions import Claim
@@ -69,7 +69,7 @@ class Run:
         self.max_run_seconds = settings.max_run_seconds
         self._killed_at: float | None = None
         self._is_running = False
-        self._stop_told = threading.Event()
+        self._stop_told: threading.Event | None = None
         self._progress: Progress | None = None
         self._tell: Callable[[], None] = lambda: None
         self._kill: Callable[[], None] = lambda: None
@@ -102,7 +102,17 @@ class Run:
 
     def wait_for_stop(self, seconds: float) -> bool:
         """Wait so long, or until it is told to stop; answers whether it was."""
+        with self._lock:
+            if self._stop_told is None:
+                self._stop_told = threading.Event()
+                if self.stop_reason is not None:
+                    self._stop_told.set()
         return self._stop_told.wait(seconds)
+
+    @property
+    def fenced_at(self) -> float:
+        """When it must have ended, or not begin any more, unless its lease is renewed."""
+        return self._fenced_at
 
     def limit_to(self, max_run_seconds: float) -> None:
         """Give it this long from its start, in place of the setting."""
@@ -149,7 +159,8 @@ class Run:
             is_first = self.stop_reason is None
             if is_first:
                 self.stop_reason = reason
-                self._stop_told.set()
+                if self._stop_told is not None:
+                    self._stop_told.set()
             killed_at = time.monotonic() + grace_seconds
             self._killed_at = min(killed_at, self._killed_at or killed_at)
             if is_first and self._is_running:
@@ -209,21 +220,26 @@ class RunTable:
     def __len__(self) -> int:
         return len(self._runs)
 
-    def add(self, claim: Claim, *, claimed_at: float) -> Run:
-        """Take the claim in hand; `claimed_at` is the moment before it was asked for."""
-        run = Run(claim, claimed_at=claimed_at, settings=self._settings, on_clock=self._watch)
+    def add(self, claims: Sequence[Claim], *, claimed_at: float) -> list[Run]:
+        """Take the claims in hand; `claimed_at` is the moment before they were asked for."""
+        runs = [
+            Run(claim, claimed_at=claimed_at, settings=self._settings, on_clock=self._watch)
+            for claim in claims
+        ]
         with self._changed:
-            is_first = not self._runs
-            self._runs[claim.task_id] = run
+            is_first = bool(runs) and not self._runs
+            self._runs.update((run.claim.task_id, run) for run in runs)
         if is_first:
             self._on_first()
-        attempt_began(claim)
-        return run
+        for claim in claims:
+            attempt_began(claim)
+        return runs
 
-    def remove(self, run: Run) -> None:
-        """Let go of a run that is over and written."""
+    def remove(self, runs: Iterable[Run]) -> None:
+        """Let go of runs that are over and written."""
         with self._changed:
-            self._runs.pop(run.claim.task_id, None)
+            for run in runs:
+                self._runs.pop(run.claim.task_id, None)
             if not self._runs:
                 self._changed.notify_all()
         self._on_room()

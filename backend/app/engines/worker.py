@@ -8,6 +8,7 @@ Threads, and what each may wait for::
     claim            the database, by a connection of its own: work
     listener         the database, by a connection of its own: hints that something changed
     slot 1 … N       its task, then the database, to write an outcome with results
+    outcome          the database: such an outcome while its slot has tasks in a child
     outcomes         the database: completions without results, as many at once as there are
     sweeper          the database: what was left behind, here or elsewhere
 
@@ -18,9 +19,9 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import itertools
 import logging
 import os
-import queue
 import random
 import threading
 import time
@@ -30,7 +31,6 @@ from uuid import UUID, uuid4
 import psycopg
 
 from app.core.errors import SessionNotFound, TaskError
-from app.core.failure import failure_context
 from app.engines.attempts import STALE, attempt_ended
 from app.engines.connections import HeldConnection, vital_database
 from app.engines.execution import (
@@ -42,6 +42,7 @@ from app.engines.execution import (
     Released,
     is_light,
 )
+from app.engines.handout import Handout
 from app.engines.heartbeat import Heart, require_timely_heartbeats
 from app.engines.loops import Loop
 from app.engines.memory import give_back_memory
@@ -51,12 +52,11 @@ from app.engines.stop_requests import Request, StopRequests
 from app.engines.sweeper import Sweeper
 from app.engines.wakeups import Wakeups
 from app.repositories import transitions
-from app.repositories.lane import MAX_BATCH
 from app.repositories.session_repository import ALL_TASK_TYPES, SessionRepository
 from app.tasks.registry import handler_references
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from app.core.config import Settings
     from app.core.database import Database
@@ -71,8 +71,15 @@ SECONDS_TO_WRITE_AT_STOP = 5.0
 SECONDS_OF_LIGHT_WORK = 0.2
 
 SECONDS_AHEAD = 0.25
-MOST_AHEAD = 128
+MOST_AHEAD = 512
 """Light tasks are claimed ahead of free slots: so many that the last waits about this long."""
+
+SECONDS_PER_HANDOVER = 0.02
+MOST_PER_HANDOVER = 64
+"""A child is handed so many light tasks at once: about this much work."""
+
+MOST_TOGETHER = 256
+"""So many completions are written by one statement at most: each costs it the same."""
 
 LONGEST_AHEAD_SECONDS = 1.0
 """A task that was claimed ahead, and waits this long all the same, is given back."""
@@ -123,9 +130,9 @@ class Worker:
         self._threads = threads
         self._give_up = threading.Event()
         self._requests: StopRequests | None = None
-        self._assigned: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
-        self._completed: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
-        self._running: set[Run] = set()
+        self._waiting: Handout[Run] = Handout()
+        self._completed: Handout[Run] = Handout()
+        self._busy: set[threading.Thread] = set()
         self._usual_seconds = 1.0  # of a task, the latest counting most
         self._is_started = False
 
@@ -146,10 +153,8 @@ class Worker:
         self._claim_loop = Loop("claim", self._claim)
         self._wakeups = Wakeups(database, self._vital, self._on_sessions_changed)
         self._sweeper = Sweeper(database, settings) if sweeps else None
-        self._slots = [
-            threading.Thread(target=self._serve_slot, name=f"slot {number}", daemon=True)
-            for number in range(1, concurrency + 1)
-        ]
+        self._slots: list[threading.Thread] = []
+        self._slot_numbers = itertools.count(1)
         self._outcomes = threading.Thread(
             target=self._write_completions, name="outcomes", daemon=True
         )
@@ -162,8 +167,8 @@ class Worker:
         self._watch_loop.start()
         self._heart_loop.start()
         self._outcomes.start()
-        for slot in self._slots:
-            slot.start()
+        for _ in range(self._concurrency):
+            self._open_slot()
         self._wakeups.start()
         self._claim_loop.start()
         if self._sweeper is not None:
@@ -190,11 +195,10 @@ class Worker:
                 # One whose process is still starting, say: it has not begun, and cannot be told.
                 self._writer.release([run.claim for run in self._runs.all()])
                 self._runs.wait_until_empty(1.0)
-        for _ in self._slots:
-            self._assigned.put(None)
-        for slot in self._slots:
+        self._waiting.close()
+        for slot in tuple(self._slots):
             slot.join(SECONDS_TO_WRITE_AT_STOP)
-        self._completed.put(None)
+        self._completed.close()
         self._outcomes.join(SECONDS_TO_WRITE_AT_STOP)
         self._heart_loop.stop()
         self._watch_loop.stop()
@@ -279,11 +283,10 @@ class Worker:
         self._give_back_what_waits()
         room = self._room()
         if room <= 0 or self._claim_loop.is_stopping:
-            return LONGEST_AHEAD_SECONDS if self._assigned.qsize() else None
+            return LONGEST_AHEAD_SECONDS if self._waiting else None
         asked_at = time.monotonic()
         claims = self._claims(room)
-        for claim in claims:
-            self._assigned.put(self._runs.add(claim, claimed_at=asked_at))
+        self._waiting.put(self._runs.add(claims, claimed_at=asked_at))
         self._database.announce(claim.session_id for claim in claims)
         if len(claims) == room:
             return 0.0
@@ -299,22 +302,23 @@ class Worker:
 
     def _give_back_what_waits(self) -> None:
         """Give back what was claimed ahead and has waited for too long: others may be free."""
-        if len(self._running) < self._concurrency:
+        if len(self._busy) < self._concurrency:
             return  # a slot is about to take it
         latest = time.monotonic() - LONGEST_AHEAD_SECONDS
-        for _ in range(self._assigned.qsize()):
-            try:
-                run = self._assigned.get_nowait()
-            except queue.Empty:
-                return
-            if run is None or run.started_at > latest:
-                self._assigned.put(run)
-                continue
-            self._usual_seconds = max(self._usual_seconds, LONGEST_AHEAD_SECONDS)
-            try:
-                self._conclude(run, self._writer.write(run.claim, Released(), attempt=run.writing))
-            finally:
-                self._runs.remove(run)
+        late = self._waiting.withdraw(lambda run: run.started_at <= latest)
+        if not late:
+            return
+        self._usual_seconds = max(self._usual_seconds, LONGEST_AHEAD_SECONDS)
+        try:
+            with self._claim_connection.use() as connection:
+                transitions.release(connection, [run.claim for run in late])
+        except BaseException:
+            self._waiting.put_back(late)
+            raise
+        self._database.announce(run.claim.session_id for run in late)
+        for run in late:
+            self._conclude(run, Released())
+        self._runs.remove(late)
 
     def _claims(self, limit: int) -> list[Claim]:
         if self._session_ids is not None:
@@ -348,68 +352,121 @@ class Worker:
 
     # -- running ----------------------------------------------------------------------------------
 
-    def _serve_slot(self) -> None:
-        """Run one task after another, each to its written outcome; no error ends the slot."""
-        runner = self._make_runner()
+    def _open_slot(self, inherited: tuple[Run, Outcome] | None = None) -> None:
+        """Begin a slot; in place of one that was left behind, by writing what that one had."""
+        slot = threading.Thread(
+            target=self._serve_slot,
+            args=(inherited,),
+            name=f"slot {next(self._slot_numbers)}",
+            daemon=True,
+        )
+        self._slots.append(slot)
+        slot.start()
+
+    def _serve_slot(self, inherited: tuple[Run, Outcome] | None) -> None:
+        """Run tasks, each to its written outcome; no error ends the slot."""
+        me = threading.current_thread()
+
+        def replace(run: Run, outcome: Outcome) -> None:
+            self._slots.remove(me)
+            self._busy.discard(me)
+            self._open_slot((run, outcome))
+
+        if inherited is not None:
+            self._write(*inherited)
+        runner = self._make_runner(on_abandoned=replace)
         runner.warm_up()
         try:
-            while (run := self._assigned.get()) is not None:
-                try:
-                    self._run(runner, run)
-                except Exception:
-                    logger.exception("A slot stumbled; its task's lease will end by itself")
-                    self._runs.remove(run)
-                runner.warm_up()  # another child, if this task took its own with it
+            while runs := self._waiting.take(self._at_once()):
+                self._busy.add(me)
+                self._run(runner, runs)
+                if runner.is_abandoned:
+                    return
+                self._busy.discard(me)
+                runner.warm_up()  # another child, if a task took its own with it
         finally:
             runner.close()
 
-    def _make_runner(self) -> Runner:
+    def _make_runner(self, on_abandoned: Callable[[Run, Outcome], None]) -> Runner:
         if self._threads:
             return ThreadRunner(
-                self._database, self._settings, self._references, worker=str(self.id)
+                self._database,
+                self._settings,
+                self._references,
+                worker=str(self.id),
+                on_abandoned=on_abandoned,
             )
-        setup = make_setup(self._database, self._settings, self._references)
-        return ProcessRunner(setup, self._references, worker=str(self.id))
+        return ProcessRunner(
+            make_setup(self._database, self._settings, self._references, worker=str(self.id)),
+            give_back=self._waiting.put_back,
+        )
 
-    def _run(self, runner: Runner, run: Run) -> None:
-        """Run the task; write its outcome, or leave that to who writes light ones together."""
+    def _at_once(self) -> int:
+        """How many tasks a slot takes: of threads, each has one; a child's are soon done."""
+        if self._threads:
+            return 1
+        return max(1, min(MOST_PER_HANDOVER, int(SECONDS_PER_HANDOVER / self._usual_seconds)))
+
+    def _run(self, runner: Runner, runs: list[Run]) -> None:
+        """Run the tasks; write their outcomes, or leave that to who writes light ones together."""
+        left = set(runs)
+        asides: list[threading.Thread] = []
         begun_at = time.monotonic()
-        self._running.add(run)
         try:
-            outcome = runner.run(run)
-        except Exception as error:
-            logger.exception("A task could not be run")
-            outcome = Failed(failure_context(error, worker=str(self.id)))
+            for run, outcome in runner.run(runs):
+                left.discard(run)
+                now = time.monotonic()
+                if is_light(outcome):
+                    self._note_pace(now - begun_at)
+                    self._completed.put((run,))
+                else:
+                    self._note_pace(max(now - begun_at, SECONDS_PER_HANDOVER))
+                    if runner.is_busy:  # whose clocks must be kept while this is written
+                        asides.append(self._write_aside(run, outcome))
+                    else:
+                        self._write(run, outcome)
+                begun_at = now
+        except Exception:
+            logger.exception("A slot stumbled; its tasks' leases will end by themselves")
+            self._runs.remove(left)
+        for aside in asides:
+            aside.join()
+
+    def _note_pace(self, seconds: float) -> None:
+        self._usual_seconds += 0.1 * (seconds - self._usual_seconds)
+
+    def _write_aside(self, run: Run, outcome: Outcome) -> threading.Thread:
+        aside = threading.Thread(
+            target=self._write, args=(run, outcome), name="outcome", daemon=True
+        )
+        aside.start()
+        return aside
+
+    def _write(self, run: Run, outcome: Outcome) -> None:
+        """Write one outcome, patiently, and let go of the run."""
+        try:
+            written = self._writer.write(run.claim, outcome, attempt=run.writing)
+            if time.monotonic() - run.started_at > SECONDS_OF_LIGHT_WORK:
+                outcome, written = Released(), _without_results(written)  # lets go of the results
+                give_back_memory()
+            self._conclude(run, written)
+        except Exception:
+            logger.exception("An outcome could not be written; the lease will end by itself")
         finally:
-            self._running.discard(run)
-        self._usual_seconds += 0.1 * (time.monotonic() - begun_at - self._usual_seconds)
-        if is_light(outcome):
-            self._completed.put(run)
-            return
-        written = self._writer.write(run.claim, outcome, attempt=run.writing)
-        if time.monotonic() - run.started_at > SECONDS_OF_LIGHT_WORK:
-            outcome, written = Released(), _without_results(written)  # lets go of the results
-            give_back_memory()
-        self._conclude(run, written)
-        self._runs.remove(run)
+            self._runs.remove((run,))
 
     def _write_completions(self) -> None:
         """Write completions without results, those that came meanwhile together."""
-        while (first := self._completed.get()) is not None:
-            runs = {first.claim.session_id: first}
-            while len(runs) < MAX_BATCH and self._completed.qsize():
-                run = self._completed.get()
-                if run is None or run.claim.session_id in runs:
-                    self._completed.put(run)
-                    break
-                runs[run.claim.session_id] = run
+        while runs := self._completed.take(MOST_TOGETHER):
+            first_of = {run.claim.session_id: run for run in reversed(runs)}
+            together = list(first_of.values())
+            self._completed.put_back(run for run in runs if first_of[run.claim.session_id] != run)
             try:
-                self._write_together(list(runs.values()))
+                self._write_together(together)
             except Exception:
                 logger.exception("Outcomes could not be written; the leases will end by themselves")
             finally:
-                for run in runs.values():
-                    self._runs.remove(run)
+                self._runs.remove(together)
 
     def _write_together(self, runs: list[Run]) -> None:
         """Write by one statement; where that fails, each by itself, patiently."""

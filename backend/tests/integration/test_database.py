@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import threading
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -130,6 +131,20 @@ def test_a_terminated_backend_is_said_so_and_the_next_call_works(database: Datab
             connection.execute("SELECT 1")
     with database.driver_connection() as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_transaction_that_was_idle_too_long_lost_its_connection(
+    settings: Settings, database_url: str
+) -> None:
+    """As a process finds it that was paused inside a transaction."""
+    hasty = settings.model_copy(update={"idle_in_transaction_timeout_seconds": 0.05})
+    with Database(hasty, database_url) as database:
+        with pytest.raises(DatabaseUnavailable), database.transaction() as db:
+            db.execute(text("SELECT 1"))
+            assert select.select([driver_connection(db).fileno()], [], [], 30)[0]
+            db.execute(text("SELECT 1"))
+        with database.transaction() as db:
+            assert db.scalar(text("SELECT 1")) == 1
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
