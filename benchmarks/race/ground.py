@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -12,14 +13,12 @@ from typing import Any
 import psycopg
 
 from app.engines.sweeper import Sweeper
-from app.models.session import TaskType
-from app.repositories import transitions
+from app.repositories.combiner import TransitionCombiner
 from benchmarks.race.arena import Arena
-from benchmarks.race.contestants.session_tasks import open_database, session_ids
+from benchmarks.race.contestants.session_tasks import in_threads, live, open_database, session_ids
 from benchmarks.race.course import CALLERS, LIVES_PER_SESSION, Figures, ours
 
 TABLES = ["sessions", "session_tasks", "session_task_leases"]
-BATCH = 64
 GROUND = "ground"
 
 
@@ -85,8 +84,9 @@ def growth(url: str, size: GroundSize) -> dict[str, Any]:
         connection.execute("SELECT pg_stat_reset()")
         before = _bytes(connection)
         lived = 0
+        combiner = TransitionCombiner(database)
         while lived < size.lives:
-            lived += _live(connection, ids)
+            lived += _live(connection, combiner, ids)
         answer: dict[str, Any] = {
             "lives": lived,
             "bytes_before": before,
@@ -98,33 +98,22 @@ def growth(url: str, size: GroundSize) -> dict[str, Any]:
             reader.execute("SELECT count(*) FROM sessions")
             end, held = time.monotonic() + size.snapshot_seconds, 0
             while time.monotonic() < end:
-                held += _live(connection, ids)
+                held += _live(connection, combiner, ids)
             answer["lives_under_the_snapshot"] = held
             answer["bytes_under_the_snapshot"] = _bytes(connection)
         connection.execute("SELECT pg_stat_reset()")
         for _ in range(4):
-            _live(connection, ids)
+            _live(connection, combiner, ids)
         answer["bytes_after_the_snapshot"] = _bytes(connection)
         answer["hot_percent_after_the_snapshot"] = _hot_percent(connection)
         return answer
 
 
-def _live(connection: psycopg.Connection[Any], ids: Sequence[uuid.UUID]) -> int:
-    """Three lives of each session, 64 a statement; then all stand where they began."""
-    worker_id = uuid.uuid4()
-    for task_type in TaskType:
-        for first in range(0, len(ids), BATCH):
-            part = ids[first : first + BATCH]
-            started = transitions.start(
-                connection, [(session_id, task_type, uuid.uuid4()) for session_id in part]
-            )
-            claims = transitions.claim_these(
-                connection,
-                [transitions.Wish(each.session_id, each.task_id, worker_id) for each in started],
-                lease_seconds=30,
-            )
-            if len(transitions.complete(connection, claims)) != len(part):
-                raise RuntimeError("a life did not come to its end")
+def _live(
+    connection: psycopg.Connection[Any], combiner: TransitionCombiner, ids: Sequence[uuid.UUID]
+) -> int:
+    """Three lives of each session, by 64 callers; then all stand where they began."""
+    in_threads(CALLERS, ids, functools.partial(live, combiner, uuid.uuid4()))
     connection.execute(
         "UPDATE session_tasks SET task_type = 'processing', status = 'cancelled',"
         " completed_at = NULL"

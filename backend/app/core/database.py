@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from sqlalchemy.pool import ConnectionPoolEntry
 
     from app.core.config import Settings
+    from app.core.notifications import Listener
 
 logger = logging.getLogger(__name__)
 
@@ -296,11 +297,18 @@ class Database:
         if self.server is not None:
             self.server.ensure_running()
 
-    def announce(self, session_ids: Iterable[UUID]) -> None:
-        """Tell whoever watches that these sessions changed; call after the commit. Never raises."""
-        self._announcer.announce(session_ids)
+    def announce(self, session_ids: Iterable[UUID], *, but: Listener | None = None) -> None:
+        """Tell whoever watches that these sessions changed; call after the commit. Never raises.
 
-    def subscribe(self, listener: Callable[[frozenset[UUID]], None]) -> Callable[[], None]:
+        A subscriber of this process who says it himself can be left out (`but`).
+        """
+        self._announcer.announce(session_ids, but=but)
+
+    def is_own(self, notification: psycopg.Notify) -> bool:
+        """Whether it was sent by this `announce`: subscribers have been told."""
+        return self._announcer.is_own(notification)
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Have `listener` called, in this process, with sessions that changed here.
 
         Returns a function that ends the subscription.

@@ -172,8 +172,12 @@ def task_context(
         **more,
     }
     given = {key: value for key, value in bound.items() if value is not None}
-    with structlog.contextvars.bound_contextvars(**given):
+    # Tokens bring the outer context back; `bound_contextvars` would look through all there is.
+    tokens = structlog.contextvars.bind_contextvars(**given)
+    try:
         yield
+    finally:
+        structlog.contextvars.reset_contextvars(**tokens)
 
 
 # --------------------------------------------------------------------------------- configuration

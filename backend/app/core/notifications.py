@@ -7,6 +7,7 @@ polling is the guarantee.
 
 from __future__ import annotations
 
+import collections
 import logging
 import threading
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from uuid import UUID
 
+    Listener = Callable[[frozenset[UUID]], None]
+
 logger = logging.getLogger(__name__)
 
 CHANNEL = "session_tasks"
@@ -30,6 +33,9 @@ IDS_PER_NOTIFICATION = 200
 
 SECONDS_BETWEEN_NOTIFICATIONS = 0.01
 """The first goes out at once; what follows so soon goes together, at no more than 100 a second."""
+
+BACKENDS_REMEMBERED = 16
+"""By its server process an announcer knows its own notifications; so many connections back."""
 
 CLOSING_SECONDS = 5.0
 """How long the last announcement may take; it is only a hint."""
@@ -42,20 +48,25 @@ class Announcer:
         self, connect: Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
     ) -> None:
         self._connect = connect
-        self._listeners: list[Callable[[frozenset[UUID]], None]] = []
+        self._listeners: list[Listener] = []
         self._pending: set[UUID] = set()
         self._changed = threading.Condition()
+        self._backends: collections.deque[int] = collections.deque(maxlen=BACKENDS_REMEMBERED)
         self._thread: threading.Thread | None = None
         self._closing = False
 
-    def announce(self, session_ids: Iterable[UUID]) -> None:
-        """Have these sessions announced; returns at once and never raises."""
+    def announce(self, session_ids: Iterable[UUID], *, but: Listener | None = None) -> None:
+        """Have these sessions announced; returns at once and never raises.
+
+        Not to the listener `but`, who knows.
+        """
         changed = frozenset(session_ids)
         if not changed:
             return
         for listener in tuple(self._listeners):
             try:
-                listener(changed)
+                if listener != but:
+                    listener(changed)
             except Exception:
                 logger.exception("A listener failed; what changed stands all the same")
         with self._changed:
@@ -69,7 +80,11 @@ class Announcer:
                 self._thread.start()
             self._changed.notify()
 
-    def subscribe(self, listener: Callable[[frozenset[UUID]], None]) -> Callable[[], None]:
+    def is_own(self, notification: psycopg.Notify) -> bool:
+        """Whether this process sent it: its listeners were told at once."""
+        return notification.pid in self._backends
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Have `listener` called, in the announcing thread, with what changes in this process."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
@@ -91,6 +106,8 @@ class Announcer:
                     return
             try:
                 with self._connect() as connection:
+                    if connection.info.backend_pid not in self._backends:
+                        self._backends.append(connection.info.backend_pid)
                     for start in range(0, len(batch), IDS_PER_NOTIFICATION):
                         ids = batch[start : start + IDS_PER_NOTIFICATION]
                         connection.execute(
@@ -98,6 +115,7 @@ class Announcer:
                         )
             except (psycopg.Error, DatabaseUnavailable) as error:
                 # Only a hint was lost: whoever watches polls as well.
+                self._backends.clear()  # a new server may give these numbers to others
                 logger.debug("Could not announce %d changed sessions: %s", len(batch), error)
             with self._changed:
                 self._changed.wait_for(lambda: self._closing, SECONDS_BETWEEN_NOTIFICATIONS)

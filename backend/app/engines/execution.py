@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -61,11 +61,14 @@ ATTEMPTS_TO_WRITE = 5
 """How often a write is tried that the server, though it answers, refuses for a passing reason."""
 
 
+NO_RESULTS = TaskResults()
+
+
 @dataclass(frozen=True, slots=True)
 class Completed:
     """The handler returned these results."""
 
-    results: TaskResults = field(default_factory=TaskResults)
+    results: TaskResults = NO_RESULTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ class Failed:
     """The run failed; `results` are what explains it (findings)."""
 
     context: Mapping[str, Any]
-    results: TaskResults = field(default_factory=TaskResults)
+    results: TaskResults = NO_RESULTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,4 +297,6 @@ def is_light(outcome: Outcome) -> bool:
 
 
 def _is_empty(results: TaskResults) -> bool:
-    return not any(len(getattr(results, part.name)) for part in fields(results))
+    return results is NO_RESULTS or not any(
+        len(getattr(results, part.name)) for part in fields(results)
+    )

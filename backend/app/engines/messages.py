@@ -175,6 +175,9 @@ class ResultParts:
         """Take one message more."""
         self._batches.setdefault(produced.name, []).append(produced)
 
+    def __bool__(self) -> bool:
+        return bool(self._batches)
+
     def results(self) -> TaskResults:
         """Return the results so far."""
         parts: dict[str, Any] = {

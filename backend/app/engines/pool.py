@@ -419,31 +419,35 @@ class ThreadRunner:
         """Nothing is kept."""
 
     def _run(self, run: Run) -> Outcome:
-        cancelled = threading.Event()
+        is_cancelled = False
         ends_here = threading.Lock()  # held by whoever was first: the end, or the abandonment
+
+        def tell() -> None:
+            nonlocal is_cancelled
+            is_cancelled = True
 
         def abandon() -> None:
             if ends_here.acquire(blocking=False):
                 self.is_abandoned = True
-                cancelled.set()
+                tell()
                 logger.warning(
                     "A thread does not stop and is left behind; use processes for such work"
                 )
                 self._on_abandoned(run, _settled(run, None, self._worker))
 
-        with run.running(tell=cancelled.set, kill=abandon):
-            outcome = self._work(run, cancelled)
+        with run.running(tell=tell, kill=abandon):
+            outcome = self._work(run, lambda: is_cancelled)
             ends_here.acquire(blocking=False)
         return outcome
 
-    def _work(self, run: Run, cancelled: threading.Event) -> Outcome:
+    def _work(self, run: Run, is_cancelled: Callable[[], bool]) -> Outcome:
         claim = run.claim
         context = TaskContext(
             TaskIdentity(claim.session_id, claim.task_id, claim.task_type, claim.attempt),
             settings=self._settings,
             open_database=lambda: self._database,
             report=run.note,
-            is_cancelled=cancelled.is_set,
+            is_cancelled=is_cancelled,
         )
 
         def on_loaded(handler: Any) -> None:
@@ -497,7 +501,7 @@ def _take_note(run: Run, parts: ResultParts, message: object) -> None:
 def _with_results(outcome: Outcome | None, parts: ResultParts) -> Outcome:
     match outcome:
         case None:
-            return Completed(parts.results())
+            return Completed(parts.results()) if parts else Completed()
         case Failed(context):
             return Failed(context, parts.results())
         case _:

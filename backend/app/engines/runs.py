@@ -71,8 +71,7 @@ class Run:
         self._is_running = False
         self._stop_told: threading.Event | None = None
         self._progress: Progress | None = None
-        self._tell: Callable[[], None] = lambda: None
-        self._kill: Callable[[], None] = lambda: None
+        self._tell = self._kill = _do_nothing
 
     # -- by whoever runs it -----------------------------------------------------------------------
 
@@ -196,6 +195,10 @@ class Run:
                 return self._due_at()
             self._kill()
             return None
+
+
+def _do_nothing() -> None:
+    """Stop nothing: nothing runs yet."""
 
 
 class RunTable:

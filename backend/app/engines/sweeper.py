@@ -21,6 +21,7 @@ from sqlalchemy import func, select
 
 from app.core.errors import DatabaseUnavailable
 from app.engines.loops import Loop
+from app.engines.vacuum import TABLE, VACUUM_LEASES, LeaseVacuum
 from app.models.lease import SessionTaskLease
 from app.models.session import TaskStatus
 from app.repositories.session_repository import SessionRepository
@@ -135,13 +136,16 @@ class Sweeper:
         self._was_away = False
         self._sweep_count = 0
         self._loop = Loop("sweeper", self._step)
+        self._vacuum = LeaseVacuum(database)
 
     def start(self) -> None:
         """Begin to sweep."""
         self._loop.start()
+        self._vacuum.start()
 
     def stop(self) -> None:
         """End after the sweep that is under way."""
+        self._vacuum.stop()
         self._loop.stop()
 
     def _step(self) -> float:
@@ -273,19 +277,14 @@ def _delete_expired(database: Database, settings: Settings) -> SweepReport:
 
 
 def _vacuum(database: Database, settings: Settings) -> SweepReport:  # noqa: ARG001 - as every step
-    """Vacuum the table of leases: it churns faster than autovacuum comes by.
-
-    Claims walk the index of waiting tasks past entries of leases that are gone; vacuum takes these
-    away. Without truncation, which would lock everybody out (PostgreSQL, VACUUM).
-    """
-    table = SessionTaskLease.__tablename__
+    """Vacuum the table of leases of what others than this process have left (`LeaseVacuum`)."""
     with database.driver_connection() as connection:
         row = connection.execute(
-            "SELECT n_dead_tup FROM pg_stat_user_tables WHERE relid = %s::regclass", (table,)
+            "SELECT n_dead_tup FROM pg_stat_user_tables WHERE relid = %s::regclass", (TABLE,)
         ).fetchone()
         if row is None or row[0] < DEAD_ROWS_BEFORE_VACUUM:
             return SweepReport()
-        connection.execute(f"VACUUM (SKIP_LOCKED, TRUNCATE OFF) {table}")
+        connection.execute(VACUUM_LEASES)
     return SweepReport(vacuumed=True)
 
 

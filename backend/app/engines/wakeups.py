@@ -21,6 +21,8 @@ SECONDS_BETWEEN_TESTS = 30.0
 class Wakeups:
     """Calls `on_change` with the sessions that this process, or any other, says have changed.
 
+    What this process sends is heard once: by its own subscription, and not as a notification too.
+
     A loop of its own listens (PostgreSQL, LISTEN) on a connection of its own, and tests it now and
     then: a peer that is silent for ever looks just like one where nothing happens.
     """
@@ -28,6 +30,7 @@ class Wakeups:
     def __init__(
         self, database: Database, vital: Database, on_change: Callable[[frozenset[UUID]], None]
     ) -> None:
+        self._database = database
         self._vital = vital
         self._on_change = on_change
         self._unsubscribe = database.subscribe(on_change)
@@ -49,7 +52,8 @@ class Wakeups:
                 tested_at = time.monotonic()
                 while not self._loop.is_stopping:
                     for notification in connection.notifies(timeout=SECONDS_PER_LISTENING):
-                        self._on_change(_session_ids(notification.payload))
+                        if not self._database.is_own(notification):
+                            self._on_change(_session_ids(notification.payload))
                     if time.monotonic() - tested_at > SECONDS_BETWEEN_TESTS:
                         connection.execute("SELECT 1")
                         tested_at = time.monotonic()

@@ -18,7 +18,6 @@ No transaction is open while a task works.
 from __future__ import annotations
 
 import collections
-import contextlib
 import itertools
 import logging
 import os
@@ -45,7 +44,7 @@ from app.engines.execution import (
 from app.engines.handout import Handout
 from app.engines.heartbeat import Heart, require_timely_heartbeats
 from app.engines.loops import Loop
-from app.engines.memory import give_back_memory
+from app.engines.memory import collect_garbage_seldom, give_back_memory
 from app.engines.pool import ProcessRunner, Runner, ThreadRunner, make_setup
 from app.engines.runs import Run, RunTable, StopReason
 from app.engines.stop_requests import Request, StopRequests
@@ -84,8 +83,9 @@ MOST_TOGETHER = 256
 LONGEST_AHEAD_SECONDS = 1.0
 """A task that was claimed ahead, and waits this long all the same, is given back."""
 
-SECONDS_AFTER_NOTHING = 0.01
-"""Hints that come in a storm cost no more than a hundred questions a second."""
+SECONDS_FOR_NOTHING = 0.1
+TIMES_FOR_NOTHING = 10
+"""Hints that come in a storm cost no more than a hundred questions a second; a few cost no wait."""
 
 
 class Worker:
@@ -132,6 +132,7 @@ class Worker:
         self._requests: StopRequests | None = None
         self._waiting: Handout[Run] = Handout()
         self._completed: Handout[Run] = Handout()
+        self._empty_handed_at = collections.deque[float](maxlen=TIMES_FOR_NOTHING)
         self._busy: set[threading.Thread] = set()
         self._usual_seconds = 1.0  # of a task, the latest counting most
         self._is_started = False
@@ -223,6 +224,7 @@ class Worker:
         """
         with StopRequests() as requests:
             self._requests = requests
+            collect_garbage_seldom()
             self.start()
             requests.wait()
             self._stop_aside(requests)
@@ -287,11 +289,17 @@ class Worker:
         asked_at = time.monotonic()
         claims = self._claims(room)
         self._waiting.put(self._runs.add(claims, claimed_at=asked_at))
-        self._database.announce(claim.session_id for claim in claims)
+        self._database.announce(
+            (claim.session_id for claim in claims), but=self._on_sessions_changed
+        )
         if len(claims) == room:
             return 0.0
         if not claims:
-            self._give_up.wait(SECONDS_AFTER_NOTHING)
+            now = time.monotonic()
+            self._empty_handed_at.append(now)
+            pause = self._empty_handed_at[0] + SECONDS_FOR_NOTHING - now
+            if len(self._empty_handed_at) == TIMES_FOR_NOTHING and pause > 0:
+                self._give_up.wait(pause)
         return self._settings.poll_seconds * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
 
     def _room(self) -> int:
@@ -470,14 +478,16 @@ class Worker:
 
     def _write_together(self, runs: list[Run]) -> None:
         """Write by one statement; where that fails, each by itself, patiently."""
-        with contextlib.ExitStack() as writing:
+        for run in runs:
+            run.is_writing = True
+        try:
+            outcomes = self._writer.complete_together([run.claim for run in runs])
+        except (TaskError, psycopg.Error) as error:
+            logger.debug("Completions could not be written together: %s", error)
+            outcomes = None
+        finally:
             for run in runs:
-                writing.enter_context(run.writing())
-            try:
-                outcomes = self._writer.complete_together([run.claim for run in runs])
-            except (TaskError, psycopg.Error) as error:
-                logger.debug("Completions could not be written together: %s", error)
-                outcomes = None
+                run.is_writing = False
         for number, run in enumerate(runs):
             if outcomes is None:
                 self._conclude(run, self._writer.write(run.claim, Completed(), attempt=run.writing))

@@ -204,26 +204,26 @@ task AS (
     RETURNING {_MOVED}, session_tasks.started_at),
 {_AFTER_A_START}"""  # noqa: S608 - every part is a constant of this module
 
-_CLAIMED = """UPDATE session_task_leases AS lease
-   SET worker_id = candidate.worker_id, claim_token = candidate.claim_token,
-       claimed_at = clock_timestamp(),
-       leased_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s)
-  FROM candidate WHERE lease.session_id = candidate.session_id
-RETURNING lease.session_id, lease.task_id, lease.task_type, lease.attempt, lease.claim_token,
+_CLAIMED = """claimed_at = clock_timestamp(),
+       leased_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s)"""
+_CLAIM = """lease.session_id, lease.task_id, lease.task_type, lease.attempt, lease.claim_token,
           lease.worker_id, extract(epoch FROM lease.claimed_at - lease.enqueued_at)::float8"""
 
 # A claim touches only the UNLOGGED table, so it waits for no disk; it never waits for a lock. CASE
 # keeps the planner from guessing how few rows wait (its statistics of so lively a table are those
-# of another moment): guessing one or two, it would read and sort the whole table.
+# of another moment): guessing one or two, it would read and sort the whole table. What is locked is
+# updated where it lies (`ctid`): joined by its key, the whole table would be read once more. A row
+# that another moved just before it was locked is not found there, and waits for the next claim.
 CLAIM_NEXT = f"""
-WITH candidate AS MATERIALIZED (
-    SELECT session_id, %(worker_id)s::uuid AS worker_id, gen_random_uuid() AS claim_token
-      FROM session_task_leases AS lease
+UPDATE session_task_leases AS lease
+   SET worker_id = %(worker_id)s::uuid, claim_token = gen_random_uuid(), {_CLAIMED}
+ WHERE lease.ctid = ANY(ARRAY(
+    SELECT waiting.ctid FROM session_task_leases AS waiting
      WHERE enqueued_at <= statement_timestamp()
-       AND CASE WHEN lease.claim_token IS NULL AND task_type = ANY(%(task_types)s::text[])
+       AND CASE WHEN waiting.claim_token IS NULL AND task_type = ANY(%(task_types)s::text[])
                 THEN true ELSE false END
-     ORDER BY enqueued_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
-{_CLAIMED}"""  # noqa: S608 - every part is a constant of this module
+     ORDER BY enqueued_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
+RETURNING {_CLAIM}"""  # noqa: S608 - every part is a constant of this module
 
 # The tokens are the caller's: whoever lost the answer asks again, and gets what it holds.
 CLAIM_THESE = f"""
@@ -235,7 +235,10 @@ WITH candidate AS MATERIALIZED (
      WHERE (l.claim_token IS NULL AND l.enqueued_at <= clock_timestamp())
         OR l.claim_token = w.claim_token
        FOR UPDATE OF l SKIP LOCKED)
-{_CLAIMED}"""  # noqa: S608 - every part is a constant of this module
+UPDATE session_task_leases AS lease
+   SET worker_id = candidate.worker_id, claim_token = candidate.claim_token, {_CLAIMED}
+  FROM candidate WHERE lease.session_id = candidate.session_id
+RETURNING {_CLAIM}"""  # noqa: S608 - every part is a constant of this module
 
 _CLAIMS = """unnest(%(session_ids)s::uuid[], %(task_ids)s::uuid[], %(claim_tokens)s::uuid[])
         AS w(session_id, task_id, claim_token)"""
@@ -456,6 +459,11 @@ ON CONFLICT (session_id) DO UPDATE
 RETURNING lease.session_id"""  # noqa: S608 - constants only
 
 
+# `TaskType(...)` costs as much as the driver's reading of the whole row.
+_TASK_TYPES = {each.value: each for each in TaskType}
+_STATUSES = {each.value: each for each in TaskStatus}
+
+
 class _Uuids(list[uuid.UUID | None]):
     """A uuid[] for the driver, which would look at each element five times over."""
 
@@ -485,7 +493,7 @@ def _transitions(
     with connection.cursor(binary=True) as cursor:
         cursor.execute(statement, parameters)
         return [
-            Transition(row[0], TaskType(row[1]), row[2], TaskStatus(row[3]), *row[4:])
+            Transition(row[0], _TASK_TYPES[row[1]], row[2], _STATUSES[row[3]], *row[4:])
             for row in cursor.fetchall()
         ]
 
@@ -624,7 +632,7 @@ def _claims(
 ) -> list[Claim]:
     with connection.cursor(binary=True) as cursor:
         cursor.execute(statement, parameters)
-        return [Claim(row[0], row[1], TaskType(row[2]), *row[3:]) for row in cursor.fetchall()]
+        return [Claim(row[0], row[1], _TASK_TYPES[row[2]], *row[3:]) for row in cursor.fetchall()]
 
 
 def complete(

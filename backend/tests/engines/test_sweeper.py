@@ -11,9 +11,10 @@ import pytest
 from sqlalchemy import text
 
 from app.core.errors import DatabaseUnavailable
-from app.engines import sweeper
+from app.engines import sweeper, vacuum
 from app.engines.sweeper import SweepReport, sweep_once
 from app.models.session import TaskStatus
+from app.repositories.combiner import TransitionCombiner
 from app.repositories.session_repository import SessionRepository
 
 if TYPE_CHECKING:
@@ -207,6 +208,32 @@ def test_sessions_past_their_retention_are_deleted_but_never_while_they_run(benc
     with bench.database.transaction() as db:
         left = {view.session.id for view in SessionRepository(db).list_sessions()}
     assert left == {running, young}
+
+
+def test_the_table_of_leases_does_not_grow_with_what_comes_and_goes(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vacuum, "ENDS_BEFORE_VACUUM", 30)
+    vacuums = vacuum.LeaseVacuum(bench.database)
+    combiner = TransitionCombiner(bench.database)
+    sessions = [bench.session() for _ in range(40)]
+
+    def vacuum_count() -> int:
+        with bench.database.transaction() as db:
+            db.execute(text("SELECT pg_stat_force_next_flush()"))
+            return db.scalar(
+                text("SELECT vacuum_count FROM pg_stat_user_tables WHERE relname = :name"),
+                {"name": vacuum.TABLE},
+            )
+
+    vacuums.start()
+    before = vacuum_count()
+    for session_id in sessions:
+        claim = combiner.claim_task(session_id, bench.lease(session_id).task_id, uuid4())
+        assert claim is not None
+        combiner.complete_task(claim)
+    bench.until(lambda: vacuum_count() > before)
+    vacuums.stop()
 
 
 def test_the_table_of_leases_is_vacuumed_when_it_needs_it(

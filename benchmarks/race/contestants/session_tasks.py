@@ -28,6 +28,7 @@ from pydantic import SecretStr
 from app.core.config import Settings
 from app.core.database import Database
 from app.core.schema_version import upgrade_schema
+from app.engines.memory import collect_garbage_seldom
 from app.engines.worker import Worker
 from app.models.session import TaskType
 from app.repositories.combiner import TransitionCombiner
@@ -108,16 +109,17 @@ def lives(url: str, ids: Sequence[uuid.UUID], callers: int) -> dict[str, float]:
     """Each session's three tasks: start, claim, complete, each answered after its commit."""
     worker_id = uuid.uuid4()
     with open_database(url) as database:
-        combiner = TransitionCombiner(database)
+        act = functools.partial(live, TransitionCombiner(database), worker_id)
+        return in_threads(callers, ids, act) | {"lives": len(ids) * len(LIVES)}
 
-        def live(session_id: uuid.UUID) -> None:
-            for task_type in LIVES:
-                started = combiner.start_task(session_id, task_type)
-                claim = combiner.claim_task(session_id, started.task_id, worker_id)
-                assert claim is not None
-                combiner.complete_task(claim)
 
-        return in_threads(callers, ids, live) | {"lives": len(ids) * len(LIVES)}
+def live(combiner: TransitionCombiner, worker_id: uuid.UUID, session_id: uuid.UUID) -> None:
+    """One session's three tasks."""
+    for task_type in LIVES:
+        started = combiner.start_task(session_id, task_type)
+        claim = combiner.claim_task(session_id, started.task_id, worker_id)
+        assert claim is not None
+        combiner.complete_task(claim)
 
 
 def lives_in_transactions(url: str, ids: Sequence[uuid.UUID], callers: int) -> dict[str, float]:
@@ -166,6 +168,7 @@ def drain(url: str, count: int, *, threads: bool) -> dict[str, float]:
             concurrency=CONCURRENCY if threads else PROCESSES,
             threads=threads,
         )
+        collect_garbage_seldom()  # as the command `worker` does
         me = psutil.Process()
         begun, cpu = time.perf_counter(), _cpu_of(me)
         worker.start()
