@@ -24,9 +24,11 @@ import logging
 import os
 import sys
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, TextIO
+from uuid import UUID
 
 import structlog
 from structlog.dev import ConsoleRenderer, plain_traceback
@@ -39,7 +41,6 @@ from app.core.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from uuid import UUID
 
     from structlog.typing import EventDict, Processor, WrappedLogger
 
@@ -151,6 +152,8 @@ def _value_of(task_type: Enum | str) -> str:
 
 # --------------------------------------------------------------------------------- bound context
 
+_bound: ContextVar[Mapping[str, Any]] = ContextVar("bound", default={})  # noqa: B039 - never changed
+
 
 @contextmanager
 def task_context(
@@ -165,19 +168,23 @@ def task_context(
     Contexts nest; the inner one wins and its end brings the outer one back. What is None is not
     bound. A record's own fields stand before bound ones.
     """
-    bound = {
-        "session_id": None if session_id is None else str(session_id),
-        "task_id": None if task_id is None else str(task_id),
-        "task_type": None if task_type is None else _value_of(task_type),
-        **more,
-    }
-    given = {key: value for key, value in bound.items() if value is not None}
-    # Tokens bring the outer context back; `bound_contextvars` would look through all there is.
-    tokens = structlog.contextvars.bind_contextvars(**given)
+    given = {"session_id": session_id, "task_id": task_id, "task_type": task_type, **more}
+    bound = {key: value for key, value in given.items() if value is not None}
+    token = _bound.set({**_bound.get(), **bound})
     try:
         yield
     finally:
-        structlog.contextvars.reset_contextvars(**tokens)
+        _bound.reset(token)
+
+
+def _add_bound(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Add what `task_context` has bound; ids become text only here, as most tasks say nothing."""
+    for key, value in _bound.get().items():
+        if isinstance(value, Enum | UUID):
+            event.setdefault(key, _value_of(value) if isinstance(value, Enum) else str(value))
+        else:
+            event.setdefault(key, value)
+    return event
 
 
 # --------------------------------------------------------------------------------- configuration
@@ -222,6 +229,7 @@ def configure_logging(
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
+            _add_bound,
             structlog.contextvars.merge_contextvars,
             _with_arguments,
             ProcessorFormatter.wrap_for_formatter,
@@ -268,7 +276,7 @@ def _formatter(*, as_json: bool, colours: bool) -> logging.Formatter:
             exception_formatter=plain_traceback,
         )
     return _SafeFormatter(
-        foreign_pre_chain=[structlog.contextvars.merge_contextvars, _add_extra],
+        foreign_pre_chain=[_add_bound, structlog.contextvars.merge_contextvars, _add_extra],
         processors=[_as_safe_record, renderer],
     )
 

@@ -202,8 +202,9 @@ class OutcomeWriter:
 
         No session twice. Raises what one statement for all of them raises: write each then.
         """
+        done = Completed()
         return [
-            Completed() if isinstance(answer, Transition) else None
+            done if isinstance(answer, Transition) else None
             for answer in self._combiner.complete_tasks(claims)
         ]
 

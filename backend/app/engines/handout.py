@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
@@ -13,10 +14,10 @@ Item = TypeVar("Item")
 class Handout(Generic[Item]):
     """A queue for many takers, of whom at most one at a time is being woken up.
 
-    Who wakes up and takes leaves it to the next, if there is more: light work is then done by the
-    few who are awake anyhow, and whoever is held up by his has already seen to it that another
-    follows. `queue.SimpleQueue` wakes one for every item; they would only stand in line for the
-    interpreter.
+    Who takes and leaves something wakes the next; he takes at once, or with `patience`, once
+    nobody else has taken anything for so long. So light work is done by the few who are awake
+    anyhow, and nobody is held up by one whose work is not light after all. `queue.SimpleQueue`
+    wakes one taker for every item; they would only stand in line for the interpreter.
     """
 
     def __init__(self) -> None:
@@ -24,6 +25,8 @@ class Handout(Generic[Item]):
         self._items: collections.deque[Item] = collections.deque()
         self._sleepers: list[threading.Lock] = []
         self._is_waking = False
+        self._is_reserve = False  # whether who is waking up comes only in case of need
+        self._taken_count = 0
         self._is_closed = False
 
     def __len__(self) -> int:
@@ -46,25 +49,26 @@ class Handout(Generic[Item]):
             self._items.extendleft(reversed(list(items)))
             self._wake_one()
 
-    def take(self, most: int = 1) -> list[Item]:
+    def take(self, most: int = 1, *, patience: float = 0.0) -> list[Item]:
         """Wait for some, and take no more than leaves as much for each who waits.
 
-        Answers nothing once it is closed and all are gone.
+        Answers nothing once it is closed and all are gone. `patience`, in seconds, is that of the
+        next who is woken for what is left.
         """
-        gate: threading.Lock | None = None
-        while True:
-            with self._lock:
-                if gate is not None:
-                    self._is_waking = False
-                if self._items or self._is_closed:
-                    share = -(-len(self._items) // (1 + len(self._sleepers)))
-                    taken = [self._items.popleft() for _ in range(min(most, share))]
-                    self._wake_one()
-                    return taken
-                gate = threading.Lock()
-                gate.acquire()
-                self._sleepers.append(gate)
+        with self._lock:
+            if self._items or self._is_closed:
+                return self._take(most, patience)
+            gate = threading.Lock()
             gate.acquire()
+            self._sleepers.append(gate)
+        while True:
+            gate.acquire()
+            self._stand_by(patience)
+            with self._lock:
+                self._is_waking = False
+                if self._items or self._is_closed:
+                    return self._take(most, patience)
+                self._sleepers.append(gate)  # another was quicker
 
     def withdraw(self, condition: Callable[[Item], bool]) -> list[Item]:
         """Take away, without waiting, those for which the condition holds."""
@@ -82,8 +86,24 @@ class Handout(Generic[Item]):
             self._is_closed = True
             self._wake_one()
 
-    def _wake_one(self) -> None:
+    def _take(self, most: int, patience: float) -> list[Item]:
+        share = -(-len(self._items) // (1 + len(self._sleepers)))
+        taken = [self._items.popleft() for _ in range(min(most, share))]
+        self._taken_count += 1
+        self._wake_one(is_reserve=patience > 0)
+        return taken
+
+    def _stand_by(self, patience: float) -> None:
+        """As a reserve, let others take for as long as they do."""
+        while self._is_reserve and self._items and not self._is_closed:
+            seen_count = self._taken_count
+            time.sleep(patience)
+            if self._taken_count == seen_count:
+                return
+
+    def _wake_one(self, *, is_reserve: bool = False) -> None:
         """Wake who went to sleep last, and is warmest, unless one is waking up already."""
         if self._sleepers and not self._is_waking and (self._items or self._is_closed):
             self._is_waking = True
+            self._is_reserve = is_reserve and not self._is_closed
             self._sleepers.pop().release()

@@ -77,6 +77,9 @@ SECONDS_PER_HANDOVER = 0.02
 MOST_PER_HANDOVER = 64
 """A child is handed so many light tasks at once: about this much work."""
 
+LIGHTEST_SECONDS = 0.001
+"""Tasks that take less are sooner done than another thread is awake."""
+
 MOST_TOGETHER = 256
 """So many completions are written by one statement at most: each costs it the same."""
 
@@ -385,7 +388,7 @@ class Worker:
         runner = self._make_runner(on_abandoned=replace)
         runner.warm_up()
         try:
-            while runs := self._waiting.take(self._at_once()):
+            while runs := self._waiting.take(self._at_once(), patience=self._patience()):
                 self._busy.add(me)
                 self._run(runner, runs)
                 if runner.is_abandoned:
@@ -408,6 +411,10 @@ class Worker:
             make_setup(self._database, self._settings, self._references, worker=str(self.id)),
             give_back=self._waiting.put_back,
         )
+
+    def _patience(self) -> float:
+        """How long another slot lets this one work through what waits: if it is the lightest."""
+        return LIGHTEST_SECONDS if self._usual_seconds < LIGHTEST_SECONDS else 0.0
 
     def _at_once(self) -> int:
         """How many tasks a slot takes: of threads, each has one; a child's are soon done."""
