@@ -18,7 +18,7 @@ import threading
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from app.core.database import Database
@@ -28,15 +28,15 @@ from app.engines.memory import collect_garbage_seldom, give_back_memory
 from app.engines.messages import (
     Assignment,
     Assignments,
-    Begun,
     Ended,
     Limited,
-    Ready,
-    Recall,
     Recalled,
     Setup,
     Stop,
+    Word,
+    receive,
     results_in_parts,
+    send,
 )
 from app.models.session import TaskType
 from app.tasks.context import TaskContext, TaskIdentity
@@ -59,7 +59,7 @@ def main(descriptor: int, supervisor: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # a terminal's or a service manager's, for us all
     connection: Connection[Any, Any] = Connection(descriptor)
-    setup: Setup = connection.recv()[0]
+    setup = cast("Setup", receive(connection)[0])
     if setup.log_level is not None:
         configure_logging(setup.log_level)
     for reference in setup.references.values():
@@ -69,7 +69,7 @@ def main(descriptor: int, supervisor: int) -> None:
         except Exception:
             logger.debug("Could not import %s ahead of its first task", module, exc_info=True)
     collect_garbage_seldom()
-    connection.send([Ready()])
+    send(connection, Word.READY)
     _Child(connection, setup).serve()
 
 
@@ -119,7 +119,7 @@ class _Child:
             self._changed.wait_for(lambda: self._waiting)
             return self._begin()
 
-    def _end(self, ended: Ended) -> _Task | None:
+    def _end(self, ended: Ended | Word) -> _Task | None:
         """Say how the last task ended, and with it, if another waits, that this has begun."""
         with self._changed:
             if self._waiting:
@@ -127,12 +127,12 @@ class _Child:
             self._send(ended)
             return None
 
-    def _begin(self, *ended: Ended) -> _Task:
+    def _begin(self, *ended: Ended | Word) -> _Task:
         self._current = self._waiting.popleft()
-        self._send(*ended, Begun())
+        self._send(*ended, Word.BEGUN)
         return self._current
 
-    def _run(self, task: _Task) -> Ended:
+    def _run(self, task: _Task) -> Ended | Word:
         """Run it, send its results in parts, and answer with its outcome."""
         if time.monotonic() > task.begin_before:
             return Ended(Released())
@@ -154,7 +154,7 @@ class _Child:
                 self._send(part)
         match outcome:
             case Completed():
-                return Ended(None)
+                return Word.COMPLETED
             case Failed(failure):
                 return Ended(Failed(failure))
             case _:
@@ -173,12 +173,12 @@ class _Child:
 
     def _send(self, *messages: object) -> None:
         with self._changed:
-            self._connection.send(messages)
+            send(self._connection, *messages)
 
     def _read(self) -> None:
         while True:
             try:
-                messages = self._connection.recv()
+                messages = receive(self._connection)
             except (EOFError, OSError):
                 _end_with_descendants()
             for message in messages:
@@ -195,7 +195,7 @@ class _Child:
                     for task in (*current, *self._waiting):
                         if task.identity.task_id == task_id:
                             task.is_cancelled = True
-                case Recall():
+                case Word.RECALL:
                     if self._waiting:
                         self._send(Recalled(len(self._waiting)))
                         self._waiting.clear()

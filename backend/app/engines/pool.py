@@ -37,16 +37,16 @@ from app.engines.loops import backoff_seconds
 from app.engines.messages import (
     Assignment,
     Assignments,
-    Begun,
     Ended,
     Limited,
     Produced,
-    Ready,
-    Recall,
     Recalled,
     ResultParts,
     Setup,
     Stop,
+    Word,
+    receive,
+    send,
 )
 from app.engines.runs import Run, StopReason
 from app.tasks.context import Progress, TaskContext, TaskIdentity
@@ -150,7 +150,7 @@ class ChildProcess:
         self.is_alive = True
         try:
             self.send(setup)
-            self.expect(Ready)
+            self.expect(Word.READY)
         except BaseException:
             self.close()
             raise
@@ -169,7 +169,7 @@ class ChildProcess:
         """
         try:
             with self._sending:
-                self._connection.send(messages)
+                send(self._connection, *messages)
         except OSError as error:
             raise ChildDied(self._end()) from error
 
@@ -189,13 +189,13 @@ class ChildProcess:
                 said = any(descriptor == self._connection.fileno() for descriptor, _ in ready)
                 if not said and not self._connection.poll(0):
                     raise ChildDied(self._end())
-                self._heard.extend(self._connection.recv())
+                self._heard.extend(receive(self._connection))
             except (EOFError, OSError) as error:
                 raise ChildDied(self._end()) from error
         return self._heard.popleft()
 
-    def expect(self, kind: type[object]) -> None:
-        """Wait for a message of this kind.
+    def expect(self, word: Word) -> None:
+        """Wait for this word.
 
         Raises:
             ChildDied: it is gone, silent, or said something else.
@@ -205,8 +205,8 @@ class ChildProcess:
         if message is None:
             self.kill()
             raise ChildDied(f"did not start within {SECONDS_TO_START:.0f} s")
-        if not isinstance(message, kind):
-            raise ChildDied(f"said {type(message).__name__} instead of {kind.__name__}")
+        if message is not word:
+            raise ChildDied(f"said {message!r:.100} instead of {word.name}")
 
     def kill(self) -> None:
         """Kill the child with all that it started; may be called from any thread."""
@@ -292,7 +292,7 @@ class ProcessRunner:
             try:
                 child = self._living_child()
                 child.send(Assignments([_assignment(run) for run in waiting]))
-                child.expect(Begun)
+                child.expect(Word.BEGUN)
             except (ChildDied, OSError) as error:  # it died idle: that is not a task's doing
                 self.close()
                 failed_starts += 1
@@ -336,7 +336,7 @@ class ProcessRunner:
             if not self.is_busy:
                 return
             try:
-                child.expect(Begun)
+                child.expect(Word.BEGUN)
             except ChildDied as death:
                 logger.warning("A process for tasks %s; starting another", death)
                 self.close()
@@ -344,7 +344,7 @@ class ProcessRunner:
 
     def _recall(self, child: ChildProcess) -> bool:
         with contextlib.suppress(ChildDied):  # which is met again where it is listened to
-            child.send(Recall())
+            child.send(Word.RECALL)
         return True
 
     def _outcome_of_first(
@@ -362,8 +362,12 @@ class ProcessRunner:
                 while True:
                     may_recall = len(waiting) > 1 and not is_recalled
                     match child.receive(SECONDS_UNTIL_RECALL if may_recall else None):
+                        case Word.COMPLETED:
+                            return Completed(parts.results()) if parts else Completed()
                         case Ended(outcome):
-                            return _settled(run, _with_results(outcome, parts), self._setup.worker)
+                            if isinstance(outcome, Failed) and parts:
+                                outcome = Failed(outcome.context, parts.results())
+                            return _settled(run, outcome, self._setup.worker)
                         case Recalled(count):
                             self._give_back([waiting.pop() for _ in range(count)][::-1])
                         case None:
@@ -496,16 +500,6 @@ def _take_note(run: Run, parts: ResultParts, message: object) -> None:
             parts.add(message)
         case _:
             logger.warning("Ignored a message: %s", type(message).__name__)
-
-
-def _with_results(outcome: Outcome | None, parts: ResultParts) -> Outcome:
-    match outcome:
-        case None:
-            return Completed(parts.results()) if parts else Completed()
-        case Failed(context):
-            return Failed(context, parts.results())
-        case _:
-            return outcome
 
 
 def _settled(run: Run, ended: Outcome | None, worker: str, death: str = "") -> Outcome:

@@ -70,7 +70,7 @@ SECONDS_TO_WRITE_AT_STOP = 5.0
 SECONDS_OF_LIGHT_WORK = 0.2
 
 SECONDS_AHEAD = 0.25
-MOST_AHEAD = 512
+MOST_AHEAD = 1_024
 """Light tasks are claimed ahead of free slots: so many that the last waits about this long."""
 
 SECONDS_PER_HANDOVER = 0.02
@@ -242,6 +242,11 @@ class Worker:
 
     def __exit__(self, *_exc_info: object) -> None:
         self.stop()
+
+    @property
+    def idle_slot_count(self) -> int:
+        """How many slots are ready and wait for a task."""
+        return self._waiting.sleeper_count
 
     @property
     def run_count(self) -> int:
