@@ -20,10 +20,10 @@ How a statement is built, and why:
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -48,6 +48,9 @@ from app.models.session import (
 
 MESSAGE_CHARACTERS = 500
 LARGEST_BIGINT = 2**63 - 1
+
+STARTS_PER_STATEMENT = 2_000
+"""More in one statement take longer each: what it holds no longer fits into `work_mem`."""
 
 RETAKEN_SECONDS = 30.0
 """How long a lease lasts that is taken back only to be ended in the same breath."""
@@ -491,11 +494,14 @@ def _transitions(
     connection: psycopg.Connection[Any], statement: str, parameters: Mapping[str, Any]
 ) -> list[Transition]:
     with connection.cursor(binary=True) as cursor:
-        cursor.execute(statement, parameters)
-        return [
-            Transition(row[0], _TASK_TYPES[row[1]], row[2], _STATUSES[row[3]], *row[4:])
-            for row in cursor.fetchall()
-        ]
+        return _moved(cursor.execute(statement, parameters))
+
+
+def _moved(cursor: psycopg.Cursor[Any]) -> list[Transition]:
+    return [
+        Transition(row[0], _TASK_TYPES[row[1]], row[2], _STATUSES[row[3]], *row[4:])
+        for row in cursor.fetchall()
+    ]
 
 
 def _session_ids(
@@ -520,17 +526,32 @@ def start(
     *,
     owner: str | None = None,
 ) -> list[Transition]:
-    """Start `(session_id, task_type, task_id)` each; no session twice in one call."""
-    return _transitions(
-        connection,
-        START,
-        {
+    """Start `(session_id, task_type, task_id)` each; no session twice in one call.
+
+    Many go in several statements, in id order, so that all are locked as by one; the driver reads
+    what one has answered while the server is at the next (pipeline mode).
+    """
+
+    def parameters(some: Sequence[tuple[uuid.UUID, TaskType, uuid.UUID]]) -> dict[str, Any]:
+        return {
             "owner": owner,
-            "session_ids": _Uuids(session_id for session_id, _, _ in starts),
-            "task_types": [task_type.value for _, task_type, _ in starts],
-            "task_ids": _Uuids(task_id for _, _, task_id in starts),
-        },
-    )
+            "session_ids": _Uuids(session_id for session_id, _, _ in some),
+            "task_types": [task_type.value for _, task_type, _ in some],
+            "task_ids": _Uuids(task_id for _, _, task_id in some),
+        }
+
+    if len(starts) <= STARTS_PER_STATEMENT:
+        return _transitions(connection, START, parameters(starts))
+    in_order = sorted(starts, key=lambda each: each[0].bytes)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(connection.pipeline())
+        cursors = [
+            stack.enter_context(connection.cursor(binary=True)).execute(
+                START, parameters(in_order[first : first + STARTS_PER_STATEMENT])
+            )
+            for first in range(0, len(in_order), STARTS_PER_STATEMENT)
+        ]
+        return [moved for cursor in cursors for moved in _moved(cursor)]
 
 
 def retry(
@@ -566,7 +587,7 @@ def cancel(
     """
     session_ids = _Uuids(session_id for session_id, _ in cancels)
     # psycopg's `transaction()` would commit one that it found not begun: the caller's.
-    with connection.transaction() if connection.autocommit else nullcontext():
+    with connection.transaction() if connection.autocommit else contextlib.nullcontext():
         connection.execute(LOCK, {"session_ids": session_ids})
         return _transitions(
             connection,

@@ -23,6 +23,7 @@ from app.core.errors import (
 from app.models import session as session_module
 from app.models.results import TaskResults, TicketDraft
 from app.models.session import Session, SessionStage, SessionTask, TaskStatus, TaskType
+from app.repositories import transitions
 from app.repositories.content_repository import ContentRepository
 from app.repositories.session_repository import SessionRepository
 
@@ -372,6 +373,19 @@ def test_a_session_that_is_named_twice_gets_one_start_and_one_conflict(
     outcomes = act(lambda s: s.start_tasks([(one, P), (one, P), (uuid.uuid4(), P), (other, E)]))
     kinds = [type(outcome).__name__ for outcome in outcomes]
     assert kinds == ["Transition", "TaskConflict", "SessionNotFound", "TaskValidationError"]
+
+
+def test_starts_of_more_than_one_statement_are_answered_in_the_order_they_were_asked(
+    act: Callable[..., Any],
+    make_session: Callable[..., Session],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transitions, "STARTS_PER_STATEMENT", 3)
+    ids = [make_session().id for _ in range(7)]
+    unknown = uuid.uuid4()
+    outcomes = act(lambda s: s.start_tasks([(each, P) for each in [*ids[:4], unknown, *ids[4:]]]))
+    assert isinstance(outcomes.pop(4), SessionNotFound)
+    assert [outcome.session_id for outcome in outcomes] == ids
 
 
 def test_a_start_that_stands_under_its_task_id_may_be_repeated(
