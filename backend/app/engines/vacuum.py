@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from app.core.database import Database
     from app.repositories.transitions import Transition
 
-ENDS_BEFORE_VACUUM = 1_000
+ENDS_BEFORE_VACUUM = 500
 BYTES_PER_LEASE = 512
 """What a lease and its versions take up in the table until it is vacuumed."""
 
