@@ -163,7 +163,8 @@ def _race_ours(arena: Arena, size: Size, figures: Figures) -> None:
     url = arena.fresh(OURS)
     ours(url, "prepare")
     for name, how, callers in (
-        ("combined", "lives", CALLERS),
+        ("combined", "lives-in-a-loop", CALLERS),
+        ("combined_from_threads", "lives", CALLERS),
         ("transactions", "lives-in-transactions", TRANSACTION_CALLERS),
     ):
         ours(url, "plant", "--count", size.sessions)

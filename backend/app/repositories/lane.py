@@ -43,19 +43,81 @@ class Kind(Generic[Input, Output]):
     key: Callable[[Input], Hashable]
 
 
-class _Call:
+class Request:
     """One caller's input, and the place where its answer will be."""
 
-    __slots__ = (
-        "_gate", "answer", "error", "has_left", "input", "is_answered", "is_told_by_another",
-        "kind", "next",
-    )  # fmt: skip
+    __slots__ = ("answer", "error", "input", "kind")
 
     def __init__(self, kind: Kind[Any, Any], given: Any) -> None:
         self.kind = kind
         self.input = given
         self.answer: Any = _UNKNOWN
         self.error: Exception | None = None
+
+    def result(self) -> Any:
+        """The answer, or the error raised."""
+        if self.answer is _UNKNOWN:
+            raise self.error or _interrupted()
+        return self.answer
+
+
+Some = TypeVar("Some", bound=Request)
+
+
+class Waiting(list[Some]):
+    """Requests that are not out yet, in the order in which they came."""
+
+    _passed_over_count = 0
+
+    def take(self) -> list[Some]:
+        """Take a batch of the kind that most wait for, unless who waits longest was passed over.
+
+        So callers who are at different steps of the same way come together again.
+        """
+        counts = Counter(request.kind for request in self)
+        kind = longest_waiting = self[0].kind
+        if self._passed_over_count < MOST_PASSED_OVER:
+            kind = max(counts, key=counts.__getitem__)
+        self._passed_over_count = 0 if kind is longest_waiting else self._passed_over_count + 1
+        batch: dict[Hashable, Some] = {}
+        rest: list[Some] = []
+        for request in self:
+            key = kind.key(request.input) if request.kind is kind else None
+            if request.kind is kind and len(batch) < MAX_BATCH and key not in batch:
+                batch[key] = request
+            else:
+                rest.append(request)
+        self[:] = rest
+        return list(batch.values())
+
+
+def answer(batch: Sequence[Request]) -> None:
+    """Send the batch, and give each request its answer or its error.
+
+    A batch that fails is sent again one by one, so that one bad input hurts only its own caller;
+    only where the database is away all are told so at once.
+    """
+    try:
+        answers = batch[0].kind.send([request.input for request in batch])
+    except Exception as error:  # noqa: BLE001 - handed to the caller it belongs to
+        if len(batch) == 1 or isinstance(error, DatabaseUnavailable):
+            for request in batch:
+                request.error = error
+            return
+        for request in batch:
+            answer([request])
+        return
+    for request, its_answer in zip(batch, answers, strict=True):
+        request.answer = its_answer
+
+
+class _Call(Request):
+    """A request whose caller is a thread."""
+
+    __slots__ = ("_gate", "has_left", "is_answered", "is_told_by_another", "next")
+
+    def __init__(self, kind: Kind[Any, Any], given: Any) -> None:
+        super().__init__(kind, given)
         self.is_answered = False
         self.is_told_by_another = False
         self.has_left = False
@@ -75,19 +137,16 @@ class _Call:
 
 
 class Lane:
-    """At most one batch is out; the rest waits.
+    """For callers in threads: at most one batch is out; the rest waits.
 
-    A batch is of one kind, and all who wait for that kind go with it. A batch that fails is sent
-    again one by one, so that one bad input hurts only its own caller; only where the database is
-    away all are told so at once. Callers that are interrupted (Ctrl-C) leave the lane working for
-    the others.
+    A batch is of one kind, and all who wait for that kind go with it. Callers that are interrupted
+    (Ctrl-C) leave the lane working for the others.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: list[_Call] = []
+        self._waiting: Waiting[_Call] = Waiting()
         self._leader: _Call | None = None
-        self._passed_over_count = 0
         self._untold = 0  # who have an answer and have not woken up yet
 
     def send(self, kind: Kind[Input, Output], given: Input) -> Output:
@@ -104,10 +163,8 @@ class Lane:
                     call.wait()
         finally:
             self._leave(call)
-        if call.answer is _UNKNOWN:
-            raise call.error or _interrupted()
-        answer: Output = call.answer
-        return answer
+        result: Output = call.result()
+        return result
 
     def _appoint(self) -> None:
         """Let one lead who waits, as soon as no more callers are still to be told than wait.
@@ -123,9 +180,9 @@ class Lane:
         """Send batches until the leader's own has been answered."""
         while not leader.is_answered:
             with self._lock:
-                batch = self._take()
+                batch = self._waiting.take()
             try:
-                self._answer(batch)
+                answer(batch)
             finally:
                 self._tell(batch, leader)
 
@@ -159,41 +216,6 @@ class Lane:
             self._appoint()
         if call.next is not None:
             call.next.wake()
-
-    def _take(self) -> list[_Call]:
-        """Take a batch of the kind that most wait for, unless who waits longest was passed over.
-
-        So callers who are at different steps of the same way come together again.
-        """
-        counts = Counter(call.kind for call in self._waiting)
-        kind = longest_waiting = self._waiting[0].kind
-        if self._passed_over_count < MOST_PASSED_OVER:
-            kind = max(counts, key=counts.__getitem__)
-        self._passed_over_count = 0 if kind is longest_waiting else self._passed_over_count + 1
-        batch: dict[Hashable, _Call] = {}
-        rest: list[_Call] = []
-        for call in self._waiting:
-            key = kind.key(call.input) if call.kind is kind else None
-            if call.kind is kind and len(batch) < MAX_BATCH and key not in batch:
-                batch[key] = call
-            else:
-                rest.append(call)
-        self._waiting = rest
-        return list(batch.values())
-
-    def _answer(self, batch: Sequence[_Call]) -> None:
-        try:
-            answers = batch[0].kind.send([call.input for call in batch])
-        except Exception as error:  # noqa: BLE001 - handed to the caller it belongs to
-            if len(batch) == 1 or isinstance(error, DatabaseUnavailable):
-                for call in batch:
-                    call.error = error
-                return
-            for call in batch:
-                self._answer([call])
-            return
-        for call, answer in zip(batch, answers, strict=True):
-            call.answer = answer
 
 
 def _interrupted() -> TaskError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import uuid
 from collections import Counter
@@ -12,10 +13,16 @@ import pytest
 from sqlalchemy import make_url, text
 
 from app.core.database import Database
-from app.core.errors import DatabaseUnavailable, StaleClaim, TaskConflict, TaskValidationError
+from app.core.errors import (
+    DatabaseUnavailable,
+    SessionNotFound,
+    StaleClaim,
+    TaskConflict,
+    TaskValidationError,
+)
 from app.models.session import TaskStatus, TaskType
 from app.repositories import combiner as combiner_module
-from app.repositories.combiner import TransitionCombiner
+from app.repositories.combiner import AsyncTransitionCombiner, TransitionCombiner
 from app.repositories.session_repository import SessionRepository, successor_id
 from app.repositories.transitions import Transition
 
@@ -71,6 +78,42 @@ def test_each_caller_gets_the_answer_that_is_its_own(
     for session_id, outcome in zip(ids[1:], outcomes[1:-1], strict=True):
         assert outcome.session_id == session_id
         assert task_of(database, session_id).task_id == outcome.task_id
+
+
+def test_callers_in_an_event_loop_live_whole_lives_and_each_hears_of_its_own(
+    database: Database, make_session: Callable[..., Session]
+) -> None:
+    combiner = AsyncTransitionCombiner(database)
+    worker_id = uuid.uuid4()
+
+    async def live(session_id: uuid.UUID) -> Transition:
+        started = await combiner.start_task(session_id, P)
+        claim = await combiner.claim_task(session_id, started.task_id, worker_id)
+        assert claim is not None
+        await combiner.report_progress(claim, 1, 2)
+        return await combiner.complete_task(claim)
+
+    async def live_all() -> list[Any]:
+        ids = [make_session().id for _ in range(20)]
+        unknown = uuid.uuid4()
+        return await asyncio.gather(*map(live, [*ids, unknown]), return_exceptions=True)
+
+    *done, refused = asyncio.run(live_all())
+    combiner.close()
+    assert [each.status for each in done] == [TaskStatus.COMPLETED] * 20
+    assert isinstance(refused, SessionNotFound)
+
+
+def test_a_failure_and_a_stale_claim_are_told_in_an_event_loop_too(
+    database: Database, claimed: Callable[..., Claim]
+) -> None:
+    combiner, claim = AsyncTransitionCombiner(database), claimed()
+    failed = asyncio.run(combiner.fail_task(claim, {"error": "E", "message": "m"}))
+    assert (failed.status, failed.retry_count) == (TaskStatus.FAILED, 1)
+    for act in (combiner.complete_task, combiner.report_progress):
+        with pytest.raises(StaleClaim):
+            asyncio.run(act(claim))
+    combiner.close()
 
 
 def test_one_bad_row_fails_for_its_own_caller_only(

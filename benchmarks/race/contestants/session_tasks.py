@@ -7,6 +7,7 @@ do when people press the button; a drain ends when the last outcome is committed
 from __future__ import annotations
 
 import argparse
+import asyncio
 import functools
 import json
 import os
@@ -31,7 +32,7 @@ from app.core.schema_version import upgrade_schema
 from app.engines.memory import collect_garbage_seldom
 from app.engines.worker import Worker
 from app.models.session import TaskType
-from app.repositories.combiner import TransitionCombiner
+from app.repositories.combiner import AsyncTransitionCombiner, TransitionCombiner
 from app.repositories.session_repository import SessionRepository
 from benchmarks.race.contestants.protocol import SEED, WARM_UPS, quantiles
 
@@ -111,6 +112,35 @@ def lives(url: str, ids: Sequence[uuid.UUID], callers: int) -> dict[str, float]:
     with open_database(url) as database:
         act = functools.partial(live, TransitionCombiner(database), worker_id)
         return in_threads(callers, ids, act) | {"lives": len(ids) * len(LIVES)}
+
+
+def lives_in_a_loop(url: str, ids: Sequence[uuid.UUID], callers: int) -> dict[str, float]:
+    """The same by callers in one event loop, as the peers' are."""
+    worker_id = uuid.uuid4()
+    left = iter(ids)
+
+    async def call(combiner: AsyncTransitionCombiner) -> None:
+        for session_id in left:
+            for task_type in LIVES:
+                started = await combiner.start_task(session_id, task_type)
+                claim = await combiner.claim_task(session_id, started.task_id, worker_id)
+                assert claim is not None
+                await combiner.complete_task(claim)
+
+    async def call_all(combiner: AsyncTransitionCombiner) -> dict[str, float]:
+        begun, cpu = time.perf_counter(), time.process_time()
+        await asyncio.gather(*(call(combiner) for _ in range(callers)))
+        return {
+            "seconds": time.perf_counter() - begun,
+            "cpu_seconds": time.process_time() - cpu,
+            "lives": len(ids) * len(LIVES),
+        }
+
+    with open_database(url) as database:
+        combiner = AsyncTransitionCombiner(database)
+        answer = asyncio.run(call_all(combiner))
+        combiner.close()
+        return answer
 
 
 def live(combiner: TransitionCombiner, worker_id: uuid.UUID, session_id: uuid.UUID) -> None:
@@ -304,6 +334,9 @@ def checked(url: str, count: int) -> dict[str, Any]:
 ACTS: dict[str, Callable[[str, int, int], dict[str, Any] | None]] = {
     "prepare": lambda url, _count, _callers: upgrade_schema(_sqlalchemy(url)),
     "plant": lambda url, count, _callers: plant(url, count),
+    "lives-in-a-loop": lambda url, count, callers: lives_in_a_loop(
+        url, session_ids(url)[: count or None], callers
+    ),
     "lives": lambda url, count, callers: lives(url, session_ids(url)[: count or None], callers),
     "lives-in-transactions": lambda url, count, callers: lives_in_transactions(
         url, session_ids(url)[: count or None], callers

@@ -1,0 +1,134 @@
+"""The lane of an event loop: who goes together, and who is told what. Without a database."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app.core.errors import DatabaseUnavailable
+from app.repositories.async_lane import AsyncLane
+from app.repositories.lane import MAX_BATCH, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
+
+SECONDS = 20
+
+
+class Sender:
+    """Answers ten times the number, and keeps the batches that it was given."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.may_return = threading.Event()
+        self.may_return.set()
+        self.is_out = threading.Event()
+
+    def __call__(self, batch: Sequence[int]) -> list[int]:
+        self.batches.append(list(batch))
+        self.is_out.set()
+        assert self.may_return.wait(SECONDS)
+        if -1 in batch:
+            raise ValueError(-1)
+        if -2 in batch:
+            raise DatabaseUnavailable("away")
+        return [number * 10 for number in batch]
+
+
+@pytest.fixture
+def lane() -> Iterator[AsyncLane]:
+    lane = AsyncLane()
+    yield lane
+    lane.close()
+
+
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(asyncio.wait_for(main(), SECONDS))
+
+
+def test_those_who_ask_together_go_together_also_the_next_time(lane: AsyncLane) -> None:
+    sender = Sender()
+    kind = Kind(sender, abs)
+
+    async def call(number: int) -> list[int]:
+        return [await lane.send(kind, number + 100 * step) for step in range(3)]
+
+    async def main() -> None:
+        answers = await asyncio.gather(*map(call, range(30)))
+        assert answers == [[10 * (n + 100 * step) for step in range(3)] for n in range(30)]
+
+    run(main)
+    assert [len(batch) for batch in sender.batches] == [30, 30, 30]
+
+
+def test_no_batch_has_one_key_twice_none_is_too_large_and_each_is_of_one_kind(
+    lane: AsyncLane,
+) -> None:
+    first, second = Sender(), Sender()
+    kinds = [Kind(first, lambda number: number % 100), Kind(second, lambda number: number % 100)]
+
+    async def main() -> None:
+        wanted = [(kinds[n % 2], n % 150) for n in range(300)]
+        answers = await asyncio.gather(*(lane.send(*each) for each in wanted))
+        assert answers == [number * 10 for _, number in wanted]
+
+    run(main)
+    for batch in first.batches + second.batches:
+        assert len(batch) <= MAX_BATCH
+        assert len({number % 100 for number in batch}) == len(batch)
+
+
+def test_one_bad_input_hurts_only_its_own_caller(lane: AsyncLane) -> None:
+    kind = Kind(Sender(), abs)
+
+    async def main() -> None:
+        calls = (lane.send(kind, number) for number in (1, -1, 2))
+        one, bad, two = await asyncio.gather(*calls, return_exceptions=True)
+        assert (one, two) == (10, 20)
+        assert isinstance(bad, ValueError)
+
+    run(main)
+
+
+def test_where_the_database_is_away_nobody_asks_again_one_by_one(lane: AsyncLane) -> None:
+    sender = Sender()
+    kind = Kind(sender, abs)
+
+    async def main() -> None:
+        calls = (lane.send(kind, number) for number in (1, -2, 3))
+        for answer in await asyncio.gather(*calls, return_exceptions=True):
+            assert isinstance(answer, DatabaseUnavailable)
+        assert await lane.send(kind, 4) == 40
+
+    run(main)
+    assert sender.batches == [[1, -2, 3], [4]]
+
+
+def test_a_caller_that_is_cancelled_takes_back_what_is_not_out_and_stalls_nobody(
+    lane: AsyncLane,
+) -> None:
+    sender = Sender()
+    sender.may_return.clear()
+    kind = Kind(sender, abs)
+
+    async def main() -> None:
+        out = asyncio.create_task(lane.send(kind, 1))
+        also_out = asyncio.create_task(lane.send(kind, 2))
+        assert await asyncio.to_thread(sender.is_out.wait, SECONDS)
+        waiting = [asyncio.create_task(lane.send(kind, number)) for number in (3, 4)]
+        await asyncio.sleep(0)
+        for task in (also_out, waiting[0]):
+            task.cancel()
+        await asyncio.sleep(0)
+        sender.may_return.set()
+        assert await out == 10
+        assert await waiting[1] == 40
+        for task in (also_out, waiting[0]):
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    run(main)
+    assert sender.batches == [[1, 2], [4]]
