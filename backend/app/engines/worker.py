@@ -388,14 +388,20 @@ class Worker:
             self._busy.discard(me)
             self._open_slot((run, outcome))
 
+        def give_back(runs: Sequence[Run]) -> None:
+            left.difference_update(runs)
+            self._waiting.put_back(runs)
+
         if inherited is not None:
             self._write(*inherited)
-        runner = self._make_runner(on_abandoned=replace)
+        left: set[Run] = set()
+        runner = self._make_runner(on_abandoned=replace, give_back=give_back)
         runner.warm_up()
         try:
             while runs := self._waiting.take(self._at_once(), patience=self._patience()):
                 self._busy.add(me)
-                self._run(runner, runs)
+                left.update(runs)
+                self._run(runner, runs, left)
                 if runner.is_abandoned:
                     return
                 self._busy.discard(me)
@@ -403,7 +409,12 @@ class Worker:
         finally:
             runner.close()
 
-    def _make_runner(self, on_abandoned: Callable[[Run, Outcome], None]) -> Runner:
+    def _make_runner(
+        self,
+        *,
+        on_abandoned: Callable[[Run, Outcome], None],
+        give_back: Callable[[Sequence[Run]], None],
+    ) -> Runner:
         if self._threads:
             return ThreadRunner(
                 self._database,
@@ -414,7 +425,7 @@ class Worker:
             )
         return ProcessRunner(
             make_setup(self._database, self._settings, self._references, worker=str(self.id)),
-            give_back=self._waiting.put_back,
+            give_back=give_back,
         )
 
     def _patience(self) -> float:
@@ -427,9 +438,11 @@ class Worker:
             return 1
         return max(1, min(MOST_PER_HANDOVER, int(SECONDS_PER_HANDOVER / self._usual_seconds)))
 
-    def _run(self, runner: Runner, runs: list[Run]) -> None:
-        """Run the tasks; write their outcomes, or leave that to who writes light ones together."""
-        left = set(runs)
+    def _run(self, runner: Runner, runs: list[Run], left: set[Run]) -> None:
+        """Run the tasks; write their outcomes, or leave that to who writes light ones together.
+
+        `left` are those whose outcome nobody knows yet.
+        """
         asides: list[threading.Thread] = []
         begun_at = time.monotonic()
         try:
@@ -449,6 +462,7 @@ class Worker:
         except Exception:
             logger.exception("A slot stumbled; its tasks' leases will end by themselves")
             self._runs.remove(left)
+            left.clear()
         for aside in asides:
             aside.join()
 
