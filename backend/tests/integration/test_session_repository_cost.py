@@ -168,6 +168,50 @@ def test_every_transition_finds_its_rows_by_index(crowded: psycopg.Connection[An
                 assert node["Relation Name"] not in HOT_TABLES, f"{name} reads a whole table"
 
 
+def test_plans_that_were_kept_from_when_the_tables_were_small_read_none_of_them_whole(
+    database: Database,
+) -> None:
+    """Nobody has analysed the tables since they grew; autovacuum comes once a minute."""
+    worker_id = uuid.uuid4()
+
+    def sessions(connection: psycopg.Connection[Any], count: int) -> list[uuid.UUID]:
+        rows = connection.execute(
+            "INSERT INTO sessions (id, auto_advance) SELECT gen_random_uuid(), false"
+            " FROM generate_series(1, %s) RETURNING id",
+            [count],
+        ).fetchall()
+        return [row[0] for row in rows]
+
+    def live(connection: psycopg.Connection[Any], ids: list[uuid.UUID]) -> None:
+        started = transitions.start(
+            connection, [(each, TaskType.PROCESSING, uuid.uuid4()) for each in ids]
+        )
+        wishes = [transitions.Wish(each.session_id, each.task_id, worker_id) for each in started]
+        claims = transitions.claim_these(connection, wishes, lease_seconds=30)
+        transitions.beat(connection, [transitions.Beat(each) for each in claims], lease_seconds=30)
+        assert len(transitions.complete(connection, claims)) == len(ids)
+
+    def rows_read(connection: psycopg.Connection[Any]) -> int:
+        connection.execute("SELECT pg_stat_force_next_flush()")
+        row = connection.execute(
+            "SELECT sum(seq_tup_read) FROM pg_stat_user_tables WHERE relname = ANY(%s)",
+            [list(HOT_TABLES)],
+        ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    with database.driver_connection() as connection:
+        for _ in range(12):  # prepared, and then planned once for all
+            live(connection, sessions(connection, 2))
+        waiting = sessions(connection, 3_000)
+        transitions.start(
+            connection, [(each, TaskType.PROCESSING, uuid.uuid4()) for each in waiting[64:]]
+        )
+        before = rows_read(connection)
+        live(connection, waiting[:64])
+        assert rows_read(connection) - before < 3_000
+
+
 def test_nothing_that_moves_has_an_index(database: Database) -> None:
     """It would end the HOT updates, a partial one included."""
     with database.transaction() as db:
