@@ -109,9 +109,12 @@ class Owner:
         )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, or the one that `SESSION_TASKS_TEST_CHROMIUM` names."""
+    """Debian's Chromium, or the one that `SESSION_TASKS_TEST_CHROMIUM` names.
+
+    While it is there, an event loop runs in the main thread, which others' tests must not find.
+    """
     program = os.environ.get(CHROMIUM) or shutil.which("chromium")
     if program is None or not Path(program).exists():
         pytest.skip(f"no Chromium here: install it, or name it in {CHROMIUM}")

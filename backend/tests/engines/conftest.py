@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from app.core.database import Database
@@ -103,6 +104,15 @@ class Bench:
             lambda: (lease := self.lease(session_id)) and lease.progress_current,
             "the handler runs",
         )
+
+    def child(self) -> psutil.Process:
+        """The one process that runs handlers for this process's workers."""
+        (child,) = [
+            process
+            for process in psutil.Process().children()
+            if "app.engines.child" in " ".join(process.cmdline())
+        ]
+        return child
 
     def until_failed_attempts(self, session_id: UUID, count: int) -> SessionTask:
         def failed() -> SessionTask | None:

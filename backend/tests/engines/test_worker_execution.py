@@ -7,7 +7,6 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
 
 from app.models.session import TaskStatus
@@ -125,20 +124,10 @@ def test_a_child_killed_while_idle_costs_no_task_an_attempt(bench: Any) -> None:
     bench.until_status(first, "completed")
     child = worker._slots[0]
     assert child.is_alive()
-    pid = _child_of_this_process()
-    _kill(pid)
+    _kill(bench.child().pid)
     second = bench.session()
     task = bench.until_status(second, "completed", "failed")
     assert task.status == TaskStatus.COMPLETED
-
-
-def _child_of_this_process() -> int:
-    (child,) = [
-        process
-        for process in psutil.Process().children()
-        if "app.engines.child" in " ".join(process.cmdline())
-    ]
-    return child.pid
 
 
 def test_a_task_that_kills_its_process_ends_failed_after_three_attempts(bench: Any) -> None:
