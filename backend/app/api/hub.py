@@ -22,7 +22,7 @@ from app.api.presenting import etag_of, session_resource
 from app.api.problems import TooManyRequests
 from app.core.database import translated_errors
 from app.core.errors import DatabaseUnavailable, TaskError
-from app.core.notifications import CHANNEL
+from app.core.notifications import CHANNEL, announced_sessions
 from app.repositories.access_repository import AccessRepository
 from app.repositories.session_queries import (
     SNAPSHOTS_SQL,
@@ -312,7 +312,7 @@ class Hub:
                     await connection.execute(f"LISTEN {CHANNEL}")
                     self._mark(self._watched())
                     async for notification in connection.notifies():
-                        self._mark(_session_ids(notification.payload))
+                        self._mark(announced_sessions(notification))
             except (psycopg.Error, OSError) as error:
                 # Streams are fed by `_look_again` meanwhile.
                 logger.warning("Listening for changes failed, trying again: %s", error)
@@ -409,11 +409,3 @@ class Hub:
                     stream.tell_deleted(session_id)
                 elif entry[0].owner == stream.principal.owner:
                     stream.offer(*entry)
-
-
-def _session_ids(payload: str) -> frozenset[UUID]:
-    """Return the sessions that a notification names; none if somebody else wrote it."""
-    try:
-        return frozenset(map(UUID, payload.split()))
-    except ValueError:
-        return frozenset()

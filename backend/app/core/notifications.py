@@ -11,6 +11,7 @@ import collections
 import logging
 import threading
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import psycopg
 
@@ -19,7 +20,6 @@ from app.core.errors import DatabaseUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from contextlib import AbstractContextManager
-    from uuid import UUID
 
     Listener = Callable[[frozenset[UUID]], None]
 
@@ -39,6 +39,14 @@ BACKENDS_REMEMBERED = 16
 
 CLOSING_SECONDS = 5.0
 """How long the last announcement may take; it is only a hint."""
+
+
+def announced_sessions(notification: psycopg.Notify) -> frozenset[UUID]:
+    """Return the sessions that a notification names; none if somebody else wrote it."""
+    try:
+        return frozenset(map(UUID, notification.payload.split()))
+    except ValueError:
+        return frozenset()
 
 
 class Announcer:

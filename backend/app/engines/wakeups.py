@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from app.core.notifications import CHANNEL
+from app.core.notifications import CHANNEL, announced_sessions
 from app.engines.loops import Loop
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Wakeups:
                 while not self._loop.is_stopping:
                     for notification in connection.notifies(timeout=SECONDS_PER_LISTENING):
                         if not self._database.is_own(notification):
-                            self._on_change(_session_ids(notification.payload))
+                            self._on_change(announced_sessions(notification))
                     if time.monotonic() - tested_at > SECONDS_BETWEEN_TESTS:
                         connection.execute("SELECT 1")
                         tested_at = time.monotonic()
@@ -62,11 +62,3 @@ class Wakeups:
                 connection.close()  # it must not go back to the pool while it listens
                 raise
         return 0.0
-
-
-def _session_ids(payload: str) -> frozenset[UUID]:
-    """Return the sessions that a notification names; none if somebody else wrote it."""
-    try:
-        return frozenset(map(UUID, payload.split()))
-    except ValueError:
-        return frozenset()

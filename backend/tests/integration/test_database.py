@@ -15,7 +15,8 @@ from sqlalchemy.exc import IntegrityError
 from app.core.config import Settings
 from app.core.database import Database, after_commit, current_db_session, driver_connection
 from app.core.errors import ConfigurationError, DatabaseBusy, DatabaseUnavailable, NoTransaction
-from app.core.notifications import CHANNEL
+from app.core.notifications import CHANNEL, announced_sessions
+from app.engines.wakeups import Wakeups
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -194,6 +195,43 @@ def test_changes_are_notified_in_batches_after_the_commit(database: Database) ->
             if heard == ids:
                 break
     assert heard == ids
+
+
+def test_what_a_process_announces_it_hears_once_and_not_at_all_if_it_knows(
+    settings: Settings, database: Database
+) -> None:
+    known, own, other = (frozenset({uuid.uuid4()}) for _ in range(3))
+    heard: list[frozenset[uuid.UUID]] = []
+    heard_other = threading.Event()
+
+    def hear(changed: frozenset[uuid.UUID]) -> None:
+        heard.append(changed)
+        if changed == other:
+            heard_other.set()
+
+    url = make_url(database.url).set(drivername="postgresql")
+    wakeups = Wakeups(database, database, hear)
+    with (
+        psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as listener,
+        Database(settings, database.url) as another,
+    ):
+        listener.execute(f"LISTEN {CHANNEL}")
+        wakeups.start()
+        while not heard_other.is_set():  # until it listens
+            another.announce(other)
+            heard_other.wait(0.1)
+        database.announce(known, but=hear)
+        database.announce(own)
+        notified: set[uuid.UUID] = set()
+        for notification in listener.notifies(timeout=30):
+            notified |= announced_sessions(notification)
+            if known | own <= notified:
+                break
+        heard_other.clear()
+        another.announce(other)
+        assert heard_other.wait(30)
+        wakeups.stop()
+    assert [changed for changed in heard if changed != other] == [own]
 
 
 def test_a_listener_that_fails_hurts_nobody(
