@@ -24,7 +24,7 @@ from uuid import UUID
 from app.core.database import Database
 from app.core.logging import configure_logging
 from app.engines.execution import Completed, Failed, Released, run_handler
-from app.engines.memory import collect_garbage_seldom, give_back_memory
+from app.engines.memory import SECONDS_OF_LIGHT_WORK, collect_garbage_seldom, give_back_memory
 from app.engines.messages import (
     Assignment,
     Assignments,
@@ -49,8 +49,6 @@ logger = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1
 _OOM_SCORE = "500"
-
-SECONDS_OF_LIGHT_WORK = 0.2
 
 
 def main(descriptor: int, supervisor: int) -> None:

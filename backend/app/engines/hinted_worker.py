@@ -27,7 +27,7 @@ from app.engines.connections import vital_database
 from app.engines.execution import Failed, OutcomeWriter, Released
 from app.engines.heartbeat import Heart, require_timely_heartbeats
 from app.engines.loops import Loop, backoff_seconds
-from app.engines.memory import give_back_memory
+from app.engines.memory import SECONDS_OF_LIGHT_WORK, give_back_memory
 from app.engines.pool import ProcessRunner, make_setup
 from app.engines.runs import Run, RunTable, StopReason
 from app.engines.wakeups import Wakeups
@@ -46,7 +46,6 @@ logger = logging.getLogger(__name__)
 
 SECONDS_TO_WRITE_AT_STOP = 5.0
 LONGEST_PAUSE_SECONDS = 5.0
-SECONDS_OF_LIGHT_WORK = 0.2
 
 
 class HintedWorker:

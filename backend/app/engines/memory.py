@@ -7,6 +7,9 @@ import ctypes
 import gc
 import sys
 
+SECONDS_OF_LIGHT_WORK = 0.2
+"""A task that took no longer has left too little behind to be looked for."""
+
 
 def give_back_memory() -> None:
     """Have the C library return what large results have left behind (malloc_trim(3), glibc).

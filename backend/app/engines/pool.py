@@ -324,13 +324,12 @@ class ProcessRunner:
         self, child: ChildProcess, waiting: collections.deque[Run]
     ) -> Iterator[tuple[Run, Outcome]]:
         """Take those that have ended off `waiting`, whose first has begun, until none has."""
-        is_recalled = False
         while True:
-            outcome = self._outcome_of_first(child, waiting, is_recalled=is_recalled)
+            outcome = self._outcome_of_first(child, waiting)
             run = waiting.popleft()
             self.is_busy = bool(waiting) and child.is_alive
-            if self.is_busy and not is_recalled and not is_light(outcome):
-                is_recalled = self._recall(child)  # there may be more of such weight
+            if self.is_busy and not is_light(outcome):
+                _recall(child)  # there may be more of such weight
             yield run, outcome
             del outcome
             if not self.is_busy:
@@ -342,16 +341,10 @@ class ProcessRunner:
                 self.close()
                 return
 
-    def _recall(self, child: ChildProcess) -> bool:
-        with contextlib.suppress(ChildDied):  # which is met again where it is listened to
-            child.send(Word.RECALL)
-        return True
-
-    def _outcome_of_first(
-        self, child: ChildProcess, waiting: collections.deque[Run], *, is_recalled: bool
-    ) -> Outcome:
+    def _outcome_of_first(self, child: ChildProcess, waiting: collections.deque[Run]) -> Outcome:
         run = waiting[0]
         parts = ResultParts()
+        is_recalled = False
 
         def tell() -> None:
             with contextlib.suppress(ChildDied):
@@ -371,7 +364,8 @@ class ProcessRunner:
                         case Recalled(count):
                             self._give_back([waiting.pop() for _ in range(count)][::-1])
                         case None:
-                            is_recalled = self._recall(child)
+                            _recall(child)
+                            is_recalled = True
                         case message:
                             _take_note(run, parts, message)
             except ChildDied as death:
@@ -424,25 +418,22 @@ class ThreadRunner:
 
     def _run(self, run: Run) -> Outcome:
         is_cancelled = False
-        ends_here = threading.Lock()  # held by whoever was first: the end, or the abandonment
 
         def tell() -> None:
             nonlocal is_cancelled
             is_cancelled = True
 
         def abandon() -> None:
-            if ends_here.acquire(blocking=False):
-                self.is_abandoned = True
-                tell()
-                logger.warning(
-                    "A thread does not stop and is left behind; use processes for such work"
-                )
-                self._on_abandoned(run, _settled(run, None, self._worker))
+            """Leave the thread behind, once; `run.running` sees to it that it has not ended."""
+            if self.is_abandoned:
+                return
+            self.is_abandoned = True
+            tell()
+            logger.warning("A thread does not stop and is left behind; use processes for such work")
+            self._on_abandoned(run, _settled(run, None, self._worker))
 
         with run.running(tell=tell, kill=abandon):
-            outcome = self._work(run, lambda: is_cancelled)
-            ends_here.acquire(blocking=False)
-        return outcome
+            return self._work(run, lambda: is_cancelled)
 
     def _work(self, run: Run, is_cancelled: Callable[[], bool]) -> Outcome:
         claim = run.claim
@@ -487,6 +478,11 @@ def _assignment(run: Run) -> Assignment:
         claim.attempt,
         run.fenced_at,
     )
+
+
+def _recall(child: ChildProcess) -> None:
+    with contextlib.suppress(ChildDied):  # which is met again where it is listened to
+        child.send(Word.RECALL)
 
 
 def _take_note(run: Run, parts: ResultParts, message: object) -> None:

@@ -44,7 +44,7 @@ from app.engines.execution import (
 from app.engines.handout import Handout
 from app.engines.heartbeat import Heart, require_timely_heartbeats
 from app.engines.loops import Loop
-from app.engines.memory import collect_garbage_seldom, give_back_memory
+from app.engines.memory import SECONDS_OF_LIGHT_WORK, collect_garbage_seldom, give_back_memory
 from app.engines.pool import ProcessRunner, Runner, ThreadRunner, make_setup
 from app.engines.runs import Run, RunTable, StopReason
 from app.engines.stop_requests import Request, StopRequests
@@ -66,8 +66,6 @@ logger = logging.getLogger(__name__)
 
 SECONDS_TO_WRITE_AT_STOP = 5.0
 """How long a stopping worker tries to write outcomes and releases once its tasks have ended."""
-
-SECONDS_OF_LIGHT_WORK = 0.2
 
 SECONDS_AHEAD = 0.25
 MOST_AHEAD = 1_024

@@ -185,16 +185,12 @@ def bulk_and_drain(url: str, ids: Sequence[uuid.UUID], *, threads: bool = True) 
     The drain begins with the commit, and ends with the last outcome's.
     """
     starts = [(each, TaskType.PROCESSING) for each in ids]
+    slots = CONCURRENCY if threads else PROCESSES
     with open_database(url) as database:
-        worker = Worker(
-            database,
-            database.settings,
-            concurrency=CONCURRENCY if threads else PROCESSES,
-            threads=threads,
-        )
+        worker = Worker(database, database.settings, concurrency=slots, threads=threads)
         collect_garbage_seldom()  # as the command `worker` does
         worker.start()
-        while worker.idle_slot_count < (CONCURRENCY if threads else PROCESSES):
+        while worker.idle_slot_count < slots:
             time.sleep(0.01)
         me = psutil.Process()
         begun = time.perf_counter()
