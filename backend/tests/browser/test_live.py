@@ -18,7 +18,7 @@ from app.repositories.access_repository import AccessRepository
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
     from app.core.database import Database
 
@@ -50,6 +50,32 @@ def test_no_row_moves_under_the_pointer(owner: Any, look: Callable[..., Page]) -
     expect(page.locator(f"#s-{second}")).to_have_count(0)
     page.locator("#held").click()
     expect(page.locator(f"#s-{second}")).to_be_visible()
+
+
+# Once it is there and the document is read, it begins in a timer of its own.
+HTMX_HAS_BEGUN = """new Promise((done) => {
+  const look = () => window.htmx ? setTimeout(() => setTimeout(done)) : setTimeout(look);
+  look();
+})"""
+
+
+def test_the_stream_waits_for_the_script_that_listens(look: Callable[..., Page]) -> None:
+    page = look("/new")
+    asked: list[str] = []
+    asked_before_it_came: list[str] = []
+
+    def come_late(route: Route) -> None:
+        page.evaluate(HTMX_HAS_BEGUN)
+        asked_before_it_came.extend(asked)
+        route.continue_()
+
+    page.on("request", lambda request: asked.append(request.url))
+    page.route("**/live*.js*", come_late)
+    page.goto(page.url.replace("/new", "/sessions"))
+    expect(page.locator("#live-word")).to_have_text("Live")
+    stream = page.locator("#stream").get_attribute("hx-sse:connect")
+    assert asked_before_it_came
+    assert not [url for url in asked_before_it_came if url.endswith(str(stream))]
 
 
 def test_focus_is_kept_when_the_page_changes(owner: Any, look: Callable[..., Page]) -> None:
