@@ -366,6 +366,9 @@ def _create_engine(settings: Settings, url: str) -> Engine:
         url,
         pool_size=settings.pool_size,
         max_overflow=0,
+        # Which was used last is in the processor's caches, its server process too: a third of the
+        # client's CPU of a transaction.
+        pool_use_lifo=True,
         pool_timeout=settings.lock_timeout_seconds,
         hide_parameters=True,
         connect_args={

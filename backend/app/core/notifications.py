@@ -61,7 +61,7 @@ class Announcer:
         self._changed = threading.Condition()
         self._backends: collections.deque[int] = collections.deque(maxlen=BACKENDS_REMEMBERED)
         self._thread: threading.Thread | None = None
-        self._closing = False
+        self._closing = threading.Event()
 
     def announce(self, session_ids: Iterable[UUID], *, but: Listener | None = None) -> None:
         """Have these sessions announced; returns at once and never raises.
@@ -78,7 +78,7 @@ class Announcer:
             except Exception:
                 logger.exception("A listener failed; what changed stands all the same")
         with self._changed:
-            if self._closing:
+            if self._closing.is_set():
                 return
             self._pending |= changed
             if self._thread is None or not self._thread.is_alive():  # a fork takes no threads along
@@ -99,8 +99,8 @@ class Announcer:
 
     def close(self) -> None:
         """Send what is pending, if the database takes it soon; may be called again."""
+        self._closing.set()
         with self._changed:
-            self._closing = True
             self._changed.notify()
         if self._thread is not None:
             self._thread.join(CLOSING_SECONDS)
@@ -108,7 +108,7 @@ class Announcer:
     def _send_until_closed(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._pending or self._closing)
+                self._changed.wait_for(lambda: self._pending or self._closing.is_set())
                 batch, self._pending = list(self._pending), set()
                 if not batch:
                     return
@@ -125,5 +125,5 @@ class Announcer:
                 # Only a hint was lost: whoever watches polls as well.
                 self._backends.clear()  # a new server may give these numbers to others
                 logger.debug("Could not announce %d changed sessions: %s", len(batch), error)
-            with self._changed:
-                self._changed.wait_for(lambda: self._closing, SECONDS_BETWEEN_NOTIFICATIONS)
+            # What changes meanwhile does not wake this thread, only for it to sleep again.
+            self._closing.wait(SECONDS_BETWEEN_NOTIFICATIONS)

@@ -33,6 +33,9 @@ from app.models.session import SessionTask, TaskStatus, TaskType
 class SessionTaskLease(Base):
     """Who runs a live task and until when: one row per running task, gone when it ends.
 
+    It goes with its session by a trigger (migration 0004). A foreign key would be checked for each
+    start, in vain: whoever writes a lease has locked its session, or its task's row.
+
     Attributes:
         task_type, attempt: what a worker needs in order to begin, so that a claim touches only
             this table and waits for no disk.
@@ -52,9 +55,7 @@ class SessionTaskLease(Base):
         {"prefixes": ["UNLOGGED"], "postgresql_with": {"fillfactor": 30}},
     )
 
-    session_id: Mapped[uuid.UUID] = mapped_column(
-        ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True
-    )
+    session_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     task_id: Mapped[uuid.UUID]
     task_type: Mapped[TaskType] = mapped_column(enum_by_value(TaskType, "task_type"))
     attempt: Mapped[int] = mapped_column(Integer, server_default=text("1"))

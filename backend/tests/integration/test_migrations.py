@@ -40,7 +40,11 @@ CATALOGUE = {
     "indexes": "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
     "tables": "SELECT relname, relpersistence, reloptions::text FROM pg_class"
     " WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'",
+    "triggers": "SELECT tgrelid::regclass::text, pg_get_triggerdef(oid) FROM pg_trigger"
+    " WHERE NOT tgisinternal",
+    "functions": "SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace",
 }
+MIGRATED_ONLY = {"triggers", "functions"}
 
 
 @pytest.fixture
@@ -81,7 +85,7 @@ def test_migrations_and_models_make_the_same_catalogue(
     by_models = engine_of(blank_database_url)
     Base.metadata.create_all(by_models)
     migrated, modelled = catalogue(engine_of(empty_database_url)), catalogue(by_models)
-    for name in CATALOGUE:
+    for name in CATALOGUE.keys() - MIGRATED_ONLY:
         assert migrated[name] == modelled[name], name
     volatile = {row[0] for row in migrated["tables"] if row[1] == "u"}
     assert volatile == {

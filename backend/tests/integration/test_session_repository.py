@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import delete, select, text
 
 from app.core.errors import (
     ErrorCategory,
@@ -21,6 +21,7 @@ from app.core.errors import (
     TaskValidationError,
 )
 from app.models import session as session_module
+from app.models.lease import SessionTaskLease
 from app.models.results import TaskResults, TicketDraft
 from app.models.session import Session, SessionStage, SessionTask, TaskStatus, TaskType
 from app.repositories import transitions
@@ -76,6 +77,19 @@ def everything(database: Database) -> dict[str, list[Any]]:
             name: list(db.scalars(text(f"SELECT CAST(t AS text) FROM {name} t ORDER BY 1")))
             for name in tables
         }
+
+
+def test_leases_go_with_their_sessions(
+    act: Callable[..., Any], running: Callable[..., Claim], database: Database
+) -> None:
+    stays, *others = (running() for _ in range(4))
+    act(lambda s: s.delete_session(others[0].session_id))
+    with database.transaction() as db:
+        db.execute(delete(Session).where(Session.id != stays.session_id))
+        assert db.scalars(select(SessionTaskLease.session_id)).all() == [stays.session_id]
+    with database.transaction() as db:
+        db.execute(text("TRUNCATE sessions CASCADE"))
+        assert db.scalars(select(SessionTaskLease.session_id)).all() == []
 
 
 # -- fencing --------------------------------------------------------------------------------------
