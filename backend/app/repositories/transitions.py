@@ -120,7 +120,7 @@ def _sql(rule: ColumnElement[bool]) -> str:
 IS_RUNNING = _sql(SessionTask.is_running)  # type: ignore[arg-type]
 CAN_BE_RESTARTED = _sql(SessionTask.can_be_restarted)  # type: ignore[arg-type]
 CAN_START = _sql(
-    SessionTask.can_start(literal_column("excluded.task_type", SessionTask.task_type.type))  # type: ignore[arg-type]
+    SessionTask.can_start(literal_column("w.task_type", SessionTask.task_type.type))  # type: ignore[arg-type]
 )
 CAN_BE_RETRIED = _sql(SessionTask.can_be_retried)  # type: ignore[arg-type]
 
@@ -163,32 +163,42 @@ SELECT session_id, task_type, task_id, status, retry_count, started_at, 0.0::flo
        NULL::jsonb
   FROM staged"""
 
-# A new row's id may be any that is new: its first run's is at hand, and making one at random, also
-# for the rows that are there already, would cost as much as an index entry.
-# A session that has left its first stage has a row, which ON CONFLICT then asks for the rule; one
-# that has not has none, and only the first type can begin there.
+# A session that has left its first stage has a row, which is asked for the rule; one that has not
+# has none, and only the first type can begin there. (ON CONFLICT DO UPDATE, for both, locks a row
+# before it moves it: one more record of WAL.) `locked` is made before it is told which is which:
+# expecting few of either, the planner would join by a loop that grows with the batch's square.
+# A new row's id may be any that is new: its first run's is at hand, and making one at random would
+# cost as much as an index entry.
 START = f"""
 WITH wanted AS (
     SELECT * FROM unnest(%(session_ids)s::uuid[], %(task_types)s::text[], %(task_ids)s::uuid[])
         AS w(session_id, task_type, task_id)),
 {_LOCK_OWN_SESSIONS},
-task AS (
+locked AS MATERIALIZED (SELECT w.*, lock.stage FROM wanted w JOIN lock ON lock.id = w.session_id),
+first_task AS (
     INSERT INTO session_tasks
            (id, session_id, task_type, task_id, status, started_at, retry_count)
     SELECT w.task_id, w.session_id, w.task_type, w.task_id, '{TaskStatus.RUNNING.value}',
            clock_timestamp(), 0
-      FROM wanted w JOIN lock ON lock.id = w.session_id
+      FROM locked w
      WHERE w.task_type = '{TaskType.PROCESSING.value}'
-        OR lock.stage <> '{SessionStage.CREATED.value}'
-    ON CONFLICT ON CONSTRAINT uq_session_tasks_session_id DO UPDATE
-       SET task_type = excluded.task_type, task_id = excluded.task_id, status = excluded.status,
-           started_at = excluded.started_at, completed_at = NULL, failed_at = NULL,
+       AND w.stage = '{SessionStage.CREATED.value}'
+    ON CONFLICT ON CONSTRAINT uq_session_tasks_session_id DO NOTHING
+    RETURNING {_MOVED}, session_tasks.started_at),
+next_task AS (
+    UPDATE session_tasks
+       SET task_type = w.task_type, task_id = w.task_id, status = '{TaskStatus.RUNNING.value}',
+           started_at = clock_timestamp(), completed_at = NULL, failed_at = NULL,
            retry_count = CASE WHEN session_tasks.status = '{TaskStatus.COMPLETED.value}'
                               THEN 0 ELSE session_tasks.retry_count END,
            failure_context = CASE WHEN session_tasks.status = '{TaskStatus.COMPLETED.value}'
                                   THEN NULL ELSE session_tasks.failure_context END
-     WHERE {CAN_START}
+      FROM locked w
+     WHERE session_tasks.session_id = w.session_id
+       AND w.stage <> '{SessionStage.CREATED.value}'
+       AND ({CAN_START})
     RETURNING {_MOVED}, session_tasks.started_at),
+task AS (SELECT * FROM first_task UNION ALL SELECT * FROM next_task),
 {_AFTER_A_START}"""  # noqa: S608 - every part is a constant of this module
 
 RETRY = f"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -124,15 +125,11 @@ def plan_of(
     """All nodes of the plan."""
     row = connection.execute(f"EXPLAIN (FORMAT JSON) {statement}", parameters).fetchone()
     assert row is not None
-    found: list[dict[str, Any]] = []
+    return nodes_of((row[0] if isinstance(row[0], list) else json.loads(row[0]))[0]["Plan"])
 
-    def collect(node: dict[str, Any]) -> None:
-        found.append(node)
-        for child in node.get("Plans", ()):
-            collect(child)
 
-    collect((row[0] if isinstance(row[0], list) else json.loads(row[0]))[0]["Plan"])
-    return found
+def nodes_of(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    return [plan, *(node for child in plan.get("Plans", ()) for node in nodes_of(child))]
 
 
 @pytest.mark.parametrize("is_analysed", [False, True], ids=["never analysed", "analysed"])
@@ -210,6 +207,58 @@ def test_plans_that_were_kept_from_when_the_tables_were_small_read_none_of_them_
         before = rows_read(connection)
         live(connection, waiting[:64])
         assert rows_read(connection) - before < 3_000
+
+
+@pytest.mark.parametrize("name", ["START", "COMPLETE"])
+def test_the_work_of_a_large_batch_grows_with_its_size_not_with_the_square(
+    name: str, database: Database
+) -> None:
+    """By the plan that is kept for all sizes: a nested loop of two sets would be 4,000,000 rows."""
+    count, worker_id = 2_000, uuid.uuid4()
+    with database.driver_connection() as connection:
+        ids = make_sessions(connection, 2 * count)
+        starts = [(each, TaskType.PROCESSING, uuid.uuid4()) for each in ids[:count]]
+        transitions.start(connection, starts)
+        claims = transitions.claim_next(
+            connection, worker_id, task_types=list(TaskType), limit=count, lease_seconds=30
+        )
+        given: dict[str, Any] = {
+            "START": {
+                "session_ids": ids[count:],
+                "task_types": ["processing"] * count,
+                "task_ids": [uuid.uuid4() for _ in range(count)],
+                "owner": None,
+            },
+            "COMPLETE": {
+                "session_ids": [claim.session_id for claim in claims],
+                "task_ids": [claim.task_id for claim in claims],
+                "claim_tokens": [claim.claim_token for claim in claims],
+            },
+        }[name]
+        numbers: dict[str, int] = {}
+        statement = re.sub(
+            r"%\((\w+)\)s",
+            lambda found: f"${numbers.setdefault(found[1], len(numbers) + 1)}",
+            getattr(transitions, name),
+        )
+        connection.execute("SET plan_cache_mode = force_generic_plan")
+        connection.execute(f"PREPARE batch AS {statement}")
+        cursor = psycopg.ClientCursor(connection)
+        places = ", ".join(["%s"] * len(numbers))
+        cursor.execute(
+            f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE batch({places})",
+            [given[parameter] for parameter in numbers],
+        )
+        row = cursor.fetchone()
+        connection.execute("RESET plan_cache_mode")
+    assert row is not None
+    nodes = nodes_of(row[0][0]["Plan"])
+    handled = sum(
+        node["Actual Loops"]
+        * sum(value for key, value in node.items() if key == "Actual Rows" or "Removed" in key)
+        for node in nodes
+    )
+    assert count < handled < 50 * count
 
 
 def test_nothing_that_moves_has_an_index(database: Database) -> None:
