@@ -81,14 +81,17 @@ def growth(url: str, size: GroundSize) -> dict[str, Any]:
         sweeper = Sweeper(database, database.settings)  # it vacuums the leases, as in every worker
         sweeper.start()
         sweeping.callback(sweeper.stop)
+        planted = _bytes(connection)
+        combiner = TransitionCombiner(database)
+        _live(connection, combiner, ids)  # every session has its row now, which later lives move
         connection.execute("SELECT pg_stat_reset()")
         before = _bytes(connection)
         lived = 0
-        combiner = TransitionCombiner(database)
         while lived < size.lives:
             lived += _live(connection, combiner, ids)
         answer: dict[str, Any] = {
             "lives": lived,
+            "bytes_planted": planted,
             "bytes_before": before,
             "bytes_after": _bytes(connection),
             "hot_percent": _hot_percent(connection),

@@ -61,6 +61,7 @@ def goals(result: Mapping[str, Any]) -> list[tuple[str, float, float, bool]]:
     fed = max(each["fed_one_by_one_per_second"] for each in peers)
     whole = max(each["whole_per_second"] for each in peers)
     ahead = min(each["pickup_p50"] for each in peers)
+    alone = _goals_alone(result["ground"]) if "ground" in result else []
     return [
         ("combined lives / pgbench", 3.0, ours["combined_lives_per_second"] / limit, True),
         ("combined lives / fastest peer", 9.0, ours["combined_lives_per_second"] / fed, True),
@@ -79,6 +80,20 @@ def goals(result: Mapping[str, Any]) -> list[tuple[str, float, float, bool]]:
             _ratio(ours["pickup_threads_p50"], ahead),
             False,
         ),
+        *alone,
+    ]
+
+
+def _goals_alone(ground: Mapping[str, Any]) -> list[tuple[str, float, float, bool]]:
+    growth, idle, many = ground["growth"], ground["idle"], ground["many_sessions"]
+    grown = sum(growth["bytes_after"].values()) - sum(growth["bytes_before"].values())
+    return [
+        ("growth of all tables, MiB", 1.0, grown / 2**20, False),
+        ("HOT updates, %", 99.0, min(growth["hot_percent"].values()), True),
+        ("lives among many sessions / few", 0.9, many["ratio"], True),
+        ("status read p99 among many, ms", 2.0, many["many"]["status_read_p99"], False),
+        ("idle worker, % of a core", 1.0, idle["cpu_percent_of_a_core"], False),
+        ("idle worker, transactions/s", 2.0, idle["transactions_per_second"], False),
     ]
 
 
@@ -144,7 +159,8 @@ def _ground(ground: Mapping[str, Any]) -> list[Sequence[str]]:
         return ", ".join(f"{table} {percent:g} %" for table, percent in growth[name].items())
 
     return [
-        ("table and index before", sizes("bytes_before")),
+        ("table and index of new sessions", sizes("bytes_planted")),
+        ("when each has its row", sizes("bytes_before")),
         (f"after {growth['lives']:,} lives", sizes("bytes_after")),
         ("HOT updates", hot("hot_percent")),
         (
@@ -163,7 +179,8 @@ def _ground(ground: Mapping[str, Any]) -> list[Sequence[str]]:
         (
             "idle worker",
             (
-                f"{ground['idle']['transactions_per_second']:.1f} transactions/s, "
+                f"{ground['idle']['transactions_per_second']:.1f} transactions/s (the server's own "
+                f"{ground['idle']['transactions_per_second_without']:.1f} taken off), "
                 f"{ground['idle']['cpu_percent_of_a_core']:.1f} % of a core"
             ),
         ),

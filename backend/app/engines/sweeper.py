@@ -24,6 +24,7 @@ from app.engines.loops import Loop
 from app.engines.vacuum import TABLE, VACUUM_LEASES, LeaseVacuum
 from app.models.lease import SessionTaskLease
 from app.models.session import TaskStatus
+from app.repositories import upkeep
 from app.repositories.session_repository import SessionRepository
 
 if TYPE_CHECKING:
@@ -86,14 +87,17 @@ def sweep_once(
 ) -> SweepReport:
     """Look once at all that may have been left behind, and put it right.
 
-    One that is not thorough looks only at what people wait for: leases and retries. A step that
-    goes wrong does not keep the others from being taken.
+    One that is not thorough looks only at what people wait for, leases and retries, and asks first
+    whether there is anything to do. A step that goes wrong does not keep the others from being
+    taken.
 
     Raises:
         DatabaseUnavailable: the database is away.
 
     """
     report = SweepReport()
+    if not is_thorough and not _is_anything_urgent(database):
+        return report
     urgent = (("rebuild", _rebuild), ("rescue", _rescue), ("retry", _retry))
     other = (
         ("redispatch", functools.partial(_redispatch, dispatch=dispatch)),
@@ -166,6 +170,12 @@ class Sweeper:
             raise
         self._on_report(report)
         return self._settings.sweep_seconds * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+
+
+def _is_anything_urgent(database: Database) -> bool:
+    with database.driver_connection() as connection:
+        row = connection.execute(upkeep.IS_ANYTHING_URGENT).fetchone()
+    return row is None or bool(row[0])
 
 
 def _rebuild(database: Database, settings: Settings) -> SweepReport:

@@ -8,6 +8,12 @@ from app.repositories.transitions import CAN_BE_RETRIED, IS_RUNNING
 REBUILD_LOCK = 0x5E55_1048
 """Advisory lock of whoever rebuilds leases (PostgreSQL, section 13.3.5)."""
 
+IS_ANYTHING_URGENT = """
+SELECT NOT EXISTS (SELECT FROM session_task_lease_sentinel)
+    OR EXISTS (SELECT FROM session_task_leases WHERE leased_until < clock_timestamp())
+    OR EXISTS (SELECT FROM session_task_retries WHERE retry_at <= clock_timestamp())"""
+"""Whether leases are to be rebuilt or rescued, or a retry is due: all that an idle sweeper asks."""
+
 PLANT_SENTINEL = """
 INSERT INTO session_task_lease_sentinel (id) VALUES (1) ON CONFLICT DO NOTHING RETURNING id"""
 
