@@ -40,7 +40,6 @@ from app.core.json_safety import safe_text
 from app.models.session import (
     MAX_EARLIER_FAILURES,
     MAX_RETRY_COUNT,
-    SessionStage,
     SessionTask,
     TaskStatus,
     TaskType,
@@ -127,11 +126,9 @@ CAN_BE_RETRIED = _sql(SessionTask.can_be_retried)  # type: ignore[arg-type]
 
 def _lock_sessions(condition: str = "") -> str:
     return f"""lock AS MATERIALIZED (
-    SELECT locked.* FROM (
-        SELECT array_agg(id) AS ids, array_agg(stage) AS stages FROM (
-            SELECT id, stage FROM sessions WHERE id = ANY(%(session_ids)s::uuid[]){condition}
-             ORDER BY id FOR NO KEY UPDATE) AS in_order) AS every,
-        unnest(every.ids, every.stages) AS locked(id, stage))"""  # noqa: S608 - constants only
+    SELECT unnest(array_agg(id)) AS id FROM (
+        SELECT id FROM sessions WHERE id = ANY(%(session_ids)s::uuid[]){condition}
+         ORDER BY id FOR NO KEY UPDATE) AS in_order)"""  # noqa: S608 - constants only
 
 
 LOCK = (
@@ -163,10 +160,8 @@ SELECT session_id, task_type, task_id, status, retry_count, started_at, 0.0::flo
        NULL::jsonb
   FROM staged"""
 
-# A session that has left its first stage has a row, which is asked for the rule; one that has not
-# has none, and only the first type can begin there. (ON CONFLICT DO UPDATE, for both, locks a row
-# before it moves it: one more record of WAL.) `locked` is made before it is told which is which:
-# expecting few of either, the planner would join by a loop that grows with the batch's square.
+# What has a row is asked for the rule and updated; what has none can begin with the first type.
+# (ON CONFLICT DO UPDATE, for both, locks a row before it moves it: one more record of WAL.)
 # A new row's id may be any that is new: its first run's is at hand, and making one at random would
 # cost as much as an index entry.
 START = f"""
@@ -174,15 +169,13 @@ WITH wanted AS (
     SELECT * FROM unnest(%(session_ids)s::uuid[], %(task_types)s::text[], %(task_ids)s::uuid[])
         AS w(session_id, task_type, task_id)),
 {_LOCK_OWN_SESSIONS},
-locked AS MATERIALIZED (SELECT w.*, lock.stage FROM wanted w JOIN lock ON lock.id = w.session_id),
 first_task AS (
     INSERT INTO session_tasks
            (id, session_id, task_type, task_id, status, started_at, retry_count)
     SELECT w.task_id, w.session_id, w.task_type, w.task_id, '{TaskStatus.RUNNING.value}',
            clock_timestamp(), 0
-      FROM locked w
+      FROM wanted w JOIN lock ON lock.id = w.session_id
      WHERE w.task_type = '{TaskType.PROCESSING.value}'
-       AND w.stage = '{SessionStage.CREATED.value}'
     ON CONFLICT ON CONSTRAINT uq_session_tasks_session_id DO NOTHING
     RETURNING {_MOVED}, session_tasks.started_at),
 next_task AS (
@@ -193,9 +186,8 @@ next_task AS (
                               THEN 0 ELSE session_tasks.retry_count END,
            failure_context = CASE WHEN session_tasks.status = '{TaskStatus.COMPLETED.value}'
                                   THEN NULL ELSE session_tasks.failure_context END
-      FROM locked w
+      FROM wanted w JOIN lock ON lock.id = w.session_id
      WHERE session_tasks.session_id = w.session_id
-       AND w.stage <> '{SessionStage.CREATED.value}'
        AND ({CAN_START})
     RETURNING {_MOVED}, session_tasks.started_at),
 task AS (SELECT * FROM first_task UNION ALL SELECT * FROM next_task),

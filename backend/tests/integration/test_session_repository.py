@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from sqlalchemy import delete, select, text
+from sqlalchemy import delete, func, insert, select, text, update
 
 from app.core.errors import (
     ErrorCategory,
@@ -77,6 +77,27 @@ def everything(database: Database) -> dict[str, list[Any]]:
             name: list(db.scalars(text(f"SELECT CAST(t AS text) FROM {name} t ORDER BY 1")))
             for name in tables
         }
+
+
+@pytest.mark.parametrize("has_row", [True, False])
+def test_a_start_asks_the_row_and_not_the_stage(
+    has_row: bool, act: Callable[..., Any], make_session: Callable[..., Session], database: Database
+) -> None:
+    """Rows that were written, or taken away, without the session's stage."""
+    session_id = make_session().id
+    with database.transaction() as db:
+        if has_row:
+            db.execute(insert(SessionTask).values(
+                session_id=session_id, task_type=P, task_id=uuid.uuid4(),
+                status=TaskStatus.CANCELLED, started_at=func.now(), retry_count=1,
+            ))  # fmt: skip
+        else:
+            db.execute(update(Session).values(stage=SessionStage.EXPORT))
+    started = act(lambda s: s.start_task(session_id, P))
+    view = act(lambda s: s.get(session_id))
+    assert (started.task_id, started.retry_count) == (view.task.task_id, int(has_row))
+    assert view.session.stage == SessionStage.PROCESSING
+    assert view.lease.task_id == started.task_id
 
 
 def test_leases_go_with_their_sessions(
