@@ -84,7 +84,7 @@ BUGS = (
     Bug(
         "any type may follow any other",
         ("START",),
-        "session_tasks.task_type = 'processing' AND excluded.task_type = 'export'",
+        "session_tasks.task_type = 'processing' AND w.task_type = 'export'",
         "true",
     ),
     Bug(

@@ -161,7 +161,9 @@ SELECT session_id, task_type, task_id, status, retry_count, started_at, 0.0::flo
   FROM staged"""
 
 # What has a row is asked for the rule and updated; what has none can begin with the first type.
-# (ON CONFLICT DO UPDATE, for both, locks a row before it moves it: one more record of WAL.)
+# (ON CONFLICT DO UPDATE, for both, locks a row before it moves it: one more record of WAL.) `task`
+# is made before it is joined: where the session has moved since the statement began, PostgreSQL
+# joins again (EvalPlanQual), and can not insert again for that.
 # A new row's id may be any that is new: its first run's is at hand, and making one at random would
 # cost as much as an index entry.
 START = f"""
@@ -190,7 +192,7 @@ next_task AS (
      WHERE session_tasks.session_id = w.session_id
        AND ({CAN_START})
     RETURNING {_MOVED}, session_tasks.started_at),
-task AS (SELECT * FROM first_task UNION ALL SELECT * FROM next_task),
+task AS MATERIALIZED (SELECT * FROM first_task UNION ALL SELECT * FROM next_task),
 {_AFTER_A_START}"""  # noqa: S608 - every part is a constant of this module
 
 RETRY = f"""

@@ -25,6 +25,7 @@ from app.repositories import transitions
 from app.repositories.combiner import TransitionCombiner
 from app.repositories.session_repository import SessionRepository
 from app.repositories.transitions import Beat, Claim, Transition
+from tests.concurrency.conftest import outcome_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -116,6 +117,48 @@ def test_start_against_delete(
     with database.transaction() as db:
         for table in ("session_tasks", "session_task_leases"):
             assert db.scalar(text(f"SELECT count(*) FROM {table}")) == 0
+
+
+@pytest.mark.parametrize("moved", ["sessions", "old rows", "all rows"])
+def test_starts_that_waited_for_their_sessions_start_what_they_find_then(
+    moved: str, database: Database, make_session: Callable[..., Session]
+) -> None:
+    """The sessions are other versions by then than when the statement began (EvalPlanQual)."""
+    new, old = ([make_session().id for _ in range(4)] for _ in range(2))
+    with database.driver_connection() as connection:
+        transitions.start(connection, [(each, P, uuid.uuid4()) for each in old])
+        transitions.cancel(connection, [(each, None) for each in old])
+    outcomes: list[Any] = []
+
+    def start_all() -> list[Transition]:
+        with database.driver_connection() as connection:
+            return transitions.start(connection, [(each, P, uuid.uuid4()) for each in new + old])
+
+    waiting = threading.Thread(target=lambda: outcomes.append(outcome_of(start_all)))
+    with database.transaction() as db:
+        sessions = SessionRepository(db)
+        if moved == "sessions":
+            db.execute(text("UPDATE sessions SET updated_at = clock_timestamp()"))
+        for session_id in {"sessions": [], "old rows": old, "all rows": new + old}[moved]:
+            sessions.start_task(session_id, P)
+            sessions.cancel_task(session_id)
+        waiting.start()
+        while not is_anybody_waiting(database):
+            assert waiting.is_alive()
+    waiting.join()
+    assert isinstance(outcomes[0], list), outcomes
+    started = {transition.session_id for transition in outcomes[0]}
+    # A row that is new since the statement began is not seen by it: its caller reads it back.
+    assert started == set(old) | (set() if moved == "all rows" else set(new))
+
+
+def is_anybody_waiting(database: Database) -> bool:
+    with database.driver_connection() as connection:
+        row = connection.execute(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            " AND datname = current_database())"
+        ).fetchone()
+    return row is not None and bool(row[0])
 
 
 @dataclass(frozen=True)
