@@ -300,7 +300,7 @@ class ProcessRunner:
                 logger.warning("A process for tasks %s; starting another", error)
                 pause = backoff_seconds(self._failed_starts, longest=LONGEST_PAUSE_BETWEEN_STARTS)
                 if waiting[0].wait_for_stop(pause):
-                    break
+                    yield waiting.popleft(), Released()
                 continue
             failed_starts = self._failed_starts = 0
             yield from self._oversee(child, waiting)

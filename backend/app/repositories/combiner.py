@@ -8,6 +8,7 @@ moves what is left to be moved, and what it does not move is read back.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 import uuid
@@ -200,7 +201,8 @@ class _Transitions:
 
     def _send_completions(self, claims: Sequence[Claim]) -> list[Transition | StaleClaim]:
         def complete_and_advance(connection: psycopg.Connection[Any]) -> list[Transition]:
-            with connection.transaction() as transaction:
+            # A connection that breaks at the rollback is met by the next statement.
+            with contextlib.suppress(psycopg.Rollback), connection.transaction() as transaction:
                 moved = _completed_and_advanced(connection, claims)
                 if sum(t.status == TaskStatus.COMPLETED for t in moved) == len(claims):
                     return moved

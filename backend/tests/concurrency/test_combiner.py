@@ -240,6 +240,21 @@ class TestLostConnections:
         assert (failed.retry_count, task.retry_count) == (1, 1)
         assert task.failure_context["message"] == "broke"
 
+    def test_completions_of_which_some_are_stale_are_written_where_taking_them_back_was_cut(
+        self, before: bool, database: Database, through_proxy: Database, proxy: Any,
+        claimed: Callable[..., Claim],
+    ) -> None:  # fmt: skip
+        good, stale = claimed(), claimed()
+        with database.transaction() as db:
+            SessionRepository(db).cancel_task(stale.session_id)
+        through_proxy.check_server()  # a first connection says ROLLBACK too
+        proxy.lose_next(b"ROLLBACK", before=before)
+        done, refused = TransitionCombiner(through_proxy).complete_tasks([good, stale])
+        assert proxy.cuts == 1
+        assert isinstance(done, Transition)
+        assert isinstance(refused, StaleClaim)
+        assert task_of(database, good.session_id).status == TaskStatus.COMPLETED
+
 
 def test_a_completion_lost_to_a_cancel_is_not_taken_for_done(
     database: Database, through_proxy: Database, proxy: Any, claimed: Callable[..., Claim]

@@ -7,6 +7,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from app.engines import pool
@@ -106,6 +107,19 @@ def test_tasks_behind_one_that_takes_its_time_are_recalled(
 def test_a_task_whose_lease_may_have_ended_is_not_begun(handover: Handover) -> None:
     late = handover.run("die", age=handover.lease_seconds)
     assert handover.outcomes([handover.run(), late])[1] == (late, Released())
+
+
+def test_a_task_that_is_stopped_while_a_child_is_started_goes_back_and_the_others_run(
+    handover: Handover, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = set(psutil.Process().children())
+    handover.runner.warm_up()
+    (child,) = set(psutil.Process().children()) - before
+    child.kill()
+    stopped, other = handover.run(), handover.run()
+    stopped.stop(StopReason.NOT_RENEWED, grace_seconds=60)
+    assert handover.outcomes([stopped, other]) == [(stopped, Released()), (other, Completed())]
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
 def test_a_task_that_lost_its_claim_before_it_began_is_told_at_once(handover: Handover) -> None:
