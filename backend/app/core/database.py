@@ -302,12 +302,19 @@ class Database:
         if self.server is not None:
             self.server.ensure_running()
 
-    def announce(self, session_ids: Iterable[UUID], *, but: Listener | None = None) -> None:
+    def announce(
+        self,
+        session_ids: Iterable[UUID],
+        *,
+        but: Listener | None = None,
+        connection: psycopg.Connection[Any] | None = None,
+    ) -> None:
         """Tell whoever watches that these sessions changed; call after the commit. Never raises.
 
-        A subscriber of this process who says it himself can be left out (`but`).
+        A subscriber of this process who says it himself can be left out (`but`). A `connection` in
+        autocommit that is at hand spares the first after a quiet moment the wait for another.
         """
-        self._announcer.announce(session_ids, but=but)
+        self._announcer.announce(session_ids, but=but, connection=connection)
 
     def is_own(self, notification: psycopg.Notify) -> bool:
         """Whether it was sent by this `announce`: subscribers have been told."""

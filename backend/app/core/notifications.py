@@ -1,15 +1,17 @@
 """Telling whoever watches that sessions changed: NOTIFY, after the commit, coalesced.
 
 NOTIFY inside the hot transaction takes a lock that serialises commits (PostgreSQL, NOTIFY, notes),
-so it is sent afterwards, by a thread of its own, one for all that changed meanwhile. It is a hint;
-polling is the guarantee.
+so it is sent afterwards: after a quiet moment at once, by whoever has a connection at hand, else by
+a thread of its own, one for all that changed meanwhile. It is a hint; polling is the guarantee.
 """
 
 from __future__ import annotations
 
 import collections
+import contextlib
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -18,7 +20,7 @@ import psycopg
 from app.core.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
 
     Listener = Callable[[frozenset[UUID]], None]
@@ -59,14 +61,22 @@ class Announcer:
         self._listeners: list[Listener] = []
         self._pending: set[UUID] = set()
         self._changed = threading.Condition()
+        self._may_send_at = 0.0  # by the monotonic clock
         self._backends: collections.deque[int] = collections.deque(maxlen=BACKENDS_REMEMBERED)
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
 
-    def announce(self, session_ids: Iterable[UUID], *, but: Listener | None = None) -> None:
-        """Have these sessions announced; returns at once and never raises.
+    def announce(
+        self,
+        session_ids: Iterable[UUID],
+        *,
+        but: Listener | None = None,
+        connection: psycopg.Connection[Any] | None = None,
+    ) -> None:
+        """Have these sessions announced; never raises, and returns at once.
 
-        Not to the listener `but`, who knows.
+        Not to the listener `but`, who knows. With a `connection`, in autocommit, that is at hand,
+        the first after a quiet moment is sent by it before this returns.
         """
         changed = frozenset(session_ids)
         if not changed:
@@ -80,13 +90,12 @@ class Announcer:
         with self._changed:
             if self._closing.is_set():
                 return
-            self._pending |= changed
-            if self._thread is None or not self._thread.is_alive():  # a fork takes no threads along
-                self._thread = threading.Thread(
-                    target=self._send_until_closed, name="announcer", daemon=True
-                )
-                self._thread.start()
-            self._changed.notify()
+            now = time.monotonic()
+            if connection is None or self._pending or now < self._may_send_at:
+                self._leave_to_the_thread(changed)
+                return
+            self._may_send_at = now + SECONDS_BETWEEN_NOTIFICATIONS
+        self._send(list(changed), lambda: contextlib.nullcontext(connection))
 
     def is_own(self, notification: psycopg.Notify) -> bool:
         """Whether this process sent it: its listeners were told at once."""
@@ -105,25 +114,44 @@ class Announcer:
         if self._thread is not None:
             self._thread.join(CLOSING_SECONDS)
 
+    def _leave_to_the_thread(self, changed: frozenset[UUID]) -> None:
+        self._pending |= changed
+        if self._thread is None or not self._thread.is_alive():  # a fork takes no threads along
+            self._thread = threading.Thread(
+                target=self._send_until_closed, name="announcer", daemon=True
+            )
+            self._thread.start()
+        self._changed.notify()
+
     def _send_until_closed(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._pending or self._closing.is_set())
+                pause = self._may_send_at - time.monotonic()
+            if pause > 0:  # what changes meanwhile does not wake this thread, only to sleep again
+                self._closing.wait(pause)
+            with self._changed:
                 batch, self._pending = list(self._pending), set()
-                if not batch:
-                    return
-            try:
-                with self._connect() as connection:
-                    if connection.info.backend_pid not in self._backends:
-                        self._backends.append(connection.info.backend_pid)
-                    for start in range(0, len(batch), IDS_PER_NOTIFICATION):
-                        ids = batch[start : start + IDS_PER_NOTIFICATION]
-                        connection.execute(
-                            "SELECT pg_notify(%s, %s)", (CHANNEL, " ".join(map(str, ids)))
-                        )
-            except (psycopg.Error, DatabaseUnavailable) as error:
-                # Only a hint was lost: whoever watches polls as well.
-                self._backends.clear()  # a new server may give these numbers to others
-                logger.debug("Could not announce %d changed sessions: %s", len(batch), error)
-            # What changes meanwhile does not wake this thread, only for it to sleep again.
-            self._closing.wait(SECONDS_BETWEEN_NOTIFICATIONS)
+                self._may_send_at = time.monotonic() + SECONDS_BETWEEN_NOTIFICATIONS
+            if not batch:
+                return
+            self._send(batch, self._connect)
+
+    def _send(
+        self,
+        batch: Sequence[UUID],
+        connect: Callable[[], AbstractContextManager[psycopg.Connection[Any]]],
+    ) -> None:
+        try:
+            with connect() as connection:
+                if connection.info.backend_pid not in self._backends:
+                    self._backends.append(connection.info.backend_pid)
+                for start in range(0, len(batch), IDS_PER_NOTIFICATION):
+                    ids = batch[start : start + IDS_PER_NOTIFICATION]
+                    connection.execute(
+                        "SELECT pg_notify(%s, %s)", (CHANNEL, " ".join(map(str, ids)))
+                    )
+        except (psycopg.Error, DatabaseUnavailable) as error:
+            # Only a hint was lost: whoever watches polls as well.
+            self._backends.clear()  # a new server may give these numbers to others
+            logger.debug("Could not announce %d changed sessions: %s", len(batch), error)

@@ -193,9 +193,9 @@ class _Transitions:
         claims, _ = self._answered(
             lambda connection: transitions.claim_these(
                 connection, wishes, lease_seconds=self._database.settings.lease_seconds
-            )
+            ),
+            lambda claims: [claim.session_id for claim in claims],
         )
-        self._database.announce(claim.session_id for claim in claims)
         by_token = {claim.claim_token: claim for claim in claims}
         return [by_token.get(wish.claim_token) for wish in wishes]
 
@@ -240,9 +240,9 @@ class _Transitions:
         held, _ = self._answered(
             lambda connection: transitions.beat(
                 connection, beats, lease_seconds=self._database.settings.lease_seconds
-            )
+            ),
+            lambda held: held,
         )
-        self._database.announce(held)
         return [beat.claim.session_id in held for beat in beats]
 
     # -- sending, and what a lost answer means ----------------------------------------------------
@@ -250,17 +250,26 @@ class _Transitions:
     def _moved(
         self, act: Callable[[psycopg.Connection[Any]], list[Transition]]
     ) -> tuple[dict[uuid.UUID, Transition], bool]:
-        moved, is_unsure = self._answered(act)
-        self._tell(moved)
+        moved, is_unsure = self._answered(act, lambda moved: [each.session_id for each in moved])
+        log_transitions(moved)
         return {transition.task_id: transition for transition in moved}, is_unsure
 
-    def _answered(self, act: Callable[[psycopg.Connection[Any]], Answer]) -> tuple[Answer, bool]:
-        """What `act` answers, and whether an earlier try may have taken effect unseen."""
+    def _answered(
+        self,
+        act: Callable[[psycopg.Connection[Any]], Answer],
+        changed: Callable[[Answer], Iterable[uuid.UUID]],
+    ) -> tuple[Answer, bool]:
+        """What `act` answers, and whether an earlier try may have taken effect unseen.
+
+        The sessions that its answer says have `changed` are announced.
+        """
         is_unsure = False
         for wait in (*WAITS_AFTER_LOSS, None):
             try:
                 with self._database.driver_connection() as connection:
-                    return act(connection), is_unsure
+                    answer = act(connection)
+                    self._database.announce(changed(answer), connection=connection)
+                    return answer, is_unsure
             except DatabaseUnavailable as error:
                 if wait is None:
                     raise
@@ -288,13 +297,9 @@ class _Transitions:
             ).all()
         found = [meaning(missing[task.session_id], task, advances) for task, advances in rows]
         done = [transition for transition in found if transition is not None]
-        self._tell(done)
+        log_transitions(done)
+        self._database.announce(transition.session_id for transition in done)
         return {transition.task_id: transition for transition in done}
-
-    def _tell(self, moved: Iterable[Transition]) -> None:
-        told = list(moved)
-        log_transitions(told)
-        self._database.announce(transition.session_id for transition in told)
 
 
 def _completed_and_advanced(

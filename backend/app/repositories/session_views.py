@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVarTuple
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, bindparam, select
 from sqlalchemy.orm import joinedload
 
 from app.models.lease import SessionTaskLease
@@ -32,6 +32,17 @@ class SessionView:
     lease: SessionTaskLease | None
 
 
+_VIEWS = (
+    select(Session, SessionTaskLease)
+    .outerjoin(SessionTaskLease, SessionTaskLease.session_id == Session.id)
+    .options(joinedload(Session.task))
+)
+_ANYBODYS = _VIEWS.where(Session.id == bindparam("session_id")).execution_options(
+    populate_existing=True
+)
+_OWNED = _ANYBODYS.where(Session.owner == bindparam("owner"))
+
+
 class SessionViews(InTransaction):
     """Reads of sessions, each one statement and so one snapshot."""
 
@@ -42,8 +53,9 @@ class SessionViews(InTransaction):
             SessionNotFound: there is none, or it is another owner's.
 
         """
-        statement = self._views().where(Session.id == session_id)
-        row = self._db.execute(statement.execution_options(populate_existing=True)).one_or_none()
+        wanted = {"session_id": session_id, "owner": self._owner}
+        statement = _ANYBODYS if self._owner is None else _OWNED
+        row = self._db.execute(statement, wanted).one_or_none()
         if row is None:
             raise session_not_found(session_id)
         return SessionView(row[0], row[0].task, row[1])
@@ -72,11 +84,7 @@ class SessionViews(InTransaction):
         return [SessionView(row[0], row[0].task, row[1]) for row in self._db.execute(statement)]
 
     def _views(self) -> Select[Session, SessionTaskLease]:
-        return self._owned(
-            select(Session, SessionTaskLease)
-            .outerjoin(SessionTaskLease, SessionTaskLease.session_id == Session.id)
-            .options(joinedload(Session.task))
-        )
+        return self._owned(_VIEWS)
 
     def _owned(self, statement: Select[*Columns]) -> Select[*Columns]:
         return statement if self._owner is None else statement.where(Session.owner == self._owner)

@@ -197,6 +197,26 @@ def test_changes_are_notified_in_batches_after_the_commit(database: Database) ->
     assert heard == ids
 
 
+def test_what_changes_after_a_quiet_moment_is_notified_by_the_connection_at_hand(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.core.notifications.SECONDS_BETWEEN_NOTIFICATIONS", 3600.0)
+    url = make_url(database.url).set(drivername="postgresql")
+    first, second = uuid.uuid4(), uuid.uuid4()
+    with psycopg.connect(url.render_as_string(False), autocommit=True) as listener:
+        listener.execute(f"LISTEN {CHANNEL}")
+        with database.driver_connection() as connection:
+            database.announce([first], connection=connection)
+            (told,) = listener.notifies(timeout=30, stop_after=1)
+            database.announce([second], connection=connection)  # too soon: it waits
+            assert list(listener.notifies(timeout=0)) == []
+            assert (told.pid, told.payload) == (connection.info.backend_pid, str(first))
+            assert database.is_own(told)
+        database.close()  # which sends what waits
+        (told,) = listener.notifies(timeout=30, stop_after=1)
+        assert told.payload == str(second)
+
+
 def test_what_a_process_announces_it_hears_once_and_not_at_all_if_it_knows(
     settings: Settings, database: Database
 ) -> None:
