@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from app.core.database import Database
     from app.models.session import SessionTask
-    from app.repositories.transitions import Claim
+    from app.repositories.transitions import Claim, Wish
     from app.tasks.context import TaskContext
     from app.tasks.registry import Handler
 
@@ -208,7 +208,7 @@ class OutcomeWriter:
             for answer in self._combiner.complete_tasks(claims)
         ]
 
-    def release(self, claims: Sequence[Claim]) -> None:
+    def release(self, claims: Sequence[Claim | Wish]) -> None:
         """Give claims back in one statement, whatever their runs are at; costs no attempt.
 
         For a worker that cannot wait for them: what a run writes after this is stale. Where the

@@ -54,7 +54,10 @@ class Heart:
         is_news = self._is_asked or any(run.has_news for run in runs)
         interval = self._settings.heartbeat_seconds
         soon = min(interval, SECONDS_BETWEEN_NEWS)
-        wait = self._beaten_at + (soon if is_news else interval) - time.monotonic()
+        due_at = min(run.leased_at for run in runs) + interval
+        if is_news:
+            due_at = min(due_at, self._beaten_at + soon)
+        wait = due_at - time.monotonic()
         if wait > 0:
             return min(wait, soon)  # progress is noted without a wake-up: look for it
         self.beat()

@@ -44,6 +44,7 @@ class Run:
     Attributes:
         claim: what it may write with.
         started_at: by the monotonic clock, as every moment here.
+        leased_at: its lease runs from then at least: the moment before it was last asked for.
         max_run_seconds: the longest it may run.
         stop_reason: the first reason to stop that was given; None: it may go on.
         is_writing: its outcome is being written, so no heartbeat is sent for it.
@@ -60,6 +61,7 @@ class Run:
     ) -> None:
         self.claim = claim
         self.started_at = time.monotonic()
+        self.leased_at = claimed_at
         self.stop_reason: StopReason | None = None
         self.is_writing = False
         self._settings = settings
@@ -148,6 +150,7 @@ class Run:
     def renewed(self, sent_at: float) -> None:
         """Note that the lease runs from at least `sent_at`, the moment before the beat was sent."""
         with self._lock:
+            self.leased_at = sent_at
             self._fenced_at = sent_at + self._settings.lease_seconds * FENCE_SHARE
 
     # -- by whoever keeps the clocks --------------------------------------------------------------
@@ -223,8 +226,17 @@ class RunTable:
     def __len__(self) -> int:
         return len(self._runs)
 
-    def add(self, claims: Sequence[Claim], *, claimed_at: float) -> list[Run]:
-        """Take the claims in hand; `claimed_at` is the moment before they were asked for."""
+    def add(
+        self,
+        claims: Sequence[Claim],
+        *,
+        claimed_at: float,
+        hand_out: Callable[[list[Run]], None] = lambda _runs: None,
+    ) -> list[Run]:
+        """Take the claims in hand; `claimed_at` is the moment before they were asked for.
+
+        They are handed out before anybody else is woken.
+        """
         runs = [
             Run(claim, claimed_at=claimed_at, settings=self._settings, on_clock=self._watch)
             for claim in claims
@@ -232,10 +244,11 @@ class RunTable:
         with self._changed:
             is_first = bool(runs) and not self._runs
             self._runs.update((run.claim.task_id, run) for run in runs)
-        if is_first:
-            self._on_first()
         for claim in claims:
             attempt_began(claim)
+        hand_out(runs)
+        if is_first:
+            self._on_first()
         return runs
 
     def remove(self, runs: Iterable[Run]) -> None:
@@ -253,8 +266,8 @@ class RunTable:
             return list(self._runs.values())
 
     def has_session_of(self, session_ids: Collection[uuid.UUID]) -> bool:
-        """Whether one of the runs is of one of these sessions."""
-        return any(run.claim.session_id in session_ids for run in self.all())
+        """Whether a run that still goes on is of one of these sessions."""
+        return any(run.claim.session_id in session_ids for run in self.all() if not run.is_writing)
 
     def stop_all(self, reason: StopReason, *, grace_seconds: float) -> None:
         """Tell every run to stop."""

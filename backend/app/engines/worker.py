@@ -18,6 +18,7 @@ No transaction is open while a task works.
 from __future__ import annotations
 
 import collections
+import contextlib
 import itertools
 import logging
 import os
@@ -51,6 +52,7 @@ from app.engines.stop_requests import Request, StopRequests
 from app.engines.sweeper import Sweeper
 from app.engines.wakeups import Wakeups
 from app.repositories import transitions
+from app.repositories.local_workers import offering
 from app.repositories.session_repository import ALL_TASK_TYPES, SessionRepository
 from app.tasks.registry import handler_references
 
@@ -60,7 +62,7 @@ if TYPE_CHECKING:
     from app.core.config import Settings
     from app.core.database import Database
     from app.models.session import TaskType
-    from app.repositories.transitions import Claim
+    from app.repositories.transitions import Claim, Start, Wish
 
 logger = logging.getLogger(__name__)
 
@@ -137,6 +139,7 @@ class Worker:
         self._busy: set[threading.Thread] = set()
         self._usual_seconds = 1.0  # of a task, the latest counting most
         self._is_started = False
+        self._handing_over = threading.Lock()
 
         self._vital = vital_database(database, settings)
         self._runs = RunTable(
@@ -153,8 +156,10 @@ class Worker:
             "heart", self._heart.step, longest_pause=settings.heartbeat_seconds / 2
         )
         self._claim_loop = Loop("claim", self._claim)
-        self._wakeups = Wakeups(database, self._vital, self._on_sessions_changed)
+        self._wakeups = Wakeups(database, self._vital, self.on_sessions_changed)
         self._sweeper = Sweeper(database, settings) if sweeps else None
+        self._offering = contextlib.ExitStack()
+        self._sought: list[Wish] = []
         self._slots: list[threading.Thread] = []
         self._slot_numbers = itertools.count(1)
         self._outcomes = threading.Thread(
@@ -173,6 +178,7 @@ class Worker:
             self._open_slot()
         self._wakeups.start()
         self._claim_loop.start()
+        self._offering.enter_context(offering(self._database, self))
         if self._sweeper is not None:
             self._sweeper.start()
         logger.info("Worker %s started with %d slots", self.id, self._concurrency)
@@ -185,9 +191,12 @@ class Worker:
         if not self._is_started:
             self._close()
             return
-        self._is_started = False
+        self._offering.close()
+        with self._handing_over:
+            self._is_started = False
         grace = self._settings.shutdown_grace_seconds if grace_seconds is None else grace_seconds
         self._claim_loop.stop()
+        self._writer.release(self._sought)
         if self._sweeper is not None:
             self._sweeper.stop()
         if not self._runs.wait_until_empty(grace):
@@ -279,24 +288,67 @@ class Worker:
         if self._room() > 0:
             self._claim_loop.wake()
 
-    def _on_sessions_changed(self, session_ids: frozenset[UUID]) -> None:
+    # -- what is started in this process ----------------------------------------------------------
+
+    def has_slots_for(self, starts: Sequence[Start]) -> bool:
+        """Whether all of these would begin at once; see `LocalWorker`."""
+        if len(starts) > self._waiting.sleeper_count - len(self._waiting):
+            return False
+        wanted = self._session_ids
+        return all(
+            task_type in self._task_types and (wanted is None or session_id in wanted)
+            for session_id, task_type, _ in starts
+        )
+
+    def on_sessions_changed(self, session_ids: frozenset[UUID]) -> None:
+        """Look for work, and whether a task in hand is to stop; see `LocalWorker`."""
         if self._heart.ask_about(session_ids):
             self._heart_loop.wake()
         self._on_room()
+
+    def hand_over(self, claims: Sequence[Claim], *, claimed_at: float) -> None:
+        """Run these; where this worker has been told to stop meanwhile, give them back."""
+        with self._handing_over:
+            if self._is_started:
+                self._runs.add(claims, claimed_at=claimed_at, hand_out=self._waiting.put)
+                return
+        self._writer.release(claims)
+
+    def look_for(self, wishes: Sequence[Wish]) -> None:
+        """Have the claim loop ask for these, as soon as the database answers."""
+        with self._handing_over:
+            if self._is_started:
+                self._sought.extend(wishes)
+                self._claim_loop.wake()
+                return
+        self._writer.release(wishes)
+
+    def _claim_what_is_sought(self) -> None:
+        sought = list(self._sought)
+        if not sought:
+            return
+        asked_at = time.monotonic()
+        with self._claim_connection.use() as connection:
+            claims = transitions.claim_these(
+                connection, sought, lease_seconds=self._settings.lease_seconds
+            )
+        del self._sought[: len(sought)]
+        self.hand_over(claims, claimed_at=asked_at)
 
     # -- claiming ---------------------------------------------------------------------------------
 
     def _claim(self) -> float | None:
         """Claim as many tasks as there is room for, and hand them out."""
+        self._claim_what_is_sought()
         self._give_back_what_waits()
         room = self._room()
         if room <= 0 or self._claim_loop.is_stopping:
             return LONGEST_AHEAD_SECONDS if self._waiting else None
         asked_at = time.monotonic()
         claims = self._claims(room)
-        self._waiting.put(self._runs.add(claims, claimed_at=asked_at))
+        self._runs.add(claims, claimed_at=asked_at, hand_out=self._waiting.put)
         self._database.announce(
-            (claim.session_id for claim in claims), but=self._on_sessions_changed
+            (claim.session_id for claim in claims), but=self.on_sessions_changed
         )
         if len(claims) == room:
             return 0.0

@@ -25,15 +25,18 @@ from app.repositories import transitions
 from app.repositories.async_lane import AsyncLane
 from app.repositories.lane import Kind, Lane
 from app.repositories.lifecycle_log import log_transitions
+from app.repositories.local_workers import local_worker_for
 from app.repositories.refusals import stale_claim
 from app.repositories.session_repository import SessionRepository, next_starts, successor_id
-from app.repositories.transitions import Beat, Claim, Transition, Wish
+from app.repositories.transitions import Beat, Claim, Start, Transition, Wish
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from app.core.database import Database
+    from app.core.notifications import Listener
     from app.models.session import TaskType
+    from app.repositories.local_workers import LocalWorker
 
 Answer = TypeVar("Answer")
 
@@ -175,13 +178,45 @@ class _Transitions:
         self.failures = Kind(self._send_failures, lambda failure: failure[0].session_id)
         self.beats = Kind(self._send_beats, lambda beat: beat.claim.session_id)
 
-    def _send_starts(
-        self, starts: Sequence[tuple[uuid.UUID, TaskType, uuid.UUID]]
-    ) -> list[Transition | Exception]:
-        moved, _ = self._moved(lambda connection: transitions.start(connection, starts))
+    def _send_starts(self, starts: Sequence[Start]) -> list[Transition | Exception]:
+        worker = local_worker_for(self._database, starts)
+        if worker is None:
+            moved, _ = self._moved(lambda connection: transitions.start(connection, starts))
+        else:
+            moved = self._started_for(worker, starts)
         return [moved.get(start[2]) or self._start_alone(start) for start in starts]
 
-    def _start_alone(self, start: tuple[uuid.UUID, TaskType, uuid.UUID]) -> Transition | Exception:
+    def _started_for(
+        self, worker: LocalWorker, starts: Sequence[Start]
+    ) -> dict[uuid.UUID, Transition]:
+        """Start them as this worker's, and hand them over before anybody else is told."""
+
+        def start_and_hand_over(connection: psycopg.Connection[Any]) -> list[Transition]:
+            asked_at = time.monotonic()
+            lease_seconds = self._database.settings.lease_seconds
+            moved = transitions.start(
+                connection, starts, claimed_by=worker.id, lease_seconds=lease_seconds
+            )
+            claims = [transitions.claim_with_its_start(each, worker.id) for each in moved]
+            worker.hand_over(claims, claimed_at=asked_at)
+            return moved
+
+        moved: dict[uuid.UUID, Transition] = {}
+        is_unsure = True
+        try:
+            moved, is_unsure = self._moved(start_and_hand_over, but=worker.on_sessions_changed)
+        finally:
+            if is_unsure:
+                worker.look_for(
+                    [
+                        Wish(session_id, task_id, worker.id, claim_token=task_id)
+                        for session_id, _, task_id in starts
+                        if task_id not in moved
+                    ]
+                )
+        return moved
+
+    def _start_alone(self, start: Start) -> Transition | Exception:
         """What became of a start that moved nothing; the other starts of its batch stand."""
         try:
             with self._database.transaction() as db:
@@ -248,9 +283,14 @@ class _Transitions:
     # -- sending, and what a lost answer means ----------------------------------------------------
 
     def _moved(
-        self, act: Callable[[psycopg.Connection[Any]], list[Transition]]
+        self,
+        act: Callable[[psycopg.Connection[Any]], list[Transition]],
+        *,
+        but: Listener | None = None,
     ) -> tuple[dict[uuid.UUID, Transition], bool]:
-        moved, is_unsure = self._answered(act, lambda moved: [each.session_id for each in moved])
+        moved, is_unsure = self._answered(
+            act, lambda moved: [each.session_id for each in moved], but=but
+        )
         log_transitions(moved)
         return {transition.task_id: transition for transition in moved}, is_unsure
 
@@ -258,17 +298,19 @@ class _Transitions:
         self,
         act: Callable[[psycopg.Connection[Any]], Answer],
         changed: Callable[[Answer], Iterable[uuid.UUID]],
+        *,
+        but: Listener | None = None,
     ) -> tuple[Answer, bool]:
         """What `act` answers, and whether an earlier try may have taken effect unseen.
 
-        The sessions that its answer says have `changed` are announced.
+        The sessions that its answer says have `changed` are announced to all `but` who knows.
         """
         is_unsure = False
         for wait in (*WAITS_AFTER_LOSS, None):
             try:
                 with self._database.driver_connection() as connection:
                     answer = act(connection)
-                    self._database.announce(changed(answer), connection=connection)
+                    self._database.announce(changed(answer), but=but, connection=connection)
                     return answer, is_unsure
             except DatabaseUnavailable as error:
                 if wait is None:

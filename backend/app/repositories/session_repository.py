@@ -33,7 +33,7 @@ from app.repositories.refusals import (
 )
 from app.repositories.session_views import SessionView, SessionViews
 from app.repositories.sweeping import Sweeping
-from app.repositories.transitions import Beat, Claim, Transition, Wish
+from app.repositories.transitions import Beat, Claim, Start, Transition, Wish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,9 +117,7 @@ class SessionRepository(SessionViews, Sweeping):
         """
         return self.start_as([(*start, uuid.uuid4()) for start in starts])
 
-    def start_as(
-        self, starts: Sequence[tuple[uuid.UUID, TaskType, uuid.UUID]]
-    ) -> list[Transition | TaskError]:
+    def start_as(self, starts: Sequence[Start]) -> list[Transition | TaskError]:
         """Start tasks under the given task_ids; answers what became of each, in order.
 
         May be repeated where the outcome of a commit is unknown: what has been started under its
@@ -473,7 +471,7 @@ class SessionRepository(SessionViews, Sweeping):
             self._after(transitions.start(driver_connection(self._db), starts))
 
 
-def next_starts(completed: Sequence[Transition]) -> list[tuple[uuid.UUID, TaskType, uuid.UUID]]:
+def next_starts(completed: Sequence[Transition]) -> list[Start]:
     """What is to be started where sessions go on by themselves."""
     return [
         (transition.session_id, transition.task_type.next, successor_id(transition.task_id))

@@ -55,6 +55,10 @@ RETAKEN_SECONDS = 30.0
 """How long a lease lasts that is taken back only to be ended in the same breath."""
 
 
+Start = tuple[uuid.UUID, TaskType, uuid.UUID]
+"""To start a task: `(session_id, task_type, task_id)`, the id being new."""
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """The right to run one task, until the lease ends; `claim_token` fences every write.
@@ -140,25 +144,36 @@ _LOCK_OWN_SESSIONS = _lock_sessions(" AND (%(owner)s::text IS NULL OR owner = %(
 _MOVED = """session_tasks.session_id, session_tasks.task_type, session_tasks.task_id,
               session_tasks.status, session_tasks.retry_count"""
 
-# A task that starts takes the session's stage along and leaves a lease that nobody has claimed.
+# A task that starts takes the session's stage along and leaves a lease that nobody has claimed, or
+# that a worker in the starter's process has. That claim's token is the task's id: a run has but one
+# claim that is made with its start, and whoever lost the answer knows its token all the same.
 # What moved is told by `staged` alone: a join of two CTEs, whose sizes the planner cannot know,
 # would be a nested loop that grows with the square of the batch.
-_AFTER_A_START = """staged AS (
+_NOBODYS = "NULL::uuid, NULL::uuid, NULL::timestamptz, NULL::timestamptz"
+_CLAIMED_WITH_ITS_START = """%(worker_id)s::uuid, task_id, clock_timestamp(),
+           clock_timestamp() + make_interval(secs => %(lease_seconds)s)"""
+
+
+def _after_a_start(claim: str = _NOBODYS) -> str:
+    return f"""staged AS (
     UPDATE sessions SET stage = task.task_type, updated_at = clock_timestamp()
       FROM task WHERE sessions.id = task.session_id
     RETURNING task.*, sessions.auto_advance),
 lease AS (
-    INSERT INTO session_task_leases (session_id, task_id, task_type, attempt)
-    SELECT session_id, task_id, task_type, retry_count + 1 FROM staged
+    INSERT INTO session_task_leases (session_id, task_id, task_type, attempt,
+                                     worker_id, claim_token, claimed_at, leased_until)
+    SELECT session_id, task_id, task_type, retry_count + 1, {claim} FROM staged
     ON CONFLICT (session_id) DO UPDATE
        SET task_id = excluded.task_id, task_type = excluded.task_type,
            attempt = excluded.attempt, enqueued_at = excluded.enqueued_at,
-           dispatched_at = excluded.dispatched_at, worker_id = NULL, claim_token = NULL,
-           claimed_at = NULL, leased_until = NULL, progress_current = NULL,
+           dispatched_at = excluded.dispatched_at, worker_id = excluded.worker_id,
+           claim_token = excluded.claim_token, claimed_at = excluded.claimed_at,
+           leased_until = excluded.leased_until, progress_current = NULL,
            progress_total = NULL, progress_message = NULL)
 SELECT session_id, task_type, task_id, status, retry_count, started_at, 0.0::float8, auto_advance,
        NULL::jsonb
-  FROM staged"""
+  FROM staged"""  # noqa: S608 - constants only
+
 
 # What has a row is asked for the rule and updated; what has none can begin with the first type.
 # (ON CONFLICT DO UPDATE, for both, locks a row before it moves it: one more record of WAL.) `task`
@@ -166,7 +181,7 @@ SELECT session_id, task_type, task_id, status, retry_count, started_at, 0.0::flo
 # joins again (EvalPlanQual), and can not insert again for that.
 # A new row's id may be any that is new: its first run's is at hand, and making one at random would
 # cost as much as an index entry.
-START = f"""
+_STARTED = f"""
 WITH wanted AS (
     SELECT * FROM unnest(%(session_ids)s::uuid[], %(task_types)s::text[], %(task_ids)s::uuid[])
         AS w(session_id, task_type, task_id)),
@@ -193,7 +208,9 @@ next_task AS (
        AND ({CAN_START})
     RETURNING {_MOVED}, session_tasks.started_at),
 task AS MATERIALIZED (SELECT * FROM first_task UNION ALL SELECT * FROM next_task),
-{_AFTER_A_START}"""  # noqa: S608 - every part is a constant of this module
+"""  # noqa: S608 - every part is a constant of this module
+START = _STARTED + _after_a_start()
+START_CLAIMED = _STARTED + _after_a_start(_CLAIMED_WITH_ITS_START)
 
 RETRY = f"""
 WITH wanted AS (
@@ -209,7 +226,7 @@ task AS (
        AND (w.expected_task_id IS NULL OR session_tasks.task_id = w.expected_task_id)
        AND ({CAN_BE_RESTARTED})
     RETURNING {_MOVED}, session_tasks.started_at),
-{_AFTER_A_START}"""  # noqa: S608 - every part is a constant of this module
+{_after_a_start()}"""  # noqa: S608 - every part is a constant of this module
 
 _CLAIMED = """claimed_at = clock_timestamp(),
        leased_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s)"""
@@ -516,7 +533,7 @@ def _session_ids(
         return {row[0] for row in cursor.fetchall()}
 
 
-def _claim_parameters(claims: Sequence[Claim]) -> dict[str, Any]:
+def _claim_parameters(claims: Sequence[Claim | Wish]) -> dict[str, Any]:
     return {
         "session_ids": _Uuids(claim.session_id for claim in claims),
         "task_ids": _Uuids(claim.task_id for claim in claims),
@@ -526,36 +543,55 @@ def _claim_parameters(claims: Sequence[Claim]) -> dict[str, Any]:
 
 def start(
     connection: psycopg.Connection[Any],
-    starts: Sequence[tuple[uuid.UUID, TaskType, uuid.UUID]],
+    starts: Sequence[Start],
     *,
     owner: str | None = None,
+    claimed_by: uuid.UUID | None = None,
+    lease_seconds: float = 30.0,
 ) -> list[Transition]:
-    """Start `(session_id, task_type, task_id)` each; no session twice in one call.
+    """Start each; no session twice in one call.
+
+    Those that moved are `claimed_by` that worker, if one is named: see `claim_with_its_start`.
 
     Many go in several statements, in id order, so that all are locked as by one; the driver reads
     what one has answered while the server is at the next (pipeline mode).
     """
 
-    def parameters(some: Sequence[tuple[uuid.UUID, TaskType, uuid.UUID]]) -> dict[str, Any]:
+    def parameters(some: Sequence[Start]) -> dict[str, Any]:
         return {
             "owner": owner,
             "session_ids": _Uuids(session_id for session_id, _, _ in some),
             "task_types": [task_type.value for _, task_type, _ in some],
             "task_ids": _Uuids(task_id for _, _, task_id in some),
+            "worker_id": claimed_by,
+            "lease_seconds": lease_seconds,
         }
 
+    statement = START if claimed_by is None else START_CLAIMED
     if len(starts) <= STARTS_PER_STATEMENT:
-        return _transitions(connection, START, parameters(starts))
+        return _transitions(connection, statement, parameters(starts))
     in_order = sorted(starts, key=lambda each: each[0].bytes)
     with contextlib.ExitStack() as stack:
         stack.enter_context(connection.pipeline())
         cursors = [
             stack.enter_context(connection.cursor(binary=True)).execute(
-                START, parameters(in_order[first : first + STARTS_PER_STATEMENT])
+                statement, parameters(in_order[first : first + STARTS_PER_STATEMENT])
             )
             for first in range(0, len(in_order), STARTS_PER_STATEMENT)
         ]
         return [moved for cursor in cursors for moved in _moved(cursor)]
+
+
+def claim_with_its_start(started: Transition, worker_id: uuid.UUID) -> Claim:
+    """The claim that came with a start that was `claimed_by` this worker."""
+    return Claim(
+        started.session_id,
+        started.task_id,
+        started.task_type,
+        started.retry_count + 1,
+        started.task_id,
+        worker_id,
+    )
 
 
 def retry(
@@ -746,7 +782,7 @@ def expired(connection: psycopg.Connection[Any]) -> list[uuid.UUID]:
     return [session_id for (session_id,) in rows]
 
 
-def release(connection: psycopg.Connection[Any], claims: Sequence[Claim]) -> set[uuid.UUID]:
+def release(connection: psycopg.Connection[Any], claims: Sequence[Claim | Wish]) -> set[uuid.UUID]:
     """Give claims back; costs no attempt. Answers the sessions whose claim still held."""
     return _session_ids(connection, RELEASE, _claim_parameters(claims))
 

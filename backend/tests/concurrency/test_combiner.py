@@ -23,17 +23,39 @@ from app.core.errors import (
 from app.models.session import TaskStatus, TaskType
 from app.repositories import combiner as combiner_module
 from app.repositories.combiner import AsyncTransitionCombiner, TransitionCombiner
+from app.repositories.local_workers import offering
 from app.repositories.session_repository import SessionRepository, successor_id
-from app.repositories.transitions import Transition
+from app.repositories.transitions import Transition, Wish, claim_these
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from app.models.session import Session
     from app.repositories.transitions import Claim
 
 P = TaskType.PROCESSING
 SECONDS = 60
+
+
+class WorkerHere:
+    """A worker that would begin anything, and keeps what it is handed and what it is to find."""
+
+    def __init__(self) -> None:
+        self.id = uuid.uuid4()
+        self.claims: list[Claim] = []
+        self.wishes: list[Wish] = []
+
+    def has_slots_for(self, starts: object) -> bool:
+        return True
+
+    def hand_over(self, claims: Sequence[Claim], *, claimed_at: float) -> None:
+        self.claims.extend(claims)
+
+    def look_for(self, wishes: Sequence[Wish]) -> None:
+        self.wishes.extend(wishes)
+
+    def on_sessions_changed(self, session_ids: frozenset[uuid.UUID]) -> None:
+        pass
 
 
 def raw(database: Database) -> psycopg.Connection[Any]:
@@ -210,6 +232,22 @@ class TestLostConnections:
         assert proxy.cuts == 1
         task = task_of(database, session_id)
         assert (task.status, task.task_id) == (TaskStatus.RUNNING, started.task_id)
+
+    def test_a_start_for_a_worker_of_this_process_reaches_it_once(
+        self, before: bool, database: Database, through_proxy: Database, proxy: Any,
+        make_session: Callable[..., Session],
+    ) -> None:  # fmt: skip
+        worker, session_id = WorkerHere(), make_session().id
+        proxy.lose_next(b"INSERT INTO session_tasks", before=before)
+        with offering(through_proxy, worker):
+            started = TransitionCombiner(through_proxy).start_task(session_id, P)
+        assert proxy.cuts == 1
+        with database.driver_connection() as connection:
+            found = claim_these(connection, worker.wishes, lease_seconds=60)
+        (claim,) = found + worker.claims
+        assert (claim.task_id, claim.worker_id) == (started.task_id, worker.id)
+        assert len(found) == (not before)
+        TransitionCombiner(database).complete_task(claim)
 
     @pytest.mark.parametrize("auto_advance", [False, True])
     def test_a_completion_is_found_to_have_happened_once(  # noqa: PLR0913, PLR0917 - fixtures
