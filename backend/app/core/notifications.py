@@ -127,15 +127,19 @@ class Announcer:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._pending or self._closing.is_set())
-                pause = self._may_send_at - time.monotonic()
-            if pause > 0:  # what changes meanwhile does not wake this thread, only to sleep again
-                self._closing.wait(pause)
+            self._pause()  # somebody else may just have sent
             with self._changed:
                 batch, self._pending = list(self._pending), set()
                 self._may_send_at = time.monotonic() + SECONDS_BETWEEN_NOTIFICATIONS
             if not batch:
                 return
             self._send(batch, self._connect)
+            self._pause()  # what changes meanwhile does not wake this thread, only to sleep again
+
+    def _pause(self) -> None:
+        pause = self._may_send_at - time.monotonic()
+        if pause > 0:
+            self._closing.wait(pause)
 
     def _send(
         self,
