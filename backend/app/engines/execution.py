@@ -154,15 +154,21 @@ class OutcomeWriter:
         self._give_up = give_up
 
     def write(
-        self, claim: Claim, outcome: Outcome, *, attempt: Attempt = contextlib.nullcontext
+        self,
+        claim: Claim,
+        outcome: Outcome,
+        *,
+        attempt: Attempt = contextlib.nullcontext,
+        is_doubtful: bool = False,
     ) -> Outcome | None:
         """Return the outcome that is in the database now; None if the claim was not ours.
+
+        `is_doubtful`: it may be there already, by a commit whose answer was lost.
 
         Each try is made inside an `attempt()`; between tries the lease is the heart's to renew.
         Also None where `give_up` was set first: then the lease ends by itself, and is rescued.
         Results that the database will not take (a value it cannot store) fail the task.
         """
-        is_doubtful = False
         failures = 0
         while True:
             try:

@@ -565,10 +565,13 @@ class Worker:
             for run in runs:
                 run.is_writing = False
         for number, run in enumerate(runs):
-            if outcomes is None:
-                self._conclude(run, self._writer.write(run.claim, Completed(), attempt=run.writing))
+            if outcomes is not None:
+                written = outcomes[number]
             else:
-                self._conclude(run, outcomes[number])
+                written = self._writer.write(
+                    run.claim, Completed(), attempt=run.writing, is_doubtful=True
+                )
+            self._conclude(run, written)
 
     def _conclude(self, run: Run, written: Outcome | None) -> None:
         """Count and log what is in the database now."""

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from app.core.errors import DatabaseUnavailable
+from app.engines.execution import OutcomeWriter
 from app.models.session import TaskStatus
 from app.repositories.content_repository import ContentRepository
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from app.repositories.transitions import Claim
 
 MODES = pytest.mark.parametrize("threads", [False, True], ids=["processes", "threads"])
 
@@ -44,6 +48,22 @@ def test_a_session_goes_through_all_three_tasks_by_itself(bench: Any, threads: b
         )
     )
     assert task.retry_count == 0
+
+
+def test_a_completion_whose_answer_was_lost_to_the_last_counts_as_one(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complete_together = OutcomeWriter.complete_together
+
+    def complete_and_lose_the_answer(writer: OutcomeWriter, claims: Sequence[Claim]) -> None:
+        complete_together(writer, claims)
+        raise DatabaseUnavailable("the answer was lost")
+
+    monkeypatch.setattr(OutcomeWriter, "complete_together", complete_and_lose_the_answer)
+    bench.session()
+    worker = bench.worker(threads=True)
+    bench.until(lambda: worker.outcome_counts)
+    assert worker.outcome_counts == {"completed": 1}
 
 
 @pytest.mark.parametrize(
