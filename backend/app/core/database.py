@@ -285,12 +285,11 @@ class Database:
             raw = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
             try:
                 yield raw
-            except BaseException as error:
+            finally:
                 # A Ctrl-C inside a query leaves it in flight: of no use to the next either.
                 in_flight = raw.info.transaction_status == TransactionStatus.ACTIVE
                 if raw.broken or raw.closed or in_flight:
-                    connection.invalidate(error)
-                raise
+                    connection.invalidate()
 
     def revive(self) -> None:
         """Start the embedded server again if it died; a given one is its operator's business.

@@ -278,15 +278,16 @@ class TestLostConnections:
         assert (failed.retry_count, task.retry_count) == (1, 1)
         assert task.failure_context["message"] == "broke"
 
-    def test_a_start_stands_whatever_becomes_of_its_announcement(
+    def test_a_start_stands_whatever_becomes_of_its_announcement(  # noqa: PLR0913, PLR0917
         self, before: bool, database: Database, through_proxy: Database, proxy: Any,
-        make_session: Callable[..., Session],
+        make_session: Callable[..., Session], caplog: pytest.LogCaptureFixture,
     ) -> None:  # fmt: skip
         first, second = make_session().id, make_session().id
         proxy.lose_next(b"pg_notify", before=before)
         combiner = TransitionCombiner(through_proxy)
         started = [combiner.start_task(first, P), combiner.start_task(second, P)]
         assert proxy.cuts == 1
+        assert caplog.records == []
         ids = [task_of(database, session_id).task_id for session_id in (first, second)]
         assert ids == [each.task_id for each in started]
 
