@@ -175,14 +175,17 @@ class OutcomeWriter:
                 with attempt():
                     self._write_once(claim, outcome)
             except StaleClaim:
-                if is_doubtful and self._is_written(claim, outcome):
+                is_written = is_doubtful and self._is_written(claim, outcome)
+                if is_written:
                     return outcome
-                logger.info(
-                    "The claim on %s of session %s was no longer ours; its work was dropped",
-                    claim.task_type.value,
-                    claim.session_id,
-                )
-                return None
+                if is_written is not None:
+                    logger.info(
+                        "The claim on %s of session %s was no longer ours; its work was dropped",
+                        claim.task_type.value,
+                        claim.session_id,
+                    )
+                    return None
+                failures += 1
             except (DatabaseUnavailable, PoolTimeoutError) as error:
                 is_doubtful = True
                 failures += 1
@@ -265,16 +268,18 @@ class OutcomeWriter:
             return Failed(failure_context(error, worker=self._worker))
         return Cancelled()  # nothing smaller is left to write: the lease ends, and is rescued
 
-    def _is_written(self, claim: Claim, outcome: Outcome) -> bool:
-        """Whether a commit whose outcome was unknown took effect after all.
+    def _is_written(self, claim: Claim, outcome: Outcome) -> bool | None:
+        """Whether a commit whose outcome was unknown took effect after all; None: still unknown.
 
         Where the next type has begun, this one completed: nothing else leads there.
         """
         try:
             with self._database.transaction() as db:
                 task = SessionRepository(db).get(claim.session_id).task
-        except (SessionNotFound, DatabaseUnavailable):
+        except SessionNotFound:
             return False
+        except DatabaseUnavailable:
+            return None
         return task is not None and _shows(task, claim, outcome)
 
 

@@ -13,10 +13,12 @@ from app.core.errors import DatabaseUnavailable
 from app.engines.execution import OutcomeWriter
 from app.models.session import TaskStatus
 from app.repositories.content_repository import ContentRepository
+from app.repositories.session_repository import SessionRepository
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+    from uuid import UUID
 
     from app.repositories.transitions import Claim
 
@@ -55,15 +57,25 @@ def test_a_completion_whose_answer_was_lost_to_the_last_counts_as_one(
 ) -> None:
     complete_together = OutcomeWriter.complete_together
 
+    get = SessionRepository.get
+    losses = iter([True])
+
     def complete_and_lose_the_answer(writer: OutcomeWriter, claims: Sequence[Claim]) -> None:
         complete_together(writer, claims)
+        monkeypatch.setattr(SessionRepository, "get", lose_and_get)
         raise DatabaseUnavailable("the answer was lost")
+
+    def lose_and_get(sessions: SessionRepository, session_id: UUID) -> object:
+        if next(losses, False):
+            raise DatabaseUnavailable("so was this")
+        return get(sessions, session_id)
 
     monkeypatch.setattr(OutcomeWriter, "complete_together", complete_and_lose_the_answer)
     bench.session()
     worker = bench.worker(threads=True)
     bench.until(lambda: worker.outcome_counts)
     assert worker.outcome_counts == {"completed": 1}
+    assert next(losses, "lost") == "lost"
 
 
 @pytest.mark.parametrize(
