@@ -35,6 +35,9 @@ PROGRAMMES: dict[str, Programme] = {
     "cuts": lambda arena, _s, _f, short: database.cut_connections(
         arena, cuts=8 if short else 400, silences=1 if short else 5
     ),
+    "local": lambda arena, _s, _f, short: database.local_starts(
+        arena, starts=60 if short else 1_500
+    ),
     "terminated": lambda arena, _s, _f, short: database.terminated_backends(
         arena, backends=10 if short else 300
     ),

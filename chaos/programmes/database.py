@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sqlalchemy import make_url
 
 from app.core.database import Database
 from app.core.embedded import EmbeddedServer
-from app.core.errors import DatabaseBusy, DatabaseUnavailable
+from app.core.errors import (
+    DatabaseBusy,
+    DatabaseUnavailable,
+    TaskConflict,
+    TaskValidationError,
+)
+from app.engines.worker import Worker
+from app.models.session import TaskType
+from app.repositories.combiner import TransitionCombiner
+from app.repositories.session_repository import SessionRepository
 from chaos.arena import Arena, Verdict
+from chaos.history import Acknowledged
 from chaos.proxy import Proxy
 from chaos.waiting import until
 
 LIVE_SESSIONS = 12
+STARTERS = 4
+MOSTLY_COMMITS = {
+    "before COMMIT": 6, "after COMMIT": 6, "before a statement": 0.7, "after a statement": 0.7,
+}  # fmt: skip
+MOSTLY_STATEMENTS = {
+    "before COMMIT": 3.0, "after COMMIT": 3.0, "before a statement": 3.0, "after a statement": 3.0,
+}  # fmt: skip
+"""How many of 100 requests are cut."""
 POSTMASTER = "postgresql/cluster/postmaster.pid"
 
 
@@ -110,12 +130,21 @@ def _claimed(arena: Arena) -> int:
         return 0
 
 
-def cut_connections(arena: Arena, *, cuts: int, silences: int) -> Verdict:
-    """Cut connections before and after COMMIT and around other statements; then say nothing."""
+@contextlib.contextmanager
+def _proxied(arena: Arena) -> Iterator[tuple[Proxy, str]]:
+    """A proxy in front of the arena's database, and the URL that leads through it."""
     parsed = make_url(arena.url)
     path = f"{parsed.query['host']}/.s.PGSQL.{parsed.query.get('port', '5432')}"
     with Proxy(path, arena.random.randrange(1 << 30)) as proxy:
-        url = f"postgresql+psycopg://{parsed.username}@127.0.0.1:{proxy.port}/{parsed.database}"
+        yield (
+            proxy,
+            f"postgresql+psycopg://{parsed.username}@127.0.0.1:{proxy.port}/{parsed.database}",
+        )
+
+
+def cut_connections(arena: Arena, *, cuts: int, silences: int) -> Verdict:
+    """Cut connections before and after COMMIT and around other statements; then say nothing."""
+    with _proxied(arena) as (proxy, url):
         by_proxy = {
             "SESSION_TASKS_DATABASE_URL": url,
             "SESSION_TASKS_STATEMENT_TIMEOUT_SECONDS": "1",
@@ -123,10 +152,7 @@ def cut_connections(arena: Arena, *, cuts: int, silences: int) -> Verdict:
         workers = [arena.worker(environment=by_proxy).until_started() for _ in range(2)]
         silent: list[float] = []
         with Database(arena.settings_for(url), url) as database, _load(arena, database) as doubtful:
-            proxy.cut_share = {
-                "before COMMIT": 6, "after COMMIT": 6,
-                "before a statement": 0.7, "after a statement": 0.7,
-            }  # fmt: skip
+            proxy.cut_share = MOSTLY_COMMITS
             until(
                 lambda: _cuts(proxy) >= cuts or arena.is_time_up,
                 f"{cuts} connections are cut",
@@ -154,6 +180,50 @@ def cut_connections(arena: Arena, *, cuts: int, silences: int) -> Verdict:
     if silent:
         figures["until 6 more runs were done after a silence"] = f"max {max(silent):.1f} s"
     return Verdict("cut connections", f"{_cuts(proxy)} cuts, {silences} silences", figures, broken)
+
+
+def local_starts(arena: Arena, *, starts: int) -> Verdict:
+    """Start tasks beside the worker that is handed them, over connections that are cut."""
+    with (
+        _proxied(arena) as (proxy, url),
+        Database(arena.settings_for(url), url) as database,
+        Worker(database, database.settings, concurrency=STARTERS, threads=True) as worker,
+        ThreadPoolExecutor(STARTERS) as starters,
+    ):
+        until(lambda: worker.idle_slot_count == STARTERS, "the worker is idle")
+        proxy.cut_share = MOSTLY_STATEMENTS
+        combiner = TransitionCombiner(database)
+        doubts = list(starters.map(lambda _: _start_for_sure(arena, combiner), range(starts)))
+        proxy.cut_share = {}
+        broken = arena.broken()
+    figures = {
+        "starts left in doubt": str(sum(doubts)),
+        "runs that were lost and rescued": str(arena.outcome_counts().get("failed", 0)),
+        "as the worker counts them": ", ".join(
+            f"{name} {count}" for name, count in sorted(worker.outcome_counts.items())
+        ),
+    }
+    begun = sum(arena.outcome_counts().get(name, 0) for name in ("completed", "failed"))
+    return Verdict("local starts", f"{begun} runs, {_cuts(proxy)} cuts", figures, broken)
+
+
+def _start_for_sure(arena: Arena, combiner: TransitionCombiner) -> int:
+    """Start a session's task, again for as long as that is in doubt; answers how often it was."""
+    if arena.is_time_up:
+        return 0
+    with arena.database.transaction() as db:
+        options = {"behaviour": "work", "seconds": 0}
+        session_id = SessionRepository(db).create_session(options=options, auto_advance=False).id
+    for doubts in itertools.count():
+        try:
+            moved = combiner.start_task(session_id, TaskType.PROCESSING)
+        except (DatabaseUnavailable, DatabaseBusy):
+            continue
+        except (TaskConflict, TaskValidationError):  # it had begun, or has ended by now
+            return doubts
+        arena.acknowledged.append(Acknowledged("started", moved.session_id, moved.task_id))
+        return doubts
+    raise AssertionError
 
 
 def _cuts(proxy: Proxy) -> int:

@@ -26,6 +26,11 @@ def _assert_kept(verdict: Verdict) -> None:
     assert not verdict.broken, f"seed {SEED}: {verdict}"
 
 
+def _skip_without_socket(server_url: URL) -> None:
+    if "host" not in server_url.query:
+        pytest.skip("the proxy stands in front of a Unix socket, and this server was given by TCP")
+
+
 def test_adversaries_break_no_promise(arena: Arena) -> None:
     _assert_kept(checker.adversaries(arena, rounds=60))
 
@@ -49,9 +54,13 @@ def test_immediate_restarts_of_the_database_lose_nothing() -> None:
 
 
 def test_cut_and_silent_connections_lose_nothing(arena: Arena, server_url: URL) -> None:
-    if "host" not in server_url.query:
-        pytest.skip("the proxy stands in front of a Unix socket, and this server was given by TCP")
+    _skip_without_socket(server_url)
     _assert_kept(database.cut_connections(arena, cuts=8, silences=1))
+
+
+def test_starts_beside_a_worker_reach_it_whatever_is_cut(arena: Arena, server_url: URL) -> None:
+    _skip_without_socket(server_url)
+    _assert_kept(database.local_starts(arena, starts=60))
 
 
 def test_terminated_backends_lose_nothing(arena: Arena) -> None:
