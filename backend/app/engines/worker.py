@@ -160,6 +160,7 @@ class Worker:
         self._sweeper = Sweeper(database, settings) if sweeps else None
         self._offering = contextlib.ExitStack()
         self._sought: list[Wish] = []
+        self._unanswered: tuple[UUID, float] | None = None  # the id of a call, and when it was made
         self._slots: list[threading.Thread] = []
         self._slot_numbers = itertools.count(1)
         self._outcomes = threading.Thread(
@@ -340,6 +341,7 @@ class Worker:
     def _claim(self) -> float | None:
         """Claim as many tasks as there is room for, and hand them out."""
         self._claim_what_is_sought()
+        self._take_what_was_not_answered()
         self._give_back_what_waits()
         room = self._room()
         if room <= 0 or self._claim_loop.is_stopping:
@@ -359,6 +361,16 @@ class Worker:
             if len(self._empty_handed_at) == TIMES_FOR_NOTHING and pause > 0:
                 self._give_up.wait(pause)
         return self._settings.poll_seconds * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+
+    def _take_what_was_not_answered(self) -> None:
+        """Take what the last call claimed, if its answer was lost: nobody else would."""
+        if self._unanswered is None:
+            return
+        call_id, asked_at = self._unanswered
+        with self._claim_connection.use() as connection:
+            claims = transitions.claims_of_call(connection, self.id, call_id)
+        self._unanswered = None
+        self.hand_over(claims, claimed_at=asked_at)
 
     def _room(self) -> int:
         """How many tasks to claim now: none while there are about enough."""
@@ -389,14 +401,19 @@ class Worker:
     def _claims(self, limit: int) -> list[Claim]:
         if self._session_ids is not None:
             return self._claims_of_sessions(self._session_ids, limit)
+        call_id = uuid4()
+        self._unanswered = (call_id, time.monotonic())
         with self._claim_connection.use() as connection:
-            return transitions.claim_next(
+            claims = transitions.claim_next(
                 connection,
                 self.id,
                 task_types=self._task_types,
                 limit=limit,
                 lease_seconds=self._settings.lease_seconds,
+                call_id=call_id,
             )
+        self._unanswered = None
+        return claims
 
     def _claims_of_sessions(self, session_ids: Collection[UUID], limit: int) -> list[Claim]:
         claims: list[Claim] = []

@@ -233,6 +233,9 @@ _CLAIMED = """claimed_at = clock_timestamp(),
 _CLAIM = """lease.session_id, lease.task_id, lease.task_type, lease.attempt, lease.claim_token,
           lease.worker_id, extract(epoch FROM lease.claimed_at - lease.enqueued_at)::float8"""
 
+# Tokens follow from the call's id and the session's: whoever lost the answer finds what it made.
+_BY_CALL = "md5(%(call_id)s::uuid::text || lease.session_id::text)::uuid"
+
 # A claim touches only the UNLOGGED table, so it waits for no disk; it never waits for a lock. CASE
 # keeps the planner from guessing how few rows wait (its statistics of so lively a table are those
 # of another moment): guessing one or two, it would read and sort the whole table. What is locked is
@@ -240,7 +243,7 @@ _CLAIM = """lease.session_id, lease.task_id, lease.task_type, lease.attempt, lea
 # that another moved just before it was locked is not found there, and waits for the next claim.
 CLAIM_NEXT = f"""
 UPDATE session_task_leases AS lease
-   SET worker_id = %(worker_id)s::uuid, claim_token = gen_random_uuid(), {_CLAIMED}
+   SET worker_id = %(worker_id)s::uuid, claim_token = {_BY_CALL}, {_CLAIMED}
  WHERE lease.ctid = ANY(ARRAY(
     SELECT waiting.ctid FROM session_task_leases AS waiting
      WHERE enqueued_at <= statement_timestamp()
@@ -248,6 +251,10 @@ UPDATE session_task_leases AS lease
                 THEN true ELSE false END
      ORDER BY enqueued_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
 RETURNING {_CLAIM}"""  # noqa: S608 - every part is a constant of this module
+
+CLAIMS_OF_CALL = f"""
+SELECT {_CLAIM} FROM session_task_leases AS lease
+ WHERE lease.worker_id = %(worker_id)s::uuid AND lease.claim_token = {_BY_CALL}"""  # noqa: S608 - every part is a constant of this module
 
 # The tokens are the caller's: whoever lost the answer asks again, and gets what it holds.
 CLAIM_THESE = f"""
@@ -640,25 +647,37 @@ def cancel(
         )
 
 
-def claim_next(
+def claim_next(  # noqa: PLR0913 - what a claim is made of
     connection: psycopg.Connection[Any],
     worker_id: uuid.UUID,
     *,
     task_types: Sequence[TaskType],
     limit: int,
     lease_seconds: float,
+    call_id: uuid.UUID | None = None,
 ) -> list[Claim]:
-    """Claim up to `limit` tasks that wait, the longest waiting first."""
+    """Claim up to `limit` tasks that wait, the longest waiting first.
+
+    Where the answer is lost, `claims_of_call` of the same `call_id` tells what it was.
+    """
     return _claims(
         connection,
         CLAIM_NEXT,
         {
             "worker_id": worker_id,
+            "call_id": call_id or uuid.uuid4(),
             "task_types": [task_type.value for task_type in task_types],
             "limit": limit,
             "lease_seconds": lease_seconds,
         },
     )
+
+
+def claims_of_call(
+    connection: psycopg.Connection[Any], worker_id: uuid.UUID, call_id: uuid.UUID
+) -> list[Claim]:
+    """Return what this call of `claim_next` claimed, as far as it still holds."""
+    return _claims(connection, CLAIMS_OF_CALL, {"worker_id": worker_id, "call_id": call_id})
 
 
 @dataclass(frozen=True, slots=True)

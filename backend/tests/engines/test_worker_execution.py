@@ -12,6 +12,7 @@ import pytest
 from app.core.errors import DatabaseUnavailable
 from app.engines.execution import OutcomeWriter
 from app.models.session import TaskStatus
+from app.repositories import transitions
 from app.repositories.content_repository import ContentRepository
 from app.repositories.session_repository import SessionRepository
 
@@ -50,6 +51,28 @@ def test_a_session_goes_through_all_three_tasks_by_itself(bench: Any, threads: b
         )
     )
     assert task.retry_count == 0
+
+
+def test_claims_whose_answer_was_lost_are_the_workers_all_the_same(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim_next = transitions.claim_next
+    lost: list[Claim] = []
+
+    def claim_and_lose_the_answer(*arguments: Any, **options: Any) -> list[Claim]:
+        claims = claim_next(*arguments, **options)
+        if claims and not lost:
+            lost.extend(claims)
+            raise DatabaseUnavailable("the answer was lost")
+        return claims
+
+    monkeypatch.setattr(transitions, "claim_next", claim_and_lose_the_answer)
+    for _ in range(3):
+        bench.session()
+    patient = bench.settings.model_copy(update={"lease_seconds": 3600.0})
+    worker = bench.worker(threads=True, concurrency=3, settings=patient)
+    bench.until(lambda: worker.outcome_counts["completed"] == 3)
+    assert len({claim.claim_token for claim in lost}) == 3
 
 
 def test_a_completion_whose_answer_was_lost_to_the_last_counts_as_one(

@@ -141,8 +141,11 @@ def test_a_claim_walks_the_index_of_waiting_tasks(
     nodes = plan_of(
         crowded,
         transitions.CLAIM_NEXT,
-        {"worker_id": uuid.uuid4(), "task_types": ["processing"], "limit": 10, "lease_seconds": 30},
-    )
+        {
+            "worker_id": uuid.uuid4(), "call_id": uuid.uuid4(), "task_types": ["processing"],
+            "limit": 10, "lease_seconds": 30,
+        },
+    )  # fmt: skip
     assert "ix_session_task_leases_enqueued_at" in {node.get("Index Name") for node in nodes}
     assert not {"Seq Scan", "Sort"} & {node["Node Type"] for node in nodes}
 
