@@ -26,7 +26,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.adapt import Dumper
@@ -59,8 +59,7 @@ Start = tuple[uuid.UUID, TaskType, uuid.UUID]
 """To start a task: `(session_id, task_type, task_id)`, the id being new."""
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """The right to run one task, until the lease ends; `claim_token` fences every write.
 
     Attributes:
@@ -87,8 +86,7 @@ class Beat:
     message: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Transition:
+class Transition(NamedTuple):
     """A task row that really moved: where it stands now.
 
     Attributes:

@@ -323,7 +323,7 @@ def idle(url: str, seconds: int) -> dict[str, float]:
 
 
 def status_reads(url: str, count: int) -> dict[str, float]:
-    """One session's state, as the API reads it, of sessions drawn at random."""
+    """One session's state in a transaction of the caller's, of sessions drawn at random."""
     source = random.Random(SEED)
     with psycopg.connect(url) as connection:
         rows = connection.execute("SELECT id FROM sessions LIMIT 200000").fetchall()
