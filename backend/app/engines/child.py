@@ -13,12 +13,12 @@ import importlib
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import time
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
 from app.core.database import Database
@@ -28,15 +28,14 @@ from app.engines.memory import SECONDS_OF_LIGHT_WORK, collect_garbage_seldom, gi
 from app.engines.messages import (
     Assignment,
     Assignments,
+    Channel,
     Ended,
     Limited,
     Recalled,
     Setup,
     Stop,
     Word,
-    receive,
     results_in_parts,
-    send,
 )
 from app.models.session import TaskType
 from app.tasks.context import TaskContext, TaskIdentity
@@ -56,8 +55,8 @@ def main(descriptor: int, supervisor: int) -> None:
     _die_with(supervisor)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # a terminal's or a service manager's, for us all
-    connection: Connection[Any, Any] = Connection(descriptor)
-    setup = cast("Setup", receive(connection)[0])
+    channel = Channel(socket.socket(fileno=descriptor))
+    setup = cast("Setup", _next_of(channel)[0])
     if setup.log_level is not None:
         configure_logging(setup.log_level)
     for reference in setup.references.values():
@@ -67,8 +66,14 @@ def main(descriptor: int, supervisor: int) -> None:
         except Exception:
             logger.debug("Could not import %s ahead of its first task", module, exc_info=True)
     collect_garbage_seldom()
-    send(connection, Word.READY)
-    _Child(connection, setup).serve()
+    channel.send(Word.READY)
+    _Child(channel, setup).serve()
+
+
+def _next_of(channel: Channel) -> tuple[object, ...]:
+    while not (messages := channel.receive()):
+        pass
+    return messages
 
 
 class _Task:
@@ -94,8 +99,8 @@ class _Child:
     told in the order in which it happens.
     """
 
-    def __init__(self, connection: Connection[Any, Any], setup: Setup) -> None:
-        self._connection = connection
+    def __init__(self, channel: Channel, setup: Setup) -> None:
+        self._channel = channel
         self._setup = setup
         self._changed = threading.Condition()
         self._waiting: collections.deque[_Task] = collections.deque()
@@ -171,12 +176,12 @@ class _Child:
 
     def _send(self, *messages: object) -> None:
         with self._changed:
-            send(self._connection, *messages)
+            self._channel.send(*messages)
 
     def _read(self) -> None:
         while True:
             try:
-                messages = receive(self._connection)
+                messages = self._channel.receive()
             except (EOFError, OSError):
                 _end_with_descendants()
             for message in messages:

@@ -15,7 +15,9 @@ An exception never travels: the child turns it into a failure context, which is 
 
 from __future__ import annotations
 
+import collections
 import pickle
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
@@ -24,9 +26,9 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
 from app.models.results import TaskResults
 
 if TYPE_CHECKING:
+    import socket
     import uuid
     from collections.abc import Mapping
-    from multiprocessing.connection import Connection
 
     from app.core.config import Settings
     from app.engines.execution import Outcome
@@ -129,16 +131,76 @@ _SAID = {pickled: words for words, pickled in _PICKLED.items()}
 _LONGEST = max(map(len, _SAID))
 
 
-def send(connection: Connection[Any, Any], *messages: object) -> None:
-    """Send the messages together."""
-    is_words = all(isinstance(message, Word) for message in messages)
-    pickled = _PICKLED.get(messages) if is_words else None
-    connection.send_bytes(pickled or pickle.dumps(messages, pickle.HIGHEST_PROTOCOL))
+_HEAD = struct.Struct("!Q")
+"""Before what is sent together: its length in bytes."""
+
+_BYTES_AT_ONCE = 1 << 16
 
 
-def receive(connection: Connection[Any, Any]) -> tuple[object, ...]:
-    """Return messages that were sent together."""
-    pickled = connection.recv_bytes()
+class Channel:
+    """One end of the socket pair; one thread reads, and one at a time sends."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+        self._unread = bytearray()
+        self._sent_together: collections.deque[bytes] = collections.deque()
+
+    def fileno(self) -> int:
+        """Its descriptor, to wait for what is sent; -1 once it is closed."""
+        return self._end.fileno()
+
+    def close(self) -> None:
+        """Close this end; may be called again."""
+        self._end.close()
+
+    def send(self, *messages: object) -> None:
+        """Send the messages together.
+
+        Raises:
+            OSError: the other end is closed.
+
+        """
+        is_words = all(isinstance(message, Word) for message in messages)
+        pickled = _PICKLED.get(messages) if is_words else None
+        pickled = pickled or pickle.dumps(messages, pickle.HIGHEST_PROTOCOL)
+        self._end.sendall(_HEAD.pack(len(pickled)) + pickled)
+
+    @property
+    def has_read(self) -> bool:
+        """Whether `receive` has something to return that was read before."""
+        return bool(self._sent_together)
+
+    def receive(self) -> tuple[object, ...]:
+        """Return messages that were sent together, or nothing, if these are not whole yet.
+
+        Waits for something to arrive, if nothing was read before. What has arrived is all read at
+        once: a system call takes longer than a word.
+
+        Raises:
+            EOFError: the other end is closed.
+            OSError: so it is, or this one.
+
+        """
+        if not self._sent_together:
+            arrived = self._end.recv(_BYTES_AT_ONCE)
+            if not arrived:
+                raise EOFError
+            self._unread += arrived
+            self._divide()
+        return _understood(self._sent_together.popleft()) if self._sent_together else ()
+
+    def _divide(self) -> None:
+        start = 0
+        while (begin := start + _HEAD.size) <= len(self._unread):
+            end = begin + _HEAD.unpack_from(self._unread, start)[0]
+            if end > len(self._unread):
+                break
+            self._sent_together.append(bytes(self._unread[begin:end]))
+            start = end
+        del self._unread[:start]
+
+
+def _understood(pickled: bytes) -> tuple[object, ...]:
     words = _SAID.get(pickled) if len(pickled) <= _LONGEST else None
     return words or pickle.loads(pickled)  # noqa: S301 - our own other half wrote it
 

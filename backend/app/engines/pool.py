@@ -18,7 +18,6 @@ import socket
 import subprocess
 import sys
 import threading
-from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Protocol
 
 from app.core.errors import ErrorCategory, TaskError, WorkerLost
@@ -37,6 +36,7 @@ from app.engines.loops import backoff_seconds
 from app.engines.messages import (
     Assignment,
     Assignments,
+    Channel,
     Ended,
     Limited,
     Produced,
@@ -45,8 +45,6 @@ from app.engines.messages import (
     Setup,
     Stop,
     Word,
-    receive,
-    send,
 )
 from app.engines.runs import Run, StopReason
 from app.tasks.context import Progress, TaskContext, TaskIdentity
@@ -138,10 +136,10 @@ class ChildProcess:
                 stdout=sys.__stderr__.fileno() if sys.__stderr__ else subprocess.DEVNULL,
                 start_new_session=True,  # so that a handler's own processes end with it
             )
-        self._connection: Connection[Any, Any] = Connection(ours.detach())
+        self._channel = Channel(ours)
         self._exited = _exit_descriptor(self._process.pid)
         self._poll = select.poll()
-        self._poll.register(self._connection, select.POLLIN)
+        self._poll.register(ours, select.POLLIN)
         if self._exited is not None:
             self._poll.register(self._exited, select.POLLIN)
         self._heard: collections.deque[object] = collections.deque()
@@ -169,7 +167,7 @@ class ChildProcess:
         """
         try:
             with self._sending:
-                send(self._connection, *messages)
+                self._channel.send(*messages)
         except OSError as error:
             raise ChildDied(self._end()) from error
 
@@ -182,17 +180,27 @@ class ChildProcess:
         """
         while not self._heard:
             try:
-                # The socket alone would not do: what the handler forked may hold its other end.
-                ready = self._poll.poll(None if seconds is None else 1000 * seconds)
-                if not ready:
+                if not self._channel.has_read and not self._wait(seconds):
                     return None
-                said = any(descriptor == self._connection.fileno() for descriptor, _ in ready)
-                if not said and not self._connection.poll(0):
-                    raise ChildDied(self._end())
-                self._heard.extend(receive(self._connection))
+                self._heard.extend(self._channel.receive())
             except (EOFError, OSError) as error:
                 raise ChildDied(self._end()) from error
         return self._heard.popleft()
+
+    def _wait(self, seconds: float | None) -> bool:
+        """Wait for the child to say something; answers whether it has.
+
+        Raises:
+            ChildDied: it is gone. The socket alone would not tell: what the handler forked may
+                hold its other end.
+
+        """
+        events = dict(self._poll.poll(None if seconds is None else 1000 * seconds))
+        if events and self._channel.fileno() not in events:  # it may have, just before its end
+            events = dict(self._poll.poll(0))
+            if self._channel.fileno() not in events:
+                raise ChildDied(self._end())
+        return bool(events)
 
     def expect(self, word: Word) -> None:
         """Wait for this word.
@@ -218,7 +226,7 @@ class ChildProcess:
         """Kill the child if it lives, and let go of everything."""
         self._end()
         with self._sending:
-            self._connection.close()
+            self._channel.close()
         if self._exited is not None:
             os.close(self._exited)
             self._exited = None
@@ -236,7 +244,7 @@ class ChildProcess:
 
     def _wait_for_exit(self) -> None:
         """Let a child that is ending reach its end, so that the status is its own."""
-        if self._exited is not None and not self._connection.closed:
+        if self._exited is not None and self._channel.fileno() >= 0:
             select.select([self._exited], [], [], 0.2)
 
 
