@@ -144,7 +144,8 @@ def test_stranger_hears_nothing(
     assert refused.status == 404
     everything = Watcher(stranger, "/api/v1/events")
     mine = Watcher(client, "/api/v1/events")
-    client.post(f"{session}/task")
+    assert (everything.status, mine.status) == (200, 200)
+    assert client.post(f"{session}/task").status_code == 202
     wait_until(lambda: mine.events, "the start")
     wait_until(lambda: everything.comments > 2, "signs of life")
     assert everything.events == []
