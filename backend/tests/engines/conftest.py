@@ -36,7 +36,7 @@ class Bench:
         self.database = Database(settings, url)
         self.workers: list[Worker] = []
 
-    def session(
+    def new_session(
         self,
         behaviour: str = "succeed",
         *,
@@ -44,16 +44,21 @@ class Bench:
         auto_advance: bool = False,
         **options: Any,
     ) -> UUID:
-        """A session whose first task has been started."""
+        """A session of which nothing has been started."""
         with self.database.transaction() as db:
-            sessions = SessionRepository(db)
-            session = sessions.create_session(
+            session = SessionRepository(db).create_session(
                 documents,
                 options={"behaviour": behaviour, **options},
                 auto_advance=auto_advance,
             )
-            sessions.start_task(session.id, TaskType.PROCESSING)
             return session.id
+
+    def session(self, behaviour: str = "succeed", **options: Any) -> UUID:
+        """A session, as `new_session` makes it, whose first task has been started."""
+        session_id = self.new_session(behaviour, **options)
+        with self.database.transaction() as db:
+            SessionRepository(db).start_task(session_id, TaskType.PROCESSING)
+        return session_id
 
     def worker(self, **options: Any) -> Worker:
         """A worker that is running; stopped at the end of the test, if it was not before."""

@@ -11,7 +11,6 @@ from app.models.session import TaskStatus, TaskType
 from app.repositories import transitions
 from app.repositories.combiner import TransitionCombiner
 from app.repositories.local_workers import local_worker_for
-from app.repositories.session_repository import SessionRepository
 from app.repositories.transitions import Wish
 
 if TYPE_CHECKING:
@@ -27,16 +26,6 @@ P = TaskType.PROCESSING
 def nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """No worker finds anything by looking for what waits."""
     monkeypatch.setattr(transitions, "claim_next", lambda *_arguments, **_options: [])
-
-
-def new_session(bench: Any, behaviour: str = "succeed", **options: Any) -> UUID:
-    with bench.database.transaction() as db:
-        sessions = SessionRepository(db)
-        created = sessions.create_session(
-            (), options={"behaviour": behaviour, **options}, auto_advance=False
-        )
-        session_id: UUID = created.id
-        return session_id
 
 
 def idle(bench: Any, **options: Any) -> Worker:
@@ -57,19 +46,20 @@ def start_for(bench: Any, worker: Worker, session_id: UUID) -> transitions.Trans
 @pytest.mark.usefixtures("nothing_is_found")
 def test_a_start_beside_an_idle_worker_need_not_be_found(bench: Any, *, threads: bool) -> None:
     worker = idle(bench, threads=threads)
-    session_id = new_session(bench)
+    session_id = bench.new_session()
     started = TransitionCombiner(bench.database).start_task(session_id, P)
     task = bench.until_status(session_id, "completed")
     assert task.task_id == started.task_id
+    bench.until(lambda: worker.outcome_counts)  # counted once it is told
     assert worker.outcome_counts == {"completed": 1}
 
 
 def test_what_a_worker_has_no_slot_for_waits_for_anybody(bench: Any, tmp_path: Path) -> None:
     worker, go_on = idle(bench), tmp_path / "go on"
     combiner = TransitionCombiner(bench.database)
-    busy = new_session(bench, "wait_for_file", file=str(go_on))
+    busy = bench.new_session("wait_for_file", file=str(go_on))
     combiner.start_task(busy, P)
-    waiting = new_session(bench)
+    waiting = bench.new_session()
     combiner.start_task(waiting, P)
     assert bench.lease(busy).worker_id == worker.id
     assert bench.lease(waiting).claim_token is None
@@ -78,7 +68,7 @@ def test_what_a_worker_has_no_slot_for_waits_for_anybody(bench: Any, tmp_path: P
 
 
 def test_a_worker_is_handed_only_what_it_would_claim(bench: Any) -> None:
-    mine = new_session(bench)
+    mine = bench.new_session()
     worker = idle(bench, task_types=[P], session_ids=[mine], concurrency=2, threads=True)
     bench.until(lambda: worker.idle_slot_count == 2)
 
@@ -97,7 +87,7 @@ def test_a_worker_is_handed_only_what_it_would_claim(bench: Any) -> None:
 @pytest.mark.usefixtures("nothing_is_found")
 def test_a_start_whose_answer_was_lost_is_looked_for(bench: Any) -> None:
     worker = idle(bench)
-    session_id, never_started = new_session(bench), new_session(bench)
+    session_id, never_started = bench.new_session(), bench.new_session()
     started = start_for(bench, worker, session_id)
     worker.look_for(
         [
@@ -106,6 +96,7 @@ def test_a_start_whose_answer_was_lost_is_looked_for(bench: Any) -> None:
         ]
     )
     bench.until_status(session_id, "completed")
+    bench.until(lambda: worker.outcome_counts)  # counted once it is told
     assert worker.outcome_counts == {"completed": 1}
 
 
@@ -113,7 +104,7 @@ def test_a_start_whose_answer_was_lost_is_looked_for(bench: Any) -> None:
 def test_what_a_stopped_worker_is_handed_goes_back(bench: Any, *, is_heard_of: bool) -> None:
     worker = idle(bench)
     worker.stop()
-    session_id = new_session(bench)
+    session_id = bench.new_session()
     started = start_for(bench, worker, session_id)
     assert bench.lease(session_id).worker_id == worker.id
     if is_heard_of:
@@ -131,7 +122,7 @@ def test_a_claim_that_is_fresh_is_not_renewed(bench: Any, monkeypatch: pytest.Mo
     monkeypatch.setattr(transitions, "beat", lambda *arguments, **_o: beats.append(arguments))
     patient = bench.settings.model_copy(update={"heartbeat_seconds": 600, "lease_seconds": 3600})
     worker = idle(bench, settings=patient)
-    sessions = [new_session(bench) for _ in range(3)]
+    sessions = [bench.new_session() for _ in range(3)]
     for count, session_id in enumerate(sessions, 1):
         TransitionCombiner(bench.database).start_task(session_id, P)
         bench.until(lambda count=count: worker.outcome_counts["completed"] == count)
