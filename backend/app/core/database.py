@@ -34,13 +34,9 @@ from app.core.notifications import Announcer
 from app.core.schema_version import bring_schema_up_to_date, require_current_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from uuid import UUID
-
     from sqlalchemy.pool import ConnectionPoolEntry
 
     from app.core.config import Settings
-    from app.core.notifications import Listener
 
 logger = logging.getLogger(__name__)
 
@@ -191,6 +187,8 @@ class Database:
         engine: transactions of the ORM.
         autocommit: the same pool, one statement a transaction: for the combiner.
         server: the embedded server that was started or joined for it, if any.
+        announce, is_own, subscribe: how sessions that changed are told and heard of; see
+            `Announcer`. To be announced after the commit.
 
     """
 
@@ -201,6 +199,9 @@ class Database:
         self.engine = _create_engine(settings, url)
         self.autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._announcer = Announcer(self.driver_connection)
+        self.announce = self._announcer.announce
+        self.is_own = self._announcer.is_own
+        self.subscribe = self._announcer.subscribe
 
     @classmethod
     def open(cls, settings: Settings, *, require_current: bool = True) -> Database:
@@ -300,31 +301,6 @@ class Database:
         """
         if self.server is not None:
             self.server.ensure_running()
-
-    def announce(
-        self,
-        session_ids: Iterable[UUID],
-        *,
-        but: Listener | None = None,
-        connection: psycopg.Connection[Any] | None = None,
-    ) -> None:
-        """Tell whoever watches that these sessions changed; call after the commit. Never raises.
-
-        A subscriber of this process who says it himself can be left out (`but`). A `connection` in
-        autocommit that is at hand spares the first after a quiet moment the wait for another.
-        """
-        self._announcer.announce(session_ids, but=but, connection=connection)
-
-    def is_own(self, notification: psycopg.Notify) -> bool:
-        """Whether it was sent by this `announce`: subscribers have been told."""
-        return self._announcer.is_own(notification)
-
-    def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Have `listener` called, in this process, with sessions that changed here.
-
-        Returns a function that ends the subscription.
-        """
-        return self._announcer.subscribe(listener)
 
     def close(self) -> None:
         """Close all connections, and let go of the embedded server; may be called again."""

@@ -172,20 +172,7 @@ class OutcomeWriter:
         failures = 0
         while True:
             try:
-                with attempt():
-                    self._write_once(claim, outcome)
-            except StaleClaim:
-                is_written = is_doubtful and self._is_written(claim, outcome)
-                if is_written:
-                    return outcome
-                if is_written is not None:
-                    logger.info(
-                        "The claim on %s of session %s was no longer ours; its work was dropped",
-                        claim.task_type.value,
-                        claim.session_id,
-                    )
-                    return None
-                failures += 1
+                is_written = self._writes(claim, outcome, attempt, is_doubtful=is_doubtful)
             except (DatabaseUnavailable, PoolTimeoutError) as error:
                 is_doubtful = True
                 failures += 1
@@ -195,7 +182,7 @@ class OutcomeWriter:
                 if failures >= ATTEMPTS_TO_WRITE or not _passes(error):
                     outcome, failures = self._unwritable(claim, outcome, error), 0
             else:
-                return outcome
+                return outcome if is_written else None
             if isinstance(outcome, Cancelled) or (
                 failures and self._give_up.wait(backoff_seconds(failures, longest=2.0))
             ):
@@ -205,6 +192,24 @@ class OutcomeWriter:
                     claim.session_id,
                 )
                 return None
+
+    def _writes(
+        self, claim: Claim, outcome: Outcome, attempt: Attempt, *, is_doubtful: bool
+    ) -> bool:
+        """Write it once, or see that it is written; answers whether the claim was ours."""
+        try:
+            with attempt():
+                self._write_once(claim, outcome)
+        except StaleClaim:
+            if is_doubtful and self._is_written(claim, outcome):
+                return True
+            logger.info(
+                "The claim on %s of session %s was no longer ours; its work was dropped",
+                claim.task_type.value,
+                claim.session_id,
+            )
+            return False
+        return True
 
     def complete_together(self, claims: Sequence[Claim]) -> list[Outcome | None]:
         """Write that these completed without results; None for a claim that was not ours.
@@ -268,8 +273,8 @@ class OutcomeWriter:
             return Failed(failure_context(error, worker=self._worker))
         return Cancelled()  # nothing smaller is left to write: the lease ends, and is rescued
 
-    def _is_written(self, claim: Claim, outcome: Outcome) -> bool | None:
-        """Whether a commit whose outcome was unknown took effect after all; None: still unknown.
+    def _is_written(self, claim: Claim, outcome: Outcome) -> bool:
+        """Whether a commit whose outcome was unknown took effect after all.
 
         Where the next type has begun, this one completed: nothing else leads there.
         """
@@ -278,8 +283,6 @@ class OutcomeWriter:
                 task = SessionRepository(db).get(claim.session_id).task
         except SessionNotFound:
             return False
-        except DatabaseUnavailable:
-            return None
         return task is not None and _shows(task, claim, outcome)
 
 
