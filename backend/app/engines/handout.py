@@ -23,7 +23,7 @@ class Handout(Generic[Item]):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._items: collections.deque[Item] = collections.deque()
-        self._sleepers: list[threading.Lock] = []
+        self._sleepers: list[tuple[threading.Lock, int]] = []  # and for how many each waits
         self._is_waking = False
         self._is_reserve = False  # whether who is waking up comes only in case of need
         self._taken_count = 0
@@ -49,26 +49,27 @@ class Handout(Generic[Item]):
             self._items.extendleft(reversed(list(items)))
             self._wake_one()
 
-    def take(self, most: int = 1, *, patience: float = 0.0) -> list[Item]:
-        """Wait for some, and take no more than leaves as much for each who waits.
+    def take(self, most: int = 1, *, least: int = 1, patience: float = 0.0) -> list[Item]:
+        """Wait for as many as `least`, and take no more than leaves as much for each who waits.
 
         Answers nothing once it is closed and all are gone. `patience`, in seconds, is that of the
         next who is woken for what is left.
         """
         with self._lock:
-            if self._items or self._is_closed:
+            if len(self._items) >= least or self._is_closed:
                 return self._take(most, patience)
             gate = threading.Lock()
             gate.acquire()
-            self._sleepers.append(gate)
+            self._sleepers.append((gate, least))
         while True:
             gate.acquire()
             self._stand_by(patience)
             with self._lock:
                 self._is_waking = False
-                if self._items or self._is_closed:
+                if len(self._items) >= least or self._is_closed:
                     return self._take(most, patience)
-                self._sleepers.append(gate)  # another was quicker
+                self._sleepers.append((gate, least))  # another was quicker
+                self._wake_one()  # for whom what is left would do
 
     def withdraw(self, condition: Callable[[Item], bool]) -> list[Item]:
         """Take away, without waiting, those for which the condition holds."""
@@ -87,8 +88,11 @@ class Handout(Generic[Item]):
             self._wake_one()
 
     def _take(self, most: int, patience: float) -> list[Item]:
-        share = -(-len(self._items) // (1 + len(self._sleepers)))
-        taken = [self._items.popleft() for _ in range(min(most, share))]
+        count = len(self._items)
+        if most > 1 and self._sleepers:
+            contenders = 1 + sum(least <= count for _, least in self._sleepers)
+            count = -(-count // contenders)
+        taken = [self._items.popleft() for _ in range(min(most, count))]
         self._taken_count += 1
         self._wake_one(is_reserve=patience > 0)
         return taken
@@ -103,7 +107,13 @@ class Handout(Generic[Item]):
 
     def _wake_one(self, *, is_reserve: bool = False) -> None:
         """Wake who went to sleep last, and is warmest, unless one is waking up already."""
-        if self._sleepers and not self._is_waking and (self._items or self._is_closed):
-            self._is_waking = True
-            self._is_reserve = is_reserve and not self._is_closed
-            self._sleepers.pop().release()
+        if not self._sleepers or self._is_waking:
+            return
+        for position in range(len(self._sleepers) - 1, -1, -1):
+            gate, least = self._sleepers[position]
+            if len(self._items) >= least or self._is_closed:
+                self._is_waking = True
+                self._is_reserve = is_reserve and not self._is_closed
+                del self._sleepers[position]
+                gate.release()
+                return

@@ -425,32 +425,25 @@ class ThreadRunner:
         """Nothing is kept."""
 
     def _run(self, run: Run) -> Outcome:
-        is_cancelled = False
-
-        def tell() -> None:
-            nonlocal is_cancelled
-            is_cancelled = True
-
         def abandon() -> None:
             """Leave the thread behind, once; `run.running` sees to it that it has not ended."""
             if self.is_abandoned:
                 return
             self.is_abandoned = True
-            tell()
             logger.warning("A thread does not stop and is left behind; use processes for such work")
             self._on_abandoned(run, _settled(run, None, self._worker))
 
-        with run.running(tell=tell, kill=abandon):
-            return self._work(run, lambda: is_cancelled)
+        with run.running(kill=abandon):
+            return self._work(run)
 
-    def _work(self, run: Run, is_cancelled: Callable[[], bool]) -> Outcome:
+    def _work(self, run: Run) -> Outcome:
         claim = run.claim
         context = TaskContext(
             TaskIdentity(claim.session_id, claim.task_id, claim.task_type, claim.attempt),
             settings=self._settings,
             open_database=lambda: self._database,
             report=run.note,
-            is_cancelled=is_cancelled,
+            is_cancelled=run.is_told_to_stop,
         )
 
         def on_loaded(handler: Any) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+NEVER = float("inf")
+
 FENCE_SHARE = 0.9
 """A task is stopped when this much of its lease has passed without a renewal."""
 
@@ -78,7 +80,9 @@ class Run:
     # -- by whoever runs it -----------------------------------------------------------------------
 
     @contextmanager
-    def running(self, *, tell: Callable[[], None], kill: Callable[[], None]) -> Iterator[None]:
+    def running(
+        self, *, kill: Callable[[], None], tell: Callable[[], None] = lambda: None
+    ) -> Iterator[None]:
         """While inside, a stop calls `tell` and then, after the grace period, `kill`."""
         with self._lock:
             self._tell, self._kill, self._is_running = tell, kill, True
@@ -91,6 +95,7 @@ class Run:
         finally:
             with self._lock:
                 self._is_running = False
+                self._tell = self._kill = _do_nothing  # they refer to this run: a cycle
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -100,6 +105,10 @@ class Run:
             yield
         finally:
             self.is_writing = False
+
+    def is_told_to_stop(self) -> bool:
+        """Whether there is a reason to stop."""
+        return self.stop_reason is not None
 
     def wait_for_stop(self, seconds: float) -> bool:
         """Wait so long, or until it is told to stop; answers whether it was."""
@@ -185,10 +194,11 @@ class Run:
         return min(self._fenced_at, self.started_at + self.max_run_seconds)
 
     def enforce(self, now: float) -> float | None:
-        """Do what is due by now; answers when the next is due, None if nothing will be."""
+        """Do what is due by now; answers when the next may be due, None if nothing will be."""
         with self._lock:
-            if not self._is_running:
-                return None
+            if not self._is_running:  # it waits, or has ended: nothing is due before it runs
+                due_at = self._due_at()
+                return due_at if due_at > now else None
             ends_at = self.started_at + self.max_run_seconds
             if self.stop_reason is None and now >= self._fenced_at:
                 self.stop(StopReason.NOT_RENEWED, grace_seconds=0)
@@ -219,7 +229,8 @@ class RunTable:
         self._on_clock = on_clock
         self._on_first = on_first
         self._on_room = on_room
-        self._due_at = float("inf")
+        self._due_at = NEVER  # when the clocks are looked at next
+        self._news: list[float] | None = None  # of who began while they are looked at
         self._runs: dict[uuid.UUID, Run] = {}
         self._changed = threading.Condition()
 
@@ -281,16 +292,24 @@ class RunTable:
 
     def enforce(self) -> float | None:
         """Do what is due; answers in how many seconds the next is, None if nothing is in hand."""
-        self._due_at = float("inf")  # who sets a nearer one meanwhile wakes us once more
+        news: list[float] = []
+        self._news = news
         now = time.monotonic()
         moments = [moment for run in self.all() if (moment := run.enforce(now)) is not None]
-        if not moments:
-            return None
-        self._due_at = min(self._due_at, *moments)
-        return max(min(moments) - now, 0.001)
+        self._due_at = min(moments, default=NEVER)  # from here on, who has a nearer one wakes us
+        self._news = None
+        self._due_at = due_at = min([self._due_at, *news])
+        return None if due_at == NEVER else max(due_at - now, 0.001)
 
     def _watch(self, moment: float) -> None:
-        """Have the clocks looked at by then: thousands of runs a second are nearly always later."""
+        """Have the clocks looked at by then: thousands of runs a second are nearly always later.
+
+        While they are being looked at it is noted instead: else, with runs that begin all the time,
+        they would be looked at all the time.
+        """
+        news = self._news
+        if news is not None:
+            news.append(moment)
         if moment < self._due_at:
             self._due_at = moment
             self._on_clock()

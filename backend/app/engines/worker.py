@@ -10,6 +10,7 @@ Threads, and what each may wait for::
     slot 1 … N       its task, then the database, to write an outcome with results
     outcome          the database: such an outcome while its slot has tasks in a child
     outcomes         the database: completions without results, as many at once as there are
+                     (two threads: the second helps where the first falls behind)
     sweeper          the database: what was left behind, here or elsewhere
 
 No transaction is open while a task works.
@@ -163,9 +164,12 @@ class Worker:
         self._unanswered: tuple[UUID, float] | None = None  # the id of a call, and when it was made
         self._slots: list[threading.Thread] = []
         self._slot_numbers = itertools.count(1)
-        self._outcomes = threading.Thread(
-            target=self._write_completions, name="outcomes", daemon=True
-        )
+        self._outcomes = [
+            threading.Thread(
+                target=self._write_completions, args=(least,), name="outcomes", daemon=True
+            )
+            for least in (1, MOST_TOGETHER)  # the second helps where the first falls behind
+        ]
 
     # -- life -------------------------------------------------------------------------------------
 
@@ -174,7 +178,8 @@ class Worker:
         self._is_started = True
         self._watch_loop.start()
         self._heart_loop.start()
-        self._outcomes.start()
+        for writer in self._outcomes:
+            writer.start()
         for _ in range(self._concurrency):
             self._open_slot()
         self._wakeups.start()
@@ -211,7 +216,8 @@ class Worker:
         for slot in tuple(self._slots):
             slot.join(SECONDS_TO_WRITE_AT_STOP)
         self._completed.close()
-        self._outcomes.join(SECONDS_TO_WRITE_AT_STOP)
+        for writer in self._outcomes:
+            writer.join(SECONDS_TO_WRITE_AT_STOP)
         self._heart_loop.stop()
         self._watch_loop.stop()
         self._wakeups.stop()
@@ -556,9 +562,9 @@ class Worker:
         finally:
             self._runs.remove((run,))
 
-    def _write_completions(self) -> None:
+    def _write_completions(self, least: int) -> None:
         """Write completions without results, those that came meanwhile together."""
-        while runs := self._completed.take(MOST_TOGETHER):
+        while runs := self._completed.take(MOST_TOGETHER, least=least):
             first_of = {run.claim.session_id: run for run in reversed(runs)}
             together = list(first_of.values())
             self._completed.put_back(run for run in runs if first_of[run.claim.session_id] != run)

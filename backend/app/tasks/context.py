@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from app.core.errors import TaskCancelled
 from app.models.options import SessionOptions
@@ -55,8 +55,7 @@ def _bounded(number: int) -> int:
     return max(0, min(int(number), _LARGEST_INTEGER))
 
 
-@dataclass(frozen=True, slots=True)
-class TaskIdentity:
+class TaskIdentity(NamedTuple):
     """Which run this is: `attempt` is 1 for the first."""
 
     session_id: uuid.UUID
@@ -89,15 +88,19 @@ class TaskContext:
         self.task_type = identity.task_type
         self.attempt = identity.attempt
         self.settings = settings
-        self._content = SessionContent(
-            identity.session_id,
-            open_database,
-            patience_seconds=settings.lease_seconds,
-            check=self.check_cancelled,
-        )
+        self._open_database = open_database
         self._report = report
         self._is_cancelled = is_cancelled
         self._reported_at = float("-inf")
+
+    @cached_property
+    def _content(self) -> SessionContent:
+        return SessionContent(
+            self.session_id,
+            self._open_database,
+            patience_seconds=self.settings.lease_seconds,
+            check=self.check_cancelled,
+        )
 
     @cached_property
     def options(self) -> SessionOptions:

@@ -7,6 +7,7 @@ imported in the process that runs it, never in the supervisor.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import re
 from collections.abc import Callable
@@ -48,8 +49,9 @@ def handler_references(settings: Settings) -> dict[TaskType, str]:
     return {**BUILT_IN_HANDLERS, **_from_entry_points(), **_from_setting(settings.handlers)}
 
 
+@functools.cache
 def load_handler(reference: str) -> Handler:
-    """Import the handler.
+    """Import the handler, once.
 
     Raises:
         ConfigurationError: there is no such module or function in it, or importing it failed.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,6 +76,66 @@ def test_while_one_is_held_up_by_what_it_took_another_takes_the_next() -> None:
     handout.close()
 
 
+def test_who_waits_for_several_leaves_fewer_to_others() -> None:
+    handout: Handout[int] = Handout()
+    shares: dict[int, list[list[int]]] = {1: [], 3: []}
+    is_held_up, may_go_on = threading.Event(), threading.Event()
+
+    def serve(least: int) -> None:
+        while items := handout.take(10, least=least):
+            shares[least].append(items)
+            if items == [1, 2]:
+                is_held_up.set()
+                assert may_go_on.wait(DEADLINE_SECONDS)
+
+    takers = [threading.Thread(target=serve, args=(least,)) for least in shares]
+    for taker in takers:
+        taker.start()
+    _wait_until(lambda: handout.sleeper_count == 2)
+    handout.put([1, 2])
+    assert is_held_up.wait(DEADLINE_SECONDS)
+    handout.put([3, 4])
+    assert shares == {1: [[1, 2]], 3: []}
+    handout.put([5])
+    _wait_until(lambda: len(handout) == 0)
+    may_go_on.set()
+    handout.close()
+    for taker in takers:
+        taker.join(DEADLINE_SECONDS)
+    assert shares == {1: [[1, 2]], 3: [[3, 4, 5]]}
+
+
+def test_who_wakes_up_to_too_few_wakes_another_for_them() -> None:
+    is_waking_up, may_go_on = threading.Event(), threading.Event()
+
+    class SlowToWake(Handout[int]):
+        def _stand_by(self, patience: float) -> None:
+            if threading.current_thread().name == "several":
+                is_waking_up.set()
+                assert may_go_on.wait(DEADLINE_SECONDS)
+            super()._stand_by(patience)
+
+    handout = SlowToWake()
+    takers = [
+        threading.Thread(target=handout.take, kwargs={"least": least}, name=name, daemon=True)
+        for name, least in (("one", 1), ("several", 2))
+    ]
+    for taker in takers:
+        count = handout.sleeper_count
+        taker.start()
+        _wait_until(lambda count=count: handout.sleeper_count > count)  # type: ignore[misc]
+    handout.put([1, 2])
+    assert is_waking_up.wait(DEADLINE_SECONDS)
+    assert handout.withdraw(lambda _item: True) == [1, 2]
+    handout.put([3])
+    may_go_on.set()
+    _wait_until(lambda: len(handout) == 0)
+    handout.close()
+    for taker in takers:
+        taker.join(DEADLINE_SECONDS)
+        assert not taker.is_alive()
+
+
 def test_nobody_takes_what_another_could_do_meanwhile() -> None:
     handout: Handout[int] = Handout()
     shares: list[int] = []
@@ -85,11 +147,17 @@ def test_nobody_takes_what_another_could_do_meanwhile() -> None:
     takers = [threading.Thread(target=serve) for _ in range(2)]
     for taker in takers:
         taker.start()
-    while handout.sleeper_count < 2:
-        threading.Event().wait(0.001)
+    _wait_until(lambda: handout.sleeper_count == 2)
     handout.put(range(8))
     handout.close()
     for taker in takers:
         taker.join(DEADLINE_SECONDS)
     assert sum(shares) == 8
     assert max(shares) <= 4
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.0005)

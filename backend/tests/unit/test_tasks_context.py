@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 from uuid import uuid4
 
@@ -52,6 +54,18 @@ def test_progress_in_a_tight_loop_is_reported_seldom_and_its_end_always() -> Non
     assert len(reports) < 100
     assert reports[0].current == 1
     assert reports[-1].current == 10_000
+
+
+def test_a_context_nobody_read_from_leaves_nothing_for_the_garbage_collector() -> None:
+    gc.disable()
+    try:
+        context = _context([])
+        context.check_cancelled()
+        gone = weakref.ref(context)
+        del context
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_progress_and_check_tell_a_cancelled_task_to_stop() -> None:
