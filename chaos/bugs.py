@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from app.repositories import in_transaction, transitions
+from app.repositories import in_transaction, statements
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ def planted(bug: Bug | WrongFunction) -> Iterator[None]:
         before: dict[str, Any] = {bug.function: getattr(place, bug.function)}
         wrong = {bug.function: bug.wrong}
     else:
-        place = transitions
+        place = statements
         before = {name: getattr(place, name) for name in bug.statements}
         wrong = {name: each.replace(bug.right, bug.wrong) for name, each in before.items()}
     if before == wrong:

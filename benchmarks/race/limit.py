@@ -1,6 +1,6 @@
 """The limit: pgbench sends the product's own statements of a task's life, and nothing else.
 
-The statements are rendered from `app.repositories.transitions`, so they cannot drift apart from
+The statements are rendered from `app.repositories.statements`, so they cannot drift apart from
 what is measured against them. Each client takes sessions of its own through their three tasks:
 start, claim, complete, each a statement of its own in autocommit, prepared.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 import psycopg
 
 from app.models.session import TaskType
-from app.repositories import transitions
+from app.repositories import statements
 
 CLIENTS = 16
 THREADS = 2
@@ -57,9 +57,9 @@ def script(sessions_per_client: int) -> str:
         claimed = given | {"task_ids": "ARRAY[:s_task_id]"}
         completed = claimed | {"claim_tokens": "ARRAY[:c_claim_token]"}
         lines += [
-            _rendered(transitions.START, given) + " \\gset s_",
-            _rendered(transitions.CLAIM_THESE, claimed) + " \\gset c_",
-            _rendered(transitions.COMPLETE, completed) + " \\gset e_",
+            _rendered(statements.START, given) + " \\gset s_",
+            _rendered(statements.CLAIM_THESE, claimed) + " \\gset c_",
+            _rendered(statements.COMPLETE, completed) + " \\gset e_",
         ]
     return "\n".join(lines) + "\n"
 

@@ -1,21 +1,7 @@
-"""Each transition as one guarded, set-based statement: arrays in, the rows that moved out.
+"""The transitions of tasks: what was asked goes in, what really moved comes out.
 
-This is the one module that speaks to the driver directly, because here figures decide. The rules
-are not written here: they are rendered from the hybrids of `SessionTask`.
-
-How a statement is built, and why:
-
-- `lock` takes the sessions first, in id order, `FOR NO KEY UPDATE`: whoever moves a task or deletes
-  a session starts there, so nothing deadlocks, and for one session all transitions queue up. The
-  aggregate in it makes sure that all are locked before the first task or lease is: a CTE without
-  one hands its rows on one by one.
-- A statement that waited for a lock still reads *other* rows as of its own start (READ COMMITTED,
-  PostgreSQL section 13.2.1). So every rule stands in the WHERE of an UPDATE, in ON CONFLICT DO
-  UPDATE, or under FOR UPDATE: there it is checked again on the newest version of the row.
-- `held` locks leases in session order for the same reason: heartbeats lock many at once. Two such
-  statements in one transaction would undo that order: so where leases that a crash took must first
-  be taken back, what the first statement locked is let go before.
-- `clock_timestamp()`: the moment after the wait for the lock, not the start of the statement.
+Each is one of `app.repositories.statements`, or two where one would lock in the wrong order. This
+is the one module that speaks to the driver directly, because here figures decide.
 """
 
 from __future__ import annotations
@@ -32,18 +18,10 @@ import psycopg
 from psycopg.adapt import Dumper
 from psycopg.pq import Format, TransactionStatus
 from psycopg.types.json import Jsonb
-from sqlalchemy import ColumnElement, literal_column
-from sqlalchemy.dialects import postgresql
 
-from app.core.errors import ErrorCategory
 from app.core.json_safety import safe_text
-from app.models.session import (
-    MAX_EARLIER_FAILURES,
-    MAX_RETRY_COUNT,
-    SessionTask,
-    TaskStatus,
-    TaskType,
-)
+from app.models.session import TaskStatus, TaskType
+from app.repositories import statements
 
 MESSAGE_CHARACTERS = 500
 LARGEST_BIGINT = 2**63 - 1
@@ -77,6 +55,16 @@ class Claim(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Wish:
+    """To claim this very task; asked again with the same token, a claim that was made is told."""
+
+    session_id: uuid.UUID
+    task_id: uuid.UUID
+    worker_id: uuid.UUID
+    claim_token: uuid.UUID = field(default_factory=uuid.uuid4)
+
+
+@dataclass(frozen=True, slots=True)
 class Beat:
     """One heartbeat: the claim it renews, and how far its task is (None: as it was)."""
 
@@ -107,385 +95,6 @@ class Transition(NamedTuple):
     duration_seconds: float
     auto_advance: bool
     failure_context: dict[str, Any] | None
-
-
-def _sql(rule: ColumnElement[bool]) -> str:
-    return str(
-        rule.compile(
-            dialect=postgresql.dialect(),  # type: ignore[no-untyped-call]
-            compile_kwargs={"literal_binds": True},
-        )
-    )
-
-
-IS_RUNNING = _sql(SessionTask.is_running)  # type: ignore[arg-type]
-CAN_BE_RESTARTED = _sql(SessionTask.can_be_restarted)  # type: ignore[arg-type]
-CAN_START = _sql(
-    SessionTask.can_start(literal_column("w.task_type", SessionTask.task_type.type))  # type: ignore[arg-type]
-)
-CAN_BE_RETRIED = _sql(SessionTask.can_be_retried)  # type: ignore[arg-type]
-
-
-def _lock_sessions(condition: str = "") -> str:
-    return f"""lock AS MATERIALIZED (
-    SELECT unnest(array_agg(id)) AS id FROM (
-        SELECT id FROM sessions WHERE id = ANY(%(session_ids)s::uuid[]){condition}
-         ORDER BY id FOR NO KEY UPDATE) AS in_order)"""  # noqa: S608 - constants only
-
-
-LOCK = (
-    "SELECT id FROM sessions WHERE id = ANY(%(session_ids)s::uuid[]) ORDER BY id FOR NO KEY UPDATE"
-)
-_LOCK_SESSIONS = _lock_sessions()
-_LOCK_OWN_SESSIONS = _lock_sessions(" AND (%(owner)s::text IS NULL OR owner = %(owner)s)")
-
-_MOVED = """session_tasks.session_id, session_tasks.task_type, session_tasks.task_id,
-              session_tasks.status, session_tasks.retry_count"""
-
-# A task that starts takes the session's stage along and leaves a lease that nobody has claimed, or
-# that a worker in the starter's process has. That claim's token is the task's id: a run has but one
-# claim that is made with its start, and whoever lost the answer knows its token all the same.
-# What moved is told by `staged` alone: a join of two CTEs, whose sizes the planner cannot know,
-# would be a nested loop that grows with the square of the batch.
-_NOBODYS = "NULL::uuid, NULL::uuid, NULL::timestamptz, NULL::timestamptz"
-_CLAIMED_WITH_ITS_START = """%(worker_id)s::uuid, task_id, clock_timestamp(),
-           clock_timestamp() + make_interval(secs => %(lease_seconds)s)"""
-
-
-def _after_a_start(claim: str = _NOBODYS) -> str:
-    return f"""staged AS (
-    UPDATE sessions SET stage = task.task_type, updated_at = clock_timestamp()
-      FROM task WHERE sessions.id = task.session_id
-    RETURNING task.*, sessions.auto_advance),
-lease AS (
-    INSERT INTO session_task_leases (session_id, task_id, task_type, attempt,
-                                     worker_id, claim_token, claimed_at, leased_until)
-    SELECT session_id, task_id, task_type, retry_count + 1, {claim} FROM staged
-    ON CONFLICT (session_id) DO UPDATE
-       SET task_id = excluded.task_id, task_type = excluded.task_type,
-           attempt = excluded.attempt, enqueued_at = excluded.enqueued_at,
-           dispatched_at = excluded.dispatched_at, worker_id = excluded.worker_id,
-           claim_token = excluded.claim_token, claimed_at = excluded.claimed_at,
-           leased_until = excluded.leased_until, progress_current = NULL,
-           progress_total = NULL, progress_message = NULL)
-SELECT session_id, task_type, task_id, status, retry_count, started_at, 0.0::float8, auto_advance,
-       NULL::jsonb
-  FROM staged"""  # noqa: S608 - constants only
-
-
-# What has a row is asked for the rule and updated; what has none can begin with the first type.
-# (ON CONFLICT DO UPDATE, for both, locks a row before it moves it: one more record of WAL.) `task`
-# is made before it is joined: where the session has moved since the statement began, PostgreSQL
-# joins again (EvalPlanQual), and can not insert again for that.
-# A new row's id may be any that is new: its first run's is at hand, and making one at random would
-# cost as much as an index entry.
-_STARTED = f"""
-WITH wanted AS (
-    SELECT * FROM unnest(%(session_ids)s::uuid[], %(task_types)s::text[], %(task_ids)s::uuid[])
-        AS w(session_id, task_type, task_id)),
-{_LOCK_OWN_SESSIONS},
-first_task AS (
-    INSERT INTO session_tasks
-           (id, session_id, task_type, task_id, status, started_at, retry_count)
-    SELECT w.task_id, w.session_id, w.task_type, w.task_id, '{TaskStatus.RUNNING.value}',
-           clock_timestamp(), 0
-      FROM wanted w JOIN lock ON lock.id = w.session_id
-     WHERE w.task_type = '{TaskType.PROCESSING.value}'
-    ON CONFLICT ON CONSTRAINT uq_session_tasks_session_id DO NOTHING
-    RETURNING {_MOVED}, session_tasks.started_at),
-next_task AS (
-    UPDATE session_tasks
-       SET task_type = w.task_type, task_id = w.task_id, status = '{TaskStatus.RUNNING.value}',
-           started_at = clock_timestamp(), completed_at = NULL, failed_at = NULL,
-           retry_count = CASE WHEN session_tasks.status = '{TaskStatus.COMPLETED.value}'
-                              THEN 0 ELSE session_tasks.retry_count END,
-           failure_context = CASE WHEN session_tasks.status = '{TaskStatus.COMPLETED.value}'
-                                  THEN NULL ELSE session_tasks.failure_context END
-      FROM wanted w JOIN lock ON lock.id = w.session_id
-     WHERE session_tasks.session_id = w.session_id
-       AND ({CAN_START})
-    RETURNING {_MOVED}, session_tasks.started_at),
-task AS MATERIALIZED (SELECT * FROM first_task UNION ALL SELECT * FROM next_task),
-"""  # noqa: S608 - every part is a constant of this module
-START = _STARTED + _after_a_start()
-START_CLAIMED = _STARTED + _after_a_start(_CLAIMED_WITH_ITS_START)
-
-RETRY = f"""
-WITH wanted AS (
-    SELECT * FROM unnest(%(session_ids)s::uuid[], %(expected_task_ids)s::uuid[],
-                         %(task_ids)s::uuid[]) AS w(session_id, expected_task_id, task_id)),
-{_LOCK_OWN_SESSIONS},
-task AS (
-    UPDATE session_tasks
-       SET task_id = w.task_id, status = '{TaskStatus.RUNNING.value}',
-           started_at = clock_timestamp(), completed_at = NULL, failed_at = NULL
-      FROM wanted w JOIN lock ON lock.id = w.session_id
-     WHERE session_tasks.session_id = w.session_id
-       AND (w.expected_task_id IS NULL OR session_tasks.task_id = w.expected_task_id)
-       AND ({CAN_BE_RESTARTED})
-    RETURNING {_MOVED}, session_tasks.started_at),
-{_after_a_start()}"""  # noqa: S608 - every part is a constant of this module
-
-_CLAIMED = """claimed_at = clock_timestamp(),
-       leased_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s)"""
-_CLAIM = """lease.session_id, lease.task_id, lease.task_type, lease.attempt, lease.claim_token,
-          lease.worker_id, extract(epoch FROM lease.claimed_at - lease.enqueued_at)::float8"""
-
-# Tokens follow from the call's id and the session's: whoever lost the answer finds what it made.
-_BY_CALL = "md5(%(call_id)s::uuid::text || lease.session_id::text)::uuid"
-
-# A claim touches only the UNLOGGED table, so it waits for no disk; it never waits for a lock. CASE
-# keeps the planner from guessing how few rows wait (its statistics of so lively a table are those
-# of another moment): guessing one or two, it would read and sort the whole table. What is locked is
-# updated where it lies (`ctid`): joined by its key, the whole table would be read once more. A row
-# that another moved just before it was locked is not found there, and waits for the next claim.
-CLAIM_NEXT = f"""
-UPDATE session_task_leases AS lease
-   SET worker_id = %(worker_id)s::uuid, claim_token = {_BY_CALL}, {_CLAIMED}
- WHERE lease.ctid = ANY(ARRAY(
-    SELECT waiting.ctid FROM session_task_leases AS waiting
-     WHERE enqueued_at <= statement_timestamp()
-       AND CASE WHEN waiting.claim_token IS NULL AND task_type = ANY(%(task_types)s::text[])
-                THEN true ELSE false END
-     ORDER BY enqueued_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
-RETURNING {_CLAIM}"""  # noqa: S608 - every part is a constant of this module
-
-CLAIMS_OF_CALL = f"""
-SELECT {_CLAIM} FROM session_task_leases AS lease
- WHERE lease.worker_id = %(worker_id)s::uuid AND lease.claim_token = {_BY_CALL}"""  # noqa: S608 - every part is a constant of this module
-
-# The tokens are the caller's: whoever lost the answer asks again, and gets what it holds.
-CLAIM_THESE = f"""
-WITH candidate AS MATERIALIZED (
-    SELECT w.session_id, w.worker_id, w.claim_token
-      FROM unnest(%(session_ids)s::uuid[], %(task_ids)s::uuid[], %(worker_ids)s::uuid[],
-                  %(claim_tokens)s::uuid[]) AS w(session_id, task_id, worker_id, claim_token)
-      JOIN session_task_leases l ON l.session_id = w.session_id AND l.task_id = w.task_id
-     WHERE (l.claim_token IS NULL AND l.enqueued_at <= clock_timestamp())
-        OR l.claim_token = w.claim_token
-       FOR UPDATE OF l SKIP LOCKED)
-UPDATE session_task_leases AS lease
-   SET worker_id = candidate.worker_id, claim_token = candidate.claim_token, {_CLAIMED}
-  FROM candidate WHERE lease.session_id = candidate.session_id
-RETURNING {_CLAIM}"""  # noqa: S608 - every part is a constant of this module
-
-_CLAIMS = """unnest(%(session_ids)s::uuid[], %(task_ids)s::uuid[], %(claim_tokens)s::uuid[])
-        AS w(session_id, task_id, claim_token)"""
-
-_HELD = """held AS MATERIALIZED (
-    SELECT l.session_id, l.task_id, l.worker_id, l.claimed_at, w.* FROM session_task_leases l
-      JOIN wanted w ON w.claimed_session_id = l.session_id
-      JOIN lock ON lock.id = l.session_id
-     WHERE l.task_id = w.claimed_task_id AND l.claim_token = w.claim_token
-     ORDER BY l.session_id FOR UPDATE OF l)"""
-
-
-# A task's row is taken over by the next type, so how long this one took stays with the session.
-_STAGE_TIMES = "".join(
-    f""",
-           {kind}_completed_at = CASE task.task_type WHEN '{kind}'
-             THEN task.completed_at ELSE sessions.{kind}_completed_at END,
-           {kind}_waited_seconds = CASE task.task_type WHEN '{kind}'
-             THEN extract(epoch FROM task.claimed_at - task.started_at)::real
-             ELSE sessions.{kind}_waited_seconds END,
-           {kind}_ran_seconds = CASE task.task_type WHEN '{kind}'
-             THEN extract(epoch FROM task.completed_at - task.claimed_at)::real
-             ELSE sessions.{kind}_ran_seconds END"""
-    for kind in (task_type.value for task_type in TaskType)
-)
-
-
-def _ended(status: TaskStatus, moment: str) -> str:
-    """The tail of every statement that ends a run: stage, lease, and the rows that moved."""
-    changes = "updated_at = clock_timestamp()"
-    if status == TaskStatus.COMPLETED:
-        changes += f""",
-           stage = CASE task.task_type WHEN '{TaskType.ADF_VALIDATION.value}' THEN 'completed'
-                   ELSE sessions.stage END{_STAGE_TIMES}"""
-    return f"""staged AS (
-    UPDATE sessions SET {changes}
-      FROM task WHERE sessions.id = task.session_id
-    RETURNING task.*, {moment} AS moment, sessions.auto_advance),
-lease AS (
-    DELETE FROM session_task_leases l USING held WHERE l.session_id = held.session_id)
-SELECT session_id, task_type, task_id, status, retry_count, moment,
-       extract(epoch FROM moment - started_at)::float8, auto_advance, failure_context
-  FROM staged"""  # noqa: S608 - constants only
-
-
-COMPLETE = f"""
-WITH wanted(claimed_session_id, claimed_task_id, claim_token) AS (SELECT * FROM {_CLAIMS}),
-{_LOCK_SESSIONS},
-{_HELD},
-task AS (
-    UPDATE session_tasks
-       SET status = '{TaskStatus.COMPLETED.value}', completed_at = clock_timestamp(),
-           failure_context = NULL
-      FROM held
-     WHERE session_tasks.session_id = held.session_id AND session_tasks.task_id = held.task_id
-       AND {IS_RUNNING}
-    RETURNING {_MOVED}, session_tasks.started_at, session_tasks.completed_at,
-              session_tasks.failure_context, held.claimed_at),
-{_ended(TaskStatus.COMPLETED, "task.completed_at")}"""  # noqa: S608 - constants only
-
-# What `brief_of` keeps of a failure, in SQL: earlier failures stay inside the newest, in brief. A
-# text of wide characters is cut shorter here, for the sake of the bytes that a context may take.
-_BRIEF_MESSAGE = """CASE WHEN length(told.message) <= 300 THEN told.message
-                        ELSE left(told.message, 299) || '…' END"""
-_BRIEF = f"""(SELECT jsonb_strip_nulls(jsonb_build_object(
-                   'error', CASE WHEN octet_length(told.error) <= 160 THEN told.error
-                                 ELSE left(told.error, 40) END,
-                   'message', CASE WHEN octet_length({_BRIEF_MESSAGE}) <= 800
-                                   THEN {_BRIEF_MESSAGE}
-                                   ELSE left(told.message, 199) || '…' END,
-                   'category', told.category, 'attempt', told.attempt,
-                   'failed_at', told.failed_at))
-                 FROM jsonb_to_record(session_tasks.failure_context)
-                   AS told(error text, message text, category text, attempt jsonb,
-                           failed_at jsonb))"""  # noqa: S608 - constants only
-
-_MOMENT = """to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"""
-
-_FAILED = f"""UPDATE session_tasks
-       SET status = '{TaskStatus.FAILED.value}', failed_at = clock_timestamp(),
-           retry_count = least(session_tasks.retry_count + 1, {MAX_RETRY_COUNT}),
-           failure_context = held.context
-             || jsonb_build_object(
-                  'attempt', least(session_tasks.retry_count + 1, {MAX_RETRY_COUNT}),
-                  'failed_at', {_MOMENT})
-             || CASE WHEN session_tasks.failure_context IS NULL THEN '{{}}'::jsonb
-                ELSE jsonb_build_object('earlier', (
-                  CASE WHEN coalesce(jsonb_array_length(
-                              session_tasks.failure_context -> 'earlier'), 0)
-                            >= {MAX_EARLIER_FAILURES}
-                       THEN (session_tasks.failure_context -> 'earlier') - 0
-                       ELSE coalesce(session_tasks.failure_context -> 'earlier', '[]'::jsonb) END
-                  || jsonb_build_array({_BRIEF})))
-                END
-      FROM held
-     WHERE session_tasks.session_id = held.session_id AND session_tasks.task_id = held.task_id
-       AND {IS_RUNNING}
-    RETURNING {_MOVED}, session_tasks.started_at, session_tasks.failed_at,
-              session_tasks.failure_context"""  # noqa: S608 - constants only
-
-# A temporary failure with attempts left is retried by the sweeper: twice the wait each time, ±25 %.
-_RETRY_LATER = f"""later AS (
-    INSERT INTO session_task_retries (session_id, task_id, retry_at)
-    SELECT task.session_id, task.task_id, task.failed_at + make_interval(secs =>
-             %(backoff_seconds)s * power(2, task.retry_count - 1) * (0.75 + random() / 2))
-      FROM task
-     WHERE task.failure_context ->> 'category' = 'temporary'
-       AND task.retry_count < {MAX_RETRY_COUNT}
-    ON CONFLICT (session_id) DO UPDATE
-       SET task_id = excluded.task_id, retry_at = excluded.retry_at)"""  # noqa: S608 - constants
-
-FAIL = f"""
-WITH wanted(claimed_session_id, claimed_task_id, claim_token, context) AS (
-    SELECT * FROM unnest(%(session_ids)s::uuid[], %(task_ids)s::uuid[], %(claim_tokens)s::uuid[],
-                         %(contexts)s::jsonb[])),
-{_LOCK_SESSIONS},
-{_HELD},
-task AS ({_FAILED}),
-{_RETRY_LATER},
-{_ended(TaskStatus.FAILED, "task.failed_at")}"""  # noqa: S608 - constants only
-
-# Several sweepers at once skip what another has in hand; so does whoever is busy with a session or
-# beats for it just now. The lease of a run that is no longer running (it cannot be, but tables can
-# be edited) is removed all the same: `held` decides.
-RESCUE = f"""
-WITH lock AS MATERIALIZED (
-    SELECT unnest(array_agg(id)) AS id FROM (
-        SELECT sessions.id FROM sessions
-         WHERE sessions.id IN (SELECT session_id FROM session_task_leases
-                                WHERE leased_until < statement_timestamp())
-           AND (%(only)s::uuid[] IS NULL OR sessions.id = ANY(%(only)s::uuid[]))
-         ORDER BY sessions.id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED) AS in_order),
-held AS MATERIALIZED (
-    SELECT l.session_id, l.task_id, jsonb_build_object(
-             'error', 'worker_lost', 'category', '{ErrorCategory.TEMPORARY.value}',
-             'message', 'The worker died or stopped answering; its lease ended at '
-                        || to_char(l.leased_until AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')
-                        || ' UTC',
-             'next_step', 'It is tried again by itself, three times at most.',
-             'traceback', '', 'worker', coalesce(l.worker_id::text, '')) AS context
-      FROM session_task_leases l JOIN lock ON lock.id = l.session_id
-     WHERE l.leased_until < clock_timestamp()
-     ORDER BY l.session_id FOR UPDATE OF l SKIP LOCKED),
-task AS ({_FAILED}),
-{_ended(TaskStatus.FAILED, "task.failed_at")}"""  # noqa: S608 - constants only
-
-CANCEL = f"""
-WITH wanted AS (
-    SELECT * FROM unnest(%(session_ids)s::uuid[], %(expected_task_ids)s::uuid[])
-        AS w(session_id, expected_task_id)),
-{_LOCK_OWN_SESSIONS},
-task AS (
-    UPDATE session_tasks SET status = '{TaskStatus.CANCELLED.value}'
-      FROM wanted w JOIN lock ON lock.id = w.session_id
-     WHERE session_tasks.session_id = w.session_id
-       AND (w.expected_task_id IS NULL OR session_tasks.task_id = w.expected_task_id)
-       AND {IS_RUNNING}
-    RETURNING {_MOVED}, session_tasks.started_at, session_tasks.failure_context),
-held AS MATERIALIZED (
-    SELECT l.session_id FROM session_task_leases l JOIN task ON task.session_id = l.session_id
-     ORDER BY l.session_id FOR UPDATE OF l),
-{_ended(TaskStatus.CANCELLED, "sessions.updated_at")}"""  # noqa: S608 - constants only
-
-# Whoever sends out messages about waiting tasks (Celery) sends another one about these soon.
-RELEASE = f"""
-WITH held AS MATERIALIZED (
-    SELECT l.session_id FROM session_task_leases l JOIN {_CLAIMS} ON w.session_id = l.session_id
-     WHERE l.task_id = w.task_id AND l.claim_token = w.claim_token
-     ORDER BY l.session_id FOR UPDATE OF l)
-UPDATE session_task_leases AS lease
-   SET worker_id = NULL, claim_token = NULL, claimed_at = NULL, leased_until = NULL,
-       progress_current = NULL, progress_total = NULL, progress_message = NULL,
-       dispatched_at = to_timestamp(0)
-  FROM held WHERE lease.session_id = held.session_id
-RETURNING lease.session_id"""  # noqa: S608 - constants only
-
-BEAT = """
-WITH held AS MATERIALIZED (
-    SELECT l.session_id, w.current, w.total, w.message
-      FROM unnest(%(session_ids)s::uuid[], %(task_ids)s::uuid[], %(claim_tokens)s::uuid[],
-                  %(currents)s::bigint[], %(totals)s::bigint[], %(messages)s::text[])
-           AS w(session_id, task_id, claim_token, current, total, message)
-      JOIN session_task_leases l ON l.session_id = w.session_id
-     WHERE l.task_id = w.task_id AND l.claim_token = w.claim_token
-     ORDER BY l.session_id FOR UPDATE OF l)
-UPDATE session_task_leases AS lease
-   SET leased_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s),
-       progress_current = coalesce(held.current, lease.progress_current),
-       progress_total = coalesce(held.total, lease.progress_total),
-       progress_message = coalesce(held.message, lease.progress_message)
-  FROM held WHERE lease.session_id = held.session_id
-RETURNING lease.session_id"""
-
-# After a database crash the leases are gone, and a worker that still lives takes its own back: if
-# the row still runs under its task_id and nobody else has claimed it. A rescue changes the task_id.
-RETAKE = f"""
-WITH wanted AS (
-    SELECT * FROM unnest(%(session_ids)s::uuid[], %(task_ids)s::uuid[], %(claim_tokens)s::uuid[],
-                         %(worker_ids)s::uuid[]) AS w(session_id, task_id, claim_token, worker_id)),
-{_LOCK_SESSIONS},
-live AS MATERIALIZED (
-    SELECT session_tasks.session_id, session_tasks.task_id, session_tasks.task_type,
-           session_tasks.retry_count + 1 AS attempt, w.claim_token, w.worker_id
-      FROM session_tasks JOIN wanted w ON w.session_id = session_tasks.session_id
-      JOIN lock ON lock.id = session_tasks.session_id
-     WHERE session_tasks.task_id = w.task_id AND {IS_RUNNING}
-     ORDER BY session_tasks.session_id FOR NO KEY UPDATE OF session_tasks)
-INSERT INTO session_task_leases AS lease
-       (session_id, task_id, task_type, attempt, worker_id, claim_token, claimed_at, leased_until)
-SELECT session_id, task_id, task_type, attempt, worker_id, claim_token, clock_timestamp(),
-       clock_timestamp() + make_interval(secs => %(lease_seconds)s)
-  FROM live
-ON CONFLICT (session_id) DO UPDATE
-   SET worker_id = excluded.worker_id, claim_token = excluded.claim_token,
-       claimed_at = excluded.claimed_at, leased_until = excluded.leased_until
- WHERE lease.task_id = excluded.task_id AND lease.claim_token IS NULL
-   AND lease.enqueued_at > clock_timestamp()
-RETURNING lease.session_id"""  # noqa: S608 - constants only
 
 
 # `TaskType(...)` costs as much as the driver's reading of the whole row.
@@ -572,7 +181,7 @@ def start(
             "lease_seconds": lease_seconds,
         }
 
-    statement = START if claimed_by is None else START_CLAIMED
+    statement = statements.START if claimed_by is None else statements.START_CLAIMED
     if len(starts) <= STARTS_PER_STATEMENT:
         return _transitions(connection, statement, parameters(starts))
     in_order = sorted(starts, key=lambda each: each[0].bytes)
@@ -608,7 +217,7 @@ def retry(
     """Run again `(session_id, expected task_id or None, new task_id)` each."""
     return _transitions(
         connection,
-        RETRY,
+        statements.RETRY,
         {
             "owner": owner,
             "session_ids": _Uuids(session_id for session_id, _, _ in retries),
@@ -633,10 +242,10 @@ def cancel(
     session_ids = _Uuids(session_id for session_id, _ in cancels)
     # psycopg's `transaction()` would commit one that it found not begun: the caller's.
     with connection.transaction() if connection.autocommit else contextlib.nullcontext():
-        connection.execute(LOCK, {"session_ids": session_ids})
+        connection.execute(statements.LOCK, {"session_ids": session_ids})
         return _transitions(
             connection,
-            CANCEL,
+            statements.CANCEL,
             {
                 "owner": owner,
                 "session_ids": session_ids,
@@ -660,7 +269,7 @@ def claim_next(  # noqa: PLR0913 - what a claim is made of
     """
     return _claims(
         connection,
-        CLAIM_NEXT,
+        statements.CLAIM_NEXT,
         {
             "worker_id": worker_id,
             "call_id": call_id or uuid.uuid4(),
@@ -675,17 +284,9 @@ def claims_of_call(
     connection: psycopg.Connection[Any], worker_id: uuid.UUID, call_id: uuid.UUID
 ) -> list[Claim]:
     """Return what this call of `claim_next` claimed, as far as it still holds."""
-    return _claims(connection, CLAIMS_OF_CALL, {"worker_id": worker_id, "call_id": call_id})
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """To claim this very task; asked again with the same token, a claim that was made is told."""
-
-    session_id: uuid.UUID
-    task_id: uuid.UUID
-    worker_id: uuid.UUID
-    claim_token: uuid.UUID = field(default_factory=uuid.uuid4)
+    return _claims(
+        connection, statements.CLAIMS_OF_CALL, {"worker_id": worker_id, "call_id": call_id}
+    )
 
 
 def claim_these(
@@ -694,7 +295,7 @@ def claim_these(
     """Claim each, where it waits and nobody else was quicker; no session twice in one call."""
     return _claims(
         connection,
-        CLAIM_THESE,
+        statements.CLAIM_THESE,
         {
             "session_ids": _Uuids(wish.session_id for wish in wishes),
             "task_ids": _Uuids(wish.task_id for wish in wishes),
@@ -722,7 +323,7 @@ def complete(
     """
 
     def send(some: Sequence[Claim]) -> list[Transition]:
-        return _transitions(connection, COMPLETE, _claim_parameters(some))
+        return _transitions(connection, statements.COMPLETE, _claim_parameters(some))
 
     return _ended_by(connection, claims, send) if takes_back else send(claims)
 
@@ -742,7 +343,7 @@ def fail(
     def send(some: Sequence[Claim]) -> list[Transition]:
         return _transitions(
             connection,
-            FAIL,
+            statements.FAIL,
             {
                 **_claim_parameters(some),
                 "contexts": [Jsonb(contexts[claim]) for claim in some],
@@ -786,7 +387,9 @@ def rescue(
 ) -> list[Transition]:
     """Fail (`worker_lost`, counted) up to `limit` tasks whose lease has ended."""
     return _transitions(
-        connection, RESCUE, {"limit": limit, "only": None if only is None else list(only)}
+        connection,
+        statements.RESCUE,
+        {"limit": limit, "only": None if only is None else list(only)},
     )
 
 
@@ -801,7 +404,7 @@ def expired(connection: psycopg.Connection[Any]) -> list[uuid.UUID]:
 
 def release(connection: psycopg.Connection[Any], claims: Sequence[Claim | Wish]) -> set[uuid.UUID]:
     """Give claims back; costs no attempt. Answers the sessions whose claim still held."""
-    return _session_ids(connection, RELEASE, _claim_parameters(claims))
+    return _session_ids(connection, statements.RELEASE, _claim_parameters(claims))
 
 
 def beat(
@@ -832,7 +435,7 @@ def _renew(
 ) -> set[uuid.UUID]:
     return _session_ids(
         connection,
-        BEAT,
+        statements.BEAT,
         {
             **_claim_parameters([beat.claim for beat in beats]),
             "currents": [_whole(beat.current) for beat in beats],
@@ -866,7 +469,7 @@ def take_back(
         return set()
     return _session_ids(
         connection,
-        RETAKE,
+        statements.RETAKE,
         {
             **_claim_parameters(claims),
             "worker_ids": _Uuids(claim.worker_id for claim in claims),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.models.session import MAX_RETRY_COUNT
-from app.repositories.transitions import CAN_BE_RETRIED, IS_RUNNING
+from app.repositories.statements import CAN_BE_RETRIED, IS_RUNNING
 
 REBUILD_LOCK = 0x5E55_1048
 """Advisory lock of whoever rebuilds leases (PostgreSQL, section 13.3.5)."""

@@ -14,7 +14,7 @@ from sqlalchemy import make_url, text
 from app.core.config import Settings
 from app.core.database import Database
 from app.models.session import TaskType
-from app.repositories import transitions
+from app.repositories import statements, transitions
 from app.repositories.transitions import Beat
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def test_a_claim_walks_the_index_of_waiting_tasks(
         crowded.execute("ANALYZE")
     nodes = plan_of(
         crowded,
-        transitions.CLAIM_NEXT,
+        statements.CLAIM_NEXT,
         {
             "worker_id": uuid.uuid4(), "call_id": uuid.uuid4(), "task_types": ["processing"],
             "limit": 10, "lease_seconds": 30,
@@ -163,7 +163,7 @@ def test_every_transition_finds_its_rows_by_index(crowded: psycopg.Connection[An
     for name in (
         "START", "RETRY", "CANCEL", "COMPLETE", "FAIL", "RELEASE", "BEAT", "RETAKE", "CLAIM_THESE",
     ):  # fmt: skip
-        for node in plan_of(crowded, getattr(transitions, name), arrays):
+        for node in plan_of(crowded, getattr(statements, name), arrays):
             if node["Node Type"] == "Seq Scan":
                 assert node["Relation Name"] not in HOT_TABLES, f"{name} reads a whole table"
 
@@ -242,7 +242,7 @@ def test_the_work_of_a_large_batch_grows_with_its_size_not_with_the_square(
         statement = re.sub(
             r"%\((\w+)\)s",
             lambda found: f"${numbers.setdefault(found[1], len(numbers) + 1)}",
-            getattr(transitions, name),
+            getattr(statements, name),
         )
         connection.execute("SET plan_cache_mode = force_generic_plan")
         connection.execute(f"PREPARE batch AS {statement}")
