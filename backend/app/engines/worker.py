@@ -26,12 +26,12 @@ import os
 import random
 import threading
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from uuid import UUID, uuid4
 
 import psycopg
 
-from app.core.errors import SessionNotFound, TaskError
+from app.core.errors import DatabaseBusy, DatabaseUnavailable, SessionNotFound, TaskError
 from app.engines.attempts import STALE, attempt_ended
 from app.engines.connections import HeldConnection, vital_database
 from app.engines.execution import (
@@ -90,6 +90,13 @@ LONGEST_AHEAD_SECONDS = 1.0
 SECONDS_FOR_NOTHING = 0.1
 TIMES_FOR_NOTHING = 10
 """Hints that come in a storm cost no more than a hundred questions a second; a few cost no wait."""
+
+
+class _Inquiry(NamedTuple):
+    """How to find out what a call claimed whose answer was lost; it was made at `asked_at`."""
+
+    asked_at: float
+    ask: Callable[[psycopg.Connection[Any]], list[Claim]]
 
 
 class Worker:
@@ -160,8 +167,7 @@ class Worker:
         self._wakeups = Wakeups(database, self._vital, self.on_sessions_changed)
         self._sweeper = Sweeper(database, settings) if sweeps else None
         self._offering = contextlib.ExitStack()
-        self._sought: list[Wish] = []
-        self._unanswered: tuple[UUID, float] | None = None  # the id of a call, and when it was made
+        self._inquiries: list[_Inquiry] = []
         self._slots: list[threading.Thread] = []
         self._slot_numbers = itertools.count(1)
         self._outcomes = [
@@ -202,7 +208,7 @@ class Worker:
             self._is_started = False
         grace = self._settings.shutdown_grace_seconds if grace_seconds is None else grace_seconds
         self._claim_loop.stop()
-        self._writer.release(self._sought)
+        self._give_back_what_was_not_answered()
         if self._sweeper is not None:
             self._sweeper.stop()
         if not self._runs.wait_until_empty(grace):
@@ -323,30 +329,23 @@ class Worker:
 
     def look_for(self, wishes: Sequence[Wish]) -> None:
         """Have the claim loop ask for these, as soon as the database answers."""
+
+        def ask(connection: psycopg.Connection[Any]) -> list[Claim]:
+            return transitions.claim_these(
+                connection, wishes, lease_seconds=self._settings.lease_seconds
+            )
+
         with self._handing_over:
             if self._is_started:
-                self._sought.extend(wishes)
+                self._inquiries.append(_Inquiry(time.monotonic(), ask))
                 self._claim_loop.wake()
                 return
         self._writer.release(wishes)
-
-    def _claim_what_is_sought(self) -> None:
-        sought = list(self._sought)
-        if not sought:
-            return
-        asked_at = time.monotonic()
-        with self._claim_connection.use() as connection:
-            claims = transitions.claim_these(
-                connection, sought, lease_seconds=self._settings.lease_seconds
-            )
-        del self._sought[: len(sought)]
-        self.hand_over(claims, claimed_at=asked_at)
 
     # -- claiming ---------------------------------------------------------------------------------
 
     def _claim(self) -> float | None:
         """Claim as many tasks as there is room for, and hand them out."""
-        self._claim_what_is_sought()
         self._take_what_was_not_answered()
         self._give_back_what_waits()
         room = self._room()
@@ -369,14 +368,22 @@ class Worker:
         return self._settings.poll_seconds * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
 
     def _take_what_was_not_answered(self) -> None:
-        """Take what the last call claimed, if its answer was lost: nobody else would."""
-        if self._unanswered is None:
+        """Run what calls claimed whose answer was lost: nobody else would."""
+        for inquiry in tuple(self._inquiries):
+            with self._claim_connection.use() as connection:
+                claims = inquiry.ask(connection)
+            self._inquiries.remove(inquiry)
+            self.hand_over(claims, claimed_at=inquiry.asked_at)
+
+    def _give_back_what_was_not_answered(self) -> None:
+        if not self._inquiries:
             return
-        call_id, asked_at = self._unanswered
-        with self._claim_connection.use() as connection:
-            claims = transitions.claims_of_call(connection, self.id, call_id)
-        self._unanswered = None
-        self.hand_over(claims, claimed_at=asked_at)
+        try:
+            with self._database.driver_connection() as connection:
+                for inquiry in self._inquiries:
+                    transitions.release(connection, inquiry.ask(connection))
+        except (DatabaseUnavailable, DatabaseBusy) as error:
+            logger.warning("Claims whose answer was lost could not be given back: %s", error)
 
     def _room(self) -> int:
         """How many tasks to claim now: none while there are about enough."""
@@ -408,7 +415,11 @@ class Worker:
         if self._session_ids is not None:
             return self._claims_of_sessions(self._session_ids, limit)
         call_id = uuid4()
-        self._unanswered = (call_id, time.monotonic())
+        inquiry = _Inquiry(
+            time.monotonic(),
+            lambda connection: transitions.claims_of_call(connection, self.id, call_id),
+        )
+        self._inquiries.append(inquiry)
         with self._claim_connection.use() as connection:
             claims = transitions.claim_next(
                 connection,
@@ -418,7 +429,7 @@ class Worker:
                 lease_seconds=self._settings.lease_seconds,
                 call_id=call_id,
             )
-        self._unanswered = None
+        self._inquiries.remove(inquiry)
         return claims
 
     def _claims_of_sessions(self, session_ids: Collection[UUID], limit: int) -> list[Claim]:

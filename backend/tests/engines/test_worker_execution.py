@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,34 @@ def test_claims_whose_answer_was_lost_are_the_workers_all_the_same(
     worker = bench.worker(threads=True, concurrency=3, settings=patient)
     bench.until(lambda: worker.outcome_counts["completed"] == 3)
     assert len({claim.claim_token for claim in lost}) == 3
+
+
+def test_claims_whose_answer_was_lost_go_back_with_a_worker_that_stops(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim_next = transitions.claim_next
+
+    def claim_and_lose_the_answer(*arguments: Any, **options: Any) -> list[Claim]:
+        if claim_next(*arguments, **options):
+            raise DatabaseUnavailable("the answer was lost")
+        return []
+
+    claims_of_call = transitions.claims_of_call
+
+    def lose_that_as_well(*arguments: Any) -> list[Claim]:
+        if threading.current_thread().name == "claim":
+            raise DatabaseUnavailable("so was this")
+        return claims_of_call(*arguments)
+
+    monkeypatch.setattr(transitions, "claim_next", claim_and_lose_the_answer)
+    monkeypatch.setattr(transitions, "claims_of_call", lose_that_as_well)
+    session_id = bench.session()
+    patient = bench.settings.model_copy(update={"lease_seconds": 3600.0})
+    worker = bench.worker(settings=patient)
+    bench.until(lambda: bench.lease(session_id).worker_id == worker.id)
+    worker.stop()
+    assert bench.lease(session_id).claim_token is None
+    assert worker.outcome_counts == {}
 
 
 def test_a_completion_whose_answer_was_lost_to_the_last_counts_as_one(
