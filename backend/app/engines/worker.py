@@ -93,9 +93,14 @@ TIMES_FOR_NOTHING = 10
 
 
 class _Inquiry(NamedTuple):
-    """How to find out what a call claimed whose answer was lost; it was made at `asked_at`."""
+    """How to find out what a call claimed whose answer was lost.
 
-    asked_at: float
+    Attributes:
+        claimed_at: the moment before the call; None where asking renews the lease.
+
+    """
+
+    claimed_at: float | None
     ask: Callable[[psycopg.Connection[Any]], list[Claim]]
 
 
@@ -337,7 +342,7 @@ class Worker:
 
         with self._handing_over:
             if self._is_started:
-                self._inquiries.append(_Inquiry(time.monotonic(), ask))
+                self._inquiries.append(_Inquiry(None, ask))
                 self._claim_loop.wake()
                 return
         self._writer.release(wishes)
@@ -370,10 +375,11 @@ class Worker:
     def _take_what_was_not_answered(self) -> None:
         """Run what calls claimed whose answer was lost: nobody else would."""
         for inquiry in tuple(self._inquiries):
+            asked_at = time.monotonic()
             with self._claim_connection.use() as connection:
                 claims = inquiry.ask(connection)
             self._inquiries.remove(inquiry)
-            self.hand_over(claims, claimed_at=inquiry.asked_at)
+            self.hand_over(claims, claimed_at=inquiry.claimed_at or asked_at)
 
     def _give_back_what_was_not_answered(self) -> None:
         if not self._inquiries:
