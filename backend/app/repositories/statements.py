@@ -50,10 +50,24 @@ CAN_START = _sql(
 CAN_BE_RETRIED = _sql(SessionTask.can_be_retried)  # type: ignore[arg-type]
 
 
+def _array(name: str, kind: str) -> str:
+    """An array that is given, of whose length the planner does not learn.
+
+    For a single task a plan of its own looks cheaper than the kept one, which is made for ten: each
+    would be planned anew, for as long as it then takes.
+    """
+    return f"(SELECT %({name})s::{kind}[])::{kind}[]"
+
+
+def _given(**kinds: str) -> str:
+    """Arrays that are given, side by side as rows."""
+    return f"unnest({', '.join(_array(name, kind) for name, kind in kinds.items())})"
+
+
 def _lock_sessions(condition: str = "") -> str:
     return f"""lock AS MATERIALIZED (
     SELECT unnest(array_agg(id)) AS id FROM (
-        SELECT id FROM sessions WHERE id = ANY(%(session_ids)s::uuid[]){condition}
+        SELECT id FROM sessions WHERE id = ANY({_array("session_ids", "uuid")}){condition}
          ORDER BY id FOR NO KEY UPDATE) AS in_order)"""  # noqa: S608 - constants only
 
 
@@ -105,7 +119,7 @@ SELECT session_id, task_type, task_id, status, retry_count, started_at, 0.0::flo
 # cost as much as an index entry.
 _STARTED = f"""
 WITH wanted AS (
-    SELECT * FROM unnest(%(session_ids)s::uuid[], %(task_types)s::text[], %(task_ids)s::uuid[])
+    SELECT * FROM {_given(session_ids="uuid", task_types="text", task_ids="uuid")}
         AS w(session_id, task_type, task_id)),
 {_LOCK_OWN_SESSIONS},
 first_task AS (
@@ -136,8 +150,8 @@ START_CLAIMED = _STARTED + _after_a_start(_CLAIMED_WITH_ITS_START)
 
 RETRY = f"""
 WITH wanted AS (
-    SELECT * FROM unnest(%(session_ids)s::uuid[], %(expected_task_ids)s::uuid[],
-                         %(task_ids)s::uuid[]) AS w(session_id, expected_task_id, task_id)),
+    SELECT * FROM {_given(session_ids="uuid", expected_task_ids="uuid", task_ids="uuid")}
+        AS w(session_id, expected_task_id, task_id)),
 {_LOCK_OWN_SESSIONS},
 task AS (
     UPDATE session_tasks
@@ -182,8 +196,8 @@ SELECT {_CLAIM} FROM session_task_leases AS lease
 CLAIM_THESE = f"""
 WITH candidate AS MATERIALIZED (
     SELECT w.session_id, w.worker_id, w.claim_token
-      FROM unnest(%(session_ids)s::uuid[], %(task_ids)s::uuid[], %(worker_ids)s::uuid[],
-                  %(claim_tokens)s::uuid[]) AS w(session_id, task_id, worker_id, claim_token)
+      FROM {_given(session_ids="uuid", task_ids="uuid", worker_ids="uuid", claim_tokens="uuid")}
+           AS w(session_id, task_id, worker_id, claim_token)
       JOIN session_task_leases l ON l.session_id = w.session_id AND l.task_id = w.task_id
      WHERE (l.claim_token IS NULL AND l.enqueued_at <= clock_timestamp())
         OR l.claim_token = w.claim_token
@@ -193,7 +207,7 @@ UPDATE session_task_leases AS lease
   FROM candidate WHERE lease.session_id = candidate.session_id
 RETURNING {_CLAIM}"""  # noqa: S608 - every part is a constant of this module
 
-_CLAIMS = """unnest(%(session_ids)s::uuid[], %(task_ids)s::uuid[], %(claim_tokens)s::uuid[])
+_CLAIMS = f"""{_given(session_ids="uuid", task_ids="uuid", claim_tokens="uuid")}
         AS w(session_id, task_id, claim_token)"""
 
 _HELD = """held AS MATERIALIZED (
@@ -305,8 +319,9 @@ _RETRY_LATER = f"""later AS (
 
 FAIL = f"""
 WITH wanted(claimed_session_id, claimed_task_id, claim_token, context) AS (
-    SELECT * FROM unnest(%(session_ids)s::uuid[], %(task_ids)s::uuid[], %(claim_tokens)s::uuid[],
-                         %(contexts)s::jsonb[])),
+    SELECT * FROM {
+    _given(session_ids="uuid", task_ids="uuid", claim_tokens="uuid", contexts="jsonb")
+}),
 {_LOCK_SESSIONS},
 {_HELD},
 task AS ({_FAILED}),
@@ -340,7 +355,7 @@ task AS ({_FAILED}),
 
 CANCEL = f"""
 WITH wanted AS (
-    SELECT * FROM unnest(%(session_ids)s::uuid[], %(expected_task_ids)s::uuid[])
+    SELECT * FROM {_given(session_ids="uuid", expected_task_ids="uuid")}
         AS w(session_id, expected_task_id)),
 {_LOCK_OWN_SESSIONS},
 task AS (
@@ -368,11 +383,19 @@ UPDATE session_task_leases AS lease
   FROM held WHERE lease.session_id = held.session_id
 RETURNING lease.session_id"""  # noqa: S608 - constants only
 
-BEAT = """
+BEAT = f"""
 WITH held AS MATERIALIZED (
     SELECT l.session_id, w.current, w.total, w.message
-      FROM unnest(%(session_ids)s::uuid[], %(task_ids)s::uuid[], %(claim_tokens)s::uuid[],
-                  %(currents)s::bigint[], %(totals)s::bigint[], %(messages)s::text[])
+      FROM {
+    _given(
+        session_ids="uuid",
+        task_ids="uuid",
+        claim_tokens="uuid",
+        currents="bigint",
+        totals="bigint",
+        messages="text",
+    )
+}
            AS w(session_id, task_id, claim_token, current, total, message)
       JOIN session_task_leases l ON l.session_id = w.session_id
      WHERE l.task_id = w.task_id AND l.claim_token = w.claim_token
@@ -383,14 +406,15 @@ UPDATE session_task_leases AS lease
        progress_total = coalesce(held.total, lease.progress_total),
        progress_message = coalesce(held.message, lease.progress_message)
   FROM held WHERE lease.session_id = held.session_id
-RETURNING lease.session_id"""
+RETURNING lease.session_id"""  # noqa: S608 - constants only
 
 # After a database crash the leases are gone, and a worker that still lives takes its own back: if
 # the row still runs under its task_id and nobody else has claimed it. A rescue changes the task_id.
 RETAKE = f"""
 WITH wanted AS (
-    SELECT * FROM unnest(%(session_ids)s::uuid[], %(task_ids)s::uuid[], %(claim_tokens)s::uuid[],
-                         %(worker_ids)s::uuid[]) AS w(session_id, task_id, claim_token, worker_id)),
+    SELECT * FROM {
+    _given(session_ids="uuid", task_ids="uuid", claim_tokens="uuid", worker_ids="uuid")
+} AS w(session_id, task_id, claim_token, worker_id)),
 {_LOCK_SESSIONS},
 live AS MATERIALIZED (
     SELECT session_tasks.session_id, session_tasks.task_id, session_tasks.task_type,

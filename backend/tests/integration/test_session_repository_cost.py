@@ -212,6 +212,32 @@ def test_plans_that_were_kept_from_when_the_tables_were_small_read_none_of_them_
         assert rows_read(connection) - before < 3_000
 
 
+def test_transitions_of_one_task_are_not_planned_each_time(database: Database) -> None:
+    worker_id, lives = uuid.uuid4(), 30
+    with database.driver_connection() as connection:
+        for session_id in make_sessions(connection, lives):
+            (started,) = transitions.start(
+                connection, [(session_id, TaskType.PROCESSING, uuid.uuid4())]
+            )
+            wish = transitions.Wish(session_id, started.task_id, worker_id)
+            claims = transitions.claim_these(connection, [wish], lease_seconds=30)
+            transitions.beat(connection, [Beat(claims[0])], lease_seconds=30)
+            if started.session_id.int % 2:
+                transitions.complete(connection, claims)
+            else:
+                context = {"error": "Boom", "message": "", "category": "user_fixable"}
+                transitions.fail(connection, [(claims[0], context)], backoff_seconds=1)
+        planned = dict(
+            connection.execute(
+                "SELECT statement, custom_plans FROM pg_prepared_statements"
+                " WHERE generic_plans + custom_plans > 5"
+            ).fetchall()
+        )
+    assert len(planned) == 5
+    # PostgreSQL plans the first five times anew, to see what that costs (PREPARE, notes).
+    assert {statement[:60]: count for statement, count in planned.items() if count > 5} == {}
+
+
 @pytest.mark.parametrize("name", ["START", "COMPLETE"])
 def test_the_work_of_a_large_batch_grows_with_its_size_not_with_the_square(
     name: str, database: Database
