@@ -410,11 +410,13 @@ RETURNING lease.session_id"""  # noqa: S608 - constants only
 
 # After a database crash the leases are gone, and a worker that still lives takes its own back: if
 # the row still runs under its task_id and nobody else has claimed it. A rescue changes the task_id.
+_CLAIMS_OF_WORKERS = _given(
+    session_ids="uuid", task_ids="uuid", claim_tokens="uuid", worker_ids="uuid"
+)
 RETAKE = f"""
 WITH wanted AS (
-    SELECT * FROM {
-    _given(session_ids="uuid", task_ids="uuid", claim_tokens="uuid", worker_ids="uuid")
-} AS w(session_id, task_id, claim_token, worker_id)),
+    SELECT * FROM {_CLAIMS_OF_WORKERS}
+        AS w(session_id, task_id, claim_token, worker_id)),
 {_LOCK_SESSIONS},
 live AS MATERIALIZED (
     SELECT session_tasks.session_id, session_tasks.task_id, session_tasks.task_type,
