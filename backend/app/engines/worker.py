@@ -59,6 +59,7 @@ from app.tasks.registry import handler_references
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
+    from contextlib import AbstractContextManager
 
     from app.core.config import Settings
     from app.core.database import Database
@@ -351,7 +352,7 @@ class Worker:
 
     def _claim(self) -> float | None:
         """Claim as many tasks as there is room for, and hand them out."""
-        self._take_what_was_not_answered()
+        self._take_what_was_not_answered(self._claim_connection.use)
         self._give_back_what_waits()
         room = self._room()
         if room <= 0 or self._claim_loop.is_stopping:
@@ -372,22 +373,21 @@ class Worker:
                 self._give_up.wait(pause)
         return self._settings.poll_seconds * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
 
-    def _take_what_was_not_answered(self) -> None:
-        """Run what calls claimed whose answer was lost: nobody else would."""
+    def _take_what_was_not_answered(
+        self, connect: Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
+    ) -> None:
+        """Take in hand what calls claimed whose answer was lost: nobody else would."""
         for inquiry in tuple(self._inquiries):
             asked_at = time.monotonic()
-            with self._claim_connection.use() as connection:
+            with connect() as connection:
                 claims = inquiry.ask(connection)
             self._inquiries.remove(inquiry)
             self.hand_over(claims, claimed_at=inquiry.claimed_at or asked_at)
 
     def _give_back_what_was_not_answered(self) -> None:
-        if not self._inquiries:
-            return
+        """Take it as a worker that has been told to stop does: it goes back."""
         try:
-            with self._database.driver_connection() as connection:
-                for inquiry in self._inquiries:
-                    transitions.release(connection, inquiry.ask(connection))
+            self._take_what_was_not_answered(self._database.driver_connection)
         except (DatabaseUnavailable, DatabaseBusy) as error:
             logger.warning("Claims whose answer was lost could not be given back: %s", error)
 

@@ -59,21 +59,25 @@ def _array(name: str, kind: str) -> str:
     return f"(SELECT %({name})s::{kind}[])::{kind}[]"
 
 
-def _given(**kinds: str) -> str:
-    """Arrays that are given, side by side as rows."""
-    return f"unnest({', '.join(_array(name, kind) for name, kind in kinds.items())})"
+def _given(*ids: str, **kinds: str) -> str:
+    """Arrays that are given, side by side as the rows `w`: `task_id` from the array `task_ids`."""
+    kinds = dict.fromkeys(ids, "uuid") | kinds
+    arrays = ", ".join(_array(f"{name}s", kind) for name, kind in kinds.items())
+    return f"unnest({arrays}) AS w({', '.join(kinds)})"
+
+
+def _lock(condition: str = "") -> str:
+    return f"""SELECT id FROM sessions WHERE id = ANY({_array("session_ids", "uuid")}){condition}
+         ORDER BY id FOR NO KEY UPDATE"""  # noqa: S608 - constants only
 
 
 def _lock_sessions(condition: str = "") -> str:
     return f"""lock AS MATERIALIZED (
     SELECT unnest(array_agg(id)) AS id FROM (
-        SELECT id FROM sessions WHERE id = ANY({_array("session_ids", "uuid")}){condition}
-         ORDER BY id FOR NO KEY UPDATE) AS in_order)"""  # noqa: S608 - constants only
+        {_lock(condition)}) AS in_order)"""  # noqa: S608 - constants only
 
 
-LOCK = (
-    "SELECT id FROM sessions WHERE id = ANY(%(session_ids)s::uuid[]) ORDER BY id FOR NO KEY UPDATE"
-)
+LOCK = _lock()
 _LOCK_SESSIONS = _lock_sessions()
 _LOCK_OWN_SESSIONS = _lock_sessions(" AND (%(owner)s::text IS NULL OR owner = %(owner)s)")
 
@@ -119,8 +123,7 @@ SELECT session_id, task_type, task_id, status, retry_count, started_at, 0.0::flo
 # cost as much as an index entry.
 _STARTED = f"""
 WITH wanted AS (
-    SELECT * FROM {_given(session_ids="uuid", task_types="text", task_ids="uuid")}
-        AS w(session_id, task_type, task_id)),
+    SELECT * FROM {_given("session_id", "task_id", task_type="text")}),
 {_LOCK_OWN_SESSIONS},
 first_task AS (
     INSERT INTO session_tasks
@@ -150,8 +153,7 @@ START_CLAIMED = _STARTED + _after_a_start(_CLAIMED_WITH_ITS_START)
 
 RETRY = f"""
 WITH wanted AS (
-    SELECT * FROM {_given(session_ids="uuid", expected_task_ids="uuid", task_ids="uuid")}
-        AS w(session_id, expected_task_id, task_id)),
+    SELECT * FROM {_given("session_id", "expected_task_id", "task_id")}),
 {_LOCK_OWN_SESSIONS},
 task AS (
     UPDATE session_tasks
@@ -196,8 +198,7 @@ SELECT {_CLAIM} FROM session_task_leases AS lease
 CLAIM_THESE = f"""
 WITH candidate AS MATERIALIZED (
     SELECT w.session_id, w.worker_id, w.claim_token
-      FROM {_given(session_ids="uuid", task_ids="uuid", worker_ids="uuid", claim_tokens="uuid")}
-           AS w(session_id, task_id, worker_id, claim_token)
+      FROM {_given("session_id", "task_id", "worker_id", "claim_token")}
       JOIN session_task_leases l ON l.session_id = w.session_id AND l.task_id = w.task_id
      WHERE (l.claim_token IS NULL AND l.enqueued_at <= clock_timestamp())
         OR l.claim_token = w.claim_token
@@ -207,8 +208,7 @@ UPDATE session_task_leases AS lease
   FROM candidate WHERE lease.session_id = candidate.session_id
 RETURNING {_CLAIM}"""  # noqa: S608 - every part is a constant of this module
 
-_CLAIMS = f"""{_given(session_ids="uuid", task_ids="uuid", claim_tokens="uuid")}
-        AS w(session_id, task_id, claim_token)"""
+_CLAIMS = _given("session_id", "task_id", "claim_token")
 
 _HELD = """held AS MATERIALIZED (
     SELECT l.session_id, l.task_id, l.worker_id, l.claimed_at, w.* FROM session_task_leases l
@@ -319,9 +319,7 @@ _RETRY_LATER = f"""later AS (
 
 FAIL = f"""
 WITH wanted(claimed_session_id, claimed_task_id, claim_token, context) AS (
-    SELECT * FROM {
-    _given(session_ids="uuid", task_ids="uuid", claim_tokens="uuid", contexts="jsonb")
-}),
+    SELECT * FROM {_given("session_id", "task_id", "claim_token", context="jsonb")}),
 {_LOCK_SESSIONS},
 {_HELD},
 task AS ({_FAILED}),
@@ -355,8 +353,7 @@ task AS ({_FAILED}),
 
 CANCEL = f"""
 WITH wanted AS (
-    SELECT * FROM {_given(session_ids="uuid", expected_task_ids="uuid")}
-        AS w(session_id, expected_task_id)),
+    SELECT * FROM {_given("session_id", "expected_task_id")}),
 {_LOCK_OWN_SESSIONS},
 task AS (
     UPDATE session_tasks SET status = '{TaskStatus.CANCELLED.value}'
@@ -383,20 +380,13 @@ UPDATE session_task_leases AS lease
   FROM held WHERE lease.session_id = held.session_id
 RETURNING lease.session_id"""  # noqa: S608 - constants only
 
+_BEATS = _given(
+    "session_id", "task_id", "claim_token", current="bigint", total="bigint", message="text"
+)
 BEAT = f"""
 WITH held AS MATERIALIZED (
     SELECT l.session_id, w.current, w.total, w.message
-      FROM {
-    _given(
-        session_ids="uuid",
-        task_ids="uuid",
-        claim_tokens="uuid",
-        currents="bigint",
-        totals="bigint",
-        messages="text",
-    )
-}
-           AS w(session_id, task_id, claim_token, current, total, message)
+      FROM {_BEATS}
       JOIN session_task_leases l ON l.session_id = w.session_id
      WHERE l.task_id = w.task_id AND l.claim_token = w.claim_token
      ORDER BY l.session_id FOR UPDATE OF l)
@@ -410,13 +400,9 @@ RETURNING lease.session_id"""  # noqa: S608 - constants only
 
 # After a database crash the leases are gone, and a worker that still lives takes its own back: if
 # the row still runs under its task_id and nobody else has claimed it. A rescue changes the task_id.
-_CLAIMS_OF_WORKERS = _given(
-    session_ids="uuid", task_ids="uuid", claim_tokens="uuid", worker_ids="uuid"
-)
 RETAKE = f"""
 WITH wanted AS (
-    SELECT * FROM {_CLAIMS_OF_WORKERS}
-        AS w(session_id, task_id, claim_token, worker_id)),
+    SELECT * FROM {_given("session_id", "task_id", "claim_token", "worker_id")}),
 {_LOCK_SESSIONS},
 live AS MATERIALIZED (
     SELECT session_tasks.session_id, session_tasks.task_id, session_tasks.task_type,

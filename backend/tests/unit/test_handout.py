@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
 
+from chaos.waiting import until
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -91,13 +90,13 @@ def test_who_waits_for_several_leaves_fewer_to_others() -> None:
     takers = [threading.Thread(target=serve, args=(least,)) for least in shares]
     for taker in takers:
         taker.start()
-    _wait_until(lambda: handout.sleeper_count == 2)
+    until(lambda: handout.sleeper_count == 2, "both sleep")
     handout.put([1, 2])
     assert is_held_up.wait(DEADLINE_SECONDS)
     handout.put([3, 4])
     assert shares == {1: [[1, 2]], 3: []}
     handout.put([5])
-    _wait_until(lambda: len(handout) == 0)
+    until(lambda: len(handout) == 0, "all is taken")
     may_go_on.set()
     handout.close()
     for taker in takers:
@@ -123,13 +122,13 @@ def test_who_wakes_up_to_too_few_wakes_another_for_them() -> None:
     for taker in takers:
         count = handout.sleeper_count
         taker.start()
-        _wait_until(lambda count=count: handout.sleeper_count > count)  # type: ignore[misc]
+        until(lambda count=count: handout.sleeper_count > count, "it sleeps")  # type: ignore[misc]
     handout.put([1, 2])
     assert is_waking_up.wait(DEADLINE_SECONDS)
     assert handout.withdraw(lambda _item: True) == [1, 2]
     handout.put([3])
     may_go_on.set()
-    _wait_until(lambda: len(handout) == 0)
+    until(lambda: len(handout) == 0, "all is taken")
     handout.close()
     for taker in takers:
         taker.join(DEADLINE_SECONDS)
@@ -147,17 +146,10 @@ def test_nobody_takes_what_another_could_do_meanwhile() -> None:
     takers = [threading.Thread(target=serve) for _ in range(2)]
     for taker in takers:
         taker.start()
-    _wait_until(lambda: handout.sleeper_count == 2)
+    until(lambda: handout.sleeper_count == 2, "both sleep")
     handout.put(range(8))
     handout.close()
     for taker in takers:
         taker.join(DEADLINE_SECONDS)
     assert sum(shares) == 8
     assert max(shares) <= 4
-
-
-def _wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.0005)
