@@ -101,6 +101,8 @@ class Transition(NamedTuple):
 _TASK_TYPES = {each.value: each for each in TaskType}
 _STATUSES = {each.value: each for each in TaskStatus}
 
+_CURSORS = "session_tasks_cursors"
+
 
 class _Uuids(list[uuid.UUID | None]):
     """A uuid[] for the driver, which would look at each element five times over."""
@@ -116,8 +118,10 @@ class _UuidsDumper(Dumper):
         has_null = None in obj
         head = struct.pack("!iiIii", 1 if obj else 0, has_null, _UUID_OID, len(obj), 1)
         return (head if obj else head[:12]) + b"".join(
-            b"\xff\xff\xff\xff" if each is None else b"\x00\x00\x00\x10" + each.bytes
-            for each in obj
+            [
+                b"\xff\xff\xff\xff" if each is None else b"\x00\x00\x00\x10" + each.bytes
+                for each in obj
+            ]
         )
 
 
@@ -128,23 +132,34 @@ psycopg.adapters.register_dumper(_Uuids, _UuidsDumper)
 def _transitions(
     connection: psycopg.Connection[Any], statement: str, parameters: Mapping[str, Any]
 ) -> list[Transition]:
-    with connection.cursor(binary=True) as cursor:
-        return _moved(cursor.execute(statement, parameters))
+    return _moved(_rows(connection, statement, parameters))
 
 
-def _moved(cursor: psycopg.Cursor[Any]) -> list[Transition]:
+def _moved(rows: Sequence[tuple[Any, ...]]) -> list[Transition]:
     return [
-        Transition(row[0], _TASK_TYPES[row[1]], row[2], _STATUSES[row[3]], *row[4:])
-        for row in cursor.fetchall()
+        Transition(row[0], _TASK_TYPES[row[1]], row[2], _STATUSES[row[3]], *row[4:]) for row in rows
     ]
 
 
 def _session_ids(
     connection: psycopg.Connection[Any], statement: str, parameters: Mapping[str, Any]
 ) -> set[uuid.UUID]:
-    with connection.cursor(binary=True) as cursor:
-        cursor.execute(statement, parameters)
-        return {row[0] for row in cursor.fetchall()}
+    return {row[0] for row in _rows(connection, statement, parameters)}
+
+
+def _rows(
+    connection: psycopg.Connection[Any], statement: str, parameters: Mapping[str, Any]
+) -> list[tuple[Any, ...]]:
+    """What the statement answers.
+
+    Each connection keeps a cursor for each statement, which remembers how its parameters and
+    columns are written and read: with a new one the driver looks all of that up again.
+    """
+    cursors: dict[str, psycopg.Cursor[Any]] = vars(connection).setdefault(_CURSORS, {})
+    cursor = cursors.get(statement)
+    if cursor is None:
+        cursor = cursors[statement] = connection.cursor(binary=True)
+    return cursor.execute(statement, parameters).fetchall()
 
 
 def _claim_parameters(claims: Sequence[Claim | Wish]) -> dict[str, Any]:
@@ -193,7 +208,7 @@ def start(
             )
             for first in range(0, len(in_order), STARTS_PER_STATEMENT)
         ]
-        return [moved for cursor in cursors for moved in _moved(cursor)]
+        return [moved for cursor in cursors for moved in _moved(cursor.fetchall())]
 
 
 def claim_with_its_start(started: Transition, worker_id: uuid.UUID) -> Claim:
@@ -309,9 +324,10 @@ def claim_these(
 def _claims(
     connection: psycopg.Connection[Any], statement: str, parameters: Mapping[str, Any]
 ) -> list[Claim]:
-    with connection.cursor(binary=True) as cursor:
-        cursor.execute(statement, parameters)
-        return [Claim(row[0], row[1], _TASK_TYPES[row[2]], *row[3:]) for row in cursor.fetchall()]
+    return [
+        Claim(row[0], row[1], _TASK_TYPES[row[2]], *row[3:])
+        for row in _rows(connection, statement, parameters)
+    ]
 
 
 def complete(

@@ -238,6 +238,24 @@ def test_transitions_of_one_task_are_not_planned_each_time(database: Database) -
     assert {statement[:60]: count for statement, count in planned.items() if count > 5} == {}
 
 
+def test_the_driver_learns_how_to_read_a_statement_once_for_each_connection(
+    connection: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lookups: list[int] = []
+    get_loader = psycopg.adapt.AdaptersMap.get_loader
+    monkeypatch.setattr(
+        psycopg.adapt.AdaptersMap,
+        "get_loader",
+        lambda self, oid, *rest: lookups.append(oid) or get_loader(self, oid, *rest),
+    )
+    for session_id in make_sessions(connection, 20):
+        (started,) = transitions.start(
+            connection, [(session_id, TaskType.PROCESSING, uuid.uuid4())]
+        )
+        assert started.session_id == session_id
+    assert len(lookups) < 20
+
+
 @pytest.mark.parametrize("name", ["START", "COMPLETE"])
 def test_the_work_of_a_large_batch_grows_with_its_size_not_with_the_square(
     name: str, database: Database
