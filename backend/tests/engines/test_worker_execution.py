@@ -206,7 +206,7 @@ def test_a_child_killed_while_idle_costs_no_task_an_attempt(bench: Any) -> None:
     worker = bench.worker(sweeps=False)
     first = bench.session("wait_for_file", file="/dev/null")
     bench.until_status(first, "completed")
-    child = worker._slots[0]
+    child = worker._slots._threads[0]
     assert child.is_alive()
     _kill(bench.child().pid)
     second = bench.session()

@@ -137,7 +137,7 @@ def test_a_stop_gives_back_a_task_whose_process_is_still_starting(
     worker.stop(grace_seconds=0)
     lease, task = bench.lease(session_id), bench.task(session_id)
     may_start.set()
-    for slot in worker._slots:  # ends before its database does
+    for slot in worker._slots._threads:  # ends before its database does
         slot.join(60)
     assert (lease.claim_token, lease.task_id) == (None, task.task_id)
     assert (task.status, task.retry_count) == (TaskStatus.RUNNING, 0)

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 import sqlalchemy
+from chaos.waiting import until
 
 from app.core.embedded import EmbeddedServer, binaries, find_binaries, place, server
 from app.core.embedded.cluster import _LIST_PROCESSES, _postmaster
@@ -28,7 +28,7 @@ from app.core.embedded.locks import is_held
 from app.core.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 BACKEND = Path(__file__).parents[2]
 IS_ROOT = os.geteuid() == 0
@@ -76,7 +76,7 @@ def _remove(directory: Path) -> None:
         shutil.rmtree(directory, ignore_errors=True)
         return not directory.exists()
 
-    wait_until(is_gone)
+    until(is_gone, "it is gone")
 
 
 def query(server: EmbeddedServer, statement: str) -> Any:
@@ -92,13 +92,6 @@ def is_running(server: EmbeddedServer) -> bool:
 
 def started_at(server: EmbeddedServer) -> Any:
     return query(server, "SELECT pg_postmaster_start_time()")
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 @contextmanager
@@ -201,11 +194,11 @@ def test_a_killed_server_is_recovered_with_its_orphans_at_the_same_url(data_dir:
         busy = threading.Thread(target=_loop_without_end, args=[server])
         busy.start()  # it does not notice the postmaster's death, and keeps the shared memory
         in_loop = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'DO %'"
-        wait_until(lambda: query(server, in_loop) == 1)
+        until(lambda: query(server, in_loop) == 1, "the statement runs")
         postmaster = _postmaster(server._place)
         assert postmaster is not None
         os.kill(postmaster, signal.SIGKILL)
-        wait_until(lambda: _postmaster(server._place) is None)
+        until(lambda: _postmaster(server._place) is None, "the server is gone")
         assert is_running(server), "the orphan should be there still"
 
         with EmbeddedServer.acquire(data_dir) as next_user:
@@ -222,7 +215,7 @@ def test_a_user_brings_its_killed_server_back(data_dir: Path) -> None:
         server.ensure_running()
         assert started_at(server) == start
         os.kill(_postmaster(server._place) or 0, signal.SIGKILL)
-        wait_until(lambda: _postmaster(server._place) is None)
+        until(lambda: _postmaster(server._place) is None, "the server is gone")
         server.ensure_running()
         assert started_at(server) > start
     with pytest.raises(DatabaseUnavailable, match="released"):
@@ -386,7 +379,7 @@ def test_a_short_socket_directory_that_is_not_ours_is_not_used(data_dir: Path) -
 def test_an_initdb_that_was_killed_half_way_is_done_again(data_dir: Path) -> None:
     home = data_dir / "postgresql"
     with user_process(data_dir) as other:
-        wait_until(lambda: any(home.glob("cluster.new-*/base")))
+        until(lambda: any(home.glob("cluster.new-*/base")), "a cluster is being made")
         other.kill()
         other.wait(DEADLINE)
     assert not (home / "cluster").exists()
@@ -496,7 +489,7 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 def test_release_does_not_mind_that_the_directory_was_removed(data_dir: Path) -> None:
     server = EmbeddedServer.acquire(data_dir)
     os.kill(_postmaster(server._place) or 0, signal.SIGQUIT)
-    wait_until(lambda: not is_running(server))
+    until(lambda: not is_running(server), "the server is gone")
     shutil.rmtree(data_dir / "postgresql")
     server.release()
 

@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from chaos.waiting import until
 
 from app.core.errors import DatabaseUnavailable, TaskError
 from app.repositories import lane as lane_module
@@ -53,7 +54,7 @@ def gathered(lane: OneKind, gate: Gate, inputs: Sequence[Any]) -> list[Any]:
     assert gate.is_out.wait(SECONDS)
     for thread in threads[1:]:
         thread.start()
-    wait_until(lambda: len(lane.lane._waiting) == len(inputs) - 1)
+    until(lambda: len(lane.lane._waiting) == len(inputs) - 1, "all others wait")
     gate.may_return.set()
     for thread in threads:
         thread.join(SECONDS)
@@ -72,15 +73,6 @@ class OneKind:
 
     def __call__(self, given: Any) -> Any:
         return self.lane.send(self._kind, given)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    pause = threading.Event()
-    for _ in range(SECONDS * 1000):
-        if condition():
-            return
-        pause.wait(0.001)
-    pytest.fail("did not happen in time")
 
 
 def test_a_lone_caller_waits_for_nobody() -> None:
@@ -208,7 +200,7 @@ def test_kinds_share_the_lane_and_each_batch_is_of_one_kind() -> None:
     assert gate.is_out.wait(SECONDS)
     for count, thread in enumerate(threads[1:], start=1):
         thread.start()
-        wait_until(lambda count=count: len(lane._waiting) == count)  # type: ignore[misc]
+        until(lambda count=count: len(lane._waiting) == count, f"{count} wait")  # type: ignore[misc]
     gate.may_return.set()
     for thread in threads:
         thread.join(SECONDS)
@@ -253,7 +245,7 @@ def test_a_caller_that_was_interrupted_in_flight_keeps_nobody_from_being_woken(
     assert gate.is_out.wait(SECONDS)
     for count, thread in enumerate(threads[1:], start=1):
         thread.start()
-        wait_until(lambda count=count: len(lane.lane._waiting) == count)  # type: ignore[misc]
+        until(lambda count=count: len(lane.lane._waiting) == count, f"{count} wait")  # type: ignore[misc]
     gate.may_return.set()
     for thread in threads:
         thread.join(SECONDS)

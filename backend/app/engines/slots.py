@@ -1,0 +1,311 @@
+"""Where a worker's tasks run, and from where their outcomes are written.
+
+What was claimed waits in `Slots.waiting` for a slot, each a thread with a runner of its own. What
+each thread may wait for is said in `app.engines.worker`.
+"""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from app.core.errors import TaskError
+from app.engines.attempts import STALE, attempt_ended
+from app.engines.execution import (
+    Cancelled,
+    Completed,
+    Failed,
+    Outcome,
+    OutcomeWriter,
+    Released,
+    is_light,
+)
+from app.engines.handout import Handout
+from app.engines.memory import SECONDS_OF_LIGHT_WORK, give_back_memory
+from app.engines.pool import ProcessRunner, Runner, ThreadRunner, make_setup
+from app.engines.runs import Run, RunTable
+from app.tasks.registry import handler_references
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from app.core.config import Settings
+    from app.core.database import Database
+
+logger = logging.getLogger(__name__)
+
+SECONDS_PER_HANDOVER = 0.02
+MOST_PER_HANDOVER = 64
+"""A child is handed so many light tasks at once: about this much work."""
+
+LIGHTEST_SECONDS = 0.001
+"""Tasks that take less are sooner done than another thread is awake."""
+
+MOST_TOGETHER = 256
+"""So many completions are written by one statement at most: each costs it the same."""
+
+
+class Slots:
+    """Runs what it is given, so many tasks at a time, and writes what becomes of each.
+
+    Args:
+        runs: what the worker has in hand; a run is let go of once its outcome is written.
+        worker: its id, for logs.
+        threads: run tasks in threads of this process rather than in child processes.
+
+    Attributes:
+        waiting: what is to run; put runs here.
+        outcome_counts: by name.
+        usual_seconds: what a task takes, the latest counting most.
+
+    """
+
+    def __init__(  # noqa: PLR0913 - all that running a task takes
+        self,
+        database: Database,
+        settings: Settings,
+        *,
+        runs: RunTable,
+        writer: OutcomeWriter,
+        worker: str,
+        count: int,
+        threads: bool,
+    ) -> None:
+        self.waiting: Handout[Run] = Handout()
+        self.outcome_counts: collections.Counter[str] = collections.Counter()
+        self.usual_seconds = 1.0
+        self._database = database
+        self._settings = settings
+        self._references = handler_references(settings)
+        self._runs = runs
+        self._writer = writer
+        self._worker = worker
+        self._count = count
+        self._in_threads = threads
+        self._completed: Handout[Run] = Handout()
+        self._busy: set[threading.Thread] = set()
+        self._threads: list[threading.Thread] = []
+        self._numbers = itertools.count(1)
+        self._outcomes = [
+            threading.Thread(
+                target=self._write_completions, args=(least,), name="outcomes", daemon=True
+            )
+            for least in (1, MOST_TOGETHER)  # the second helps where the first falls behind
+        ]
+
+    def start(self) -> None:
+        """Begin to run what waits; returns at once."""
+        for writer in self._outcomes:
+            writer.start()
+        for _ in range(self._count):
+            self._open_slot()
+
+    def stop(self, patience: float) -> None:
+        """Begin nothing more; returns when all that ran is written, or after so long for each."""
+        self.waiting.close()
+        for slot in tuple(self._threads):
+            slot.join(patience)
+        self._completed.close()
+        for writer in self._outcomes:
+            writer.join(patience)
+
+    @property
+    def idle_count(self) -> int:
+        """How many slots are ready and wait for a task."""
+        return self.waiting.sleeper_count
+
+    @property
+    def are_all_busy(self) -> bool:
+        """Whether what waits now waits for a task to end."""
+        return len(self._busy) >= self._count
+
+    def conclude(self, run: Run, written: Outcome | None) -> None:
+        """Count and log what is in the database now."""
+        self.outcome_counts[_name_of(written)] += 1
+        attempt_ended(run.claim, _name_of(written), time.monotonic() - run.started_at)
+
+    def _open_slot(self, inherited: tuple[Run, Outcome] | None = None) -> None:
+        """Begin a slot; in place of one that was left behind, by writing what that one had."""
+        slot = threading.Thread(
+            target=self._serve_slot,
+            args=(inherited,),
+            name=f"slot {next(self._numbers)}",
+            daemon=True,
+        )
+        self._threads.append(slot)
+        slot.start()
+
+    def _serve_slot(self, inherited: tuple[Run, Outcome] | None) -> None:
+        """Run tasks, each to its written outcome; no error ends the slot."""
+        me = threading.current_thread()
+
+        def replace(run: Run, outcome: Outcome) -> None:
+            self._threads.remove(me)
+            self._busy.discard(me)
+            self._open_slot((run, outcome))
+
+        def give_back(runs: Sequence[Run]) -> None:
+            left.difference_update(runs)
+            self.waiting.put_back(runs)
+
+        if inherited is not None:
+            self._write(*inherited)
+        left: set[Run] = set()
+        runner = self._make_runner(on_abandoned=replace, give_back=give_back)
+        runner.warm_up()
+        try:
+            while runs := self.waiting.take(self._at_once(), patience=self._patience()):
+                self._busy.add(me)
+                left.update(runs)
+                self._run(runner, runs, left)
+                if runner.is_abandoned:
+                    return
+                self._busy.discard(me)
+                runner.warm_up()  # another child, if a task took its own with it
+        finally:
+            runner.close()
+
+    def _make_runner(
+        self,
+        *,
+        on_abandoned: Callable[[Run, Outcome], None],
+        give_back: Callable[[Sequence[Run]], None],
+    ) -> Runner:
+        if self._in_threads:
+            return ThreadRunner(
+                self._database,
+                self._settings,
+                self._references,
+                worker=self._worker,
+                on_abandoned=on_abandoned,
+            )
+        return ProcessRunner(
+            make_setup(self._database, self._settings, self._references, worker=self._worker),
+            give_back=give_back,
+        )
+
+    def _patience(self) -> float:
+        """How long another slot lets this one work through what waits: if it is the lightest."""
+        return LIGHTEST_SECONDS if self.usual_seconds < LIGHTEST_SECONDS else 0.0
+
+    def _at_once(self) -> int:
+        """How many tasks a slot takes: of threads, each has one; a child's are soon done."""
+        if self._in_threads:
+            return 1
+        return max(1, min(MOST_PER_HANDOVER, int(SECONDS_PER_HANDOVER / self.usual_seconds)))
+
+    def _run(self, runner: Runner, runs: list[Run], left: set[Run]) -> None:
+        """Run the tasks; write their outcomes, or leave that to who writes light ones together.
+
+        `left` are those whose outcome nobody knows yet.
+        """
+        asides: list[threading.Thread] = []
+        begun_at = time.monotonic()
+        try:
+            for run, outcome in runner.run(runs):
+                left.discard(run)
+                now = time.monotonic()
+                if is_light(outcome):
+                    self._note_pace(now - begun_at)
+                    self._completed.put((run,))
+                else:
+                    self._note_pace(max(now - begun_at, SECONDS_PER_HANDOVER))
+                    if runner.is_busy:  # whose clocks must be kept while this is written
+                        asides.append(self._write_aside(run, outcome))
+                    else:
+                        self._write(run, outcome)
+                begun_at = now
+        except Exception:
+            logger.exception("A slot stumbled; its tasks' leases will end by themselves")
+            self._runs.remove(left)
+            left.clear()
+        for aside in asides:
+            aside.join()
+
+    def _note_pace(self, seconds: float) -> None:
+        self.usual_seconds += 0.1 * (seconds - self.usual_seconds)
+
+    def _write_aside(self, run: Run, outcome: Outcome) -> threading.Thread:
+        aside = threading.Thread(
+            target=self._write, args=(run, outcome), name="outcome", daemon=True
+        )
+        aside.start()
+        return aside
+
+    def _write(self, run: Run, outcome: Outcome) -> None:
+        """Write one outcome, patiently, and let go of the run."""
+        try:
+            written = self._writer.write(run.claim, outcome, attempt=run.writing)
+            if time.monotonic() - run.started_at > SECONDS_OF_LIGHT_WORK:
+                outcome, written = Released(), _without_results(written)  # lets go of the results
+                give_back_memory()
+            self.conclude(run, written)
+        except Exception:
+            logger.exception("An outcome could not be written; the lease will end by itself")
+        finally:
+            self._runs.remove((run,))
+
+    def _write_completions(self, least: int) -> None:
+        """Write completions without results, those that came meanwhile together."""
+        while runs := self._completed.take(MOST_TOGETHER, least=least):
+            first_of = {run.claim.session_id: run for run in reversed(runs)}
+            together = list(first_of.values())
+            self._completed.put_back(run for run in runs if first_of[run.claim.session_id] != run)
+            try:
+                self._write_together(together)
+            except Exception:
+                logger.exception("Outcomes could not be written; the leases will end by themselves")
+            finally:
+                self._runs.remove(together)
+
+    def _write_together(self, runs: list[Run]) -> None:
+        """Write by one statement; where that fails, each by itself, patiently."""
+        for run in runs:
+            run.is_writing = True
+        try:
+            outcomes = self._writer.complete_together([run.claim for run in runs])
+        except (TaskError, psycopg.Error) as error:
+            logger.debug("Completions could not be written together: %s", error)
+            outcomes = None
+        finally:
+            for run in runs:
+                run.is_writing = False
+        for number, run in enumerate(runs):
+            if outcomes is not None:
+                written = outcomes[number]
+            else:
+                written = self._writer.write(
+                    run.claim, Completed(), attempt=run.writing, is_doubtful=True
+                )
+            self.conclude(run, written)
+
+
+def _without_results(outcome: Outcome | None) -> Outcome | None:
+    match outcome:
+        case Completed():
+            return Completed()
+        case Failed(context):
+            return Failed(context)
+        case _:
+            return outcome
+
+
+def _name_of(outcome: Outcome | None) -> str:
+    """Return the outcome's name in counts and logs; `stale` where nothing was written."""
+    match outcome:
+        case Completed():
+            return "completed"
+        case Failed():
+            return "failed"
+        case Released():
+            return "released"
+        case Cancelled():
+            return "cancelled"
+        case None:
+            return STALE
