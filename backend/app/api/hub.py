@@ -338,10 +338,11 @@ class Hub:
             await anyio.sleep(self._settings.keep_alive_seconds)
             if not self._streams:
                 continue
+            key_ids = {stream.principal.key_id for stream in self._streams}
             try:
                 usable, changed = await anyio.to_thread.run_sync(
                     self._look,
-                    {stream.principal.key_id for stream in self._streams},
+                    key_ids,
                     {s.principal.owner for s in self._streams if s.session_id is None},
                     limiter=self._limiter,
                 )
@@ -349,7 +350,7 @@ class Hub:
                 logger.warning("Looking for changes failed: %s", error)
                 continue
             for stream in tuple(self._streams):
-                if stream.principal.key_id not in usable:
+                if stream.principal.key_id in key_ids - usable:  # one that came since is not asked
                     stream.end()
             self._mark(self._watched() | changed)
 

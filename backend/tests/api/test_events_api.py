@@ -9,11 +9,14 @@ import socket
 import threading
 import uuid
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock, patch
 
 import anyio
 import httpx
 
-from app.api.hub import MOST_PENDING, Stream
+from app.api.hub import MOST_PENDING, Hub, Stream
+from app.core.config import Settings
+from app.core.database import Database
 from app.models.access import KeyRole
 from app.repositories.access_repository import AccessRepository, Principal
 from app.repositories.session_queries import SessionQueries
@@ -151,6 +154,29 @@ def test_stranger_hears_nothing(
     assert everything.events == []
     for watcher in (refused, everything, mine):
         watcher.close()
+
+
+def test_stream_that_comes_while_keys_are_looked_at_goes_on() -> None:
+    """What was asked of the database says nothing about a key that came since."""
+
+    async def watch() -> None:
+        hub = Hub(Mock(spec=Database), Settings(keep_alive_seconds=0.01))
+        revoked = Stream(Principal("me", KeyRole.USER, "revoked"), None)
+        late = Stream(Principal("you", KeyRole.USER, "new"), None)
+
+        def look(key_ids: set[str], _owners: set[str]) -> tuple[set[str], set[uuid.UUID]]:
+            anyio.from_thread.run_sync(hub.add, late)
+            return key_ids - {"revoked"}, set()
+
+        with patch.object(hub, "_look", look), anyio.fail_after(DEADLINE_SECONDS):
+            async with anyio.create_task_group() as tasks:
+                hub.add(revoked)
+                tasks.start_soon(hub._look_again)
+                assert len([sent async for sent in revoked.events(DEADLINE_SECONDS)]) == 1
+                tasks.cancel_scope.cancel()
+        assert not late._is_ending
+
+    anyio.run(watch)
 
 
 def test_stream_of_a_revoked_key_ends(
