@@ -169,7 +169,8 @@ _RULES: Final = (
         ("private key",),
         _replacing(
             r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
-            r"(?:(?!-----END).)*+(?:-----END [A-Z0-9 ]{0,60}-----)?",
+            # Not possessive: Python before 3.11.5 backs out of such a group (cpython issue 106052).
+            r".*?(?=-----END|\Z)(?:-----END [A-Z0-9 ]{0,60}-----)?",
             REDACTED,
             re.DOTALL,
         ),
