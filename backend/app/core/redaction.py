@@ -163,13 +163,13 @@ def _keep_quote(match: re.Match[str]) -> str:
 
 
 # The order matters for idempotence: first what may remove white space and line ends, last what
-# needs a boundary before it, since a replacement makes new boundaries.
+# needs a boundary before it, since a replacement makes new boundaries. No group that looks ahead is
+# repeated possessively: Python before 3.11.5 matches too much by it (cpython issue 106052).
 _RULES: Final = (
     _Rule(
         ("private key",),
         _replacing(
             r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
-            # Not possessive: Python before 3.11.5 backs out of such a group (cpython issue 106052).
             r".*?(?=-----END|\Z)(?:-----END [A-Z0-9 ]{0,60}-----)?",
             REDACTED,
             re.DOTALL,
@@ -187,7 +187,7 @@ _RULES: Final = (
     _Rule(
         ("://",),
         _replacing(
-            r"""://(?P<rest>(?:(?!://)[^\s"'])*+)""",
+            r"""://(?P<rest>[^\s"']*?)(?=://|[\s"']|\Z)""",
             _redact_url,
         ),
     ),

@@ -24,6 +24,7 @@ PRIVATE_KEY = (
         ("postgresql://app:s3cret@db:5432/x", f"postgresql://app:{REDACTED}@db:5432/x"),
         ("amqp://guest:s3cret@mq//", f"amqp://guest:{REDACTED}@mq//"),
         ("redis://:s3cret@cache:6379/0", f"redis://:{REDACTED}@cache:6379/0"),
+        ("a://b://u:s3cret@h", f"a://b://u:{REDACTED}@h"),
         ("at postgresql://u:p@s3cret/x@db/x!", f"at postgresql://u:{REDACTED}@db/x!"),
         ("amqp://me@example.com:s3cret@mq", f"amqp://me@example.com:{REDACTED}@mq"),
         ("https://s3cret@sentry.example/1", f"https://{REDACTED}@sentry.example/1"),
