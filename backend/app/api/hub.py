@@ -349,8 +349,9 @@ class Hub:
             except Exception as error:  # noqa: BLE001 - whatever it was, the next look follows
                 logger.warning("Looking for changes failed: %s", error)
                 continue
+            lost = key_ids - usable  # not one that came since: of it nobody has asked
             for stream in tuple(self._streams):
-                if stream.principal.key_id in key_ids - usable:  # one that came since is not asked
+                if stream.principal.key_id in lost:
                     stream.end()
             self._mark(self._watched() | changed)
 

@@ -33,6 +33,7 @@ from app.core.errors import (
 from app.core.exception_text import exception_attribute
 from app.core.failure import failure_context
 from app.core.logging import task_context
+from app.engines.attempts import STALE
 from app.engines.loops import backoff_seconds
 from app.models.results import TaskResults
 from app.models.session import TaskStatus, TaskType
@@ -90,6 +91,11 @@ class Cancelled:
 
 
 Outcome = Completed | Failed | Released | Cancelled
+
+
+def outcome_name(written: Outcome | None) -> str:
+    """The outcome's name in counts and logs; `stale` where nothing was written."""
+    return STALE if written is None else type(written).__name__.lower()
 
 
 def run_handler(

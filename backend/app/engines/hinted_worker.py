@@ -22,9 +22,9 @@ from uuid import uuid4
 
 from app.core.errors import DatabaseBusy, DatabaseUnavailable
 from app.core.failure import failure_context
-from app.engines.attempts import STALE, attempt_ended
+from app.engines.attempts import attempt_ended
 from app.engines.connections import vital_database
-from app.engines.execution import Failed, OutcomeWriter, Released
+from app.engines.execution import Failed, OutcomeWriter, Released, outcome_name
 from app.engines.heartbeat import Heart, require_timely_heartbeats
 from app.engines.loops import Loop, backoff_seconds
 from app.engines.memory import SECONDS_OF_LIGHT_WORK, give_back_memory
@@ -168,7 +168,7 @@ class HintedWorker:
             outcome = Failed(failure_context(error, worker=str(self.id)))
         with run.writing():
             written = self._writer.write(claim, outcome)
-        name = STALE if written is None else type(written).__name__.lower()
+        name = outcome_name(written)
         if isinstance(written, Released):
             self._publish([(claim.session_id, claim.task_id)])
         seconds = time.monotonic() - run.started_at

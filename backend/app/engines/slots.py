@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from app.core.errors import TaskError
-from app.engines.attempts import STALE, attempt_ended
+from app.engines.attempts import attempt_ended
 from app.engines.execution import (
-    Cancelled,
     Completed,
     Failed,
     Outcome,
     OutcomeWriter,
     Released,
     is_light,
+    outcome_name,
 )
 from app.engines.handout import Handout
 from app.engines.memory import SECONDS_OF_LIGHT_WORK, give_back_memory
@@ -116,19 +116,15 @@ class Slots:
             writer.join(patience)
 
     @property
-    def idle_count(self) -> int:
-        """How many slots are ready and wait for a task."""
-        return self.waiting.sleeper_count
-
-    @property
     def are_all_busy(self) -> bool:
         """Whether what waits now waits for a task to end."""
         return len(self._busy) >= self._count
 
     def conclude(self, run: Run, written: Outcome | None) -> None:
         """Count and log what is in the database now."""
-        self.outcome_counts[_name_of(written)] += 1
-        attempt_ended(run.claim, _name_of(written), time.monotonic() - run.started_at)
+        name = outcome_name(written)
+        self.outcome_counts[name] += 1
+        attempt_ended(run.claim, name, time.monotonic() - run.started_at)
 
     def _open_slot(self, inherited: tuple[Run, Outcome] | None = None) -> None:
         """Begin a slot; in place of one that was left behind, by writing what that one had."""
@@ -294,18 +290,3 @@ def _without_results(outcome: Outcome | None) -> Outcome | None:
             return Failed(context)
         case _:
             return outcome
-
-
-def _name_of(outcome: Outcome | None) -> str:
-    """Return the outcome's name in counts and logs; `stale` where nothing was written."""
-    match outcome:
-        case Completed():
-            return "completed"
-        case Failed():
-            return "failed"
-        case Released():
-            return "released"
-        case Cancelled():
-            return "cancelled"
-        case None:
-            return STALE

@@ -32,10 +32,7 @@ import psycopg
 
 from app.core.errors import DatabaseBusy, DatabaseUnavailable, SessionNotFound
 from app.engines.connections import HeldConnection, vital_database
-from app.engines.execution import (
-    OutcomeWriter,
-    Released,
-)
+from app.engines.execution import OutcomeWriter, Released
 from app.engines.heartbeat import Heart, require_timely_heartbeats
 from app.engines.loops import Loop
 from app.engines.memory import collect_garbage_seldom
@@ -244,7 +241,7 @@ class Worker:
     @property
     def idle_slot_count(self) -> int:
         """How many slots are ready and wait for a task."""
-        return self._slots.idle_count
+        return self._slots.waiting.sleeper_count
 
     @property
     def run_count(self) -> int:
