@@ -1,13 +1,15 @@
 """The limit: pgbench sends the product's own statements of a task's life, and nothing else.
 
 The statements are rendered from `app.repositories.statements`, so they cannot drift apart from
-what is measured against them. Each client takes sessions of its own through their three tasks:
-start, claim, complete, each a statement of its own in autocommit, prepared.
+what is measured against them, and are planned as the product has them planned. Each client takes
+sessions of its own through their three tasks: start, claim, complete, each a statement of its own
+in autocommit, prepared.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -17,6 +19,7 @@ from pathlib import Path
 
 import psycopg
 
+from app.core.database import PLANNING
 from app.models.session import TaskType
 from app.repositories import statements
 
@@ -100,6 +103,7 @@ def lives_per_second(pgbench: str, url: str) -> float:
                 pgbench, "-n", "-M", "prepared", "-c", str(CLIENTS), "-j", str(THREADS),
                 "-t", str(each), "-D", "number=0", "-f", str(path), url,
             ],
+            env={**os.environ, "PGOPTIONS": PLANNING},
             capture_output=True,
             text=True,
             check=False,

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from app.core.database import Database
+    from app.core.notifications import Listener
     from app.models.session import SessionTask
     from app.repositories.transitions import Claim, Wish
     from app.tasks.context import TaskContext
@@ -151,10 +152,22 @@ class OutcomeWriter:
 
     While the database is away it keeps trying, for as long as `give_up` is not set: the results of
     a finished task are held, and written if the claim then still holds.
+
+    Args:
+        but: need not be told what `complete_together` changes: whoever calls it.
+
     """
 
-    def __init__(self, database: Database, *, worker: str, give_up: threading.Event) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        worker: str,
+        give_up: threading.Event,
+        but: Listener | None = None,
+    ) -> None:
         self._database = database
+        self._but = but
         self._combiner = TransitionCombiner(database)
         self._worker = worker
         self._give_up = give_up
@@ -225,7 +238,7 @@ class OutcomeWriter:
         done = Completed()
         return [
             done if isinstance(answer, Transition) else None
-            for answer in self._combiner.complete_tasks(claims)
+            for answer in self._combiner.complete_tasks(claims, but=self._but)
         ]
 
     def release(self, claims: Sequence[Claim | Wish]) -> None:

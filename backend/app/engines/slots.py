@@ -252,7 +252,10 @@ class Slots:
         while runs := self._completed.take(MOST_TOGETHER, least=least):
             first_of = {run.claim.session_id: run for run in reversed(runs)}
             together = list(first_of.values())
-            self._completed.put_back(run for run in runs if first_of[run.claim.session_id] != run)
+            if len(together) < len(runs):
+                self._completed.put_back(
+                    run for run in runs if first_of[run.claim.session_id] != run
+                )
             try:
                 self._write_together(together)
             except Exception:

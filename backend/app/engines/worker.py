@@ -132,7 +132,12 @@ class Worker:
             on_first=self._on_first_run,
             on_room=self._on_room,
         )
-        self._writer = OutcomeWriter(database, worker=str(self.id), give_up=self._give_up)
+        self._writer = OutcomeWriter(
+            database,
+            worker=str(self.id),
+            give_up=self._give_up,
+            but=self.on_sessions_changed,
+        )
         self._slots = Slots(
             database,
             settings,

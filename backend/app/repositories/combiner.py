@@ -81,12 +81,15 @@ class TransitionCombiner:
         """
         return _raised(self._lane.send(self._kinds.completions, claim))
 
-    def complete_tasks(self, claims: Sequence[Claim]) -> list[Transition | StaleClaim]:
+    def complete_tasks(
+        self, claims: Sequence[Claim], *, but: Listener | None = None
+    ) -> list[Transition | StaleClaim]:
         """Complete tasks that have no results to write, all by one statement, at once.
 
-        For who gathers them himself; no session twice. Answers what became of each, in order.
+        For who gathers them himself; no session twice. Answers what became of each, in order. All
+        are told of it `but` that listener, who knows.
         """
-        return list(self._kinds.completions.send(claims))
+        return self._kinds.send_completions(claims, but=but)
 
     def fail_task(self, claim: Claim, error_context: Mapping[str, Any]) -> Transition:
         """Fail the task, counted.
@@ -174,7 +177,7 @@ class _Transitions:
         self._database = database
         self.starts = Kind(self._send_starts, lambda start: start[0])
         self.wishes = Kind(self._send_wishes, lambda wish: wish.session_id)
-        self.completions = Kind(self._send_completions, lambda claim: claim.session_id)
+        self.completions = Kind(self.send_completions, lambda claim: claim.session_id)
         self.failures = Kind(self._send_failures, lambda failure: failure[0].session_id)
         self.beats = Kind(self._send_beats, lambda beat: beat.claim.session_id)
 
@@ -234,7 +237,11 @@ class _Transitions:
         by_token = {claim.claim_token: claim for claim in claims}
         return [by_token.get(wish.claim_token) for wish in wishes]
 
-    def _send_completions(self, claims: Sequence[Claim]) -> list[Transition | StaleClaim]:
+    def send_completions(
+        self, claims: Sequence[Claim], *, but: Listener | None = None
+    ) -> list[Transition | StaleClaim]:
+        """Complete them; answers what became of each, in order."""
+
         def complete_and_advance(connection: psycopg.Connection[Any]) -> list[Transition]:
             # A connection that breaks at the rollback is met by the next statement.
             with contextlib.suppress(psycopg.Rollback), connection.transaction() as transaction:
@@ -246,7 +253,7 @@ class _Transitions:
             with connection.transaction():
                 return _completed_and_advanced(connection, claims)
 
-        moved, is_unsure = self._moved(complete_and_advance)
+        moved, is_unsure = self._moved(complete_and_advance, but=but)
         if is_unsure:
             moved |= self._read_back(claims, moved, _as_completed)
         return [moved.get(claim.task_id) or stale_claim(claim) for claim in claims]

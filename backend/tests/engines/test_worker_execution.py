@@ -12,6 +12,7 @@ import pytest
 
 from app.core.errors import DatabaseUnavailable
 from app.engines.execution import OutcomeWriter
+from app.engines.worker import Worker
 from app.models.session import TaskStatus
 from app.repositories import transitions
 from app.repositories.content_repository import ContentRepository
@@ -52,6 +53,18 @@ def test_a_session_goes_through_all_three_tasks_by_itself(bench: Any, threads: b
         )
     )
     assert task.retry_count == 0
+
+
+@MODES
+def test_a_worker_is_not_told_of_what_it_did_itself(
+    bench: Any, threads: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[frozenset[UUID]] = []
+    monkeypatch.setattr(Worker, "on_sessions_changed", lambda _self, changed: told.append(changed))
+    bench.session()
+    worker = bench.worker(threads=threads)
+    bench.until(lambda: worker.outcome_counts["completed"] == 1)
+    assert told == []
 
 
 def test_claims_whose_answer_was_lost_are_the_workers_all_the_same(
