@@ -12,7 +12,8 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from app.engines import execution, pool
+from app.engines import execution
+from app.engines.child_process import ChildProcess
 from app.engines.heartbeat import Heart
 from app.engines.messages import Assignments
 from app.repositories import transitions
@@ -64,14 +65,14 @@ def arm() -> None:
         before="outcome known, nothing written",
         after="committed, nobody told",
     )
-    send = pool.ChildProcess.send
+    send = ChildProcess.send
 
-    def send_and_die(child: pool.ChildProcess, *messages: object) -> None:
+    def send_and_die(child: ChildProcess, *messages: object) -> None:
         send(child, *messages)
         if any(isinstance(message, Assignments) for message in messages):
             reach("handed to the child")
 
-    pool.ChildProcess.send = send_and_die  # type: ignore[method-assign,assignment]
+    ChildProcess.send = send_and_die  # type: ignore[method-assign,assignment]
 
 
 def _around(

@@ -28,7 +28,7 @@ from app.engines.execution import Failed, OutcomeWriter, Released, outcome_name
 from app.engines.heartbeat import Heart, require_timely_heartbeats
 from app.engines.loops import Loop, backoff_seconds
 from app.engines.memory import SECONDS_OF_LIGHT_WORK, give_back_memory
-from app.engines.pool import ProcessRunner, make_setup
+from app.engines.runners import ProcessRunner, make_setup
 from app.engines.runs import Run, RunTable, StopReason
 from app.engines.wakeups import Wakeups
 from app.repositories import transitions

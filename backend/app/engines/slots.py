@@ -28,7 +28,7 @@ from app.engines.execution import (
 )
 from app.engines.handout import Handout
 from app.engines.memory import SECONDS_OF_LIGHT_WORK, give_back_memory
-from app.engines.pool import ProcessRunner, Runner, ThreadRunner, make_setup
+from app.engines.runners import ProcessRunner, Runner, ThreadRunner, make_setup
 from app.engines.runs import Run, RunTable
 from app.tasks.registry import handler_references
 
@@ -119,6 +119,10 @@ class Slots:
     def are_all_busy(self) -> bool:
         """Whether what waits now waits for a task to end."""
         return len(self._busy) >= self._count
+
+    def expect_at_least(self, seconds: float) -> None:
+        """Take tasks to take this long, until their pace shows otherwise."""
+        self.usual_seconds = max(self.usual_seconds, seconds)
 
     def conclude(self, run: Run, written: Outcome | None) -> None:
         """Count and log what is in the database now."""

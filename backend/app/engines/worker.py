@@ -379,7 +379,7 @@ class Worker:
         late = self._slots.waiting.withdraw(lambda run: run.started_at <= latest)
         if not late:
             return
-        self._slots.usual_seconds = max(self._slots.usual_seconds, LONGEST_AHEAD_SECONDS)
+        self._slots.expect_at_least(LONGEST_AHEAD_SECONDS)
         try:
             with self._claim_connection.use() as connection:
                 transitions.release(connection, [run.claim for run in late])

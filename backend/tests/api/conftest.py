@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
 from app.models.access import KeyRole
-from tests.live_server import DEADLINE_SECONDS, LiveServer
+from tests.live_server import LiveServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,20 +72,6 @@ def open_session() -> Callable[..., str]:
         return answer.headers["Location"]
 
     return open_it
-
-
-@pytest.fixture
-def wait_until() -> Callable[..., Any]:
-    """Wait for a condition, with a deadline; answers what it answered."""
-
-    def wait(condition: Callable[[], Any], what: str = "it") -> Any:
-        end = time.monotonic() + DEADLINE_SECONDS
-        while not (answer := condition()):
-            assert time.monotonic() < end, f"waited in vain for {what}"
-            time.sleep(0.02)
-        return answer
-
-    return wait
 
 
 @pytest.fixture

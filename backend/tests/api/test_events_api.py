@@ -13,6 +13,7 @@ from unittest.mock import Mock, patch
 
 import anyio
 import httpx
+from chaos.waiting import until
 
 from app.api.hub import MOST_PENDING, Hub, Stream
 from app.core.config import Settings
@@ -81,33 +82,33 @@ class Watcher:
 
 
 def test_stream_begins_with_the_present_and_tells_every_change(
-    client: httpx.Client, open_session: Callable[..., str], wait_until: Any
+    client: httpx.Client, open_session: Callable[..., str]
 ) -> None:
     session = open_session(client)
     watcher = Watcher(client, f"{session}/events")
     everything = Watcher(client, "/api/v1/events")
-    wait_until(lambda: watcher.statuses() == [None], "the present")
+    until(lambda: watcher.statuses() == [None], "the present")
     client.post(f"{session}/task")
-    wait_until(lambda: watcher.statuses() == [None, "running"], "the start")
+    until(lambda: watcher.statuses() == [None, "running"], "the start")
     client.post(f"{session}/task/cancel")
-    wait_until(lambda: watcher.statuses()[-1] == "cancelled", "the cancel")
-    wait_until(lambda: everything.statuses()[-1:] == ["cancelled"], "it, among all")
-    wait_until(lambda: watcher.comments > 2, "a sign of life")
+    until(lambda: watcher.statuses()[-1] == "cancelled", "the cancel")
+    until(lambda: everything.statuses()[-1:] == ["cancelled"], "it, among all")
+    until(lambda: watcher.comments > 2, "a sign of life")
     client.delete(session)
     assert watcher.has_ended.wait(DEADLINE_SECONDS)
-    wait_until(lambda: everything.events[-1]["event"] == "deleted", "the end")
+    until(lambda: everything.events[-1]["event"] == "deleted", "the end")
     assert watcher.events[-1]["event"] == "deleted"
     everything.close()
     watcher.close()
 
 
 def test_stream_ends_when_the_session_has_settled_if_asked(
-    client: httpx.Client, open_session: Callable[..., str], wait_until: Any
+    client: httpx.Client, open_session: Callable[..., str]
 ) -> None:
     session = open_session(client)
     client.post(f"{session}/task")
     watcher = Watcher(client, f"{session}/events?until=settled")
-    wait_until(lambda: watcher.statuses() == ["running"], "the present")
+    until(lambda: watcher.statuses() == ["running"], "the present")
     assert not watcher.has_ended.is_set()
     client.post(f"{session}/task/cancel")
     assert watcher.has_ended.wait(DEADLINE_SECONDS)
@@ -116,31 +117,31 @@ def test_stream_ends_when_the_session_has_settled_if_asked(
 
 
 def test_resumed_stream_repeats_nothing_and_misses_nothing(
-    client: httpx.Client, open_session: Callable[..., str], wait_until: Any
+    client: httpx.Client, open_session: Callable[..., str]
 ) -> None:
     session = open_session(client)
     first = Watcher(client, f"{session}/events")
     everything = Watcher(client, "/api/v1/events")
-    wait_until(lambda: first.events, "the present")
+    until(lambda: first.events, "the present")
     client.post(f"{session}/task")
-    wait_until(lambda: len(first.events) == 2, "the start")
-    wait_until(lambda: everything.events, "the start, among all")
+    until(lambda: len(first.events) == 2, "the start")
+    until(lambda: everything.events, "the start, among all")
     last, last_of_all = first.events[-1]["id"], everything.events[-1]["id"]
     first.close()
     everything.close()
     same = Watcher(client, f"{session}/events", **{"Last-Event-ID": last})
-    wait_until(lambda: same.comments > 1, "a sign of life")
+    until(lambda: same.comments > 1, "a sign of life")
     assert same.events == []
     client.post(f"{session}/task/cancel")
-    wait_until(lambda: same.statuses() == ["cancelled"], "what was missed")
+    until(lambda: same.statuses() == ["cancelled"], "what was missed")
     later = Watcher(client, "/api/v1/events", **{"Last-Event-ID": last_of_all})
-    wait_until(lambda: later.statuses() == ["cancelled"], "what was missed, among all")
+    until(lambda: later.statuses() == ["cancelled"], "what was missed, among all")
     same.close()
     later.close()
 
 
 def test_stranger_hears_nothing(
-    client: httpx.Client, stranger: httpx.Client, open_session: Callable[..., str], wait_until: Any
+    client: httpx.Client, stranger: httpx.Client, open_session: Callable[..., str]
 ) -> None:
     session = open_session(client)
     refused = Watcher(stranger, f"{session}/events")
@@ -149,8 +150,8 @@ def test_stranger_hears_nothing(
     mine = Watcher(client, "/api/v1/events")
     assert (everything.status, mine.status) == (200, 200)
     assert client.post(f"{session}/task").status_code == 202
-    wait_until(lambda: mine.events, "the start")
-    wait_until(lambda: everything.comments > 2, "signs of life")
+    until(lambda: mine.events, "the start")
+    until(lambda: everything.comments > 2, "signs of life")
     assert everything.events == []
     for watcher in (refused, everything, mine):
         watcher.close()
@@ -179,13 +180,11 @@ def test_stream_that_comes_while_keys_are_looked_at_goes_on() -> None:
     anyio.run(watch)
 
 
-def test_stream_of_a_revoked_key_ends(
-    api: Any, open_session: Callable[..., str], wait_until: Any
-) -> None:
+def test_stream_of_a_revoked_key_ends(api: Any, open_session: Callable[..., str]) -> None:
     key = api.key()
     client = api.client(key)
     watcher = Watcher(client, f"{open_session(client)}/events")
-    wait_until(lambda: watcher.events, "the present")
+    until(lambda: watcher.events, "the present")
     with api.database.transaction() as db:
         AccessRepository(db).revoke_key(key.removeprefix("st_").partition(".")[0])
     assert watcher.has_ended.wait(DEADLINE_SECONDS)
@@ -193,7 +192,7 @@ def test_stream_of_a_revoked_key_ends(
 
 
 def test_five_hundred_streams_leave_the_pool_at_rest_and_all_hear(
-    make_server: Any, open_session: Callable[..., str], wait_until: Any
+    make_server: Any, open_session: Callable[..., str]
 ) -> None:
     api = make_server()
     key = api.key()
@@ -237,17 +236,17 @@ def test_five_hundred_streams_leave_the_pool_at_rest_and_all_hear(
         assert heard == STREAM_COUNT
 
     asyncio.run(watch())
-    wait_until(lambda: len(api.app.state.services.hub) == 0, "the streams' end")
+    until(lambda: len(api.app.state.services.hub) == 0, "the streams' end")
 
 
 def test_hub_hears_what_other_processes_do_and_survives_losing_its_connection(
-    make_server: Any, open_session: Callable[..., str], wait_until: Any
+    make_server: Any, open_session: Callable[..., str]
 ) -> None:
     api = make_server(keep_alive_seconds=60)
     client = api.client(api.key())
     session = open_session(client)
     watcher = Watcher(client, f"{session}/events")
-    wait_until(lambda: watcher.events, "the present")
+    until(lambda: watcher.events, "the present")
     listening = "FROM pg_stat_activity WHERE application_name = 'session-tasks events'"
     with api.database.driver_connection() as connection:
         query = f"SELECT count(*) {listening} AND datname = current_database()"
@@ -256,7 +255,7 @@ def test_hub_hears_what_other_processes_do_and_survives_losing_its_connection(
             f"SELECT pg_terminate_backend(pid) {listening} AND datname = current_database()"
         )
     client.post(f"{session}/task")  # said while nobody listens
-    wait_until(lambda: watcher.statuses()[-1] == "running", "what was missed")
+    until(lambda: watcher.statuses()[-1] == "running", "what was missed")
     watcher.close()
 
 

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from chaos.waiting import until
 from sqlalchemy import text
 
 from app.core.config import Settings
@@ -63,7 +64,7 @@ def test_only_the_origins_that_are_named_may_read_answers(make_server: Any) -> N
 
 
 def test_key_has_its_streams_and_no_more(
-    make_server: Any, open_session: Callable[..., str], wait_until: Any
+    make_server: Any, open_session: Callable[..., str]
 ) -> None:
     api = make_server(streams_per_key=2)
     key = api.key()
@@ -85,7 +86,7 @@ def test_key_has_its_streams_and_no_more(
         with client.stream("GET", events) as stream:
             return stream.status_code == 200
 
-    wait_until(may_again, "a stream's place")
+    until(may_again, "a stream's place")
 
 
 def test_lease_that_ended_is_no_alarm_until_sweeps_have_missed_it(make_server: Any) -> None:
@@ -116,7 +117,6 @@ def test_lease_that_ended_is_no_alarm_until_sweeps_have_missed_it(make_server: A
 def test_text_of_documents_and_keys_is_in_no_log_of_a_worker(
     make_server: Any,
     open_session: Callable[..., str],
-    wait_until: Any,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("DEBUG")
@@ -139,9 +139,7 @@ def test_text_of_documents_and_keys_is_in_no_log_of_a_worker(
     with Worker(api.database, api.settings, concurrency=2, threads=True):
         for session in sessions:
             client.post(f"{session}/task")
-            wait_until(
-                lambda session=session: client.get(f"{session}/task").json()["is_settled"], "it"
-            )
+            until(lambda session=session: client.get(f"{session}/task").json()["is_settled"], "it")
     told = [
         f"{record.getMessage()} {record.__dict__}"
         for record in caplog.records

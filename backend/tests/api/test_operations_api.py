@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from chaos.waiting import until
 from sqlalchemy import text
 
 from app.api.document import openapi_text
@@ -65,7 +66,7 @@ def test_ready_says_that_migrations_are_missing(make_server: Any) -> None:
 
 
 def test_figures_count_what_happened_and_name_nobody(
-    make_server: Any, open_session: Callable[..., str], wait_until: Any
+    make_server: Any, open_session: Callable[..., str]
 ) -> None:
     api = make_server()
     client = api.client(api.key("a-telling-owner"))
@@ -73,7 +74,7 @@ def test_figures_count_what_happened_and_name_nobody(
     client.post(f"{session}/task")
     assert "session_tasks_waiting 1.0" in client.get("/metrics").text
     with Worker(api.database, api.settings, concurrency=1, threads=True):
-        wait_until(lambda: client.get(f"{session}/task").json()["status"] == "completed", "it")
+        until(lambda: client.get(f"{session}/task").json()["status"] == "completed", "it")
     figures = api.client().get("/metrics").text
     assert 'session_tasks_started_total{task_type="processing"} 1.0' in figures
     assert 'session_tasks_finished_total{outcome="completed",task_type="processing"} 1.0' in figures

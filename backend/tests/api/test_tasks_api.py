@@ -5,6 +5,8 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from chaos.waiting import until
+
 from app.core.failure import failure_context
 from app.engines.worker import Worker
 from app.repositories.session_repository import SessionRepository
@@ -100,16 +102,14 @@ def test_stale_button_hurts_no_one(client: httpx.Client, open_session: Callable[
 
 
 def test_session_goes_through_all_three_tasks_by_itself(
-    api: Any, client: httpx.Client, open_session: Callable[..., str], wait_until: Any
+    api: Any, client: httpx.Client, open_session: Callable[..., str]
 ) -> None:
     session = open_session(client, auto_advance="true", project_key="KEY")
     assert client.get(f"{session}/export").status_code == 409
     client.post(f"{session}/task")
     session_id = uuid.UUID(session.rsplit("/", 1)[1])
     with Worker(api.database, api.settings, concurrency=1, threads=True, session_ids=[session_id]):
-        wait_until(
-            lambda: client.get(f"{session}/task").json()["stage"] == "completed", "completion"
-        )
+        until(lambda: client.get(f"{session}/task").json()["stage"] == "completed", "completion")
     export = client.get(f"{session}/export").json()
     assert export["bodies"][0]["issueUpdates"][0]["fields"]["summary"] == "First"
     assert client.get(f"{session}/export/1").json() == export["bodies"][0]
@@ -121,7 +121,7 @@ def test_session_goes_through_all_three_tasks_by_itself(
 
 
 def test_session_that_waits_for_a_person_is_started_task_by_task(
-    api: Any, client: httpx.Client, open_session: Callable[..., str], wait_until: Any
+    api: Any, client: httpx.Client, open_session: Callable[..., str]
 ) -> None:
     session = open_session(client)
     session_id = uuid.UUID(session.rsplit("/", 1)[1])
@@ -129,7 +129,5 @@ def test_session_that_waits_for_a_person_is_started_task_by_task(
         for task_type in ("processing", "export", "adf_validation"):
             started = client.post(f"{session}/task")
             assert (started.status_code, started.json()["task_type"]) == (202, task_type)
-            wait_until(
-                lambda: client.get(f"{session}/task").json()["status"] == "completed", task_type
-            )
+            until(lambda: client.get(f"{session}/task").json()["status"] == "completed", task_type)
     assert client.post(f"{session}/task").status_code == 409

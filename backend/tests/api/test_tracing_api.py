@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from chaos.waiting import until
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -47,7 +48,7 @@ def spans() -> Iterator[tuple[Any, InMemorySpanExporter]]:
 
 
 def test_request_links_to_the_trace_in_which_every_attempt_has_a_span(
-    make_server: Any, open_session: Any, wait_until: Any, spans: Any
+    make_server: Any, open_session: Any, spans: Any
 ) -> None:
     tracer, exporter = spans
     api = make_server()
@@ -55,7 +56,7 @@ def test_request_links_to_the_trace_in_which_every_attempt_has_a_span(
     with tracer.start_as_current_span("request"), api.database.transaction() as db:
         SessionRepository(db).start_task(session_id, TaskType.PROCESSING)
     with Worker(api.database, api.settings, concurrency=1, threads=True):
-        wait_until(lambda: len(exporter.get_finished_spans()) == 2, "both spans")
+        until(lambda: len(exporter.get_finished_spans()) == 2, "both spans")
     request, attempt = exporter.get_finished_spans()
     assert [link.context.trace_id for link in request.links] == [session_id.int]
     assert request.context.trace_id != session_id.int
@@ -119,7 +120,7 @@ def collector() -> Iterator[Collector]:
 
 
 def test_serve_sends_its_spans_to_a_collector(
-    database_url: str, tmp_path: Path, collector: Collector, wait_until: Any
+    database_url: str, tmp_path: Path, collector: Collector
 ) -> None:
     process = serve(
         database_url,
@@ -143,8 +144,8 @@ def test_serve_sends_its_spans_to_a_collector(
             ).headers["Location"]
             assert client.post(f"{session}/task").status_code == 202
             trace_id = uuid.UUID(session.rsplit("/", 1)[1]).bytes
-            wait_until(lambda: attempts_in(collector, trace_id), "the attempt's span")
-            wait_until(lambda: requests_linked_to(collector, trace_id), "the request's span")
+            until(lambda: attempts_in(collector, trace_id), "the attempt's span")
+            until(lambda: requests_linked_to(collector, trace_id), "the request's span")
     finally:
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=60)

@@ -7,6 +7,7 @@ import socket
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from chaos.waiting import until
 
 from app.api.server import GATHERED_BYTES, BoundedHttpProtocol, GatheredWrites
 
@@ -47,24 +48,20 @@ def stalled(api: Any) -> int:
     )
 
 
-def test_client_that_never_reads_is_hung_up_on(
-    make_server: Any, unread: Any, wait_until: Any
-) -> None:
+def test_client_that_never_reads_is_hung_up_on(make_server: Any, unread: Any) -> None:
     api = make_server(stalled_answer_seconds=0.3)
     unread(api, api.key())
-    wait_until(lambda: stalled(api), "answers that wait")
-    wait_until(lambda: not api.server.server_state.connections, "the end of the connection")
+    until(lambda: stalled(api), "answers that wait")
+    until(lambda: not api.server.server_state.connections, "the end of the connection")
     assert api.server.server_state.total_requests < REQUESTS
 
 
-def test_answers_that_lie_unread_count_as_requests_in_flight(
-    make_server: Any, unread: Any, wait_until: Any
-) -> None:
+def test_answers_that_lie_unread_count_as_requests_in_flight(make_server: Any, unread: Any) -> None:
     api = make_server(requests_at_once=2)
     key = api.key()
     for _ in range(2):
         unread(api, key)
-    wait_until(lambda: stalled(api) == 2, "answers that wait")
+    until(lambda: stalled(api) == 2, "answers that wait")
     assert api.client(key).get("/api/v1/sessions").status_code == 429
     assert api.client(api.key()).get("/api/v1/sessions").status_code == 200
 

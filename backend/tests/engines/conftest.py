@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from chaos.waiting import until
 
 from app.core.database import Database
 from app.engines.worker import Worker
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
     from app.core.config import Settings
 
 SAMPLE_HANDLERS = Path(__file__).parent / "handlers"
-DEADLINE_SECONDS = 60.0
 
 
 class Bench:
@@ -82,17 +79,9 @@ class Bench:
         with self.database.transaction() as db:
             SessionRepository(db).cancel_task(session_id)
 
-    def until(self, condition: Callable[[], Any], what: str = "") -> Any:
-        """Wait until the condition holds, and answer with what it said.
-
-        Longer where the machine has more to do than it has processors for.
-        """
-        busyness = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-        end = time.monotonic() + DEADLINE_SECONDS * busyness
-        while not (answer := condition()):
-            assert time.monotonic() < end, f"did not happen in time: {what or condition}"
-            threading.Event().wait(0.01)
-        return answer
+    def until(self, condition: Callable[[], Any], what: str = "what the test waits for") -> Any:
+        """Wait until the condition holds, and answer with what it said."""
+        return until(condition, what)
 
     def until_status(self, session_id: UUID, *statuses: str) -> SessionTask:
         """Wait until the task has one of these statuses."""

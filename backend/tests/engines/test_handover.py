@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from app.engines import pool
+from app.engines import runners
 from app.engines.execution import Cancelled, Completed, Failed, Outcome, Released
-from app.engines.pool import ProcessRunner, make_setup
+from app.engines.runners import ProcessRunner, make_setup
 from app.engines.runs import Run, RunTable, StopReason
 from app.models.session import TaskStatus, TaskType
 from app.repositories.transitions import Claim
@@ -50,7 +50,7 @@ class Handover:
 @pytest.fixture
 def handover(bench: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Handover]:
     """Without recalls: a busy machine can hold up the lightest task."""
-    monkeypatch.setattr(pool, "SECONDS_UNTIL_RECALL", 3600.0)
+    monkeypatch.setattr(runners, "SECONDS_UNTIL_RECALL", 3600.0)
     handover = Handover(bench)
     yield handover
     handover.runner.close()
@@ -91,7 +91,7 @@ def test_tasks_behind_one_that_takes_its_time_are_recalled(
     ]
     outcomes = handover.runner.run(runs)
     assert next(outcomes)[1] == Completed()
-    monkeypatch.setattr(pool, "SECONDS_UNTIL_RECALL", 0.1)
+    monkeypatch.setattr(runners, "SECONDS_UNTIL_RECALL", 0.1)
     rest: list[tuple[Run, Outcome]] = []
     listener = threading.Thread(target=lambda: rest.extend(outcomes))
     listener.start()

@@ -18,8 +18,9 @@ from sqlalchemy import text
 
 from app.core.errors import DatabaseUnavailable
 from app.engines import worker as worker_module
+from app.engines.child_process import ChildDied, ChildProcess
 from app.engines.execution import OutcomeWriter
-from app.engines.pool import ChildDied, ChildProcess, ProcessRunner
+from app.engines.runners import ProcessRunner
 from app.models.session import TaskStatus
 
 if TYPE_CHECKING:

@@ -1,28 +1,16 @@
-"""Where a task's handler runs: a child process of its slot's own, or the slot's thread.
-
-Each slot has one child, kept warm from task to task, and one socket pair to it. Nothing is shared
-between children: a pool with a common queue must hold a lock while a child writes, and a child
-that is killed just then takes the lock with it.
-"""
+"""Where a task's handler runs: in a child process of its slot's own, or in the slot's thread."""
 
 from __future__ import annotations
 
 import collections
 import contextlib
-import json
 import logging
-import os
-import select
-import signal
-import socket
-import subprocess
-import sys
-import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
 from app.core.errors import ErrorCategory, TaskError, WorkerLost
 from app.core.failure import failure_context
 from app.core.logging import RecordHandler
+from app.engines.child_process import ChildDied, ChildProcess
 from app.engines.execution import (
     Cancelled,
     Completed,
@@ -36,7 +24,6 @@ from app.engines.loops import backoff_seconds
 from app.engines.messages import (
     Assignment,
     Assignments,
-    Channel,
     Ended,
     Limited,
     Produced,
@@ -59,17 +46,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SECONDS_TO_START = 60.0
 STARTS_BEFORE_RELEASE = 3
 LONGEST_PAUSE_BETWEEN_STARTS = 10.0
 
 SECONDS_UNTIL_RECALL = 0.1
 """Tasks that were handed over together wait no longer than this for one that takes its time."""
-
-_BOOT = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from app.engines.child import main; main(int(sys.argv[2]), int(sys.argv[3]))"
-)
 
 
 class TaskTimeout(TaskError):  # noqa: N818 - the failure's name in `failure_context`
@@ -80,10 +61,6 @@ class TaskTimeout(TaskError):  # noqa: N818 - the failure's name in `failure_con
     """
 
     default_category = ErrorCategory.TEMPORARY
-
-
-class ChildDied(Exception):  # noqa: N818 - what happened, as StaleClaim
-    """The child process is gone; the message says how it ended."""
 
 
 class Runner(Protocol):
@@ -109,160 +86,6 @@ class Runner(Protocol):
 
     def close(self) -> None:
         """Let go of what is kept between tasks."""
-
-
-class ChildProcess:
-    """A child process, from the supervisor's side.
-
-    The thread that starts it must live as long as it does: to the kernel, that thread is its
-    parent (prctl(2), PR_SET_PDEATHSIG).
-    """
-
-    def __init__(self, setup: Setup) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
-                [
-                    sys.executable,
-                    "-P",  # a directory `app` where the worker was started is not this package
-                    "-c",
-                    _BOOT,
-                    json.dumps(sys.path),
-                    str(theirs.fileno()),
-                    str(os.getpid()),
-                ],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=sys.__stderr__.fileno() if sys.__stderr__ else subprocess.DEVNULL,
-                start_new_session=True,  # so that a handler's own processes end with it
-            )
-        self._channel = Channel(ours)
-        self._exited = _exit_descriptor(self._process.pid)
-        self._poll = select.poll()
-        self._poll.register(ours, select.POLLIN)
-        if self._exited is not None:
-            self._poll.register(self._exited, select.POLLIN)
-        self._heard: collections.deque[object] = collections.deque()
-        self._sending = threading.Lock()
-        self._ending = threading.Lock()
-        self.is_alive = True
-        try:
-            self.send(setup)
-            self.expect(Word.READY)
-        except BaseException:
-            self.close()
-            raise
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._process.pid
-
-    def send(self, *messages: object) -> None:
-        """Say something to the child; may be called from any thread.
-
-        Raises:
-            ChildDied: it is gone.
-
-        """
-        try:
-            with self._sending:
-                self._channel.send(*messages)
-        except OSError as error:
-            raise ChildDied(self._end()) from error
-
-    def receive(self, seconds: float | None = None) -> object:
-        """Return what the child says next; None if it says nothing for so long.
-
-        Raises:
-            ChildDied: it is gone.
-
-        """
-        while not self._heard:
-            try:
-                if not self._channel.has_read and not self._wait(seconds):
-                    return None
-                self._heard.extend(self._channel.receive())
-            except (EOFError, OSError) as error:
-                raise ChildDied(self._end()) from error
-        return self._heard.popleft()
-
-    def _wait(self, seconds: float | None) -> bool:
-        """Wait for the child to say something; answers whether it has.
-
-        Raises:
-            ChildDied: it is gone. The socket alone would not tell: what the handler forked may
-                hold its other end.
-
-        """
-        events = dict(self._poll.poll(None if seconds is None else 1000 * seconds))
-        if events and self._channel.fileno() not in events:  # it may have, just before its end
-            events = dict(self._poll.poll(0))
-            if self._channel.fileno() not in events:
-                raise ChildDied(self._end())
-        return bool(events)
-
-    def expect(self, word: Word) -> None:
-        """Wait for this word.
-
-        Raises:
-            ChildDied: it is gone, silent, or said something else.
-
-        """
-        message = self.receive(SECONDS_TO_START)
-        if message is None:
-            self.kill()
-            raise ChildDied(f"did not start within {SECONDS_TO_START:.0f} s")
-        if message is not word:
-            raise ChildDied(f"said {message!r:.100} instead of {word.name}")
-
-    def kill(self) -> None:
-        """Kill the child with all that it started; may be called from any thread."""
-        with self._ending, contextlib.suppress(ProcessLookupError):
-            if self._process.returncode is None:
-                os.killpg(self._process.pid, signal.SIGKILL)
-
-    def close(self) -> None:
-        """Kill the child if it lives, and let go of everything."""
-        self._end()
-        with self._sending:
-            self._channel.close()
-        if self._exited is not None:
-            os.close(self._exited)
-            self._exited = None
-
-    def _end(self) -> str:
-        """Make sure that it and what it started are gone; answers how it ended."""
-        self._wait_for_exit()
-        self.kill()
-        with self._ending:
-            status = self._process.wait()
-        self.is_alive = False
-        if status < 0:
-            return f"was killed by signal {-status} ({_signal_name(-status)})"
-        return f"exited with status {status}"
-
-    def _wait_for_exit(self) -> None:
-        """Let a child that is ending reach its end, so that the status is its own."""
-        if self._exited is not None and self._channel.fileno() >= 0:
-            select.select([self._exited], [], [], 0.2)
-
-
-def _exit_descriptor(pid: int) -> int | None:
-    """Return a descriptor that is readable once the process has ended (pidfd_open(2)), on Linux."""
-    if sys.platform != "linux":
-        return None
-    try:
-        return os.pidfd_open(pid)
-    except OSError:
-        return None
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return "unknown"
 
 
 class ProcessRunner:
