@@ -32,6 +32,7 @@ from app.core.errors import (
 )
 from app.core.notifications import Announcer
 from app.core.schema_version import bring_schema_up_to_date, require_current_schema
+from app.core.terse_cursor import TerseCursor
 
 if TYPE_CHECKING:
     from sqlalchemy.pool import ConnectionPoolEntry
@@ -359,6 +360,7 @@ def _create_engine(settings: Settings, url: str) -> Engine:
         hide_parameters=True,
         connect_args={
             "connect_timeout": settings.connect_timeout_seconds,
+            "cursor_factory": TerseCursor,
             "application_name": "session-tasks",
             "options": f"{options} {PLANNING} -c timezone=UTC",
             "keepalives_idle": 30,

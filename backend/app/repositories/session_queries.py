@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Select, String, and_, cast, func, or_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    String,
+    and_,
+    bindparam,
+    cast,
+    func,
+    or_,
+    select,
+    tuple_,
+)
 from sqlalchemy.dialects import postgresql
 
 from app.core.errors import ErrorCategory
@@ -85,6 +96,59 @@ class SessionSnapshot:
         return self.status != TaskStatus.RUNNING and self.retry_at is None
 
 
+_SNAPSHOTS: Select[Any] = (
+    select(
+        Session.id,
+        Session.owner,
+        Session.label,
+        Session.stage,
+        Session.auto_advance,
+        Session.options,
+        Session.created_at,
+        Session.updated_at,
+        SessionTask.task_type,
+        SessionTask.task_id,
+        SessionTask.status,
+        SessionTask.started_at,
+        SessionTask.completed_at,
+        SessionTask.failed_at,
+        SessionTask.retry_count,
+        SessionTask.failure_context,
+        SessionTaskLease.enqueued_at,
+        SessionTaskLease.claimed_at,
+        SessionTaskLease.leased_until,
+        SessionTaskLease.worker_id,
+        SessionTaskLease.progress_current,
+        SessionTaskLease.progress_total,
+        SessionTaskLease.progress_message,
+        SessionTaskRetry.retry_at,
+    )
+    .select_from(Session)
+    .outerjoin(SessionTask, SessionTask.session_id == Session.id)
+    .outerjoin(
+        SessionTaskLease,
+        and_(
+            SessionTaskLease.session_id == Session.id,
+            SessionTaskLease.task_id == SessionTask.task_id,
+            SessionTask.status == TaskStatus.RUNNING,
+        ),
+    )
+    .outerjoin(
+        SessionTaskRetry,
+        and_(
+            SessionTaskRetry.session_id == Session.id,
+            SessionTaskRetry.task_id == SessionTask.task_id,
+            SessionTask.status == TaskStatus.FAILED,
+        ),
+    )
+)
+"""All columns of `SessionSnapshot`, in its order; a lease or retry of another run is void."""
+
+_SNAPSHOT = _SNAPSHOTS.where(
+    Session.id == bindparam("session_id"), Session.owner == bindparam("owner")
+)
+
+
 @dataclass(frozen=True, slots=True)
 class SessionFilter:
     """Which sessions a list holds; None: any.
@@ -115,8 +179,9 @@ class SessionQueries:
 
     def snapshot(self, session_id: UUID) -> SessionSnapshot | None:
         """Return the session as it stands here; None if this owner has none of that id."""
-        found = read_snapshots(self._db.connection(), [(session_id, self._owner)])
-        return found.get((session_id, self._owner))
+        found = self._db.execute(_SNAPSHOT, {"session_id": session_id, "owner": self._owner})
+        row = found.one_or_none()
+        return None if row is None else SessionSnapshot(*row)
 
     def page(
         self,
@@ -127,8 +192,7 @@ class SessionQueries:
     ) -> list[SessionSnapshot]:
         """Up to `limit` sessions, the newest first, from behind `before` (created_at, id)."""
         statement = (
-            _snapshots()
-            .where(*self._matches(wanted))
+            _SNAPSHOTS.where(*self._matches(wanted))
             .order_by(Session.created_at.desc(), Session.id.desc())
             .limit(limit)
         )
@@ -195,28 +259,18 @@ class SessionQueries:
     def changed_since(self, moment: datetime, *, limit: int) -> list[SessionSnapshot]:
         """Up to `limit` sessions whose last activity is not before `moment`, the oldest first."""
         statement = (
-            _snapshots()
-            .where(Session.owner == self._owner, Session.updated_at >= moment)
+            _SNAPSHOTS.where(Session.owner == self._owner, Session.updated_at >= moment)
             .order_by(Session.updated_at)
             .limit(limit)
         )
         return [SessionSnapshot(*row) for row in self._db.execute(statement)]
 
 
-def read_snapshots(
-    connection: Connection, wanted: Sequence[tuple[UUID, str]]
-) -> dict[tuple[UUID, str], SessionSnapshot]:
-    """Those of the sessions `(id, owner)` that there are, all read by one statement."""
-    statement = _snapshots().where(tuple_(Session.id, Session.owner).in_(wanted))
-    found = (SessionSnapshot(*row) for row in connection.execute(statement))
-    return {(snapshot.session_id, snapshot.owner): snapshot for snapshot in found}
-
-
 def read_snapshots_of_owners(
     connection: Connection, session_ids: Collection[UUID], owners: Collection[str]
 ) -> list[SessionSnapshot]:
     """Those of these sessions that belong to one of these owners."""
-    statement = _snapshots().where(Session.id.in_(session_ids), Session.owner.in_(owners))
+    statement = _SNAPSHOTS.where(Session.id.in_(session_ids), Session.owner.in_(owners))
     return [SessionSnapshot(*row) for row in connection.execute(statement)]
 
 
@@ -256,56 +310,6 @@ def count_workers_at_work(connection: Connection) -> int:
     )
 
 
-def _snapshots() -> Select[Any]:
-    """All columns of `SessionSnapshot`, in its order; a lease or retry of another run is void."""
-    return (
-        select(
-            Session.id,
-            Session.owner,
-            Session.label,
-            Session.stage,
-            Session.auto_advance,
-            Session.options,
-            Session.created_at,
-            Session.updated_at,
-            SessionTask.task_type,
-            SessionTask.task_id,
-            SessionTask.status,
-            SessionTask.started_at,
-            SessionTask.completed_at,
-            SessionTask.failed_at,
-            SessionTask.retry_count,
-            SessionTask.failure_context,
-            SessionTaskLease.enqueued_at,
-            SessionTaskLease.claimed_at,
-            SessionTaskLease.leased_until,
-            SessionTaskLease.worker_id,
-            SessionTaskLease.progress_current,
-            SessionTaskLease.progress_total,
-            SessionTaskLease.progress_message,
-            SessionTaskRetry.retry_at,
-        )
-        .select_from(Session)
-        .outerjoin(SessionTask, SessionTask.session_id == Session.id)
-        .outerjoin(
-            SessionTaskLease,
-            and_(
-                SessionTaskLease.session_id == Session.id,
-                SessionTaskLease.task_id == SessionTask.task_id,
-                SessionTask.status == TaskStatus.RUNNING,
-            ),
-        )
-        .outerjoin(
-            SessionTaskRetry,
-            and_(
-                SessionTaskRetry.session_id == Session.id,
-                SessionTaskRetry.task_id == SessionTask.task_id,
-                SessionTask.status == TaskStatus.FAILED,
-            ),
-        )
-    )
-
-
 def longest_overdue_seconds(connection: Connection) -> float:
     """How long the lease that ended first has been left lying: 0.0 where somebody sweeps."""
     overdue: timedelta | None = connection.scalar(
@@ -316,7 +320,7 @@ def longest_overdue_seconds(connection: Connection) -> float:
 
 def _snapshots_sql() -> str:
     """The same statement as text, for a caller that awaits the driver; it says `owner` in WHERE."""
-    base = _snapshots().compile(
+    base = _SNAPSHOTS.compile(
         dialect=postgresql.dialect(),  # type: ignore[no-untyped-call]  # SQLAlchemy's
         compile_kwargs={"literal_binds": True},
     )

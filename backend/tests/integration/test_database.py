@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import threading
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
 import pytest
@@ -181,6 +181,27 @@ def test_what_follows_a_commit_runs_after_it_and_one_failure_stops_no_other(
         after_commit(db, lambda: ran.append("never"))
         divide_by_zero()
     assert "never" not in ran
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT 1 AS one, 'é' AS \"é\", NULL::uuid[]",
+        "SELECT",
+        "SELECT 1 WHERE false",
+        "SET jit = off",
+    ],
+)
+def test_columns_are_described_as_by_the_driver_as_far_as_anybody_reads_it(
+    database: Database, statement: LiteralString
+) -> None:
+    with database.driver_connection() as connection:
+        described = connection.execute(statement).description
+        by_the_driver = psycopg.Cursor(connection).execute(statement).description
+    assert (described is None) == (by_the_driver is None)
+    assert [column[:2] for column in described or ()] == [
+        column[:2] for column in by_the_driver or ()
+    ]
 
 
 def test_changes_are_notified_in_batches_after_the_commit(database: Database) -> None:
