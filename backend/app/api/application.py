@@ -16,10 +16,10 @@ from app.api import content, events, keys, operations, sessions, tasks
 from app.api.gate import Gate
 from app.api.hub import Hub, SnapshotReader
 from app.api.keyring import Keyring
-from app.api.metrics import Metrics
 from app.api.polling import StatusReads
 from app.api.problems import Problem, add_problem_handlers
 from app.api.services import Services
+from app.engines.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

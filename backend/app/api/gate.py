@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from app.api.keyring import Keyring
-    from app.api.metrics import Metrics
     from app.core.config import Settings
+    from app.engines.metrics import Metrics
     from app.repositories.access_repository import Principal
 
 logger = logging.getLogger(__name__)

@@ -10,12 +10,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.api.answers import json_answer
 from app.api.gate import COOKIE, LOGIN_PATH
-from app.api.metrics_server import live_counts
 from app.api.resources import Check, Health, Readiness
 from app.api.services import Caller, Services, ServicesOf, problems
 from app.core.database import translated_errors
 from app.core.errors import TaskError
 from app.core.schema_version import require_current_schema
+from app.engines.metrics_server import live_counts
 from app.repositories.session_queries import LiveCounts, count_live, longest_overdue_seconds
 
 if TYPE_CHECKING:

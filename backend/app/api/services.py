@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from app.api.hub import Hub, SnapshotReader
     from app.api.keyring import Keyring
-    from app.api.metrics import Metrics
     from app.core.config import Settings
     from app.core.database import Database
+    from app.engines.metrics import Metrics
 
 
 @dataclass

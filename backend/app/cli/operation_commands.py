@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import asdict
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -17,15 +16,11 @@ from app.core.config import EngineName, Settings
 from app.core.errors import ConfigurationError
 from app.core.wording import count_text
 from app.engines.dispatch import dispatcher
+from app.engines.metrics_server import serving_metrics
 from app.engines.sweeper import sweep_once
 from app.engines.tracing import traced
 from app.engines.worker import Worker
 from app.repositories.session_repository import SessionRepository
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from app.core.database import Database
 
 SESSIONS_PER_DELETION = 100
 
@@ -52,30 +47,13 @@ def worker_command(
     with (
         traced(settings),
         opened_database(terminal, settings) as database,
-        _metrics_on(terminal, database, settings.host, port),
+        serving_metrics(database, host=settings.host, port=port) as found,
     ):
+        if found is not None:
+            terminal.say(f"Figures: http://{settings.host}:{found}/metrics")
         worker = Worker(database, settings, concurrency=concurrency, threads=threads)
         worker.run_until_stopped()
     return ExitCode.OK
-
-
-@contextlib.contextmanager
-def _metrics_on(
-    terminal: Terminal, database: Database, host: str, port: int | None
-) -> Iterator[None]:
-    if port is None:
-        yield
-        return
-    try:
-        from app.api.metrics_server import serving_metrics  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise ConfigurationError(
-            f"Figures need a package that is not installed: {error.name}",
-            next_step="pip install 'session-tasks[server]', or leave --metrics-port out.",
-        ) from error
-    with serving_metrics(database, host=host, port=port) as found:
-        terminal.say(f"Figures: http://{host}:{found}/metrics")
-        yield
 
 
 def _require_embedded_engine(settings: Settings) -> None:

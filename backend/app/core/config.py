@@ -135,7 +135,8 @@ class Settings(BaseSettings):
     )
     telemetry: bool = Field(False, description="OpenTelemetry's spans; needs the extra `telemetry`")
     metrics_port: Annotated[int | None, Field(ge=0, le=65535)] = Field(
-        None, description="where a separate `worker` tells /metrics, on HOST; needs `server`"
+        None,
+        description="where a worker of its own tells /metrics, on HOST; needs `server`",
     )
 
     # What is accepted

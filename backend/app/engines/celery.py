@@ -5,10 +5,13 @@ nothing, and nothing else depends on them: no result backend, no pickles, no sta
 
 In the worker's main process the sweeper runs. Each process that runs tasks (Celery's children, or
 with `--pool threads` the main process itself) has a `HintedWorker` and a `Publisher` of its own.
+Spans are made in all of them; figures are told where one process has them all: with
+`--pool threads`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
@@ -18,7 +21,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from celery import Celery, signals  # type: ignore[import-untyped]
+from celery import Celery, concurrency, signals  # type: ignore[import-untyped]
+from celery.concurrency.prefork import TaskPool as PreforkPool  # type: ignore[import-untyped]
 from kombu.entity import Queue
 
 from app.core.config import Settings
@@ -28,7 +32,9 @@ from app.core.logging import configure_logging
 from app.engines.dispatch import TASK_NAME, Publisher, require_broker
 from app.engines.heartbeat import require_timely_heartbeats
 from app.engines.hinted_worker import HintedWorker
+from app.engines.metrics_server import serving_metrics
 from app.engines.sweeper import Sweeper
+from app.engines.tracing import traced
 from app.tasks.registry import handler_references
 
 if TYPE_CHECKING:
@@ -154,6 +160,7 @@ class _Process:
     main_database: Database | None = None
     sweeper: Sweeper | None = None
     shutdown_pipe: tuple[int, int] = (-1, -1)
+    observing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     lock: threading.RLock = field(default_factory=threading.RLock)
     publisher: Publisher | None = None
     hinted: HintedWorker | None = None
@@ -174,6 +181,26 @@ class _Process:
         self.main_database = Database.open(settings)
         self.main_database.engine.dispose()  # no open connection goes through a fork
         self.shutdown_pipe = os.pipe()
+
+    def observe(self, *, forks: bool) -> None:
+        """Trace what the worker does, and tell figures of it, as far as the settings ask for that.
+
+        Raises:
+            ConfigurationError: an extra is not installed, or the port cannot be had.
+
+        """
+        settings, main_database = self._opened()
+        self.observing.enter_context(traced(settings))
+        if forks and settings.metrics_port is not None:
+            logger.warning(
+                "No figures are told on port %d: each process of the pool prefork would have "
+                "its own. Use --pool threads, or unset SESSION_TASKS_METRICS_PORT.",
+                settings.metrics_port,
+            )
+            return
+        self.observing.enter_context(
+            serving_metrics(main_database, host=settings.host, port=settings.metrics_port)
+        )
 
     def start_sweeping(self) -> None:
         """Begin to sweep; retries and rescues are published as the starts that they are."""
@@ -216,6 +243,7 @@ class _Process:
             self.publisher.close()
         if self.database is not None:
             self.database.close()
+        self.observing.close()
 
     def close_main(self) -> None:
         """Let go of what the main process holds."""
@@ -246,9 +274,11 @@ class _Process:
 _process = _Process()
 
 
-def _on_worker_init(**_: object) -> None:
+def _on_worker_init(sender: Any, **_: object) -> None:
+    pool = concurrency.get_implementation(sender.pool_cls)
     try:
         _process.open_main()
+        _process.observe(forks=issubclass(pool, PreforkPool))
     except TaskError as error:  # Celery goes on after any other exception of a signal's receiver
         raise SystemExit(f"{error.message}. {error.next_step}") from error
 

@@ -18,10 +18,10 @@ from chaos.waiting import until
 from sqlalchemy import text
 
 from app.api.document import openapi_text
-from app.api.metrics import Metrics
-from app.api.metrics_server import serving_metrics
 from app.core.errors import ConfigurationError
 from app.engines.attempts import STALE, attempt_ended
+from app.engines.metrics import Metrics
+from app.engines.metrics_server import serving_metrics
 from app.engines.worker import Worker
 from app.models.session import TaskType
 from app.repositories.transitions import Claim

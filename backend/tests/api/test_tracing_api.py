@@ -7,16 +7,13 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import uuid
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 from chaos.waiting import until
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -28,6 +25,7 @@ from app.engines.worker import Worker
 from app.models.session import TaskType
 from app.repositories.session_repository import SessionRepository
 from app.repositories.transitions import Claim
+from tests.collector import Collector, collecting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,45 +76,10 @@ def test_failed_attempt_is_an_error_and_takes_as_long_as_it_took(spans: Any) -> 
     assert span.attributes["session_tasks.waited_seconds"] == 0.25
 
 
-class Collector(ThreadingHTTPServer):
-    """Takes OTLP over HTTP, as a collector does."""
-
-    def __init__(self) -> None:
-        self.spans: list[Any] = []
-        super().__init__(("127.0.0.1", 0), CollectorHandler)
-
-
-class CollectorHandler(BaseHTTPRequestHandler):
-    """Keeps the spans of each request."""
-
-    server: Collector
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.headers.get("Content-Encoding") == "gzip":
-            import gzip  # noqa: PLC0415
-
-            body = gzip.decompress(body)
-        told = ExportTraceServiceRequest.FromString(body)
-        for resource in told.resource_spans:
-            for scope in resource.scope_spans:
-                self.server.spans.extend(scope.spans)
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_arguments: object) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture
 def collector() -> Iterator[Collector]:
-    server = Collector()
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with collecting() as server:
+        yield server
 
 
 def test_serve_sends_its_spans_to_a_collector(
@@ -126,8 +89,7 @@ def test_serve_sends_its_spans_to_a_collector(
         database_url,
         tmp_path,
         SESSION_TASKS_TELEMETRY="true",
-        OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{collector.server_port}",
-        OTEL_BSP_SCHEDULE_DELAY="100",
+        **collector.environment,
     )
     try:
         assert process.stdout is not None
@@ -143,17 +105,13 @@ def test_serve_sends_its_spans_to_a_collector(
                 data={"auto_advance": "false"},
             ).headers["Location"]
             assert client.post(f"{session}/task").status_code == 202
-            trace_id = uuid.UUID(session.rsplit("/", 1)[1]).bytes
-            until(lambda: attempts_in(collector, trace_id), "the attempt's span")
-            until(lambda: requests_linked_to(collector, trace_id), "the request's span")
+            session_id = uuid.UUID(session.rsplit("/", 1)[1])
+            until(lambda: collector.attempts_of(session_id), "the attempt's span")
+            until(lambda: requests_linked_to(collector, session_id.bytes), "the request's span")
     finally:
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
-
-
-def attempts_in(collector: Collector, trace_id: bytes) -> list[Any]:
-    return [s for s in collector.spans if s.name == ATTEMPT and s.trace_id == trace_id]
 
 
 def requests_linked_to(collector: Collector, trace_id: bytes) -> list[Any]:

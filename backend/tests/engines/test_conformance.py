@@ -11,6 +11,7 @@ import functools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -487,6 +488,38 @@ def test_threads_in_place_of_celerys_processes_do_the_same(
         fleet.workers[0].send_signal(signal.SIGTERM)
         assert fleet.workers[0].wait(20) == 0
     assert fleet.bench.lease(hanging).claim_token is None
+
+
+@pytest.mark.parametrize("pool", ["threads", "prefork"])
+def test_an_attempt_has_its_span_in_either_pool(
+    pool: str, make_fleet: Callable[[str], Fleet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tests_collector = pytest.importorskip("tests.collector", reason="the extra is not installed")
+    fleet = make_fleet("redis")
+    with dispatcher(fleet.settings), tests_collector.collecting() as collector:
+        for name, value in collector.environment.items():
+            monkeypatch.setenv(name, value)
+        session_id = fleet.session()
+        fleet.worker("--pool", pool, telemetry=True)
+        fleet.bench.until(lambda: collector.attempts_of(session_id), "the attempt's span")
+        fleet.stop_workers()
+
+
+def test_figures_are_told_where_one_process_has_them_all(
+    make_fleet: Callable[[str], Fleet],
+) -> None:
+    fleet = make_fleet("redis")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = fleet.worker("--pool", "threads", metrics_port=port)
+        assert refused.wait(60) != 0
+    completed = 'session_tasks_finished_total{outcome="completed",task_type="processing"} 1.0'
+    with dispatcher(fleet.settings):
+        session_id = fleet.session()
+        fleet.worker("--pool", "threads", metrics_port=port)
+        fleet.bench.until_status(session_id, "completed")
+        url = f"http://127.0.0.1:{port}/metrics"
+        fleet.bench.until(lambda: completed in httpx.get(url).text, "the figure")
 
 
 @pytest.mark.parametrize("broker", ["rabbitmq", "redis"])

@@ -1,14 +1,12 @@
-"""`/metrics` of a process that serves nothing else: a separate worker."""
+"""`/metrics` of a process that serves nothing else: a worker of either engine."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from prometheus_client import start_http_server
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.api.metrics import Metrics
 from app.core.database import translated_errors
 from app.core.errors import ConfigurationError, TaskError
 from app.repositories.session_queries import LiveCounts, count_live
@@ -19,17 +17,32 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from app.core.database import Database
+    from app.engines.metrics import Metrics
 
 
 @contextmanager
-def serving_metrics(database: Database, *, host: str, port: int) -> Iterator[int]:
-    """While inside, what this process does is counted and told; answers the port.
+def serving_metrics(database: Database, *, host: str, port: int | None) -> Iterator[int | None]:
+    """While inside, what this process does is counted and told; answers the port (for 0, any free).
+
+    Without a port nothing is, and nothing that it takes is loaded.
 
     Raises:
-        ConfigurationError: the port cannot be had.
+        ConfigurationError: the port cannot be had, or the extra is not installed.
 
     """
-    told = _Told(database)
+    if port is None:
+        yield None
+        return
+    try:
+        from prometheus_client import start_http_server  # noqa: PLC0415 - an extra
+
+        from app.engines.metrics import Metrics  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise ConfigurationError(
+            f"Figures need a package that is not installed: {error.name}",
+            next_step="pip install 'session-tasks[server]', or set no port for them.",
+        ) from error
+    told = _Told(database, Metrics())
     stop_counting = told.metrics.observe()
     try:
         server, thread = start_http_server(port, addr=host, registry=told)
@@ -51,8 +64,8 @@ def serving_metrics(database: Database, *, host: str, port: int) -> Iterator[int
 class _Told:
     """A registry whose gauges are read when it is asked."""
 
-    def __init__(self, database: Database) -> None:
-        self.metrics = Metrics()
+    def __init__(self, database: Database, metrics: Metrics) -> None:
+        self.metrics = metrics
         self._database = database
 
     def collect(self) -> Iterable[Metric]:
