@@ -30,7 +30,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 
-from app.core.errors import DatabaseBusy, DatabaseUnavailable, SessionNotFound
+from app.core.errors import DatabaseBusy, DatabaseUnavailable
 from app.engines.connections import HeldConnection, vital_database
 from app.engines.execution import OutcomeWriter, Released
 from app.engines.heartbeat import Heart, require_timely_heartbeats
@@ -43,7 +43,8 @@ from app.engines.sweeper import Sweeper
 from app.engines.wakeups import Wakeups
 from app.repositories import transitions
 from app.repositories.local_workers import offering
-from app.repositories.session_repository import ALL_TASK_TYPES, SessionRepository
+from app.repositories.session_repository import ALL_TASK_TYPES
+from app.repositories.transitions import Wish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from app.core.config import Settings
     from app.core.database import Database
     from app.models.session import TaskType
-    from app.repositories.transitions import Claim, Start, Wish
+    from app.repositories.transitions import Claim, Start
 
 logger = logging.getLogger(__name__)
 
@@ -309,15 +310,9 @@ class Worker:
 
     def look_for(self, wishes: Sequence[Wish]) -> None:
         """Have the claim loop ask for these, as soon as the database answers."""
-
-        def ask(connection: psycopg.Connection[Any]) -> list[Claim]:
-            return transitions.claim_these(
-                connection, wishes, lease_seconds=self._settings.lease_seconds
-            )
-
         with self._handing_over:
             if self._is_started:
-                self._inquiries.append(_Inquiry(None, ask))
+                self._inquiries.append(self._inquiry_about(wishes))
                 self._claim_loop.wake()
                 return
         self._writer.release(wishes)
@@ -399,33 +394,43 @@ class Worker:
             time.monotonic(),
             lambda connection: transitions.claims_of_call(connection, self.id, call_id),
         )
-        self._inquiries.append(inquiry)
-        with self._claim_connection.use() as connection:
-            claims = transitions.claim_next(
+        return self._answered(
+            inquiry,
+            lambda connection: transitions.claim_next(
                 connection,
                 self.id,
                 task_types=self._task_types,
                 limit=limit,
                 lease_seconds=self._settings.lease_seconds,
                 call_id=call_id,
-            )
-        self._inquiries.remove(inquiry)
-        return claims
+            ),
+        )
 
     def _claims_of_sessions(self, session_ids: Collection[UUID], limit: int) -> list[Claim]:
-        claims: list[Claim] = []
-        with self._vital.transaction() as db:
-            sessions = SessionRepository(db)
-            for session_id in session_ids:
-                try:
-                    lease = sessions.get(session_id).lease
-                except SessionNotFound:
-                    continue
-                if lease is None or lease.claim_token is not None or len(claims) >= limit:
-                    continue
-                claim = sessions.claim_task(
-                    session_id, lease.task_id, self.id, lease_seconds=self._settings.lease_seconds
-                )
-                if claim is not None:
-                    claims.append(claim)
+        with self._claim_connection.use() as connection:
+            runs = transitions.waiting(
+                connection, session_ids, task_types=self._task_types, limit=limit
+            )
+        if not runs:
+            return []
+        inquiry = self._inquiry_about([Wish(*run, self.id) for run in runs])
+        return self._answered(inquiry, inquiry.ask)
+
+    def _inquiry_about(self, wishes: Sequence[Wish]) -> _Inquiry:
+        """To claim these; asked again, what was claimed is told."""
+        return _Inquiry(
+            None,
+            lambda connection: transitions.claim_these(
+                connection, wishes, lease_seconds=self._settings.lease_seconds
+            ),
+        )
+
+    def _answered(
+        self, inquiry: _Inquiry, claim: Callable[[psycopg.Connection[Any]], list[Claim]]
+    ) -> list[Claim]:
+        """What it claims; where the answer is lost, the inquiry is left to find out."""
+        self._inquiries.append(inquiry)
+        with self._claim_connection.use() as connection:
+            claims = claim(connection)
+        self._inquiries.remove(inquiry)
         return claims

@@ -194,6 +194,12 @@ CLAIMS_OF_CALL = f"""
 SELECT {_CLAIM} FROM session_task_leases AS lease
  WHERE lease.worker_id = %(worker_id)s::uuid AND lease.claim_token = {_BY_CALL}"""  # noqa: S608 - every part is a constant of this module
 
+WAITING = f"""
+SELECT session_id, task_id FROM session_task_leases
+ WHERE session_id = ANY({_array("session_ids", "uuid")}) AND claim_token IS NULL
+   AND task_type = ANY(%(task_types)s::text[])
+ ORDER BY enqueued_at LIMIT %(limit)s"""  # noqa: S608 - constants only
+
 # The tokens are the caller's: whoever lost the answer asks again, and gets what it holds.
 CLAIM_THESE = f"""
 WITH candidate AS MATERIALIZED (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import struct
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -302,6 +302,26 @@ def claims_of_call(
     return _claims(
         connection, statements.CLAIMS_OF_CALL, {"worker_id": worker_id, "call_id": call_id}
     )
+
+
+def waiting(
+    connection: psycopg.Connection[Any],
+    session_ids: Collection[uuid.UUID],
+    *,
+    task_types: Sequence[TaskType],
+    limit: int,
+) -> list[tuple[uuid.UUID, uuid.UUID]]:
+    """The runs `(session_id, task_id)` of these sessions that wait to be claimed."""
+    rows = _rows(
+        connection,
+        statements.WAITING,
+        {
+            "session_ids": _Uuids(session_ids),
+            "task_types": [task_type.value for task_type in task_types],
+            "limit": limit,
+        },
+    )
+    return [(session_id, task_id) for session_id, task_id in rows]
 
 
 def claim_these(

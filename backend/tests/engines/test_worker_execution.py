@@ -67,24 +67,30 @@ def test_a_worker_is_not_told_of_what_it_did_itself(
     assert told == []
 
 
+@pytest.mark.parametrize("names_sessions", [False, True], ids=["any", "these sessions"])
 def test_claims_whose_answer_was_lost_are_the_workers_all_the_same(
-    bench: Any, monkeypatch: pytest.MonkeyPatch
+    bench: Any, names_sessions: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim_next = transitions.claim_next
+    name = "claim_these" if names_sessions else "claim_next"
+    claim = getattr(transitions, name)
     lost: list[Claim] = []
 
     def claim_and_lose_the_answer(*arguments: Any, **options: Any) -> list[Claim]:
-        claims = claim_next(*arguments, **options)
+        claims: list[Claim] = claim(*arguments, **options)
         if claims and not lost:
             lost.extend(claims)
             raise DatabaseUnavailable("the answer was lost")
         return claims
 
-    monkeypatch.setattr(transitions, "claim_next", claim_and_lose_the_answer)
-    for _ in range(3):
-        bench.session()
+    monkeypatch.setattr(transitions, name, claim_and_lose_the_answer)
+    session_ids = [bench.session() for _ in range(3)]
     patient = bench.settings.model_copy(update={"lease_seconds": 3600.0})
-    worker = bench.worker(threads=True, concurrency=3, settings=patient)
+    worker = bench.worker(
+        threads=True,
+        concurrency=3,
+        settings=patient,
+        session_ids=session_ids if names_sessions else None,
+    )
     bench.until(lambda: worker.outcome_counts["completed"] == 3)
     assert len({claim.claim_token for claim in lost}) == 3
 
