@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.pq import ExecStatus
 
-if TYPE_CHECKING:
-    Description = list[tuple[str, int, None, None, None, None, None]]
+_UNSAID = (None,) * 5
+"""Sizes, precision, scale and nullability: of no meaning here, as PEP 249 allows."""
 
 Row = TypeVar("Row")
 
@@ -22,20 +22,12 @@ class TerseCursor(psycopg.Cursor[Row]):
     """
 
     @property
-    def description(self) -> Description | None:  # type: ignore[override]
+    def description(self) -> list[tuple[Any, ...]] | None:  # type: ignore[override]
         """The columns of the answer as PEP 249 has them; None where it has no rows."""
         result = self.pgresult
         if result is None or not (result.nfields or result.status == ExecStatus.TUPLES_OK):
             return None
         return [
-            (
-                (result.fname(index) or b"").decode(),
-                result.ftype(index),
-                None,
-                None,
-                None,
-                None,
-                None,
-            )
+            ((result.fname(index) or b"").decode(), result.ftype(index), *_UNSAID)
             for index in range(result.nfields)
         ]
