@@ -23,7 +23,7 @@ import json as json_module
 import logging
 import os
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import Enum
@@ -40,7 +40,8 @@ from app.core.json_safety import ask, json_safe_items, type_name
 from app.core.redaction import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from structlog.typing import EventDict, Processor, WrappedLogger
 
@@ -155,26 +156,35 @@ def _value_of(task_type: Enum | str) -> str:
 _bound: ContextVar[Mapping[str, Any]] = ContextVar("bound", default={})  # noqa: B039 - never changed
 
 
-@contextmanager
 def task_context(
     *,
     session_id: UUID | str | None = None,
     task_id: UUID | str | None = None,
     task_type: Enum | str | None = None,
     **more: Any,
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """Bind the ids to every record made inside, in this thread or asyncio task.
 
     Contexts nest; the inner one wins and its end brings the outer one back. What is None is not
     bound. A record's own fields stand before bound ones.
     """
     given = {"session_id": session_id, "task_id": task_id, "task_type": task_type, **more}
-    bound = {key: value for key, value in given.items() if value is not None}
-    token = _bound.set({**_bound.get(), **bound})
-    try:
-        yield
-    finally:
-        _bound.reset(token)
+    return _Binding({key: value for key, value in given.items() if value is not None})
+
+
+class _Binding:
+    """What `task_context` binds, while inside: once per task, so no generator's overhead."""
+
+    __slots__ = ("_given", "_token")
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self._given = given
+
+    def __enter__(self) -> None:
+        self._token = _bound.set({**_bound.get(), **self._given})
+
+    def __exit__(self, *_exc_info: object) -> None:
+        _bound.reset(self._token)
 
 
 def _add_bound(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -155,7 +155,7 @@ class Announcer:
                     for start in range(0, len(batch), IDS_PER_NOTIFICATION)
                 ]
                 connection.execute(
-                    "SELECT pg_notify(%s, payload) FROM unnest(%s::text[]) AS payload",
+                    "SELECT pg_notify(%s, payload) FROM unnest(%b::text[]) AS payload",
                     (CHANNEL, payloads),
                 )
         except (psycopg.Error, DatabaseUnavailable) as error:

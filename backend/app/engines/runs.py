@@ -18,6 +18,7 @@ from app.repositories.transitions import Beat
 if TYPE_CHECKING:
     import uuid
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from app.core.config import Settings
     from app.repositories.transitions import Claim
@@ -79,23 +80,26 @@ class Run:
 
     # -- by whoever runs it -----------------------------------------------------------------------
 
-    @contextmanager
     def running(
         self, *, kill: Callable[[], None], tell: Callable[[], None] = lambda: None
-    ) -> Iterator[None]:
+    ) -> AbstractContextManager[None]:
         """While inside, a stop calls `tell` and then, after the grace period, `kill`."""
+        return _Running(self, tell, kill)
+
+    def begin(self, tell: Callable[[], None], kill: Callable[[], None]) -> None:
+        """Enter `running`."""
         with self._lock:
             self._tell, self._kill, self._is_running = tell, kill, True
             if self.stop_reason is not None:
                 tell()
             due_at = self._due_at()
         self._on_clock(due_at)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._is_running = False
-                self._tell = self._kill = _do_nothing  # they refer to this run: a cycle
+
+    def end(self) -> None:
+        """Leave `running`."""
+        with self._lock:
+            self._is_running = False
+            self._tell = self._kill = _do_nothing  # they refer to this run: a cycle
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -210,12 +214,27 @@ class Run:
             return None
 
 
+class _Running:
+    """`Run.running`: once per task, so no generator's overhead."""
+
+    __slots__ = ("_kill", "_run", "_tell")
+
+    def __init__(self, run: Run, tell: Callable[[], None], kill: Callable[[], None]) -> None:
+        self._run, self._tell, self._kill = run, tell, kill
+
+    def __enter__(self) -> None:
+        self._run.begin(self._tell, self._kill)
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self._run.end()
+
+
 def _do_nothing() -> None:
     """Stop nothing: nothing runs yet."""
 
 
 class RunTable:
-    """All runs in hand, by session; safe to use from many threads."""
+    """All runs in hand, by task_id; safe to use from many threads."""
 
     def __init__(
         self,

@@ -47,7 +47,7 @@ MOST_PER_HANDOVER = 64
 LIGHTEST_SECONDS = 0.001
 """Tasks that take less are sooner done than another thread is awake."""
 
-MOST_TOGETHER = 256
+MOST_TOGETHER = 512
 """So many completions are written by one statement at most: each costs it the same."""
 
 

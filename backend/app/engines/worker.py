@@ -61,8 +61,11 @@ SECONDS_TO_WRITE_AT_STOP = 5.0
 """How long a stopping worker tries to write outcomes and releases once its tasks have ended."""
 
 SECONDS_AHEAD = 0.25
-MOST_AHEAD = 1_024
+MOST_AHEAD = 2_048
 """Light tasks are claimed ahead of free slots: so many that the last waits about this long."""
+
+CLAIMS_AHEAD = 8
+"""So many claims fill that: smaller ones cost more, and larger ones find the slots idle."""
 
 LONGEST_AHEAD_SECONDS = 1.0
 """A task that was claimed ahead, and waits this long all the same, is given back."""
@@ -364,7 +367,7 @@ class Worker:
         """How many tasks to claim now: none while there are about enough."""
         ahead = min(MOST_AHEAD, int(self._concurrency * SECONDS_AHEAD / self._slots.usual_seconds))
         room = self._concurrency + ahead - len(self._runs)
-        return room if room > ahead // 2 else 0
+        return room if room > ahead // CLAIMS_AHEAD else 0
 
     def _give_back_what_waits(self) -> None:
         """Give back what was claimed ahead and has waited for too long: others may be free."""
