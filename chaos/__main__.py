@@ -38,6 +38,9 @@ PROGRAMMES: dict[str, Programme] = {
     "local": lambda arena, _s, _f, short: database.local_starts(
         arena, starts=60 if short else 1_500
     ),
+    "named": lambda arena, _s, _f, short: database.named_sessions(
+        arena, rounds=3 if short else 100
+    ),
     "terminated": lambda arena, _s, _f, short: database.terminated_backends(
         arena, backends=10 if short else 300
     ),

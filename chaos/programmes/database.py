@@ -27,7 +27,7 @@ from app.models.session import TaskType
 from app.repositories.combiner import TransitionCombiner
 from app.repositories.session_repository import SessionRepository
 from chaos.arena import Arena, Verdict
-from chaos.history import Acknowledged
+from chaos.history import RESCUED, Acknowledged
 from chaos.proxy import Proxy
 from chaos.waiting import until
 
@@ -205,6 +205,43 @@ def local_starts(arena: Arena, *, starts: int) -> Verdict:
     }
     begun = sum(arena.outcome_counts().get(name, 0) for name in ("completed", "failed"))
     return Verdict("local starts", f"{begun} runs, {_cuts(proxy)} cuts", figures, broken)
+
+
+def named_sessions(arena: Arena, *, rounds: int) -> Verdict:
+    """Run named sessions to their ends, as `run` does, over connections that are cut."""
+    with _proxied(arena) as (proxy, url):
+        for _ in range(rounds):
+            if arena.is_time_up:
+                break
+            proxy.cut_share = {}
+            named = [arena.start(auto_advance=True, seconds=0) for _ in range(STARTERS)]
+            with (
+                Database(arena.settings_for(url), url) as database,
+                Worker(
+                    database,
+                    database.settings,
+                    concurrency=STARTERS,
+                    threads=True,
+                    session_ids=named,
+                ),
+            ):
+                proxy.cut_share = MOSTLY_STATEMENTS
+                arena.settle()
+        broken = arena.broken()
+    counts = arena.outcome_counts()
+    failed = counts.get("failed", 0)
+    lost = arena.rows(
+        "SELECT count(*) FROM history_tasks"
+        " WHERE new_status = 'failed' AND starts_with(message, :rescued)",
+        rescued=RESCUED,
+    )[0][0]
+    figures = {
+        "runs completed": str(counts.get("completed", 0)),
+        "runs that were lost and rescued": str(lost),
+        "runs whose handler was cut off, and tried again": str(failed - lost),
+    }
+    sessions = arena.rows("SELECT count(*) FROM sessions")[0][0]
+    return Verdict("named sessions", f"{sessions} sessions, {_cuts(proxy)} cuts", figures, broken)
 
 
 def _start_for_sure(arena: Arena, combiner: TransitionCombiner) -> int:

@@ -63,6 +63,11 @@ def test_starts_beside_a_worker_reach_it_whatever_is_cut(arena: Arena, server_ur
     _assert_kept(database.local_starts(arena, starts=60))
 
 
+def test_named_sessions_reach_their_ends_whatever_is_cut(arena: Arena, server_url: URL) -> None:
+    _skip_without_socket(server_url)
+    _assert_kept(database.named_sessions(arena, rounds=3))
+
+
 def test_terminated_backends_lose_nothing(arena: Arena) -> None:
     _assert_kept(database.terminated_backends(arena, backends=10))
 
