@@ -75,12 +75,7 @@ class Broker:
         raise NotImplementedError
 
     def _answers(self) -> bool:
-        try:
-            with _connection(self.url) as connection:
-                connection.ensure_connection(max_retries=1, interval_start=0, timeout=2)
-        except Exception:  # noqa: BLE001 - each driver raises its own while nobody listens
-            return False
-        return True
+        return refusal(self.url) is None
 
 
 class Redis(Broker):
@@ -156,6 +151,16 @@ def _own_valkey() -> str | None:
         return None
     programs = Path(package.origin).parent.glob("_binaries/*/valkey-server")
     return next((str(each) for each in programs), None)
+
+
+def refusal(url: str) -> str | None:
+    """Why no such broker takes a connection there; None where it does."""
+    try:
+        with _connection(url) as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=2)
+    except Exception as error:  # noqa: BLE001 - each driver raises its own while nobody listens
+        return type(error).__name__
+    return None
 
 
 @contextlib.contextmanager

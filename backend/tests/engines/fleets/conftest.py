@@ -8,9 +8,8 @@ import os
 import uuid
 from typing import TYPE_CHECKING, Any
 
-import kombu
 import pytest
-from chaos.brokers import find
+from chaos.brokers import find, refusal
 from sqlalchemy import URL, create_engine, text
 
 from tests.engines.fleets.fleet import Fleet, fast_settings
@@ -48,7 +47,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[],
 
         @functools.cache
         def url() -> str:
-            if _refusal(REDIS) is None:
+            if refusal(REDIS) is None:
                 return REDIS
             broker = find("Redis", tmp_path_factory.mktemp("redis"))
             if broker is None:
@@ -84,18 +83,8 @@ def _broker_url(engine: str, redis_url: Callable[[], str]) -> str | None:
     if engine == "redis":
         return redis_url()
     if engine == "rabbitmq":
-        refusal = _refusal(RABBITMQ)
-        if refusal is not None:
-            pytest.skip(f"RabbitMQ does not answer: {refusal}")
+        reason = refusal(RABBITMQ)
+        if reason is not None:
+            pytest.skip(f"RabbitMQ does not answer: {reason}")
         return RABBITMQ
-    return None
-
-
-def _refusal(url: str) -> str | None:
-    """Why no such broker takes a connection here; None where it does."""
-    try:
-        with kombu.Connection(url, connect_timeout=2) as connection:
-            connection.ensure_connection(max_retries=1, interval_start=0, timeout=2)
-    except Exception as error:  # noqa: BLE001 - each driver raises its own
-        return type(error).__name__
     return None

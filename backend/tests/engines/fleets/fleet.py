@@ -67,7 +67,7 @@ class Fleet:
     @property
     def environment(self) -> dict[str, str]:
         """This fleet's settings, for a process that is to share them."""
-        return environment_of(self.settings, self.bench.url)
+        return _environment_of(self.settings, self.bench.url)
 
     @property
     def broker_url(self) -> str:
@@ -91,7 +91,7 @@ class Fleet:
                 self.queues.append(given.queue)
         process = subprocess.Popen(
             command,
-            env=os.environ | environment_of(given, self.bench.url),
+            env=os.environ | _environment_of(given, self.bench.url),
             stdout=subprocess.DEVNULL,
             stderr=log,
             start_new_session=True,
@@ -110,16 +110,15 @@ class Fleet:
             check=False,
         )
 
-    def hint(self, session_id: UUID, *, queue: str | None = None) -> None:
+    def hint(self, session_id: UUID) -> None:
         """Tell of the session's task once more, whatever became of it."""
-        self.hint_of(session_id, self.bench.task(session_id).task_id, queue=queue)
+        self.hint_of(session_id, self.bench.task(session_id).task_id)
 
-    def hint_of(self, session_id: UUID, task_id: UUID, *, queue: str | None = None) -> None:
+    def hint_of(self, session_id: UUID, task_id: UUID) -> None:
         if not self.is_celery:
             self.bench.database.announce([session_id])
             return
-        settings = self.settings.model_copy(update={"queue": queue or self.settings.queue})
-        with Publisher(settings) as publisher:
+        with Publisher(self.settings) as publisher:
             publisher.tell([(session_id, task_id)])
         assert publisher.sent_count == 1
 
@@ -175,7 +174,7 @@ class Fleet:
                 _delete_queue(self.broker_url, queue)
 
 
-def environment_of(settings: Settings, url: str) -> dict[str, str]:
+def _environment_of(settings: Settings, url: str) -> dict[str, str]:
     """The settings as the environment has them, with this database."""
     given = settings.model_copy(update={"database_url": None}).model_dump(mode="json")
     environment = {

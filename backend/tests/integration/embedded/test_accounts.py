@@ -8,7 +8,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -22,10 +22,6 @@ from tests.integration.embedded.users import (
     query,
     user_process,
 )
-
-if TYPE_CHECKING:
-    pass
-
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can take on another account")
 

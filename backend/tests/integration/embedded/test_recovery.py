@@ -8,7 +8,7 @@ import subprocess
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import sqlalchemy
@@ -24,9 +24,6 @@ from tests.integration.embedded.users import (
     started_at,
     user_process,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 def _loop_without_end(server: EmbeddedServer) -> None:

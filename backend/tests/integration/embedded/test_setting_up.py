@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,9 +13,6 @@ from tests.integration.embedded.users import (
     query,
     user_process,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 def test_the_first_start_gives_a_database_over_a_private_unix_socket(data_dir: Path) -> None:

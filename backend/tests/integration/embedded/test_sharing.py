@@ -9,7 +9,6 @@ import subprocess
 import threading
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -29,9 +28,6 @@ from tests.integration.embedded.users import (
     started_at,
     user_process,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 def test_users_share_one_server_and_the_last_one_out_stops_it(data_dir: Path) -> None:
