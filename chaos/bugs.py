@@ -48,8 +48,8 @@ BUGS = (
     Bug(
         "run dropped from the fence: the lease's present run is ended by an old claim",
         ("COMPLETE", "FAIL"),
-        "WHERE l.task_id = w.claimed_task_id AND l.claim_token = w.claim_token",
-        "WHERE true",
+        "AND l.task_id = w.task_id AND l.claim_token = w.claim_token",
+        "",
     ),
     Bug(
         "failure not counted",
@@ -101,9 +101,10 @@ BUGS = (
     ),
     Bug(
         "child locked first: the lease before its session",
-        ("COMPLETE", "FAIL"),
-        "JOIN lock ON lock.id = l.session_id",
-        "",
+        ("COMPLETE",),
+        "JOIN lock AS w",
+        "JOIN unnest(%(session_ids)s::uuid[], %(task_ids)s::uuid[], %(claim_tokens)s::uuid[])"
+        " AS w(session_id, task_id, claim_token)",
     ),
     Bug(
         "rescue too early: by a moment that is not the lease's own",

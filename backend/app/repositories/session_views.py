@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVarTuple
 from sqlalchemy import Select, bindparam, select
 from sqlalchemy.orm import joinedload
 
+from app.core.database import plan_freely
 from app.models.lease import SessionTaskLease
 from app.models.session import Session, SessionTask
 from app.repositories.in_transaction import InTransaction
@@ -73,6 +74,7 @@ class SessionViews(InTransaction):
         self, *, limit: int = 50, before: tuple[datetime, uuid.UUID] | None = None
     ) -> list[SessionView]:
         """Up to `limit` sessions, the newest first, from behind `before` (created_at, id)."""
+        plan_freely(self._db)
         statement = (
             self._views().order_by(Session.created_at.desc(), Session.id.desc()).limit(limit)
         )

@@ -8,7 +8,12 @@ How a statement is built, and why:
 - `lock` takes the sessions first, in id order, `FOR NO KEY UPDATE`: whoever moves a task or deletes
   a session starts there, so nothing deadlocks, and for one session all transitions queue up. The
   aggregate in it makes sure that all are locked before the first task or lease is: a CTE without
-  one hands its rows on one by one.
+  one hands its rows on one by one. What was given comes out of it again, so nobody has to join it
+  once more.
+- `session_id = ANY(…)` beside a join by it: whatever a plan was made for (an empty table, one row,
+  a thousand), a hash join of at most what was given is the cheapest. Without it an empty table is
+  cheapest read from end to end, by a plan that is kept when it has grown; and of two sets whose
+  sizes the planner cannot know, each row would be held against each.
 - A statement that waited for a lock still reads *other* rows as of its own start (READ COMMITTED,
   PostgreSQL section 13.2.1). So every rule stands in the WHERE of an UPDATE, in ON CONFLICT DO
   UPDATE, or under FOR UPDATE: there it is checked again on the newest version of the row.
@@ -66,20 +71,30 @@ def _given(*ids: str, **kinds: str) -> str:
     return f"unnest({arrays}) AS w({', '.join(kinds)})"
 
 
+_THESE = f"= ANY({_array('session_ids', 'uuid')})"
+
+
+def _unguessed(condition: str) -> str:
+    """The condition, of which the planner does not guess how few rows fulfil it."""
+    return f"CASE WHEN {condition} THEN true ELSE false END"
+
+
 def _lock(condition: str = "") -> str:
-    return f"""SELECT id FROM sessions WHERE id = ANY({_array("session_ids", "uuid")}){condition}
-         ORDER BY id FOR NO KEY UPDATE"""  # noqa: S608 - constants only
+    return f"""SELECT id FROM sessions WHERE id {_THESE}{condition}
+             ORDER BY id FOR NO KEY UPDATE"""  # noqa: S608 - constants only
 
 
-def _lock_sessions(condition: str = "") -> str:
+def _locked(given: str, condition: str = "") -> str:
+    """`lock`: the rows that are given, as far as there are such sessions, which are locked."""
     return f"""lock AS MATERIALIZED (
-    SELECT unnest(array_agg(id)) AS id FROM (
-        {_lock(condition)}) AS in_order)"""  # noqa: S608 - constants only
+    SELECT w.* FROM (
+        SELECT unnest(array_agg(id)) AS id FROM (
+            {_lock(condition)}) AS in_order) AS locked
+      JOIN {given} ON w.session_id = locked.id)"""  # noqa: S608 - constants only
 
 
 LOCK = _lock()
-_LOCK_SESSIONS = _lock_sessions()
-_LOCK_OWN_SESSIONS = _lock_sessions(" AND (%(owner)s::text IS NULL OR owner = %(owner)s)")
+_OWN = " AND (%(owner)s::text IS NULL OR owner = %(owner)s)"
 
 _MOVED = """session_tasks.session_id, session_tasks.task_type, session_tasks.task_id,
               session_tasks.status, session_tasks.retry_count"""
@@ -87,8 +102,7 @@ _MOVED = """session_tasks.session_id, session_tasks.task_type, session_tasks.tas
 # A task that starts takes the session's stage along and leaves a lease that nobody has claimed, or
 # that a worker in the starter's process has. That claim's token is the task's id: a run has but one
 # claim that is made with its start, and whoever lost the answer knows its token all the same.
-# What moved is told by `staged` alone: a join of two CTEs, whose sizes the planner cannot know,
-# would be a nested loop that grows with the square of the batch.
+# What moved is told by `staged` alone: a join of two CTEs again.
 _NOBODYS = "NULL::uuid, NULL::uuid, NULL::timestamptz, NULL::timestamptz"
 _CLAIMED_WITH_ITS_START = """%(worker_id)s::uuid, task_id, clock_timestamp(),
            clock_timestamp() + make_interval(secs => %(lease_seconds)s)"""
@@ -122,15 +136,13 @@ SELECT session_id, task_type, task_id, status, retry_count, started_at, 0.0::flo
 # A new row's id may be any that is new: its first run's is at hand, and making one at random would
 # cost as much as an index entry.
 _STARTED = f"""
-WITH wanted AS (
-    SELECT * FROM {_given("session_id", "task_id", task_type="text")}),
-{_LOCK_OWN_SESSIONS},
+WITH {_locked(_given("session_id", "task_id", task_type="text"), _OWN)},
 first_task AS (
     INSERT INTO session_tasks
            (id, session_id, task_type, task_id, status, started_at, retry_count)
     SELECT w.task_id, w.session_id, w.task_type, w.task_id, '{TaskStatus.RUNNING.value}',
            clock_timestamp(), 0
-      FROM wanted w JOIN lock ON lock.id = w.session_id
+      FROM lock AS w
      WHERE w.task_type = '{TaskType.PROCESSING.value}'
     ON CONFLICT ON CONSTRAINT uq_session_tasks_session_id DO NOTHING
     RETURNING {_MOVED}, session_tasks.started_at),
@@ -142,34 +154,35 @@ next_task AS (
                               THEN 0 ELSE session_tasks.retry_count END,
            failure_context = CASE WHEN session_tasks.status = '{TaskStatus.COMPLETED.value}'
                                   THEN NULL ELSE session_tasks.failure_context END
-      FROM wanted w JOIN lock ON lock.id = w.session_id
-     WHERE session_tasks.session_id = w.session_id
-       AND ({CAN_START})
+      FROM lock AS w
+     WHERE session_tasks.session_id {_THESE}
+       AND session_tasks.session_id = w.session_id
+       AND {_unguessed(CAN_START)}
     RETURNING {_MOVED}, session_tasks.started_at),
 task AS MATERIALIZED (SELECT * FROM first_task UNION ALL SELECT * FROM next_task),
 """  # noqa: S608 - every part is a constant of this module
 START = _STARTED + _after_a_start()
 START_CLAIMED = _STARTED + _after_a_start(_CLAIMED_WITH_ITS_START)
 
+_EXPECTED = "(w.expected_task_id IS NULL OR session_tasks.task_id = w.expected_task_id)"
+
 RETRY = f"""
-WITH wanted AS (
-    SELECT * FROM {_given("session_id", "expected_task_id", "task_id")}),
-{_LOCK_OWN_SESSIONS},
+WITH {_locked(_given("session_id", "expected_task_id", "task_id"), _OWN)},
 task AS (
     UPDATE session_tasks
        SET task_id = w.task_id, status = '{TaskStatus.RUNNING.value}',
            started_at = clock_timestamp(), completed_at = NULL, failed_at = NULL
-      FROM wanted w JOIN lock ON lock.id = w.session_id
-     WHERE session_tasks.session_id = w.session_id
-       AND (w.expected_task_id IS NULL OR session_tasks.task_id = w.expected_task_id)
-       AND ({CAN_BE_RESTARTED})
+      FROM lock AS w
+     WHERE session_tasks.session_id {_THESE}
+       AND session_tasks.session_id = w.session_id
+       AND {_unguessed(f"{_EXPECTED} AND ({CAN_BE_RESTARTED})")}
     RETURNING {_MOVED}, session_tasks.started_at),
 {_after_a_start()}"""  # noqa: S608 - every part is a constant of this module
 
 _CLAIMED = """claimed_at = clock_timestamp(),
        leased_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s)"""
 _CLAIM = """lease.session_id, lease.task_id, lease.task_type, lease.attempt, lease.claim_token,
-          lease.worker_id, extract(epoch FROM lease.claimed_at - lease.enqueued_at)::float8"""
+          lease.worker_id, date_part('epoch', lease.claimed_at - lease.enqueued_at)::float8"""
 
 # Tokens follow from the call's id and the session's: whoever lost the answer finds what it made.
 _BY_CALL = "md5(%(call_id)s::uuid::text || lease.session_id::text)::uuid"
@@ -196,7 +209,7 @@ SELECT {_CLAIM} FROM session_task_leases AS lease
 
 WAITING = f"""
 SELECT session_id, task_id FROM session_task_leases
- WHERE session_id = ANY({_array("session_ids", "uuid")}) AND claim_token IS NULL
+ WHERE session_id {_THESE} AND claim_token IS NULL
    AND task_type = ANY(%(task_types)s::text[])
  ORDER BY enqueued_at LIMIT %(limit)s"""  # noqa: S608 - constants only
 
@@ -206,8 +219,9 @@ WITH candidate AS MATERIALIZED (
     SELECT w.session_id, w.worker_id, w.claim_token
       FROM {_given("session_id", "task_id", "worker_id", "claim_token")}
       JOIN session_task_leases l ON l.session_id = w.session_id AND l.task_id = w.task_id
-     WHERE (l.claim_token IS NULL AND l.enqueued_at <= clock_timestamp())
-        OR l.claim_token = w.claim_token
+     WHERE l.session_id {_THESE}
+       AND ((l.claim_token IS NULL AND l.enqueued_at <= clock_timestamp())
+            OR l.claim_token = w.claim_token)
        FOR UPDATE OF l SKIP LOCKED)
 UPDATE session_task_leases AS lease
    SET worker_id = candidate.worker_id, claim_token = candidate.claim_token, {_CLAIMED}
@@ -216,12 +230,12 @@ RETURNING {_CLAIM}"""  # noqa: S608 - every part is a constant of this module
 
 _CLAIMS = _given("session_id", "task_id", "claim_token")
 
-_HELD = """held AS MATERIALIZED (
-    SELECT l.session_id, l.task_id, l.worker_id, l.claimed_at, w.* FROM session_task_leases l
-      JOIN wanted w ON w.claimed_session_id = l.session_id
-      JOIN lock ON lock.id = l.session_id
-     WHERE l.task_id = w.claimed_task_id AND l.claim_token = w.claim_token
-     ORDER BY l.session_id FOR UPDATE OF l)"""
+_HELD = f"""held AS MATERIALIZED (
+    SELECT w.*, l.claimed_at
+      FROM session_task_leases l JOIN lock AS w ON w.session_id = l.session_id
+     WHERE l.session_id {_THESE}
+       AND l.task_id = w.task_id AND l.claim_token = w.claim_token
+     ORDER BY l.session_id FOR UPDATE OF l)"""  # noqa: S608 - constants only
 
 
 # A task's row is taken over by the next type, so how long this one took stays with the session.
@@ -230,10 +244,10 @@ _STAGE_TIMES = "".join(
            {kind}_completed_at = CASE task.task_type WHEN '{kind}'
              THEN task.completed_at ELSE sessions.{kind}_completed_at END,
            {kind}_waited_seconds = CASE task.task_type WHEN '{kind}'
-             THEN extract(epoch FROM task.claimed_at - task.started_at)::real
+             THEN date_part('epoch', task.claimed_at - task.started_at)::real
              ELSE sessions.{kind}_waited_seconds END,
            {kind}_ran_seconds = CASE task.task_type WHEN '{kind}'
-             THEN extract(epoch FROM task.completed_at - task.claimed_at)::real
+             THEN date_part('epoch', task.completed_at - task.claimed_at)::real
              ELSE sessions.{kind}_ran_seconds END"""
     for kind in (task_type.value for task_type in TaskType)
 )
@@ -253,13 +267,12 @@ def _ended(status: TaskStatus, moment: str) -> str:
 lease AS (
     DELETE FROM session_task_leases l USING held WHERE l.session_id = held.session_id)
 SELECT session_id, task_type, task_id, status, retry_count, moment,
-       extract(epoch FROM moment - started_at)::float8, auto_advance, failure_context
+       date_part('epoch', moment - started_at)::float8, auto_advance, failure_context
   FROM staged"""  # noqa: S608 - constants only
 
 
 COMPLETE = f"""
-WITH wanted(claimed_session_id, claimed_task_id, claim_token) AS (SELECT * FROM {_CLAIMS}),
-{_LOCK_SESSIONS},
+WITH {_locked(_CLAIMS)},
 {_HELD},
 task AS (
     UPDATE session_tasks
@@ -324,20 +337,18 @@ _RETRY_LATER = f"""later AS (
        SET task_id = excluded.task_id, retry_at = excluded.retry_at)"""  # noqa: S608 - constants
 
 FAIL = f"""
-WITH wanted(claimed_session_id, claimed_task_id, claim_token, context) AS (
-    SELECT * FROM {_given("session_id", "task_id", "claim_token", context="jsonb")}),
-{_LOCK_SESSIONS},
+WITH {_locked(_given("session_id", "task_id", "claim_token", context="jsonb"))},
 {_HELD},
 task AS ({_FAILED}),
 {_RETRY_LATER},
-{_ended(TaskStatus.FAILED, "task.failed_at")}"""  # noqa: S608 - constants only
+{_ended(TaskStatus.FAILED, "task.failed_at")}"""
 
 # Several sweepers at once skip what another has in hand; so does whoever is busy with a session or
 # beats for it just now. The lease of a run that is no longer running (it cannot be, but tables can
 # be edited) is removed all the same: `held` decides.
 RESCUE = f"""
 WITH lock AS MATERIALIZED (
-    SELECT unnest(array_agg(id)) AS id FROM (
+    SELECT unnest(array_agg(id)) AS session_id FROM (
         SELECT sessions.id FROM sessions
          WHERE sessions.id IN (SELECT session_id FROM session_task_leases
                                 WHERE leased_until < statement_timestamp())
@@ -351,22 +362,20 @@ held AS MATERIALIZED (
                         || ' UTC',
              'next_step', 'It is tried again by itself, three times at most.',
              'traceback', '', 'worker', coalesce(l.worker_id::text, '')) AS context
-      FROM session_task_leases l JOIN lock ON lock.id = l.session_id
+      FROM session_task_leases l JOIN lock ON lock.session_id = l.session_id
      WHERE l.leased_until < clock_timestamp()
      ORDER BY l.session_id FOR UPDATE OF l SKIP LOCKED),
 task AS ({_FAILED}),
 {_ended(TaskStatus.FAILED, "task.failed_at")}"""  # noqa: S608 - constants only
 
 CANCEL = f"""
-WITH wanted AS (
-    SELECT * FROM {_given("session_id", "expected_task_id")}),
-{_LOCK_OWN_SESSIONS},
+WITH {_locked(_given("session_id", "expected_task_id"), _OWN)},
 task AS (
     UPDATE session_tasks SET status = '{TaskStatus.CANCELLED.value}'
-      FROM wanted w JOIN lock ON lock.id = w.session_id
-     WHERE session_tasks.session_id = w.session_id
-       AND (w.expected_task_id IS NULL OR session_tasks.task_id = w.expected_task_id)
-       AND {IS_RUNNING}
+      FROM lock AS w
+     WHERE session_tasks.session_id {_THESE}
+       AND session_tasks.session_id = w.session_id
+       AND {_unguessed(f"{_EXPECTED} AND {IS_RUNNING}")}
     RETURNING {_MOVED}, session_tasks.started_at, session_tasks.failure_context),
 held AS MATERIALIZED (
     SELECT l.session_id FROM session_task_leases l JOIN task ON task.session_id = l.session_id
@@ -377,7 +386,7 @@ held AS MATERIALIZED (
 RELEASE = f"""
 WITH held AS MATERIALIZED (
     SELECT l.session_id FROM session_task_leases l JOIN {_CLAIMS} ON w.session_id = l.session_id
-     WHERE l.task_id = w.task_id AND l.claim_token = w.claim_token
+     WHERE l.session_id {_THESE} AND l.task_id = w.task_id AND l.claim_token = w.claim_token
      ORDER BY l.session_id FOR UPDATE OF l)
 UPDATE session_task_leases AS lease
    SET worker_id = NULL, claim_token = NULL, claimed_at = NULL, leased_until = NULL,
@@ -394,7 +403,7 @@ WITH held AS MATERIALIZED (
     SELECT l.session_id, w.current, w.total, w.message
       FROM {_BEATS}
       JOIN session_task_leases l ON l.session_id = w.session_id
-     WHERE l.task_id = w.task_id AND l.claim_token = w.claim_token
+     WHERE l.session_id {_THESE} AND l.task_id = w.task_id AND l.claim_token = w.claim_token
      ORDER BY l.session_id FOR UPDATE OF l)
 UPDATE session_task_leases AS lease
    SET leased_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s),
@@ -407,15 +416,13 @@ RETURNING lease.session_id"""  # noqa: S608 - constants only
 # After a database crash the leases are gone, and a worker that still lives takes its own back: if
 # the row still runs under its task_id and nobody else has claimed it. A rescue changes the task_id.
 RETAKE = f"""
-WITH wanted AS (
-    SELECT * FROM {_given("session_id", "task_id", "claim_token", "worker_id")}),
-{_LOCK_SESSIONS},
+WITH {_locked(_given("session_id", "task_id", "claim_token", "worker_id"))},
 live AS MATERIALIZED (
     SELECT session_tasks.session_id, session_tasks.task_id, session_tasks.task_type,
            session_tasks.retry_count + 1 AS attempt, w.claim_token, w.worker_id
-      FROM session_tasks JOIN wanted w ON w.session_id = session_tasks.session_id
-      JOIN lock ON lock.id = session_tasks.session_id
-     WHERE session_tasks.task_id = w.task_id AND {IS_RUNNING}
+      FROM session_tasks JOIN lock AS w ON w.session_id = session_tasks.session_id
+     WHERE session_tasks.session_id {_THESE}
+       AND {_unguessed(f"session_tasks.task_id = w.task_id AND {IS_RUNNING}")}
      ORDER BY session_tasks.session_id FOR NO KEY UPDATE OF session_tasks)
 INSERT INTO session_task_leases AS lease
        (session_id, task_id, task_type, attempt, worker_id, claim_token, claimed_at, leased_until)

@@ -11,7 +11,7 @@ import psycopg
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from app.core.database import driver_connection, is_connection_loss
+from app.core.database import driver_connection, is_connection_loss, plan_freely
 from app.models.lease import LeaseSentinel
 from app.repositories import transitions, upkeep
 from app.repositories.in_transaction import InTransaction
@@ -97,6 +97,7 @@ class Sweeping(InTransaction):
 
     def delete_expired(self, *, retention: timedelta, limit: int = 100) -> list[uuid.UUID]:
         """Delete up to `limit` sessions past their retention, never one whose task is running."""
+        plan_freely(self._db)
         deleted = list(
             self._db.scalars(
                 text(upkeep.DELETE_EXPIRED),
