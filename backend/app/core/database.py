@@ -191,6 +191,12 @@ def _first_line(error: BaseException | None) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def _is_of_use(connection: psycopg.Connection[Any]) -> bool:
+    """Whether the next can have it: a Ctrl-C inside a query leaves that in flight."""
+    is_in_flight = connection.info.transaction_status == TransactionStatus.ACTIVE
+    return not (connection.broken or connection.closed or is_in_flight)
+
+
 def _is_silent(connection: psycopg.Connection[Any]) -> bool:
     """Whether the server has said nothing since it was last asked, such as that it hangs up."""
     socket = select.poll()
@@ -300,15 +306,18 @@ class Database:
             DatabaseUnavailable: the server cannot be reached.
 
         """
-        with translated_errors(), self.autocommit.connect() as connection:
-            raw = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
+        # The pool's own: a `Connection` of the engine around it would take as long again.
+        with translated_errors(), contextlib.closing(self.engine.raw_connection()) as pooled:
+            raw = cast("psycopg.Connection[Any]", pooled.driver_connection)
+            raw.autocommit = True
             try:
                 yield raw
             finally:
-                # A Ctrl-C inside a query leaves it in flight: of no use to the next either.
-                in_flight = raw.info.transaction_status == TransactionStatus.ACTIVE
-                if raw.broken or raw.closed or in_flight:
-                    connection.invalidate()
+                if _is_of_use(raw):
+                    raw.rollback()  # nothing, unless a transaction was left open
+                    raw.autocommit = False
+                else:
+                    pooled.invalidate()
 
     def revive(self) -> None:
         """Start the embedded server again if it died; a given one is its operator's business.
