@@ -8,12 +8,12 @@ How a statement is built, and why:
 - `lock` takes the sessions first, in id order, `FOR NO KEY UPDATE`: whoever moves a task or deletes
   a session starts there, so nothing deadlocks, and for one session all transitions queue up. The
   aggregate in it makes sure that all are locked before the first task or lease is: a CTE without
-  one hands its rows on one by one. What was given comes out of it again, so nobody has to join it
-  once more.
-- `session_id = ANY(…)` beside a join by it: whatever a plan was made for (an empty table, one row,
-  a thousand), a hash join of at most what was given is the cheapest. Without it an empty table is
-  cheapest read from end to end, by a plan that is kept when it has grown; and of two sets whose
-  sizes the planner cannot know, each row would be held against each.
+  one hands its rows on one by one.
+- What was given comes out of `lock` again, and what moved out of the last CTE: no two of them are
+  joined. The planner takes each for a few rows, and would hold all of one against all of the other.
+- Where a table is joined with what was given, `session_id = ANY(…)` stands beside the join, so no
+  plan reads more of it than that. An empty table is cheapest read from end to end, and the plan is
+  kept when it has grown.
 - A statement that waited for a lock still reads *other* rows as of its own start (READ COMMITTED,
   PostgreSQL section 13.2.1). So every rule stands in the WHERE of an UPDATE, in ON CONFLICT DO
   UPDATE, or under FOR UPDATE: there it is checked again on the newest version of the row.
@@ -75,7 +75,10 @@ _THESE = f"= ANY({_array('session_ids', 'uuid')})"
 
 
 def _unguessed(condition: str) -> str:
-    """The condition, of which the planner does not guess how few rows fulfil it."""
+    """The condition, of which the planner does not guess how few rows fulfil it: one, most often.
+
+    What it takes for one row it joins by a loop over all of the other side.
+    """
     return f"CASE WHEN {condition} THEN true ELSE false END"
 
 
@@ -102,7 +105,6 @@ _MOVED = """session_tasks.session_id, session_tasks.task_type, session_tasks.tas
 # A task that starts takes the session's stage along and leaves a lease that nobody has claimed, or
 # that a worker in the starter's process has. That claim's token is the task's id: a run has but one
 # claim that is made with its start, and whoever lost the answer knows its token all the same.
-# What moved is told by `staged` alone: a join of two CTEs again.
 _NOBODYS = "NULL::uuid, NULL::uuid, NULL::timestamptz, NULL::timestamptz"
 _CLAIMED_WITH_ITS_START = """%(worker_id)s::uuid, task_id, clock_timestamp(),
            clock_timestamp() + make_interval(secs => %(lease_seconds)s)"""
