@@ -60,8 +60,9 @@ PLANNING = "-c enable_seqscan=off -c plan_cache_mode=force_generic_plan"
 """How statements are planned, as libpq's `options`: by index, and once; `plan_freely` apart.
 
 A plan that was made and kept while a table was small would read all of it once it has grown, until
-it is next analysed: a start of 256 tasks among 20,000 took 3.7 s. And while a kept plan looks dearer
-than those before it, as it may after any vacuum, PostgreSQL plans each execution anew: 0.4 ms.
+it is next analysed: a start of 256 tasks among 20,000 took 3.7 s. And while a kept plan looks
+dearer than those before it, as it may after any vacuum, PostgreSQL plans each execution anew, which
+takes 0.4 ms.
 """
 
 _RETURNED_AT = "returned_at"
