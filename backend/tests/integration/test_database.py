@@ -165,6 +165,22 @@ def test_an_interrupted_statement_leaves_no_connection_behind_that_is_busy(
         assert database.check_server() >= 15
 
 
+def test_what_a_user_of_the_driver_leaves_open_is_undone_and_the_next_has_a_transaction(
+    settings: Settings, database_url: str
+) -> None:
+    narrow = settings.model_copy(update={"pool_size": 1})
+    with Database(narrow, database_url) as database:
+        with database.driver_connection() as raw:
+            raw.execute("CREATE TABLE kept (number integer)")
+            raw.execute("BEGIN")
+            raw.execute("INSERT INTO kept VALUES (1)")
+        with pytest.raises(ZeroDivisionError), database.transaction() as db:
+            db.execute(text("INSERT INTO kept VALUES (2)"))
+            divide_by_zero()
+        with database.driver_connection() as raw:
+            assert raw.execute("SELECT number FROM kept").fetchall() == []
+
+
 def test_what_follows_a_commit_runs_after_it_and_one_failure_stops_no_other(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
