@@ -101,10 +101,9 @@ BUGS = (
     ),
     Bug(
         "child locked first: the lease before its session",
-        ("COMPLETE",),
-        "JOIN lock AS w",
-        "JOIN unnest(%(session_ids)s::uuid[], %(task_ids)s::uuid[], %(claim_tokens)s::uuid[])"
-        " AS w(session_id, task_id, claim_token)",
+        ("COMPLETE", "FAIL"),
+        " FOR NO KEY UPDATE",
+        "",
     ),
     Bug(
         "rescue too early: by a moment that is not the lease's own",

@@ -209,7 +209,7 @@ class Database:
 
     Attributes:
         engine: transactions of the ORM.
-        autocommit: the same pool, one statement a transaction: for the combiner.
+        autocommit: the same pool, one statement a transaction: for reads outside of any.
         server: the embedded server that was started or joined for it, if any.
         announce, is_own, subscribe: how sessions that changed are told and heard of; see
             `Announcer`. To be announced after the commit.

@@ -58,8 +58,9 @@ CAN_BE_RETRIED = _sql(SessionTask.can_be_retried)  # type: ignore[arg-type]
 def _array(name: str, kind: str) -> str:
     """An array that is given, of whose length the planner does not learn.
 
-    For a single task a plan of its own looks cheaper than the kept one, which is made for ten: each
-    would be planned anew, for as long as it then takes.
+    For a single task a plan of its own looks cheaper than the kept one, which is made for ten:
+    where a connection is not told to keep plans, each would be planned anew. And whoever writes the
+    array out (the race's pgbench) gets the same plan as who gives it as one parameter.
     """
     return f"(SELECT %({name})s::{kind}[])::{kind}[]"
 
@@ -231,12 +232,12 @@ UPDATE session_task_leases AS lease
 RETURNING {_CLAIM}"""  # noqa: S608 - every part is a constant of this module
 
 _CLAIMS = _given("session_id", "task_id", "claim_token")
+_IS_ITS_LEASE = f"l.session_id {_THESE} AND l.task_id = w.task_id AND l.claim_token = w.claim_token"
 
 _HELD = f"""held AS MATERIALIZED (
     SELECT w.*, l.claimed_at
       FROM session_task_leases l JOIN lock AS w ON w.session_id = l.session_id
-     WHERE l.session_id {_THESE}
-       AND l.task_id = w.task_id AND l.claim_token = w.claim_token
+     WHERE {_IS_ITS_LEASE}
      ORDER BY l.session_id FOR UPDATE OF l)"""  # noqa: S608 - constants only
 
 
@@ -388,7 +389,7 @@ held AS MATERIALIZED (
 RELEASE = f"""
 WITH held AS MATERIALIZED (
     SELECT l.session_id FROM session_task_leases l JOIN {_CLAIMS} ON w.session_id = l.session_id
-     WHERE l.session_id {_THESE} AND l.task_id = w.task_id AND l.claim_token = w.claim_token
+     WHERE {_IS_ITS_LEASE}
      ORDER BY l.session_id FOR UPDATE OF l)
 UPDATE session_task_leases AS lease
    SET worker_id = NULL, claim_token = NULL, claimed_at = NULL, leased_until = NULL,
@@ -405,7 +406,7 @@ WITH held AS MATERIALIZED (
     SELECT l.session_id, w.current, w.total, w.message
       FROM {_BEATS}
       JOIN session_task_leases l ON l.session_id = w.session_id
-     WHERE l.session_id {_THESE} AND l.task_id = w.task_id AND l.claim_token = w.claim_token
+     WHERE {_IS_ITS_LEASE}
      ORDER BY l.session_id FOR UPDATE OF l)
 UPDATE session_task_leases AS lease
    SET leased_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s),

@@ -154,17 +154,11 @@ def test_a_claim_walks_the_index_of_waiting_tasks(
 def test_every_transition_finds_its_rows_by_index(crowded: psycopg.Connection[Any]) -> None:
     crowded.execute("ANALYZE")
     ids = [row[0] for row in crowded.execute("SELECT id FROM sessions LIMIT 64")]
-    some = [uuid.uuid4() for _ in ids]
-    arrays = {
-        "session_ids": ids, "task_ids": some, "claim_tokens": some, "expected_task_ids": some,
-        "worker_ids": some, "task_types": ["processing"] * len(ids), "contexts": ["{}"] * len(ids),
-        "currents": [1] * len(ids), "totals": [1] * len(ids), "messages": ["m"] * len(ids),
-        "owner": None, "backoff_seconds": 1.0, "lease_seconds": 30.0, "worker_id": uuid.uuid4(),
-    }  # fmt: skip
+    given = arguments(ids, "processing")
     for name in (
         "START", "RETRY", "CANCEL", "COMPLETE", "FAIL", "RELEASE", "BEAT", "RETAKE", "CLAIM_THESE",
     ):  # fmt: skip
-        for node in plan_of(crowded, getattr(statements, name), arrays):
+        for node in plan_of(crowded, getattr(statements, name), given):
             if node["Node Type"] == "Seq Scan":
                 assert node["Relation Name"] not in HOT_TABLES, f"{name} reads a whole table"
 
