@@ -142,6 +142,14 @@ def plan_freely(db: DbSession) -> None:
     db.execute(_PLAN_FREELY)
 
 
+_LIMIT_LOCK_WAIT = text("SELECT set_config('lock_timeout', :milliseconds, true)")
+
+
+def limit_lock_wait(db: DbSession, *, seconds: float) -> None:
+    """Have this transaction wait no longer than this for each lock."""
+    db.execute(_LIMIT_LOCK_WAIT, {"milliseconds": str(round(seconds * 1_000))})
+
+
 @contextlib.contextmanager
 def translated_errors() -> Iterator[None]:
     """Turn what the server does to anybody's statement into our own errors; leave all else alone.
@@ -169,9 +177,7 @@ def translated_errors() -> Iterator[None]:
             ) from error
         if (getattr(original, "sqlstate", None) or "").startswith(_BUSY_STATES):
             raise DatabaseBusy(
-                f"PostgreSQL gave up on a statement: {_first_line(original)}",
-                next_step="Try again in a moment; if it stays, see what holds the locks: "
-                "session-tasks doctor.",
+                f"PostgreSQL gave up on a statement: {_first_line(original)}"
             ) from error
         raise
 

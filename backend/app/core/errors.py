@@ -57,6 +57,7 @@ class TaskError(Exception):
     """
 
     default_category: ClassVar[ErrorCategory] = ErrorCategory.TEMPORARY
+    default_next_step: ClassVar[str] = ""
 
     def __init__(
         self,
@@ -69,7 +70,7 @@ class TaskError(Exception):
         super().__init__(message)
         self.message = message
         self.category = ErrorCategory(category) if category is not None else self.default_category
-        self.next_step = next_step
+        self.next_step = next_step or self.default_next_step
         self.session_id = session_id
 
 
@@ -158,6 +159,10 @@ class OutputError(TaskError):
 
 class DatabaseBusy(TaskError):  # noqa: N818 - reads as the state it names
     """PostgreSQL gave up on a statement (a lock, a timeout); it was undone, and may be repeated."""
+
+    default_next_step = (
+        "Try again in a moment; if it stays, see what holds the locks: session-tasks doctor."
+    )
 
 
 class DatabaseUnavailable(TaskError):  # noqa: N818 - reads as the state it names

@@ -21,6 +21,7 @@ import psycopg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from app.core.database import limit_lock_wait
 from app.core.errors import (
     DatabaseBusy,
     DatabaseUnavailable,
@@ -45,7 +46,7 @@ from app.tasks.registry import load_handler
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from app.core.database import Database
@@ -59,9 +60,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ATTEMPTS_TO_WRITE = 5
-"""How often a write is tried that the server, though it answers, refuses for a passing reason."""
+ATTEMPTS_TO_WRITE_RESULTS = 5
+"""How often results meet what passes (a timeout, a full disk) before they are taken to be why."""
 
+SECONDS_FOR_A_LOCK = 0.5
+"""So long a connection, of which there are few, waits for a lock; then others may have it."""
 
 NO_RESULTS = TaskResults()
 
@@ -168,7 +171,7 @@ class OutcomeWriter:
     ) -> None:
         self._database = database
         self._but = but
-        self._combiner = TransitionCombiner(database)
+        self._combiner = TransitionCombiner(database, waits_for_locks=False)
         self._worker = worker
         self._give_up = give_up
 
@@ -179,6 +182,7 @@ class OutcomeWriter:
         *,
         attempt: Attempt = contextlib.nullcontext,
         is_doubtful: bool = False,
+        waits_for_locks: bool = True,
     ) -> Outcome | None:
         """Return the outcome that is in the database now; None if the claim was not ours.
 
@@ -186,9 +190,14 @@ class OutcomeWriter:
 
         Each try is made inside an `attempt()`; between tries the lease is the heart's to renew.
         Also None where `give_up` was set first: then the lease ends by itself, and is rescued.
-        Results that the database will not take (a value it cannot store) fail the task.
+        Results that the database will not take (a value it cannot store) fail the task. For what
+        another transaction has locked it waits as long as the claim holds.
+
+        Raises:
+            DatabaseBusy: it is locked, where it is told not to wait for that.
+
         """
-        failures = 0
+        failures = refusals = 0
         while True:
             try:
                 is_written = self._writes(claim, outcome, attempt, is_doubtful=is_doubtful)
@@ -196,10 +205,17 @@ class OutcomeWriter:
                 is_doubtful = True
                 failures += 1
                 logger.debug("An outcome waits for the database: %s", error)
-            except Exception as error:  # noqa: BLE001 - what is no passing matter is the data's
+            except Exception as error:
+                if _is_of_a_lock(error) and not waits_for_locks:
+                    raise
                 failures += 1
-                if failures >= ATTEMPTS_TO_WRITE or not _passes(error):
-                    outcome, failures = self._unwritable(claim, outcome, error), 0
+                refusals += not _is_of_a_lock(error)
+                is_too_much = refusals >= ATTEMPTS_TO_WRITE_RESULTS and _has_results(outcome)
+                if is_too_much or not _passes(error):
+                    outcome = self._unwritable(claim, outcome, error)
+                    failures = refusals = 0
+                elif failures == 1:
+                    logger.warning("An outcome waits to be written: %s", error)
             else:
                 return outcome if is_written else None
             if isinstance(outcome, Cancelled) or (
@@ -230,16 +246,26 @@ class OutcomeWriter:
             return False
         return True
 
-    def complete_together(self, claims: Sequence[Claim]) -> list[Outcome | None]:
+    def complete_together(self, claims: Sequence[Claim]) -> list[Completed | DatabaseBusy | None]:
         """Write that these completed without results; None for a claim that was not ours.
 
-        No session twice. Raises what one statement for all of them raises: write each then.
+        `DatabaseBusy` for one that another transaction has locked: write it in a moment. No session
+        twice. Raises what one statement for all of them raises.
         """
         done = Completed()
         return [
-            done if isinstance(answer, Transition) else None
+            done
+            if isinstance(answer, Transition)
+            else answer
+            if isinstance(answer, DatabaseBusy)
+            else None
             for answer in self._combiner.complete_tasks(claims, but=self._but)
         ]
+
+    @property
+    def has_given_up(self) -> bool:
+        """Whether nothing is tried again any more."""
+        return self._give_up.is_set()
 
     def release(self, claims: Sequence[Claim | Wish]) -> None:
         """Give claims back in one statement, whatever their runs are at; costs no attempt.
@@ -251,7 +277,7 @@ class OutcomeWriter:
             return
         try:
             with self._database.driver_connection() as connection:
-                transitions.release(connection, claims)
+                transitions.release(connection, claims, skips_locked=True)
         except (DatabaseUnavailable, DatabaseBusy) as error:
             logger.warning("%d tasks could not be given back: %s", len(claims), error)
 
@@ -260,23 +286,26 @@ class OutcomeWriter:
             case Completed() if is_light(outcome):
                 self._combiner.complete_task(claim)
             case Completed(results):
-                with self._database.transaction() as db:
-                    SessionRepository(db).complete_task(claim, results)
+                with self._sessions() as sessions:
+                    sessions.complete_task(claim, results)
             case Failed(context, results) if _is_empty(results):
                 self._combiner.fail_task(claim, context)
             case Failed(context, results):
-                with self._database.transaction() as db:
-                    SessionRepository(db).fail_task(
-                        claim,
-                        context,
-                        results,
-                        backoff_seconds=self._database.settings.retry_backoff_seconds,
-                    )
+                backoff_seconds = self._database.settings.retry_backoff_seconds
+                with self._sessions() as sessions:
+                    sessions.fail_task(claim, context, results, backoff_seconds=backoff_seconds)
             case Released():
-                with self._database.transaction() as db:
-                    SessionRepository(db).release_task(claim)
+                with self._sessions() as sessions:
+                    sessions.release_task(claim)
             case Cancelled():
                 pass
+
+    @contextlib.contextmanager
+    def _sessions(self) -> Iterator[SessionRepository]:
+        with self._database.transaction() as db:
+            longest = self._database.settings.lock_timeout_seconds
+            limit_lock_wait(db, seconds=min(longest, SECONDS_FOR_A_LOCK))
+            yield SessionRepository(db)
 
     def _unwritable(self, claim: Claim, outcome: Outcome, error: Exception) -> Outcome:
         """Return what to write instead of an outcome that the database refuses."""
@@ -286,9 +315,7 @@ class OutcomeWriter:
             claim.session_id,
             exc_info=error,
         )
-        if isinstance(outcome, Completed) or (
-            isinstance(outcome, Failed) and not _is_empty(outcome.results)
-        ):
+        if isinstance(outcome, Completed) or _has_results(outcome):
             return Failed(failure_context(error, worker=self._worker))
         return Cancelled()  # nothing smaller is left to write: the lease ends, and is rescued
 
@@ -321,13 +348,27 @@ def _shows(task: SessionTask, claim: Claim, outcome: Outcome) -> bool:
 
 def _passes(error: Exception) -> bool:
     """Whether the same write may well succeed in a moment: locks, deadlocks, a failover."""
-    original = error.orig if isinstance(error, DBAPIError) else error
-    return isinstance(original, (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction))
+    passing = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
+    return isinstance(error, DatabaseBusy) or isinstance(_original(error), passing)
+
+
+def _is_of_a_lock(error: Exception) -> bool:
+    """Whether another transaction was in the way: no fault of what is to be written."""
+    is_of_time = isinstance(_original(error.__cause__), psycopg.errors.QueryCanceled)
+    return isinstance(error, DatabaseBusy) and not is_of_time
+
+
+def _original(error: BaseException | None) -> BaseException | None:
+    return error.orig if isinstance(error, DBAPIError) else error
 
 
 def is_light(outcome: Outcome) -> bool:
     """Whether it is a completion that has no results to be written with it."""
-    return isinstance(outcome, Completed) and _is_empty(outcome.results)
+    return isinstance(outcome, Completed) and not _has_results(outcome)
+
+
+def _has_results(outcome: Outcome) -> bool:
+    return isinstance(outcome, (Completed, Failed)) and not _is_empty(outcome.results)
 
 
 def _is_empty(results: TaskResults) -> bool:

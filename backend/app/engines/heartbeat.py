@@ -64,7 +64,7 @@ class Heart:
         return soon
 
     def beat(self) -> None:
-        """Renew every lease in hand, once.
+        """Renew every lease in hand, once; those that another transaction has locked come next.
 
         Raises:
             DatabaseUnavailable: the database is away; no progress is lost.
@@ -81,19 +81,26 @@ class Heart:
                     connection,
                     [beat for beat, _ in beats.values()],
                     lease_seconds=self._settings.lease_seconds,
+                    skips_locked=True,
                 )
+                left = [run.claim for run in beats if run.claim.session_id not in held]
+                locked = transitions.holding(connection, left)
         except BaseException:
             for run, (_, progress) in beats.items():
                 run.give_back(progress)
             raise
         self._beaten_at = sent_at
-        for run in beats:
+        for run, (_, progress) in beats.items():
             if run.claim.session_id in held:
                 run.renewed(sent_at)
+            elif run.claim.session_id in locked:
+                run.give_back(progress)  # for the next beat
             else:
                 run.stop(StopReason.CLAIM_LOST, grace_seconds=self._settings.cancel_grace_seconds)
         self._announcer.announce(
-            run.claim.session_id for run, (_, progress) in beats.items() if progress is not None
+            run.claim.session_id
+            for run, (_, progress) in beats.items()
+            if progress is not None and run.claim.session_id in held
         )
 
     def close(self) -> None:

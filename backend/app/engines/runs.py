@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 NEVER = float("inf")
 
+MOST_PUT_OFF = 2_048
+"""So many runs may be over and unwritten before they stand in the way of others."""
+
 FENCE_SHARE = 0.9
 """A task is stopped when this much of its lease has passed without a renewal."""
 
@@ -51,6 +54,7 @@ class Run:
         max_run_seconds: the longest it may run.
         stop_reason: the first reason to stop that was given; None: it may go on.
         is_writing: its outcome is being written, so no heartbeat is sent for it.
+        put_off_count: how often it was over and could not be written yet.
 
     """
 
@@ -67,6 +71,7 @@ class Run:
         self.leased_at = claimed_at
         self.stop_reason: StopReason | None = None
         self.is_writing = False
+        self.put_off_count = 0
         self._settings = settings
         self._on_clock = on_clock
         self._lock = threading.RLock()
@@ -251,10 +256,24 @@ class RunTable:
         self._due_at = NEVER  # when the clocks are looked at next
         self._news: list[float] | None = None  # of who began while they are looked at
         self._runs: dict[uuid.UUID, Run] = {}
+        self._put_off: set[uuid.UUID] = set()
         self._changed = threading.Condition()
 
     def __len__(self) -> int:
         return len(self._runs)
+
+    @property
+    def occupied_count(self) -> int:
+        """How many take up room: not those that were put off, as long as they are not too many."""
+        return len(self._runs) - min(len(self._put_off), MOST_PUT_OFF)
+
+    def put_off(self, runs: Sequence[Run]) -> None:
+        """Note that these are over and cannot be written yet; others may take their place."""
+        with self._changed:
+            for run in runs:
+                run.put_off_count += 1
+                self._put_off.add(run.claim.task_id)
+        self._on_room()
 
     def add(
         self,
@@ -286,6 +305,7 @@ class RunTable:
         with self._changed:
             for run in runs:
                 self._runs.pop(run.claim.task_id, None)
+                self._put_off.discard(run.claim.task_id)
             if not self._runs:
                 self._changed.notify_all()
         self._on_room()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from app.core.errors import TaskError
+from app.core.errors import DatabaseBusy, DatabaseUnavailable, TaskError
 from app.engines.attempts import attempt_ended
 from app.engines.execution import (
     Completed,
@@ -27,6 +27,7 @@ from app.engines.execution import (
     outcome_name,
 )
 from app.engines.handout import Handout
+from app.engines.loops import backoff_seconds
 from app.engines.memory import SECONDS_OF_LIGHT_WORK, give_back_memory
 from app.engines.runners import ProcessRunner, Runner, ThreadRunner, make_setup
 from app.engines.runs import Run, RunTable
@@ -49,6 +50,9 @@ LIGHTEST_SECONDS = 0.001
 
 MOST_TOGETHER = 512
 """So many completions are written by one statement at most: each costs it the same."""
+
+PUT_OFFS_TO_TELL_OF = 5
+"""A completion that was put off so often has waited for some seconds."""
 
 
 class Slots:
@@ -87,6 +91,7 @@ class Slots:
         self._writer = writer
         self._worker = worker
         self._count = count
+        self._may_wait_aside = threading.BoundedSemaphore(count)
         self._in_threads = threads
         self._completed: Handout[Run] = Handout()
         self._busy: set[threading.Thread] = set()
@@ -238,18 +243,41 @@ class Slots:
         aside.start()
         return aside
 
-    def _write(self, run: Run, outcome: Outcome) -> None:
+    def _write(self, run: Run, outcome: Outcome, *, waits_for_locks: bool = False) -> None:
         """Write one outcome, patiently, and let go of the run."""
         try:
-            written = self._writer.write(run.claim, outcome, attempt=run.writing)
+            written = self._writer.write(
+                run.claim,
+                outcome,
+                attempt=run.writing,
+                is_doubtful=waits_for_locks,
+                waits_for_locks=waits_for_locks,
+            )
             if time.monotonic() - run.started_at > SECONDS_OF_LIGHT_WORK:
                 outcome, written = Released(), _without_results(written)  # lets go of the results
                 give_back_memory()
             self.conclude(run, written)
+        except DatabaseBusy:
+            self._outwait_lock(run, outcome)
+            return
         except Exception:
             logger.exception("An outcome could not be written; the lease will end by itself")
-        finally:
-            self._runs.remove((run,))
+        self._runs.remove((run,))
+
+    def _outwait_lock(self, run: Run, outcome: Outcome) -> None:
+        """Write it when it is unlocked: aside, unless as many as there are slots already wait."""
+        if not self._may_wait_aside.acquire(blocking=False):
+            self._write(run, outcome, waits_for_locks=True)
+            return
+
+        def outwait() -> None:
+            try:
+                self._write(run, outcome, waits_for_locks=True)
+            finally:
+                self._may_wait_aside.release()
+
+        self._runs.put_off((run,))
+        threading.Thread(target=outwait, name="outcome", daemon=True).start()
 
     def _write_completions(self, least: int) -> None:
         """Write completions without results, those that came meanwhile together."""
@@ -260,33 +288,61 @@ class Slots:
                 self._completed.put_back(
                     run for run in runs if first_of[run.claim.session_id] != run
                 )
+            put_off: list[Run] = []
             try:
-                self._write_together(together)
+                put_off = self._write_together(together)
             except Exception:
                 logger.exception("Outcomes could not be written; the leases will end by themselves")
             finally:
-                self._runs.remove(together)
+                self._runs.remove([run for run in together if run not in put_off])
+            if put_off:
+                self._write_later(put_off)
 
-    def _write_together(self, runs: list[Run]) -> None:
-        """Write by one statement; where that fails, each by itself, patiently."""
+    def _write_together(self, runs: list[Run]) -> list[Run]:
+        """Write by one statement; answers those that are still to be written.
+
+        These are all where the database is away, and those that another transaction has locked.
+        """
         for run in runs:
             run.is_writing = True
+        outcomes: Sequence[Outcome | DatabaseBusy | None] | None = None
         try:
             outcomes = self._writer.complete_together([run.claim for run in runs])
+        except (DatabaseUnavailable, DatabaseBusy) as error:
+            logger.debug("Completions wait for the database: %s", error)
+            return runs
         except (TaskError, psycopg.Error) as error:
             logger.debug("Completions could not be written together: %s", error)
-            outcomes = None
         finally:
             for run in runs:
                 run.is_writing = False
+        put_off: list[Run] = []
         for number, run in enumerate(runs):
-            if outcomes is not None:
-                written = outcomes[number]
-            else:
-                written = self._writer.write(
+            outcome = None if outcomes is None else outcomes[number]
+            if isinstance(outcome, DatabaseBusy):
+                put_off.append(run)
+                if run.put_off_count == PUT_OFFS_TO_TELL_OF:
+                    logger.warning("An outcome waits to be written: %s", outcome)
+                continue
+            if outcomes is None or (outcome is None and run.put_off_count):
+                outcome = self._writer.write(
                     run.claim, Completed(), attempt=run.writing, is_doubtful=True
                 )
-            self.conclude(run, written)
+            self.conclude(run, outcome)
+        return put_off
+
+    def _write_later(self, runs: list[Run]) -> None:
+        """Write these in a moment, unless the worker has given up."""
+        if self._writer.has_given_up:
+            for run in runs:
+                self.conclude(run, None)
+            self._runs.remove(runs)
+            return
+        self._runs.put_off(runs)
+        pause = backoff_seconds(max(run.put_off_count for run in runs), longest=2.0)
+        timer = threading.Timer(pause, self._completed.put, (runs,))
+        timer.daemon = True
+        timer.start()
 
 
 def _without_results(outcome: Outcome | None) -> Outcome | None:

@@ -366,7 +366,7 @@ class Worker:
     def _room(self) -> int:
         """How many tasks to claim now: none while there are about enough."""
         ahead = min(MOST_AHEAD, int(self._concurrency * SECONDS_AHEAD / self._slots.usual_seconds))
-        room = self._concurrency + ahead - len(self._runs)
+        room = self._concurrency + ahead - self._runs.occupied_count
         return room if room > ahead // CLAIMS_AHEAD else 0
 
     def _give_back_what_waits(self) -> None:
@@ -378,16 +378,21 @@ class Worker:
         if not late:
             return
         self._slots.expect_at_least(LONGEST_AHEAD_SECONDS)
+        given_back: set[UUID] = set()
         try:
             with self._claim_connection.use() as connection:
-                transitions.release(connection, [run.claim for run in late])
-        except BaseException:
-            self._slots.waiting.put_back(late)
-            raise
-        self._database.announce(run.claim.session_id for run in late)
-        for run in late:
+                given_back = transitions.release(
+                    connection, [run.claim for run in late], skips_locked=True
+                )
+        finally:
+            self._slots.waiting.put_back(
+                run for run in late if run.claim.session_id not in given_back
+            )
+        released = [run for run in late if run.claim.session_id in given_back]
+        self._database.announce(given_back)
+        for run in released:
             self._slots.conclude(run, Released())
-        self._runs.remove(late)
+        self._runs.remove(released)
 
     def _claims(self, limit: int) -> list[Claim]:
         if self._session_ids is not None:

@@ -11,7 +11,16 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from app.repositories.lane import Input, Kind, Output, Request, Waiting, answer
+from app.repositories.lane import (
+    ASIDES_AT_ONCE,
+    Aside,
+    Input,
+    Kind,
+    Output,
+    Request,
+    Waiting,
+    answer,
+)
 
 
 class _AsyncCall(Request):
@@ -42,6 +51,7 @@ class AsyncLane:
         self._waiting: Waiting[_AsyncCall] = Waiting()
         self._is_out = False
         self._sender = ThreadPoolExecutor(1, thread_name_prefix="combiner")
+        self._asides = ThreadPoolExecutor(ASIDES_AT_ONCE, thread_name_prefix="combiner-aside")
 
     async def send(self, kind: Kind[Input, Output], given: Input) -> Output:
         """The answer to this input; raises what sending it raised."""
@@ -57,12 +67,15 @@ class AsyncLane:
             if call in self._waiting:
                 self._waiting.remove(call)
             raise
-        result: Output = call.result()
+        result: Output | Aside[Output] = call.result()
+        if isinstance(result, Aside):
+            return await loop.run_in_executor(self._asides, result.find_out)
         return result
 
     def close(self) -> None:
-        """End the thread, once the batch that is out has been answered."""
+        """End the threads, once what is out has been answered."""
         self._sender.shutdown(wait=True)
+        self._asides.shutdown(wait=True)
 
     def _send_next(self, loop: asyncio.AbstractEventLoop) -> None:
         self._is_out = bool(self._waiting)

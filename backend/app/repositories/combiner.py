@@ -4,12 +4,15 @@ All go through one lane: what arrives while one statement is in flight goes out 
 next. A caller is answered only after the commit. Where a connection was lost, and
 with it the answer to a COMMIT, the same guarded statement is sent again with the same ids: it
 moves what is left to be moved, and what it does not move is read back.
+
+What goes out together waits for no lock: whose session another transaction has locked (somebody's
+own that is still open, a console that was left) waits for it alone, aside of the lane.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
@@ -18,15 +21,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psycopg
 from sqlalchemy import select
 
-from app.core.errors import DatabaseUnavailable, StaleClaim
+from app.core.errors import DatabaseBusy, DatabaseUnavailable, StaleClaim
 from app.core.failure import sanitize_context
 from app.models.session import Session, SessionTask, TaskStatus
 from app.repositories import transitions
 from app.repositories.async_lane import AsyncLane
-from app.repositories.lane import Kind, Lane
+from app.repositories.lane import ASIDES_AT_ONCE, Aside, Input, Kind, Lane, Output
 from app.repositories.lifecycle_log import log_transitions
 from app.repositories.local_workers import local_worker_for
-from app.repositories.refusals import stale_claim
+from app.repositories.refusals import locked_by_another, stale_claim
 from app.repositories.session_repository import SessionRepository, next_starts, successor_id
 from app.repositories.transitions import Beat, Claim, Start, Transition, Wish
 
@@ -40,6 +43,11 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
+Failure = tuple[Claim, "Mapping[str, Any]"]
+
+Ending = Transition | StaleClaim | DatabaseBusy
+"""What became of a run that was to end: `DatabaseBusy` where another has its session locked."""
+
 logger = logging.getLogger(__name__)
 
 WAITS_AFTER_LOSS = (0.05, 0.5)
@@ -50,11 +58,17 @@ class TransitionCombiner:
     """The named transitions, each answered after its commit; safe to call from many threads.
 
     Raises, each of its methods: `DatabaseUnavailable` where the database stays away; whether the
-    transition took effect is then unknown, and repeating it does no harm.
+    transition took effect is then unknown, and repeating it does no harm. `DatabaseBusy` where
+    somebody else keeps the session locked for longer than `lock_timeout_seconds`.
+
+    Args:
+        waits_for_locks: without it, a run that is to end and whose session somebody else has locked
+            raises `DatabaseBusy` at once.
+
     """
 
-    def __init__(self, database: Database) -> None:
-        self._kinds = _Transitions(database)
+    def __init__(self, database: Database, *, waits_for_locks: bool = True) -> None:
+        self._kinds = _Transitions(database, waits_for_locks=waits_for_locks)
         self._lane = Lane()
 
     def start_task(self, session_id: uuid.UUID, task_type: TaskType) -> Transition:
@@ -83,13 +97,14 @@ class TransitionCombiner:
 
     def complete_tasks(
         self, claims: Sequence[Claim], *, but: Listener | None = None
-    ) -> list[Transition | StaleClaim]:
+    ) -> list[Ending]:
         """Complete tasks that have no results to write, all by one statement, at once.
 
-        For who gathers them himself; no session twice. Answers what became of each, in order. All
-        are told of it `but` that listener, who knows.
+        For who gathers them himself; no session twice. Answers what became of each, in order; ask
+        again in a moment for those that another has locked. All are told of it `but` that listener,
+        who knows.
         """
-        return self._kinds.send_completions(claims, but=but)
+        return self._kinds.complete(claims, but=but)
 
     def fail_task(self, claim: Claim, error_context: Mapping[str, Any]) -> Transition:
         """Fail the task, counted.
@@ -166,28 +181,37 @@ class AsyncTransitionCombiner:
             raise stale_claim(claim)
 
     def close(self) -> None:
-        """End the thread that sends, once what is out has been answered."""
+        """End the threads that send, once what is out has been answered."""
         self._lane.close()
 
 
 class _Transitions:
     """The kinds of transitions that go out together, and what sends a batch of each."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, waits_for_locks: bool = True) -> None:
         self._database = database
-        self.starts = Kind(self._send_starts, lambda start: start[0])
+        self._waits_for_locks = waits_for_locks
+        at_once = max(1, min(ASIDES_AT_ONCE, database.settings.pool_size - 1))
+        self._asides = threading.BoundedSemaphore(at_once)
+        self.starts: Kind[Start, Transition] = Kind(self._send_starts, lambda start: start[0])
         self.wishes = Kind(self._send_wishes, lambda wish: wish.session_id)
-        self.completions = Kind(self.send_completions, lambda claim: claim.session_id)
-        self.failures = Kind(self._send_failures, lambda failure: failure[0].session_id)
-        self.beats = Kind(self._send_beats, lambda beat: beat.claim.session_id)
+        self.completions: Kind[Claim, Ending] = Kind(
+            self._send_completions, lambda claim: claim.session_id
+        )
+        self.failures: Kind[Failure, Ending] = Kind(
+            self._send_failures, lambda failure: failure[0].session_id
+        )
+        self.beats: Kind[Beat, bool] = Kind(self._send_beats, lambda beat: beat.claim.session_id)
 
-    def _send_starts(self, starts: Sequence[Start]) -> list[Transition | Exception]:
+    def _send_starts(self, starts: Sequence[Start]) -> list[Transition | Aside[Transition]]:
         worker = local_worker_for(self._database, starts)
         if worker is None:
-            moved, _ = self._moved(lambda connection: transitions.start(connection, starts))
+            moved, _ = self._moved(
+                lambda connection: transitions.start(connection, starts, skips_locked=True)
+            )
         else:
             moved = self._started_for(worker, starts)
-        return [moved.get(start[2]) or self._start_alone(start) for start in starts]
+        return [moved.get(start[2]) or self._aside(self._start_alone, start) for start in starts]
 
     def _started_for(
         self, worker: LocalWorker, starts: Sequence[Start]
@@ -198,7 +222,11 @@ class _Transitions:
             asked_at = time.monotonic()
             lease_seconds = self._database.settings.lease_seconds
             moved = transitions.start(
-                connection, starts, claimed_by=worker.id, lease_seconds=lease_seconds
+                connection,
+                starts,
+                claimed_by=worker.id,
+                lease_seconds=lease_seconds,
+                skips_locked=True,
             )
             claims = [transitions.claim_with_its_start(each, worker.id) for each in moved]
             worker.hand_over(claims, claimed_at=asked_at)
@@ -219,13 +247,11 @@ class _Transitions:
                 )
         return moved
 
-    def _start_alone(self, start: Start) -> Transition | Exception:
-        """What became of a start that moved nothing; the other starts of its batch stand."""
-        try:
-            with self._database.transaction() as db:
-                return SessionRepository(db).start_as([start])[0]
-        except Exception as error:  # noqa: BLE001 - handed to the caller it belongs to
-            return error
+    def _start_alone(self, start: Start) -> Transition:
+        """What became of a start that moved nothing, or moves now that its session is unlocked."""
+        with self._database.transaction() as db:
+            outcome = SessionRepository(db).start_as([start])[0]
+        return _raised(outcome)
 
     def _send_wishes(self, wishes: Sequence[Wish]) -> list[Claim | None]:
         claims, _ = self._answered(
@@ -237,55 +263,131 @@ class _Transitions:
         by_token = {claim.claim_token: claim for claim in claims}
         return [by_token.get(wish.claim_token) for wish in wishes]
 
-    def send_completions(
-        self, claims: Sequence[Claim], *, but: Listener | None = None
-    ) -> list[Transition | StaleClaim]:
+    def _send_completions(self, claims: Sequence[Claim]) -> list[Ending | Aside[Ending]]:
+        return self._or_aside(claims, self.complete(claims), self._complete_alone)
+
+    def _complete_alone(self, claim: Claim) -> Ending:
+        return self.complete([claim], skips_locked=False)[0]
+
+    def complete(
+        self, claims: Sequence[Claim], *, skips_locked: bool = True, but: Listener | None = None
+    ) -> list[Ending]:
         """Complete them; answers what became of each, in order."""
 
         def complete_and_advance(connection: psycopg.Connection[Any]) -> list[Transition]:
-            # A connection that breaks at the rollback is met by the next statement.
-            with contextlib.suppress(psycopg.Rollback), connection.transaction() as transaction:
-                moved = _completed_and_advanced(connection, claims)
-                if sum(t.status == TaskStatus.COMPLETED for t in moved) == len(claims):
-                    return moved
-                raise psycopg.Rollback(transaction)  # locks are let go before others are taken
-            transitions.take_back(connection, claims)
             with connection.transaction():
-                return _completed_and_advanced(connection, claims)
+                completed = transitions.complete(connection, claims, skips_locked=skips_locked)
+                starts = next_starts(completed)
+                return [*completed, *(transitions.start(connection, starts) if starts else ())]
 
         moved, is_unsure = self._moved(complete_and_advance, but=but)
         if is_unsure:
             moved |= self._read_back(claims, moved, _as_completed)
-        return [moved.get(claim.task_id) or stale_claim(claim) for claim in claims]
+        return self._answers(claims, moved, skips_locked=skips_locked)
 
-    def _send_failures(
-        self, failures: Sequence[tuple[Claim, Mapping[str, Any]]]
-    ) -> list[Transition | StaleClaim]:
+    def _send_failures(self, failures: Sequence[Failure]) -> list[Ending | Aside[Ending]]:
+        return self._or_aside(failures, self._fail(failures, skips_locked=True), self._fail_alone)
+
+    def _fail_alone(self, failure: Failure) -> Ending:
+        return self._fail([failure], skips_locked=False)[0]
+
+    def _fail(self, failures: Sequence[Failure], *, skips_locked: bool) -> list[Ending]:
         backoff_seconds = self._database.settings.retry_backoff_seconds
         contexts = {claim.task_id: context for claim, context in failures}
-        moved, is_unsure = self._moved(
-            lambda connection: transitions.fail(
-                connection, failures, backoff_seconds=backoff_seconds
-            )
-        )
+        claims = [claim for claim, _ in failures]
+
+        def fail(connection: psycopg.Connection[Any]) -> list[Transition]:
+            with connection.transaction():
+                return transitions.fail(
+                    connection, failures, backoff_seconds=backoff_seconds, skips_locked=skips_locked
+                )
+
+        moved, is_unsure = self._moved(fail)
         if is_unsure:
             moved |= self._read_back(
-                [claim for claim, _ in failures],
+                claims,
                 moved,
                 lambda claim, task, advances: _as_failed(
                     claim, task, advances, contexts[claim.task_id]
                 ),
             )
-        return [moved.get(claim.task_id) or stale_claim(claim) for claim, _ in failures]
+        return self._answers(claims, moved, skips_locked=skips_locked)
 
-    def _send_beats(self, beats: Sequence[Beat]) -> list[bool]:
+    def _send_beats(self, beats: Sequence[Beat]) -> list[bool | Aside[bool]]:
+        held = self._beat(beats, skips_locked=True)
+        left = [beat.claim for beat in beats if beat.claim.session_id not in held]
+        locked = self._holding(left)
+        return [
+            self._aside(self._beat_alone, beat)
+            if beat.claim.session_id in locked
+            else beat.claim.session_id in held
+            for beat in beats
+        ]
+
+    def _beat_alone(self, beat: Beat) -> bool:
+        return bool(self._beat([beat], skips_locked=False))
+
+    def _beat(self, beats: Sequence[Beat], *, skips_locked: bool) -> set[uuid.UUID]:
         held, _ = self._answered(
             lambda connection: transitions.beat(
-                connection, beats, lease_seconds=self._database.settings.lease_seconds
+                connection,
+                beats,
+                lease_seconds=self._database.settings.lease_seconds,
+                skips_locked=skips_locked,
             ),
             lambda held: held,
         )
-        return [beat.claim.session_id in held for beat in beats]
+        return held
+
+    # -- who is locked by another transaction -----------------------------------------------------
+
+    def _holding(self, claims: Sequence[Claim]) -> set[uuid.UUID]:
+        """Those of the sessions whose claim could write, but for a lock."""
+        if not claims:
+            return set()
+        held, _ = self._answered(
+            lambda connection: transitions.holding(connection, claims), lambda _held: ()
+        )
+        return held
+
+    def _answers(
+        self, claims: Sequence[Claim], moved: Mapping[uuid.UUID, Transition], *, skips_locked: bool
+    ) -> list[Ending]:
+        """What became of each, in order; who moved nothing, and was not skipped, is stale."""
+        left = [claim for claim in claims if claim.task_id not in moved]
+        locked = self._holding(left) if skips_locked else set()
+        return [
+            moved.get(claim.task_id)
+            or (locked_by_another if claim.session_id in locked else stale_claim)(claim)
+            for claim in claims
+        ]
+
+    def _or_aside(
+        self,
+        inputs: Sequence[Input],
+        answers: Sequence[Ending],
+        find_out: Callable[[Input], Ending],
+    ) -> list[Ending | Aside[Ending]]:
+        if not self._waits_for_locks:
+            return list(answers)
+        return [
+            self._aside(find_out, given) if isinstance(answer, DatabaseBusy) else answer
+            for given, answer in zip(inputs, answers, strict=True)
+        ]
+
+    def _aside(self, find_out: Callable[[Input], Output], given: Input) -> Aside[Output]:
+        """Have the caller find out by himself, when it is his turn: few at once wait for locks."""
+        latest = time.monotonic() + self._database.settings.lock_timeout_seconds
+
+        def find_out_in_turn() -> Output:
+            if not self._asides.acquire(timeout=max(0.0, latest - time.monotonic())):
+                raise DatabaseBusy("Too many transitions wait for sessions that others have locked")
+            try:
+                return find_out(given)
+            finally:
+                self._asides.release()
+
+        return Aside(find_out_in_turn)
 
     # -- sending, and what a lost answer means ----------------------------------------------------
 
@@ -349,14 +451,6 @@ class _Transitions:
         log_transitions(done)
         self._database.announce(transition.session_id for transition in done)
         return {transition.task_id: transition for transition in done}
-
-
-def _completed_and_advanced(
-    connection: psycopg.Connection[Any], claims: Sequence[Claim]
-) -> list[Transition]:
-    completed = transitions.complete(connection, claims, takes_back=False)
-    starts = next_starts(completed)
-    return [*completed, *(transitions.start(connection, starts) if starts else ())]
 
 
 def _as_completed(claim: Claim, task: SessionTask, advances: bool) -> Transition | None:

@@ -20,6 +20,9 @@ from app.core.errors import DatabaseUnavailable, TaskError
 MAX_BATCH = 64
 """More than this in one statement gains nothing and makes the first caller wait."""
 
+ASIDES_AT_ONCE = 2
+"""So many answers are found out beside a lane at once: each may hold a connection for long."""
+
 MOST_PASSED_OVER = 2
 """So many batches of other kinds may go out before who has waited longest."""
 
@@ -29,17 +32,30 @@ Input = TypeVar("Input")
 Output = TypeVar("Output")
 
 
+@dataclass(frozen=True, slots=True)
+class Aside(Generic[Output]):
+    """What gives one caller the answer, or raises, while the lane goes on for the others.
+
+    Attributes:
+        find_out: may take long; called once, in the caller's thread or in one for his event loop.
+
+    """
+
+    find_out: Callable[[], Output]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Kind(Generic[Input, Output]):
     """One kind of request.
 
     Attributes:
-        send: takes a batch and answers each input, in order.
+        send: takes a batch and answers each input, in order; with an `Aside` where its caller
+            alone is to wait for the answer.
         key: no two inputs of a batch have the same.
 
     """
 
-    send: Callable[[Sequence[Input]], Sequence[Output]]
+    send: Callable[[Sequence[Input]], Sequence[Output | Aside[Output]]]
     key: Callable[[Input], Hashable]
 
 
@@ -163,8 +179,8 @@ class Lane:
                     call.wait()
         finally:
             self._leave(call)
-        result: Output = call.result()
-        return result
+        result: Output | Aside[Output] = call.result()
+        return result.find_out() if isinstance(result, Aside) else result
 
     def _appoint(self) -> None:
         """Let one lead who waits, as soon as no more callers are still to be told than wait.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.core.errors import (
+    DatabaseBusy,
     ErrorCategory,
     SessionNotFound,
     StaleClaim,
@@ -24,6 +25,14 @@ def stale_claim(claim: Claim) -> StaleClaim:
     return StaleClaim(
         f"The claim on {claim.task_type.value} of session {claim.session_id} is no longer yours",
         next_step="Drop the work: it was cancelled, rescued or released meanwhile.",
+        session_id=claim.session_id,
+    )
+
+
+def locked_by_another(claim: Claim) -> DatabaseBusy:
+    """The claim holds, but another transaction has the session locked."""
+    return DatabaseBusy(
+        f"Another transaction has session {claim.session_id} locked",
         session_id=claim.session_id,
     )
 

@@ -25,6 +25,9 @@ How a statement is built, and why:
 
 from __future__ import annotations
 
+import functools
+import re
+
 from sqlalchemy import ColumnElement, literal_column
 from sqlalchemy.dialects import postgresql
 
@@ -73,6 +76,12 @@ def _given(*ids: str, **kinds: str) -> str:
 
 
 _THESE = f"= ANY({_array('session_ids', 'uuid')})"
+
+
+@functools.cache
+def skipping_locked(statement: str) -> str:
+    """The statement as it waits for nobody: whom another transaction has locked it leaves out."""
+    return re.sub(r"FOR (NO KEY )?UPDATE( OF \w+)?", r"\g<0> SKIP LOCKED", statement)
 
 
 def _unguessed(condition: str) -> str:
@@ -438,3 +447,14 @@ ON CONFLICT (session_id) DO UPDATE
  WHERE lease.task_id = excluded.task_id AND lease.claim_token IS NULL
    AND lease.enqueued_at > clock_timestamp()
 RETURNING lease.session_id"""  # noqa: S608 - constants only
+
+# Asked, of claims by which nothing could be written, without waiting for any lock: the others are
+# no longer theirs.
+HOLDING = f"""
+SELECT session_tasks.session_id
+  FROM session_tasks JOIN {_CLAIMS} ON w.session_id = session_tasks.session_id
+  LEFT JOIN session_task_leases l ON l.session_id = session_tasks.session_id
+ WHERE session_tasks.session_id {_THESE} AND session_tasks.task_id = w.task_id AND {IS_RUNNING}
+   AND (l.session_id IS NULL
+     OR l.claim_token = w.claim_token
+     OR (l.claim_token IS NULL AND l.enqueued_at > clock_timestamp()))"""  # noqa: S608 - constants

@@ -2,6 +2,10 @@
 
 Each is one of `app.repositories.statements`, or two where one would lock in the wrong order. This
 is the one module that speaks to the driver directly, because here figures decide.
+
+Those that are sent for many callers at once have `skips_locked`: with it they wait for nobody, and
+who is locked by another transaction is left out, so that a lock costs only the callers who asked
+for what is locked.
 """
 
 from __future__ import annotations
@@ -162,6 +166,10 @@ def _rows(
     return cursor.execute(statement, parameters).fetchall()
 
 
+def _variant(statement: str, *, skips_locked: bool) -> str:
+    return statements.skipping_locked(statement) if skips_locked else statement
+
+
 def _claim_parameters(claims: Sequence[Claim | Wish]) -> dict[str, Any]:
     return {
         "session_ids": _Uuids(claim.session_id for claim in claims),
@@ -170,13 +178,14 @@ def _claim_parameters(claims: Sequence[Claim | Wish]) -> dict[str, Any]:
     }
 
 
-def start(
+def start(  # noqa: PLR0913 - what a start is made of
     connection: psycopg.Connection[Any],
     starts: Sequence[Start],
     *,
     owner: str | None = None,
     claimed_by: uuid.UUID | None = None,
     lease_seconds: float = 30.0,
+    skips_locked: bool = False,
 ) -> list[Transition]:
     """Start each; no session twice in one call.
 
@@ -196,7 +205,10 @@ def start(
             "lease_seconds": lease_seconds,
         }
 
-    statement = statements.START if claimed_by is None else statements.START_CLAIMED
+    statement = _variant(
+        statements.START if claimed_by is None else statements.START_CLAIMED,
+        skips_locked=skips_locked,
+    )
     if len(starts) <= STARTS_PER_STATEMENT:
         return _transitions(connection, statement, parameters(starts))
     in_order = sorted(starts, key=lambda each: each[0].bytes)
@@ -351,17 +363,15 @@ def _claims(
 
 
 def complete(
-    connection: psycopg.Connection[Any], claims: Sequence[Claim], *, takes_back: bool = True
+    connection: psycopg.Connection[Any], claims: Sequence[Claim], *, skips_locked: bool = False
 ) -> list[Transition]:
-    """Complete each task whose claim still holds, or whose lease went with a database crash.
-
-    Without `takes_back` the latter are left out; `take_back` makes them hold again.
-    """
+    """Complete each task whose claim still holds, or whose lease went with a database crash."""
+    statement = _variant(statements.COMPLETE, skips_locked=skips_locked)
 
     def send(some: Sequence[Claim]) -> list[Transition]:
-        return _transitions(connection, statements.COMPLETE, _claim_parameters(some))
+        return _transitions(connection, statement, _claim_parameters(some))
 
-    return _ended_by(connection, claims, send) if takes_back else send(claims)
+    return _ended_by(connection, claims, send, skips_locked=skips_locked)
 
 
 def fail(
@@ -369,17 +379,19 @@ def fail(
     failures: Sequence[tuple[Claim, Mapping[str, Any]]],
     *,
     backoff_seconds: float,
+    skips_locked: bool = False,
 ) -> list[Transition]:
     """Fail each task whose claim still holds, with its (already safe) context.
 
     Also where its lease went with a database crash.
     """
     contexts = dict(failures)
+    statement = _variant(statements.FAIL, skips_locked=skips_locked)
 
     def send(some: Sequence[Claim]) -> list[Transition]:
         return _transitions(
             connection,
-            statements.FAIL,
+            statement,
             {
                 **_claim_parameters(some),
                 "contexts": [Jsonb(contexts[claim]) for claim in some],
@@ -387,16 +399,22 @@ def fail(
             },
         )
 
-    return _ended_by(connection, list(contexts), send)
+    return _ended_by(connection, list(contexts), send, skips_locked=skips_locked)
 
 
 def _ended_by(
     connection: psycopg.Connection[Any],
     claims: Sequence[Claim],
     send: Callable[[Sequence[Claim]], list[Transition]],
+    *,
+    skips_locked: bool,
 ) -> list[Transition]:
-    """Send the claims; where some moved nothing, take back what a crash took, and send again."""
-    if len(claims) > 1 and not _is_between_transactions(connection):
+    """Send the claims; where some moved nothing, take back what a crash took, and send again.
+
+    What waits for the locks of several, in a transaction, lets go of the first before.
+    """
+    may_deadlock = len(claims) > 1 and not skips_locked and not _is_between_transactions(connection)
+    if may_deadlock:
         connection.execute("SAVEPOINT before_ending")
         moved = send(claims)
         if len(moved) < len(claims):
@@ -406,9 +424,11 @@ def _ended_by(
         connection.execute("RELEASE SAVEPOINT before_ending")
         return moved
     moved = send(claims)
+    if len(moved) == len(claims):
+        return moved
     ended = {transition.task_id for transition in moved}
     lost = [claim for claim in claims if claim.task_id not in ended]
-    retaken = take_back(connection, lost)
+    retaken = take_back(connection, lost, skips_locked=skips_locked)
     again = [claim for claim in lost if claim.session_id in retaken]
     return moved + (send(again) if again else [])
 
@@ -438,13 +458,36 @@ def expired(connection: psycopg.Connection[Any]) -> list[uuid.UUID]:
     return [session_id for (session_id,) in rows]
 
 
-def release(connection: psycopg.Connection[Any], claims: Sequence[Claim | Wish]) -> set[uuid.UUID]:
+def release(
+    connection: psycopg.Connection[Any],
+    claims: Sequence[Claim | Wish],
+    *,
+    skips_locked: bool = False,
+) -> set[uuid.UUID]:
     """Give claims back; costs no attempt. Answers the sessions whose claim still held."""
-    return _session_ids(connection, statements.RELEASE, _claim_parameters(claims))
+    return _session_ids(
+        connection,
+        _variant(statements.RELEASE, skips_locked=skips_locked),
+        _claim_parameters(claims),
+    )
+
+
+def holding(connection: psycopg.Connection[Any], claims: Sequence[Claim]) -> set[uuid.UUID]:
+    """Answers the sessions whose claim holds, or can be taken back; asks past any lock.
+
+    Where nothing could be written by such a claim, another transaction has the session locked.
+    """
+    if not claims:
+        return set()
+    return _session_ids(connection, statements.HOLDING, _claim_parameters(claims))
 
 
 def beat(
-    connection: psycopg.Connection[Any], beats: Sequence[Beat], *, lease_seconds: float
+    connection: psycopg.Connection[Any],
+    beats: Sequence[Beat],
+    *,
+    lease_seconds: float,
+    skips_locked: bool = False,
 ) -> set[uuid.UUID]:
     """Renew leases and note progress. Answers the sessions whose claim still holds.
 
@@ -453,25 +496,36 @@ def beat(
     first (a savepoint), and made again behind it.
     """
     if _is_between_transactions(connection):
-        renewed = _renew(connection, beats, lease_seconds)
+        renewed = _renew(connection, beats, lease_seconds, skips_locked=skips_locked)
         lost = [beat.claim for beat in beats if beat.claim.session_id not in renewed]
-        return renewed | take_back(connection, lost, lease_seconds=lease_seconds)
+        return renewed | take_back(
+            connection, lost, lease_seconds=lease_seconds, skips_locked=skips_locked
+        )
     connection.execute("SAVEPOINT before_renewal")
-    renewed = _renew(connection, beats, lease_seconds)
+    renewed = _renew(connection, beats, lease_seconds, skips_locked=skips_locked)
     if len(renewed) < len(beats):
         connection.execute("ROLLBACK TO SAVEPOINT before_renewal")
-        take_back(connection, [beat.claim for beat in beats], lease_seconds=lease_seconds)
-        renewed = _renew(connection, beats, lease_seconds)
+        take_back(
+            connection,
+            [beat.claim for beat in beats],
+            lease_seconds=lease_seconds,
+            skips_locked=skips_locked,
+        )
+        renewed = _renew(connection, beats, lease_seconds, skips_locked=skips_locked)
     connection.execute("RELEASE SAVEPOINT before_renewal")
     return renewed
 
 
 def _renew(
-    connection: psycopg.Connection[Any], beats: Sequence[Beat], lease_seconds: float
+    connection: psycopg.Connection[Any],
+    beats: Sequence[Beat],
+    lease_seconds: float,
+    *,
+    skips_locked: bool,
 ) -> set[uuid.UUID]:
     return _session_ids(
         connection,
-        statements.BEAT,
+        _variant(statements.BEAT, skips_locked=skips_locked),
         {
             **_claim_parameters([beat.claim for beat in beats]),
             "currents": [_whole(beat.current) for beat in beats],
@@ -495,6 +549,7 @@ def take_back(
     claims: Sequence[Claim],
     *,
     lease_seconds: float = RETAKEN_SECONDS,
+    skips_locked: bool = False,
 ) -> set[uuid.UUID]:
     """Make leases anew that a database crash took; answers their sessions.
 
@@ -505,7 +560,7 @@ def take_back(
         return set()
     return _session_ids(
         connection,
-        statements.RETAKE,
+        _variant(statements.RETAKE, skips_locked=skips_locked),
         {
             **_claim_parameters(claims),
             "worker_ids": _Uuids(claim.worker_id for claim in claims),

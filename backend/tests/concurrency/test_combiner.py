@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import uuid
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -14,6 +16,7 @@ from sqlalchemy import make_url, text
 
 from app.core.database import Database
 from app.core.errors import (
+    DatabaseBusy,
     DatabaseUnavailable,
     SessionNotFound,
     StaleClaim,
@@ -23,12 +26,13 @@ from app.core.errors import (
 from app.models.session import TaskStatus, TaskType
 from app.repositories import combiner as combiner_module
 from app.repositories.combiner import AsyncTransitionCombiner, TransitionCombiner
+from app.repositories.lane import Aside
 from app.repositories.local_workers import offering
 from app.repositories.session_repository import SessionRepository, successor_id
-from app.repositories.transitions import Transition, Wish, claim_these
+from app.repositories.transitions import Beat, Transition, Wish, claim_these
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from app.models.session import Session
     from app.repositories.transitions import Claim
@@ -298,13 +302,132 @@ class TestLostConnections:
         good, stale = claimed(), claimed()
         with database.transaction() as db:
             SessionRepository(db).cancel_task(stale.session_id)
-        through_proxy.check_server()  # a first connection says ROLLBACK too
-        proxy.lose_next(b"ROLLBACK", before=before)
+        proxy.lose_next(b"live AS MATERIALIZED", before=before)
         done, refused = TransitionCombiner(through_proxy).complete_tasks([good, stale])
         assert proxy.cuts == 1
         assert isinstance(done, Transition)
         assert isinstance(refused, StaleClaim)
         assert task_of(database, good.session_id).status == TaskStatus.COMPLETED
+
+
+@pytest.fixture
+def lock(database: Database) -> Iterator[Callable[[uuid.UUID], psycopg.Connection[Any]]]:
+    """Lock a session as somebody's own transaction does, until its connection is closed."""
+    with contextlib.ExitStack() as connections:
+
+        def lock(session_id: uuid.UUID) -> psycopg.Connection[Any]:
+            connection = connections.enter_context(raw(database))
+            connection.execute("BEGIN")
+            connection.execute("SELECT FROM sessions WHERE id = %s FOR UPDATE", [session_id])
+            return connection
+
+        yield lock
+
+
+ACTS: dict[str, Callable[[TransitionCombiner, Claim], Any]] = {
+    "complete": lambda combiner, claim: combiner.complete_task(claim),
+    "fail": lambda combiner, claim: combiner.fail_task(claim, {"message": "broke"}),
+    "start": lambda combiner, claim: combiner.start_task(claim.session_id, P),
+}
+
+
+class TestLockedSessions:
+    """Somebody has a session locked: a transaction left open, a console that was forgotten."""
+
+    @pytest.mark.parametrize("act", ACTS)
+    def test_a_lock_holds_up_only_who_asks_for_what_is_locked(
+        self, act: str, database: Database, claimed: Callable[..., Claim],
+        lock: Callable[[uuid.UUID], psycopg.Connection[Any]],
+    ) -> None:  # fmt: skip
+        patient = database.settings.model_copy(update={"lock_timeout_seconds": SECONDS})
+        claims = [claimed() for _ in range(12)]
+        if act == "start":
+            with database.transaction() as db:
+                for claim in claims:
+                    SessionRepository(db).cancel_task(claim.session_id)
+        with Database(patient, database.url) as patient_database:
+            combiner = TransitionCombiner(patient_database)
+            holder = lock(claims[0].session_id)
+            with ThreadPoolExecutor(len(claims)) as callers:
+                calls = [callers.submit(ACTS[act], combiner, claim) for claim in claims]
+                for call in calls[1:]:
+                    assert isinstance(call.result(SECONDS), Transition)
+                assert not calls[0].done()
+                holder.execute("COMMIT")
+                assert isinstance(calls[0].result(SECONDS), Transition)
+
+    def test_callers_in_an_event_loop_go_on_beside_one_who_waits(
+        self, database: Database, claimed: Callable[..., Claim],
+        lock: Callable[[uuid.UUID], psycopg.Connection[Any]],
+    ) -> None:  # fmt: skip
+        claims = [claimed() for _ in range(12)]
+        holder = lock(claims[0].session_id)
+
+        async def complete_all() -> list[Transition]:
+            combiner = AsyncTransitionCombiner(database)
+            waiting, *others = [
+                asyncio.create_task(combiner.complete_task(each)) for each in claims
+            ]
+            done = await asyncio.gather(*others)
+            assert not waiting.done()
+            await asyncio.to_thread(holder.execute, "COMMIT")
+            done.append(await waiting)
+            combiner.close()
+            return done
+
+        done = asyncio.run(asyncio.wait_for(complete_all(), SECONDS))
+        assert {each.task_id for each in done} == {claim.task_id for claim in claims}
+
+    def test_who_gathers_completions_is_told_what_is_locked_and_what_is_stale(
+        self, database: Database, claimed: Callable[..., Claim],
+        lock: Callable[[uuid.UUID], psycopg.Connection[Any]],
+    ) -> None:  # fmt: skip
+        claims = good, locked, stale, leaseless = [claimed() for _ in range(4)]
+        with database.transaction() as db:
+            SessionRepository(db).cancel_task(stale.session_id)
+            db.execute(  # as a database crash does
+                text("DELETE FROM session_task_leases WHERE session_id = ANY(:ids)"),
+                {"ids": [leaseless.session_id, good.session_id]},
+            )
+        holders = [lock(locked.session_id), lock(leaseless.session_id)]
+        combiner = TransitionCombiner(database)
+        answers = combiner.complete_tasks(claims)
+        assert list(map(type, answers)) == [Transition, DatabaseBusy, StaleClaim, DatabaseBusy]
+        for holder in holders:
+            holder.execute("COMMIT")
+        answers = combiner.complete_tasks([locked, leaseless])
+        assert list(map(type, answers)) == [Transition, Transition]
+        assert task_of(database, good.session_id).status == TaskStatus.COMPLETED
+
+    def test_progress_is_written_beside_a_cancel_that_is_not_committed(
+        self, database: Database, claimed: Callable[..., Claim]
+    ) -> None:
+        claims = [claimed() for _ in range(8)]
+        combiner = TransitionCombiner(database)
+        with pytest.raises(ZeroDivisionError), database.transaction() as db:
+            SessionRepository(db).cancel_task(claims[0].session_id)
+            answers = combiner._kinds.beats.send([Beat(claim, 3, 7) for claim in claims])
+            assert isinstance(answers[0], Aside)
+            assert answers[1:] == [True] * 7
+            raise ZeroDivisionError  # the cancel is taken back
+        assert answers[0].find_out() is True
+        with database.driver_connection() as connection:
+            noted = connection.execute("SELECT progress_current FROM session_task_leases")
+            assert noted.fetchall() == [(3,)] * 8
+
+    def test_no_more_than_a_few_wait_at_once_and_none_for_ever(
+        self, database: Database, claimed: Callable[..., Claim],
+        lock: Callable[[uuid.UUID], psycopg.Connection[Any]], race: Callable[..., list[Any]],
+    ) -> None:  # fmt: skip
+        hasty = database.settings.model_copy(update={"lock_timeout_seconds": 0.3})
+        claims = [claimed() for _ in range(8)]
+        for claim in claims:
+            lock(claim.session_id)
+        with Database(hasty, database.url) as hasty_database:
+            combiner = TransitionCombiner(hasty_database)
+            outcomes = race([lambda c=claim: combiner.complete_task(c) for claim in claims])
+        assert {type(outcome) for outcome in outcomes} == {DatabaseBusy}
+        assert any("Too many" in outcome.message for outcome in outcomes)
 
 
 def test_a_completion_lost_to_a_cancel_is_not_taken_for_done(

@@ -133,6 +133,7 @@ def test_a_completion_whose_answer_was_lost_to_the_last_counts_as_one(
 
     def complete_and_lose_the_answer(writer: OutcomeWriter, claims: Sequence[Claim]) -> None:
         complete_together(writer, claims)
+        monkeypatch.setattr(OutcomeWriter, "complete_together", complete_together)
         monkeypatch.setattr(SessionRepository, "get", lose_and_get)
         raise DatabaseUnavailable("the answer was lost")
 

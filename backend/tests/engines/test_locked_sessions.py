@@ -1,0 +1,121 @@
+"""Somebody has a session locked: its own run waits for that, and nothing else does."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from sqlalchemy import text
+
+from app.core.errors import DatabaseBusy
+from app.engines import worker as worker_module
+from app.engines.execution import OutcomeWriter
+from app.models.session import TaskStatus
+from app.repositories.session_repository import SessionRepository
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from uuid import UUID
+
+IS_WAITING = "An outcome waits to be written"
+
+
+@pytest.fixture
+def hasty(bench: Any, bench_class: Any) -> Iterator[Any]:
+    """A bench whose statements wait for a lock only briefly."""
+    hasty = bench_class(
+        bench.settings.model_copy(update={"lock_timeout_seconds": 0.1}), bench.database.url
+    )
+    yield hasty
+    hasty.close()
+
+
+@contextmanager
+def locked(bench: Any, session_id: UUID) -> Iterator[None]:
+    """Have a transaction open that has locked the session, as a forgotten console does."""
+    with bench.database.transaction() as db:
+        db.execute(text("SELECT FROM sessions WHERE id = :id FOR UPDATE"), {"id": session_id})
+        yield
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "status", "failures"),
+    [("succeed", "completed", 0), ("make_tickets", "completed", 0), ("own_error", "failed", 1)],
+)
+@pytest.mark.parametrize("threads", [False, True], ids=["processes", "threads"])
+def test_an_outcome_is_written_once_the_lock_is_gone(  # noqa: PLR0913, PLR0917 - fixtures
+    hasty: Any,
+    caplog: pytest.LogCaptureFixture,
+    behaviour: str,
+    status: str,
+    failures: int,
+    threads: bool,
+) -> None:
+    session_id = hasty.session(behaviour)
+    with locked(hasty, session_id):
+        worker = hasty.worker(threads=threads)
+        hasty.until(lambda: IS_WAITING in caplog.text)
+        hasty.until_status(other := hasty.session(), "completed")
+    task = hasty.until_status(session_id, "completed", "failed")
+    assert (task.status.value, task.retry_count) == (status, failures)
+    assert hasty.task(other).retry_count == 0
+    hasty.until(lambda: worker.outcome_counts.total() == 2)
+    assert worker.outcome_counts[status] >= 1
+    assert worker.outcome_counts["stale"] == 0
+    if status == "failed":
+        assert task.failure_context is not None
+        assert task.failure_context["error"] == "OwnError"
+
+
+def test_leases_are_renewed_beside_a_cancel_that_is_not_committed(hasty: Any) -> None:
+    cancelled, other = hasty.session("wait_cooperatively"), hasty.session("wait_cooperatively")
+    worker = hasty.worker(concurrency=2, threads=True)
+    for session_id in (cancelled, other):
+        hasty.until_handler_runs(session_id)
+    claim_token = hasty.lease(cancelled).claim_token
+
+    def until_renewed(session_id: UUID) -> None:
+        leased_until = hasty.lease(session_id).leased_until
+        hasty.until(lambda: hasty.lease(session_id).leased_until > leased_until)
+
+    with pytest.raises(ZeroDivisionError), hasty.database.transaction() as db:
+        SessionRepository(db).cancel_task(cancelled)
+        until_renewed(other)
+        until_renewed(other)
+        raise ZeroDivisionError  # the cancel is taken back
+    until_renewed(cancelled)
+    assert hasty.lease(cancelled).claim_token == claim_token
+    assert worker.outcome_counts == {}
+
+
+def test_a_worker_that_stops_gives_back_what_is_locked(
+    hasty: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "SECONDS_TO_WRITE_AT_STOP", 0.2)
+    session_id = hasty.session()
+    with locked(hasty, session_id):
+        worker = hasty.worker(threads=True)
+        hasty.until(lambda: IS_WAITING in caplog.text)
+        worker.stop(grace_seconds=0)
+    assert hasty.lease(session_id).claim_token is None
+    assert hasty.task(session_id).retry_count == 0
+
+
+def test_results_for_which_the_server_has_no_time_fail_their_task_at_last(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_once = OutcomeWriter._write_once
+
+    def take_too_long(writer: Any, claim: Any, outcome: Any) -> None:
+        if outcome.results.tickets:
+            raise DatabaseBusy("it took too long") from psycopg.errors.QueryCanceled()
+        write_once(writer, claim, outcome)
+
+    monkeypatch.setattr(OutcomeWriter, "_write_once", take_too_long)
+    session_id = bench.session("make_tickets")
+    bench.worker(sweeps=False)
+    task = bench.until_status(session_id, "failed")
+    assert task.status == TaskStatus.FAILED
+    assert task.failure_context["message"] == "it took too long"
