@@ -41,6 +41,9 @@ PROGRAMMES: dict[str, Programme] = {
     "named": lambda arena, _s, _f, short: database.named_sessions(
         arena, rounds=3 if short else 100
     ),
+    "locked": lambda arena, _s, _f, short: database.locked_sessions(
+        arena, locks=9 if short else 300
+    ),
     "terminated": lambda arena, _s, _f, short: database.terminated_backends(
         arena, backends=10 if short else 300
     ),

@@ -39,6 +39,7 @@ from chaos.worker import forked
 
 LEASE_SECONDS = 2.0
 SWEEP_SECONDS = 0.4
+LOCK_SECONDS = 2.0
 BY_COMMAND = ("-c", "from app.cli import main; main()", "worker")
 """The command that people use."""
 HANDLER = "chaos.handlers:behave"
@@ -53,7 +54,7 @@ SETTINGS: Mapping[str, str] = {
     "CANCEL_GRACE_SECONDS": "0.5",
     "SHUTDOWN_GRACE_SECONDS": "0.5",
     "STATEMENT_TIMEOUT_SECONDS": "3",
-    "LOCK_TIMEOUT_SECONDS": "2",
+    "LOCK_TIMEOUT_SECONDS": str(LOCK_SECONDS),
     "IDLE_IN_TRANSACTION_TIMEOUT_SECONDS": "3",
     "CONNECT_TIMEOUT_SECONDS": "3",
     "HANDLERS": ",".join(f"{task_type.value}={HANDLER}" for task_type in TaskType),

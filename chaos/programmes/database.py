@@ -8,10 +8,14 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
+import psycopg
 from sqlalchemy import make_url
 
 from app.core.database import Database
@@ -24,9 +28,10 @@ from app.core.errors import (
 )
 from app.engines.worker import Worker
 from app.models.session import TaskType
+from app.repositories import transitions
 from app.repositories.combiner import TransitionCombiner
 from app.repositories.session_repository import SessionRepository
-from chaos.arena import Arena, Verdict
+from chaos.arena import LEASE_SECONDS, LOCK_SECONDS, Arena, Verdict
 from chaos.history import RESCUED, Acknowledged
 from chaos.proxy import Proxy
 from chaos.waiting import until
@@ -40,6 +45,27 @@ MOSTLY_STATEMENTS = {
     "before COMMIT": 3.0, "after COMMIT": 3.0, "before a statement": 3.0, "after a statement": 3.0,
 }  # fmt: skip
 """How many of 100 requests are cut."""
+LOCKERS = 4
+LOCKS: dict[str, tuple[Callable[[psycopg.Connection[Any], UUID], object], float]] = {
+    "a row lock": (
+        lambda holder, session_id: holder.execute(
+            "SELECT FROM sessions WHERE id = %s FOR UPDATE", [session_id]
+        ),
+        2 * LOCK_SECONDS,
+    ),
+    "a cancel, taken back": (
+        lambda holder, session_id: transitions.cancel(holder, [(session_id, None)]),
+        LEASE_SECONDS / 3,
+    ),
+    "a deletion, taken back": (
+        lambda holder, session_id: holder.execute(
+            "DELETE FROM sessions WHERE id = %s", [session_id]
+        ),
+        LEASE_SECONDS / 3,
+    ),
+}
+"""How a session is locked, and how long at most: a lease that is locked cannot be renewed."""
+
 POSTMASTER = "postgresql/cluster/postmaster.pid"
 
 
@@ -242,6 +268,65 @@ def named_sessions(arena: Arena, *, rounds: int) -> Verdict:
     }
     sessions = arena.rows("SELECT count(*) FROM sessions")[0][0]
     return Verdict("named sessions", f"{sessions} sessions, {_cuts(proxy)} cuts", figures, broken)
+
+
+def locked_sessions(arena: Arena, *, locks: int) -> Verdict:
+    """Lock sessions whose tasks run, as an open transaction or a console that was left does.
+
+    No run may be lost by that, and the others must go on meanwhile.
+    """
+    workers = [arena.worker().until_started() for _ in range(2)]
+    url = make_url(arena.url).set(drivername="postgresql").render_as_string(hide_password=False)
+    held: Counter[str] = Counter()
+    broken: list[str] = []
+
+    def lock_one(number: int) -> None:
+        if arena.is_time_up:
+            return
+        way, (lock, longest) = list(LOCKS.items())[number % len(LOCKS)]
+        seconds = arena.random.uniform(0, longest)
+        with psycopg.connect(url) as holder:
+            session_id = until(lambda: _running(holder), "a task runs")
+            lock(holder, session_id)
+            before = _completed_elsewhere(arena, session_id)
+            time.sleep(seconds)
+            if seconds > 1 and _completed_elsewhere(arena, session_id) == before:
+                broken.append(f"nothing was completed while {session_id} was locked: {seconds} s")
+            holder.rollback()
+        held[way] += 1
+
+    with _load(arena, arena.database), ThreadPoolExecutor(LOCKERS) as lockers:
+        list(lockers.map(lock_one, range(locks)))
+    broken += arena.broken()
+    broken += [
+        f"{row.session_id} failed for a lock: {row.message}"
+        for row in arena.rows(
+            "SELECT session_id, message FROM history_tasks WHERE new_status = 'failed'"
+        )
+    ]
+    broken += [f"{w.log.name} ended: {w.process.poll()}" for w in workers if not w.is_alive]
+    figures = {
+        "held": ", ".join(f"{way} {count}" for way, count in held.items()),
+        "runs completed": str(arena.outcome_counts().get("completed", 0)),
+    }
+    return Verdict("locked sessions", f"{held.total()} locks", figures, broken)
+
+
+def _running(connection: psycopg.Connection[Any]) -> UUID | None:
+    """A session whose task runs; any."""
+    row = connection.execute(
+        "SELECT session_id FROM session_tasks WHERE status = 'running' ORDER BY random() LIMIT 1"
+    ).fetchone()
+    connection.rollback()
+    return None if row is None else row[0]
+
+
+def _completed_elsewhere(arena: Arena, session_id: UUID) -> int:
+    row = arena.rows(
+        "SELECT count(*) FROM history_tasks WHERE new_status = 'completed' AND session_id <> :id",
+        id=session_id,
+    )[0]
+    return int(row[0])
 
 
 def _start_for_sure(arena: Arena, combiner: TransitionCombiner) -> int:

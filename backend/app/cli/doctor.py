@@ -28,9 +28,9 @@ from app.core.database import Database
 from app.core.embedded import find_binaries
 from app.core.errors import TaskError
 from app.core.schema_version import schema_revisions
-from app.core.wording import duration_text, size_text
+from app.core.wording import count_text, duration_text, size_text
 from app.models.lease import SessionTaskLease
-from app.models.session import Session
+from app.models.session import Session, SessionTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,6 +42,7 @@ OLDEST_PYTHON = (3, 11)
 LEAST_FREE_BYTES = 100 * 1000 * 1000
 LITTLE_FREE_BYTES = 1000 * 1000 * 1000
 LARGEST_CLOCK_DIFFERENCE_SECONDS = 5.0
+MOST_LOCKS_TOLD = 3
 
 
 class Verdict(Enum):
@@ -201,6 +202,7 @@ def _database(settings: Settings) -> Iterator[Check]:
             ("migration", _migration),
             ("clock", _clock),
             ("sessions", _sessions),
+            ("locks", _locks),
         ):
             check = _looked(name, look, database)
             yield check
@@ -269,6 +271,43 @@ def _sessions(database: Database) -> Check:
             "Run session-tasks sweep, or start a worker: session-tasks worker.",
         )
     return Check("sessions", Verdict.OK, found)
+
+
+# A role that may not see others' activity (no member of pg_read_all_stats) finds its own only.
+_LONG_LOCKS = """
+SELECT pid, usename, application_name, state,
+       extract(epoch FROM clock_timestamp() - xact_start)::float8 AS seconds
+  FROM pg_stat_activity AS activity
+ WHERE datname = current_database() AND backend_type = 'client backend'
+   AND xact_start < clock_timestamp() - make_interval(secs => :seconds)
+   AND EXISTS (SELECT FROM pg_locks
+                WHERE pg_locks.pid = activity.pid AND granted AND mode <> 'AccessShareLock'
+                  AND relation = ANY(CAST(:tables AS regclass[])))
+ ORDER BY xact_start"""
+
+
+def _locks(database: Database) -> Check:
+    """Whether a transaction keeps others from sessions for longer than they wait for it."""
+    tables = [model.__tablename__ for model in (Session, SessionTask, SessionTaskLease)]
+    with database.transaction() as db:
+        longest = db.execute(
+            text(_LONG_LOCKS),
+            {"seconds": database.settings.lock_timeout_seconds, "tables": tables},
+        ).all()
+    if not longest:
+        return Check("locks", Verdict.OK, "none is held for long")
+    held = "; ".join(
+        f"process {each.pid} ({each.usename}, {each.application_name or 'no name'}, {each.state})"
+        f" for {duration_text(each.seconds)}"
+        for each in longest[:MOST_LOCKS_TOLD]
+    )
+    return Check(
+        "locks",
+        Verdict.WARNING,
+        f"{count_text(len(longest), 'transaction')} with sessions locked for long: {held}",
+        f"What they lock waits. End one that was forgotten: "
+        f"SELECT pg_terminate_backend({longest[0].pid})",
+    )
 
 
 def _celery(settings: Settings) -> Check:

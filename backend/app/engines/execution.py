@@ -47,7 +47,6 @@ from app.tasks.registry import load_handler
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
 
     from app.core.database import Database
     from app.core.notifications import Listener
@@ -56,7 +55,6 @@ if TYPE_CHECKING:
     from app.tasks.context import TaskContext
     from app.tasks.registry import Handler
 
-    Attempt = Callable[[], AbstractContextManager[None]]
 
 logger = logging.getLogger(__name__)
 
@@ -180,7 +178,6 @@ class OutcomeWriter:
         claim: Claim,
         outcome: Outcome,
         *,
-        attempt: Attempt = contextlib.nullcontext,
         is_doubtful: bool = False,
         waits_for_locks: bool = True,
     ) -> Outcome | None:
@@ -188,7 +185,6 @@ class OutcomeWriter:
 
         `is_doubtful`: it may be there already, by a commit whose answer was lost.
 
-        Each try is made inside an `attempt()`; between tries the lease is the heart's to renew.
         Also None where `give_up` was set first: then the lease ends by itself, and is rescued.
         Results that the database will not take (a value it cannot store) fail the task. For what
         another transaction has locked it waits as long as the claim holds.
@@ -200,7 +196,7 @@ class OutcomeWriter:
         failures = refusals = 0
         while True:
             try:
-                is_written = self._writes(claim, outcome, attempt, is_doubtful=is_doubtful)
+                is_written = self._writes(claim, outcome, is_doubtful=is_doubtful)
             except (DatabaseUnavailable, PoolTimeoutError) as error:
                 is_doubtful = True
                 failures += 1
@@ -228,13 +224,10 @@ class OutcomeWriter:
                 )
                 return None
 
-    def _writes(
-        self, claim: Claim, outcome: Outcome, attempt: Attempt, *, is_doubtful: bool
-    ) -> bool:
+    def _writes(self, claim: Claim, outcome: Outcome, *, is_doubtful: bool) -> bool:
         """Write it once, or see that it is written; answers whether the claim was ours."""
         try:
-            with attempt():
-                self._write_once(claim, outcome)
+            self._write_once(claim, outcome)
         except StaleClaim:
             if is_doubtful and self._is_written(claim, outcome):
                 return True

@@ -71,7 +71,7 @@ class Heart:
 
         """
         self._is_asked = False
-        beats = {run: run.take_beat() for run in self._runs.all() if not run.is_writing}
+        beats = {run: run.take_beat() for run in self._runs.all()}
         if not beats:
             return
         sent_at = time.monotonic()

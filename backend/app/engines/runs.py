@@ -53,7 +53,7 @@ class Run:
         leased_at: its lease runs from then at least: the moment before it was last asked for.
         max_run_seconds: the longest it may run.
         stop_reason: the first reason to stop that was given; None: it may go on.
-        is_writing: its outcome is being written, so no heartbeat is sent for it.
+        is_writing: its outcome is being written, so what is announced of it is no news.
         put_off_count: how often it was over and could not be written yet.
 
     """
@@ -108,7 +108,7 @@ class Run:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """While inside, no heartbeat: the writing transaction holds the lease's lock itself."""
+        """While inside, `is_writing`."""
         self.is_writing = True
         try:
             yield

@@ -246,13 +246,13 @@ class Slots:
     def _write(self, run: Run, outcome: Outcome, *, waits_for_locks: bool = False) -> None:
         """Write one outcome, patiently, and let go of the run."""
         try:
-            written = self._writer.write(
-                run.claim,
-                outcome,
-                attempt=run.writing,
-                is_doubtful=waits_for_locks,
-                waits_for_locks=waits_for_locks,
-            )
+            with run.writing():
+                written = self._writer.write(
+                    run.claim,
+                    outcome,
+                    is_doubtful=waits_for_locks,
+                    waits_for_locks=waits_for_locks,
+                )
             if time.monotonic() - run.started_at > SECONDS_OF_LIGHT_WORK:
                 outcome, written = Released(), _without_results(written)  # lets go of the results
                 give_back_memory()
@@ -325,9 +325,7 @@ class Slots:
                     logger.warning("An outcome waits to be written: %s", outcome)
                 continue
             if outcomes is None or (outcome is None and run.put_off_count):
-                outcome = self._writer.write(
-                    run.claim, Completed(), attempt=run.writing, is_doubtful=True
-                )
+                outcome = self._writer.write(run.claim, Completed(), is_doubtful=True)
             self.conclude(run, outcome)
         return put_off
 

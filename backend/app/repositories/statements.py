@@ -80,8 +80,12 @@ _THESE = f"= ANY({_array('session_ids', 'uuid')})"
 
 @functools.cache
 def skipping_locked(statement: str) -> str:
-    """The statement as it waits for nobody: whom another transaction has locked it leaves out."""
-    return re.sub(r"FOR (NO KEY )?UPDATE( OF \w+)?", r"\g<0> SKIP LOCKED", statement)
+    """The statement as it waits for nobody: whom another transaction has locked it leaves out.
+
+    That is said of what it locks first, most often sessions. Whoever keeps anything of a session
+    locked for long has locked that first.
+    """
+    return re.sub(r"FOR (NO KEY )?UPDATE( OF \w+)?", r"\g<0> SKIP LOCKED", statement, count=1)
 
 
 def _unguessed(condition: str) -> str:

@@ -68,6 +68,10 @@ def test_named_sessions_reach_their_ends_whatever_is_cut(arena: Arena, server_ur
     _assert_kept(database.named_sessions(arena, rounds=3))
 
 
+def test_locked_sessions_cost_no_run_and_hold_up_no_other(arena: Arena) -> None:
+    _assert_kept(database.locked_sessions(arena, locks=9))
+
+
 def test_terminated_backends_lose_nothing(arena: Arena) -> None:
     _assert_kept(database.terminated_backends(arena, backends=10))
 

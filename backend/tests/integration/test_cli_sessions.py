@@ -290,7 +290,7 @@ def test_doctor_finds_nothing_where_all_is_well(command: Callable[..., Answer]) 
     assert code == 0, out
     checks = {check["name"]: check["verdict"] for check in json.loads(out)["checks"]}
     assert set(checks.values()) == {"ok"}, out
-    assert {"Python", "ADF schema", "settings", "database", "migration", "clock"} <= set(checks)
+    assert {"Python", "ADF schema", "settings", "database", "migration", "locks"} <= set(checks)
     assert command("doctor")[1].count("✓") == len(checks)
 
 
@@ -306,6 +306,26 @@ def test_doctor_says_how_to_mend_what_is_not_well(
     assert "SESSION_TASKS_LEASE_SECOND: no such setting" in out
     assert "PostgreSQL cannot be reached" in out
     assert "→" in out
+
+
+def test_doctor_tells_who_has_sessions_locked_for_long(
+    command: Callable[..., Answer],
+    start_session: Callable[..., uuid.UUID],
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SESSION_TASKS_LOCK_TIMEOUT_SECONDS", "0.001")
+    session_id = start_session()
+    with database.transaction() as db:
+        pid = db.scalar(text("SELECT pg_backend_pid()"))
+        db.execute(text("SELECT FROM sessions WHERE id = :id FOR UPDATE"), {"id": session_id})
+
+        code, out, _ = command("doctor")
+
+    assert code == 0
+    assert f"process {pid} (" in out
+    assert "idle in transaction) for" in out
+    assert f"SELECT pg_terminate_backend({pid})" in out
 
 
 def test_doctor_needs_room_for_the_embedded_server(
