@@ -61,6 +61,9 @@ logger = logging.getLogger(__name__)
 ATTEMPTS_TO_WRITE_RESULTS = 5
 """How often results meet what passes (a timeout, a full disk) before they are taken to be why."""
 
+_TOO_LARGE = "54"
+"""Program limits (PostgreSQL, appendix A): psycopg files them with what passes."""
+
 SECONDS_FOR_A_LOCK = 0.5
 """So long a connection, of which there are few, waits for a lock; then others may have it."""
 
@@ -341,8 +344,11 @@ def _shows(task: SessionTask, claim: Claim, outcome: Outcome) -> bool:
 
 def _passes(error: Exception) -> bool:
     """Whether the same write may well succeed in a moment: locks, deadlocks, a failover."""
+    if isinstance(error, DatabaseBusy):
+        return True
+    original = _original(error)
     passing = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
-    return isinstance(error, DatabaseBusy) or isinstance(_original(error), passing)
+    return isinstance(original, passing) and not (original.sqlstate or "").startswith(_TOO_LARGE)
 
 
 def _is_of_a_lock(error: Exception) -> bool:

@@ -244,7 +244,7 @@ class Slots:
         return aside
 
     def _write(self, run: Run, outcome: Outcome, *, waits_for_locks: bool = False) -> None:
-        """Write one outcome, patiently, and let go of the run."""
+        """Write one outcome, patiently, and let go of the run; whom a lock holds up goes aside."""
         try:
             with run.writing():
                 written = self._writer.write(

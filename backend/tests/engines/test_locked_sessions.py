@@ -9,10 +9,9 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-from app.core.errors import DatabaseBusy
+from app.core.database import translated_errors
 from app.engines import worker as worker_module
-from app.engines.execution import OutcomeWriter
-from app.models.session import TaskStatus
+from app.engines.execution import ATTEMPTS_TO_WRITE_RESULTS, OutcomeWriter
 from app.repositories.session_repository import SessionRepository
 
 if TYPE_CHECKING:
@@ -103,19 +102,29 @@ def test_a_worker_that_stops_gives_back_what_is_locked(
     assert hasty.task(session_id).retry_count == 0
 
 
-def test_results_for_which_the_server_has_no_time_fail_their_task_at_last(
-    bench: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("refusal", "tries"),
+    [
+        (psycopg.errors.QueryCanceled("it took too long"), ATTEMPTS_TO_WRITE_RESULTS),
+        (psycopg.errors.ProgramLimitExceeded("it is too large"), 1),
+    ],
+)
+def test_results_that_the_server_never_takes_fail_their_task_at_last(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, refusal: psycopg.Error, tries: int
 ) -> None:
     write_once = OutcomeWriter._write_once
+    tried = []
 
-    def take_too_long(writer: Any, claim: Any, outcome: Any) -> None:
+    def refuse_results(writer: Any, claim: Any, outcome: Any) -> None:
         if outcome.results.tickets:
-            raise DatabaseBusy("it took too long") from psycopg.errors.QueryCanceled()
+            tried.append(claim)
+            with translated_errors():
+                raise refusal
         write_once(writer, claim, outcome)
 
-    monkeypatch.setattr(OutcomeWriter, "_write_once", take_too_long)
+    monkeypatch.setattr(OutcomeWriter, "_write_once", refuse_results)
     session_id = bench.session("make_tickets")
     bench.worker(sweeps=False)
     task = bench.until_status(session_id, "failed")
-    assert task.status == TaskStatus.FAILED
-    assert task.failure_context["message"] == "it took too long"
+    assert str(refusal) in task.failure_context["message"]
+    assert len(tried) == tries

@@ -157,6 +157,7 @@ def test_every_transition_finds_its_rows_by_index(crowded: psycopg.Connection[An
     given = arguments(ids, "processing")
     for name in (
         "START", "RETRY", "CANCEL", "COMPLETE", "FAIL", "RELEASE", "BEAT", "RETAKE", "CLAIM_THESE",
+        "HOLDING",
     ):  # fmt: skip
         for node in plan_of(crowded, getattr(statements, name), given):
             if node["Node Type"] == "Seq Scan":
