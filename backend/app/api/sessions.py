@@ -147,7 +147,7 @@ def get_session(
 )
 def delete_session(session_id: UUID, caller: Caller, services: ServicesOf) -> Response:
     """A running task loses its claim: nothing of it will be written."""
-    with services.database.transaction() as db:
+    with services.database.transaction(waits_briefly=True) as db:
         SessionRepository(db, owner=caller.owner).delete_session(session_id)
     return Response(status_code=204)
 

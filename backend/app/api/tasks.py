@@ -89,7 +89,7 @@ def start_task(
     marked = hashlib.sha256(f"start {session_id} {wanted}".encode()).digest()
     with (
         telling_state(services, caller, session_id),
-        services.database.transaction() as db,
+        services.database.transaction(waits_briefly=True) as db,
         once(db, caller, idempotency_key, marked) as turn,
     ):
         if turn.answer is None:
@@ -140,7 +140,7 @@ def cancel_task(
 )
 def reset_task(session_id: UUID, _caller: Administrator, services: ServicesOf) -> Response:
     """An operator's act, on any owner's session; it is logged at AUDIT."""
-    with services.database.transaction() as db:
+    with services.database.transaction(waits_briefly=True) as db:
         SessionRepository(db).reset_retries(session_id)
     return Response(status_code=204)
 
@@ -152,7 +152,10 @@ def _act(
     action: str,
     if_match: str | None,
 ) -> Response:
-    with telling_state(services, caller, session_id), services.database.transaction() as db:
+    with (
+        telling_state(services, caller, session_id),
+        services.database.transaction(waits_briefly=True) as db,
+    ):
         before = _seen(db, caller, session_id)
         if before.task_id is None:
             raise TaskValidationError(

@@ -47,8 +47,16 @@ _LOST_STATES = ("08", "57P0", "25P03", "25P04", "53300")
 """Connection lost, shutdown, a transaction idle or open too long, too many connections
 (PostgreSQL, appendix A). psycopg files the third and fourth under internal errors."""
 
-_BUSY_STATES = ("55P03", "57014", "40P01", "40001")
+_BUSY_STATES = {
+    "55P03": "Another transaction has locked what this needs",
+    "57014": "PostgreSQL ended a statement that took too long",
+    "40P01": "Another transaction was in the way",
+    "40001": "Another transaction was in the way",
+}
 """Lock not available, query cancelled, deadlock, serialisation failure."""
+
+BRIEF_LOCK_SECONDS = 0.5
+_LIMIT_LOCK_WAIT = text("SELECT set_config('lock_timeout', :milliseconds, true)")
 
 SILENCE_SECONDS = 5.0
 """How long after its own timeout a server may still keep silent before we hang up."""
@@ -142,14 +150,6 @@ def plan_freely(db: DbSession) -> None:
     db.execute(_PLAN_FREELY)
 
 
-_LIMIT_LOCK_WAIT = text("SELECT set_config('lock_timeout', :milliseconds, true)")
-
-
-def limit_lock_wait(db: DbSession, *, seconds: float) -> None:
-    """Have this transaction wait no longer than this for each lock."""
-    db.execute(_LIMIT_LOCK_WAIT, {"milliseconds": str(round(seconds * 1_000))})
-
-
 @contextlib.contextmanager
 def translated_errors() -> Iterator[None]:
     """Turn what the server does to anybody's statement into our own errors; leave all else alone.
@@ -175,10 +175,9 @@ def translated_errors() -> Iterator[None]:
                 next_step="See that the server runs and SESSION_TASKS_DATABASE_URL is right: "
                 "session-tasks doctor.",
             ) from error
-        if (getattr(original, "sqlstate", None) or "").startswith(_BUSY_STATES):
-            raise DatabaseBusy(
-                f"PostgreSQL gave up on a statement: {_first_line(original)}"
-            ) from error
+        busy = _BUSY_STATES.get(getattr(original, "sqlstate", None) or "")
+        if busy is not None:
+            raise DatabaseBusy(f"{busy}: {_first_line(original)}") from error
         raise
 
 
@@ -281,12 +280,15 @@ class Database:
         return version
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[DbSession]:
+    def transaction(self, *, waits_briefly: bool = False) -> Iterator[DbSession]:
         """A transaction that commits at the end of the block, or rolls back on any error.
 
         It is bound to the running context: `current_db_session()` and the model's queries use it.
+        One that `waits_briefly` waits for no lock longer than `BRIEF_LOCK_SECONDS`: for what many
+        ask who share the connections.
 
         Raises:
+            DatabaseBusy: see `translated_errors`.
             DatabaseUnavailable: the server cannot be reached. Whether a commit that was under
                 way took effect is then unknown: ask the rows.
 
@@ -296,6 +298,9 @@ class Database:
             token = _current_db_session.set(db)
             try:
                 with db.begin():
+                    if waits_briefly:
+                        longest = min(BRIEF_LOCK_SECONDS, self.settings.lock_timeout_seconds)
+                        db.execute(_LIMIT_LOCK_WAIT, {"milliseconds": str(round(longest * 1_000))})
                     try:
                         yield db
                     except INTERRUPTIONS:  # a statement may still be under way on the connection

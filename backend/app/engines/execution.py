@@ -12,7 +12,6 @@ outcome         what happened                             what is written
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,6 @@ import psycopg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from app.core.database import limit_lock_wait
 from app.core.errors import (
     DatabaseBusy,
     DatabaseUnavailable,
@@ -46,7 +44,7 @@ from app.tasks.registry import load_handler
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from app.core.database import Database
     from app.core.notifications import Listener
@@ -63,9 +61,6 @@ ATTEMPTS_TO_WRITE_RESULTS = 5
 
 _TOO_LARGE = "54"
 """Program limits (PostgreSQL, appendix A): psycopg files them with what passes."""
-
-SECONDS_FOR_A_LOCK = 0.5
-"""So long a connection, of which there are few, waits for a lock; then others may have it."""
 
 NO_RESULTS = TaskResults()
 
@@ -282,26 +277,23 @@ class OutcomeWriter:
             case Completed() if is_light(outcome):
                 self._combiner.complete_task(claim)
             case Completed(results):
-                with self._sessions() as sessions:
-                    sessions.complete_task(claim, results)
+                with self._database.transaction(waits_briefly=True) as db:
+                    SessionRepository(db).complete_task(claim, results)
             case Failed(context, results) if _is_empty(results):
                 self._combiner.fail_task(claim, context)
             case Failed(context, results):
-                backoff_seconds = self._database.settings.retry_backoff_seconds
-                with self._sessions() as sessions:
-                    sessions.fail_task(claim, context, results, backoff_seconds=backoff_seconds)
+                with self._database.transaction(waits_briefly=True) as db:
+                    SessionRepository(db).fail_task(
+                        claim,
+                        context,
+                        results,
+                        backoff_seconds=self._database.settings.retry_backoff_seconds,
+                    )
             case Released():
-                with self._sessions() as sessions:
-                    sessions.release_task(claim)
+                with self._database.transaction(waits_briefly=True) as db:
+                    SessionRepository(db).release_task(claim)
             case Cancelled():
                 pass
-
-    @contextlib.contextmanager
-    def _sessions(self) -> Iterator[SessionRepository]:
-        with self._database.transaction() as db:
-            longest = self._database.settings.lock_timeout_seconds
-            limit_lock_wait(db, seconds=min(longest, SECONDS_FOR_A_LOCK))
-            yield SessionRepository(db)
 
     def _unwritable(self, claim: Claim, outcome: Outcome, error: Exception) -> Outcome:
         """Return what to write instead of an outcome that the database refuses."""

@@ -186,12 +186,14 @@ class SessionRepository(SessionViews, Sweeping):
     def retry_tasks(self, runs: Sequence[tuple[uuid.UUID, uuid.UUID]]) -> list[Transition]:
         """Run these `(session_id, task_id)` again where that run is the last and may be retried.
 
-        Answers those that were; no session twice in one call.
+        Answers those that were; no session twice in one call. What another transaction has locked
+        is left out.
         """
         moved = transitions.retry(
             driver_connection(self._db),
             [(session_id, task_id, uuid.uuid4()) for session_id, task_id in runs],
             owner=self._owner,
+            skips_locked=True,
         )
         self._after(moved)
         return moved
@@ -199,9 +201,12 @@ class SessionRepository(SessionViews, Sweeping):
     def cancel_tasks(self, runs: Sequence[tuple[uuid.UUID, uuid.UUID]]) -> list[Transition]:
         """Cancel these `(session_id, task_id)` where that run is the last and still running.
 
-        Answers those that were; no session twice in one call.
+        Answers those that were; no session twice in one call. What another transaction has locked
+        is left out.
         """
-        moved = transitions.cancel(driver_connection(self._db), runs, owner=self._owner)
+        moved = transitions.cancel(
+            driver_connection(self._db), runs, owner=self._owner, skips_locked=True
+        )
         self._after(moved)
         return moved
 

@@ -240,11 +240,12 @@ def retry(
     retries: Sequence[tuple[uuid.UUID, uuid.UUID | None, uuid.UUID]],
     *,
     owner: str | None = None,
+    skips_locked: bool = False,
 ) -> list[Transition]:
     """Run again `(session_id, expected task_id or None, new task_id)` each."""
     return _transitions(
         connection,
-        statements.RETRY,
+        _variant(statements.RETRY, skips_locked=skips_locked),
         {
             "owner": owner,
             "session_ids": _Uuids(session_id for session_id, _, _ in retries),
@@ -259,6 +260,7 @@ def cancel(
     cancels: Sequence[tuple[uuid.UUID, uuid.UUID | None]],
     *,
     owner: str | None = None,
+    skips_locked: bool = False,
 ) -> list[Transition]:
     """Cancel `(session_id, expected task_id or None)` each, whoever runs it.
 
@@ -269,10 +271,12 @@ def cancel(
     session_ids = _Uuids(session_id for session_id, _ in cancels)
     # psycopg's `transaction()` would commit one that it found not begun: the caller's.
     with connection.transaction() if connection.autocommit else contextlib.nullcontext():
-        connection.execute(statements.LOCK, {"session_ids": session_ids})
+        connection.execute(
+            _variant(statements.LOCK, skips_locked=skips_locked), {"session_ids": session_ids}
+        )
         return _transitions(
             connection,
-            statements.CANCEL,
+            _variant(statements.CANCEL, skips_locked=skips_locked),
             {
                 "owner": owner,
                 "session_ids": session_ids,

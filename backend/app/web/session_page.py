@@ -149,7 +149,7 @@ def delete(
     session_id: UUID, caller: Caller, services: ServicesOf, page: PageOf, run: Run
 ) -> Response:
     """Delete the session as the page showed it."""
-    with services.database.transaction() as db:
+    with services.database.transaction(waits_briefly=True) as db:
         session = _unchanged(db, caller, session_id, run)
         if session is not None:
             SessionRepository(db, owner=caller.owner).delete_session(session_id)
@@ -167,7 +167,7 @@ def _retry(  # noqa: PLR0913, PLR0917 - what a route is given
     documents: list[UploadFile],
 ) -> Response:
     try:
-        with services.database.transaction() as db:
+        with services.database.transaction(waits_briefly=True) as db:
             session = _unchanged(db, caller, session_id, given.get("run", ""))
             if session is None:
                 return _moved_on(page, session_id)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from chaos.waiting import until
+from sqlalchemy import text
 
+from app.core.database import Database
 from app.core.failure import failure_context
 from app.engines.worker import Worker
 from app.repositories.session_repository import SessionRepository
@@ -131,3 +135,26 @@ def test_session_that_waits_for_a_person_is_started_task_by_task(
             assert (started.status_code, started.json()["task_type"]) == (202, task_type)
             until(lambda: client.get(f"{session}/task").json()["status"] == "completed", task_type)
     assert client.post(f"{session}/task").status_code == 409
+
+
+def test_a_locked_session_is_said_to_be_soon_and_the_others_are_there_meanwhile(
+    make_server: Callable[..., Any], open_session: Callable[..., str]
+) -> None:
+    """Somebody's own transaction has it; each who asks for it takes a connection while he waits."""
+    api = make_server(pool_size=3, lock_timeout_seconds=20)
+    client = api.client(api.key())
+    session, other = open_session(client), open_session(client)
+    session_id = uuid.UUID(session.rsplit("/", 1)[1])
+    with Database(api.settings, api.database.url) as elsewhere, elsewhere.transaction() as db:
+        db.execute(text("SELECT FROM sessions WHERE id = :id FOR UPDATE"), {"id": session_id})
+        with ThreadPoolExecutor(8) as callers:
+            began = time.monotonic()
+            starts = [callers.submit(client.post, f"{session}/task") for _ in range(8)]
+            assert client.post(f"{other}/task").status_code == 202
+            answers = [start.result() for start in starts]
+            took = time.monotonic() - began
+    assert {answer.status_code for answer in answers} == {503}
+    assert all(int(answer.headers["Retry-After"]) >= 1 for answer in answers)
+    assert "Another transaction has locked" in answers[0].json()["detail"]
+    assert took < 20, "each would have waited as long as a statement may"
+    assert client.post(f"{session}/task").status_code == 202

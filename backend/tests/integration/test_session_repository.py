@@ -595,3 +595,18 @@ def test_failures_that_can_be_retried_are_found(
         assert SessionTask.find_failed_retryable(claim.session_id) is None
     with pytest.raises(NoTransaction):
         SessionTask.find_active_for_session(claim.session_id)
+
+
+def test_acts_on_many_leave_out_what_another_transaction_has_locked(
+    database: Database, act: Callable[..., Any], running: Callable[..., Claim]
+) -> None:
+    claims = [running() for _ in range(3)]
+    runs = [(claim.session_id, claim.task_id) for claim in claims]
+    locked, *others = [claim.session_id for claim in claims]
+    with database.transaction() as db:
+        db.execute(text("SELECT FROM sessions WHERE id = :id FOR UPDATE"), {"id": locked})
+        moved = act(lambda s: s.cancel_tasks(runs))
+        assert {each.session_id for each in moved} == set(others)
+        moved = act(lambda s: s.retry_tasks(runs))
+        assert {each.session_id for each in moved} == set(others)
+    assert [each.session_id for each in act(lambda s: s.cancel_tasks(runs))] == [locked]
