@@ -49,9 +49,9 @@ _LOST_STATES = ("08", "57P0", "25P03", "25P04", "53300")
 
 _BUSY_STATES = {
     "55P03": "Another transaction has locked what this needs",
-    "57014": "PostgreSQL ended a statement that took too long",
-    "40P01": "Another transaction was in the way",
-    "40001": "Another transaction was in the way",
+    "57014": "PostgreSQL gave up on a statement: {}",
+    "40P01": "Another transaction was in the way: {}",
+    "40001": "Another transaction was in the way: {}",
 }
 """Lock not available, query cancelled, deadlock, serialisation failure."""
 
@@ -177,7 +177,7 @@ def translated_errors() -> Iterator[None]:
             ) from error
         busy = _BUSY_STATES.get(getattr(original, "sqlstate", None) or "")
         if busy is not None:
-            raise DatabaseBusy(f"{busy}: {_first_line(original)}") from error
+            raise DatabaseBusy(busy.format(_first_line(original))) from error
         raise
 
 

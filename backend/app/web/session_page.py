@@ -19,7 +19,7 @@ from app.api.problems import PreconditionFailed, kind_of
 from app.api.resources import SafeText, StartTask
 from app.api.services import Administrator, Caller, ServicesOf
 from app.api.uploads import NewSession, checked_names, documents_of
-from app.core.errors import DocumentError, SessionNotFound, TaskError
+from app.core.errors import DatabaseBusy, DocumentError, SessionNotFound, TaskError
 from app.models.access import KeyRole
 from app.models.session import TaskStatus
 from app.repositories.content_repository import ContentRepository
@@ -149,10 +149,13 @@ def delete(
     session_id: UUID, caller: Caller, services: ServicesOf, page: PageOf, run: Run
 ) -> Response:
     """Delete the session as the page showed it."""
-    with services.database.transaction(waits_briefly=True) as db:
-        session = _unchanged(db, caller, session_id, run)
-        if session is not None:
-            SessionRepository(db, owner=caller.owner).delete_session(session_id)
+    try:
+        with services.database.transaction(waits_briefly=True) as db:
+            session = _unchanged(db, caller, session_id, run)
+            if session is not None:
+                SessionRepository(db, owner=caller.owner).delete_session(session_id)
+    except DatabaseBusy as error:
+        return _refused(page, session_id, error)
     if session is None:
         return _moved_on(page, session_id)
     return page.redirect("/sessions", said=f"Deleted “{wording.label_of(session)}”.")
@@ -278,8 +281,8 @@ def _acted(page: Page, session_id: UUID, act: Callable[[], Response], said: str)
 
 
 def _refused(page: Page, session_id: UUID, error: TaskError) -> Response:
-    """Lead back and say why nothing was done, where the session's state is the reason."""
-    if kind_of(error).status not in CONFLICTS:
+    """Lead back and say why nothing was done, where the session's state or a lock is the reason."""
+    if kind_of(error).status not in CONFLICTS and not isinstance(error, DatabaseBusy):
         raise error
     return page.redirect(
         f"/sessions/{session_id}", refused=f"Nothing was done: {error.message}. {error.next_step}"

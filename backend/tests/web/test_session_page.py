@@ -9,6 +9,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import text
 
 from app.models.results import ExportBody, Finding, TaskResults, TicketDraft
 from app.models.session import TaskType
@@ -217,6 +218,20 @@ def test_start_and_cancel_are_posts_that_lead_back(browser: httpx.Client, stage:
 
     assert said(browser, answer) == "Cancelled processing."
     assert state(browser, stage)["task"]["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("act", ["cancel", "delete"])
+def test_what_another_transaction_has_locked_stays_and_the_page_says_so(
+    browser: httpx.Client, stage: Stage, server: LiveServer, act: str
+) -> None:
+    stage.start()
+    run = run_of(browser, stage.path)
+    with server.database.transaction() as db:
+        db.execute(text("SELECT FROM sessions WHERE id = :id FOR UPDATE"), {"id": stage.id})
+        answer = browser.post(f"{stage.path}/{act}", data={"run": run})
+    assert answer.headers["location"] == stage.path
+    assert "Nothing was done: Another transaction has locked" in said(browser, answer)
+    assert state(browser, stage)["task"]["status"] == "running"
 
 
 def test_a_deleted_session_is_a_page_that_says_so(browser: httpx.Client, stage: Stage) -> None:
