@@ -148,9 +148,8 @@ def _ratio(value: float, other: float) -> float:
 
 
 def _ground(ground: Mapping[str, Any]) -> list[Sequence[str]]:
-    growth, few, many = (
-        ground["growth"], ground["many_sessions"]["few"], ground["many_sessions"]["many"]
-    )  # fmt: skip
+    growth, sizes_compared = ground["growth"], ground["many_sessions"]
+    few, many, ratios = (sizes_compared[name] for name in ("few", "many", "ratios"))
 
     def sizes(name: str) -> str:
         return ", ".join(f"{table} {size / 1024:,.0f} KiB" for table, size in growth[name].items())
@@ -184,7 +183,13 @@ def _ground(ground: Mapping[str, Any]) -> list[Sequence[str]]:
                 f"{ground['idle']['cpu_percent_of_a_core']:.1f} % of a core"
             ),
         ),
-        ("combined lives, many sessions / few", f"{ground['many_sessions']['ratio']:.2f}"),
+        (
+            "combined lives, many sessions / few",
+            (
+                f"{sizes_compared['ratio']:.2f}, the median of {len(ratios)} pairs: "
+                f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
+            ),
+        ),
         (
             "status read p50 / p99, few and many, ms",
             " and ".join(
