@@ -378,21 +378,22 @@ class Worker:
         if not late:
             return
         self._slots.expect_at_least(LONGEST_AHEAD_SECONDS)
-        given_back: set[UUID] = set()
         try:
             with self._claim_connection.use() as connection:
-                given_back = transitions.release(
-                    connection, [run.claim for run in late], skips_locked=True
+                claims = [run.claim for run in late]
+                given_back = transitions.release(connection, claims, skips_locked=True)
+                locked = transitions.holding(
+                    connection, [each for each in claims if each.session_id not in given_back]
                 )
-        finally:
-            self._slots.waiting.put_back(
-                run for run in late if run.claim.session_id not in given_back
-            )
-        released = [run for run in late if run.claim.session_id in given_back]
-        self._database.announce(given_back)
-        for run in released:
+        except BaseException:
+            self._slots.waiting.put_back(late)
+            raise
+        self._slots.waiting.put_back(run for run in late if run.claim.session_id in locked)
+        gone = [run for run in late if run.claim.session_id not in locked]
+        self._database.announce(run.claim.session_id for run in gone)
+        for run in gone:
             self._slots.conclude(run, Released())
-        self._runs.remove(released)
+        self._runs.remove(gone)
 
     def _claims(self, limit: int) -> list[Claim]:
         if self._session_ids is not None:
