@@ -240,5 +240,7 @@ def retry_group(  # noqa: PLR0913, PLR0917 - the fields of the form
     recent.forget(caller.owner)
     said = f"Retried {count_text(done, 'session')}."
     if done < len(runs):
-        said += f" {count_text(len(runs) - done, 'session')} had moved on meanwhile."
+        said += (
+            f" {count_text(len(runs) - done, 'session')} left out: moved on meanwhile, or locked."
+        )
     return page.redirect("/", said=said)

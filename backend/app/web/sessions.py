@@ -141,5 +141,5 @@ def _done(act: BulkAct, done: int, asked: int) -> str:
     verb = "Retried" if act is BulkAct.RETRY else "Cancelled"
     said = f"{verb} {count_text(done, 'session')}."
     if done < asked:
-        said += f" {count_text(asked - done, 'session')} had moved on meanwhile."
+        said += f" {count_text(asked - done, 'session')} left out: moved on meanwhile, or locked."
     return said
