@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     from app.tasks.context import TaskContext
     from app.tasks.registry import Handler
 
-
 logger = logging.getLogger(__name__)
 
 ATTEMPTS_TO_WRITE_RESULTS = 5
@@ -244,14 +243,9 @@ class OutcomeWriter:
         twice. Raises what one statement for all of them raises.
         """
         done = Completed()
-        return [
-            done
-            if isinstance(answer, Transition)
-            else answer
-            if isinstance(answer, DatabaseBusy)
-            else None
-            for answer in self._combiner.complete_tasks(claims, but=self._but)
-        ]
+        answers = self._combiner.complete_tasks(claims, but=self._but)
+        outcomes = [done if isinstance(answer, Transition) else answer for answer in answers]
+        return [None if isinstance(outcome, StaleClaim) else outcome for outcome in outcomes]
 
     @property
     def has_given_up(self) -> bool:
