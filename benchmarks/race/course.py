@@ -29,6 +29,8 @@ CALLERS = 64
 TRANSACTION_CALLERS = 8
 LIVES_PER_SESSION = 3
 SECONDS_PER_ACT = 600
+PART = 2_000
+"""How many tasks a peer is given at once where its caller splits what our own call splits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ FULL = Size(rounds=3, sessions=3_200, singles=2_000, bulk=20_000, slow=1_000, pi
 SHORT = Size(rounds=1, sessions=320, singles=200, bulk=2_000, slow=200, pickups=20)
 
 SLOW_PEERS = ("saq", "procrastinate", "dbos", "celery")
+"""Ten times slower than the fastest, whatever their caller does: they are asked for less."""
 
 
 @dataclass(slots=True)
@@ -192,11 +195,20 @@ def _race_ours(arena: Arena, size: Size, figures: Figures) -> None:
             **{
                 f"{how}_bulk_per_second": size.bulk / done["bulk_seconds"],
                 f"{how}_drain_per_second": size.bulk / done["drain_seconds"],
-                f"{how}_whole_per_second": size.bulk
-                / (done["bulk_seconds"] + done["drain_seconds"]),
                 f"{how}_client_microseconds_per_task": 1e6 * done["cpu_seconds"] / size.bulk,
                 f"{how}_wal_bytes_per_task": written.bytes / size.bulk,
             },
+        )
+        ours(url, "plant", "--count", size.bulk + 1)
+        beside = ours(url, f"whole-{how}")
+        figures.add(
+            OURS,
+            **_whole(
+                size.bulk,
+                f"{how}_",
+                one_after_another=done["bulk_seconds"] + done["drain_seconds"],
+                beside=beside["seconds"],
+            ),
         )
     for how in ("same-process", "threads", "processes"):
         ours(url, "plant", "--count", size.pickups + 10)
@@ -233,12 +245,27 @@ def _race_peer(arena: Arena, size: Size, figures: Figures, python: Path, peer: s
         peer,
         bulk_per_second=bulk / begun["seconds"],
         drain_per_second=bulk / done["seconds"],
-        whole_per_second=bulk / (begun["seconds"] + done["seconds"]),
         client_microseconds_per_task=1e6 * done["cpu_seconds"] / bulk,
         wal_bytes_per_task=written.bytes / bulk,
+    )
+    beside: dict[str, float] = {}
+    for way, part in () if peer in SLOW_PEERS else (("beside", 0), ("in_parts", PART)):
+        url = arena.fresh(peer)
+        do("prepare")
+        beside[way] = do("whole", "--count", bulk, "--part", part)["seconds"]
+    figures.add(
+        peer, **_whole(bulk, one_after_another=begun["seconds"] + done["seconds"], **beside)
     )
     url = arena.fresh(peer)
     do("prepare")
     quantiles = do("pickup", "--count", size.pickups)
     figures.add(peer, pickup_p50=quantiles["p50"], pickup_p99=quantiles["p99"])
     arena.drop(peer)
+
+
+def _whole(count: int, prefix: str = "", **seconds: float) -> dict[str, float]:
+    """Whole tasks a second in each way, and `whole`: in whichever was fastest."""
+    return {
+        f"{prefix}{way}_per_second": count / took
+        for way, took in {**seconds, "whole": min(seconds.values())}.items()
+    }

@@ -151,7 +151,7 @@ class Announcer:
                 if connection.info.backend_pid not in self._backends:
                     self._backends.append(connection.info.backend_pid)
                 payloads = [
-                    " ".join([each.hex for each in batch[start : start + IDS_PER_NOTIFICATION]])
+                    _joined(batch[start : start + IDS_PER_NOTIFICATION])
                     for start in range(0, len(batch), IDS_PER_NOTIFICATION)
                 ]
                 connection.execute(
@@ -162,3 +162,8 @@ class Announcer:
             # Only a hint was lost: whoever watches polls as well.
             self._backends.clear()  # a new server may give these numbers to others
             logger.debug("Could not announce %d changed sessions: %s", len(batch), error)
+
+
+def _joined(session_ids: Sequence[UUID]) -> str:
+    """The ids in hexadecimal, with spaces between them: `each.hex` would take twice as long."""
+    return b"".join([each.int.to_bytes(16, "big") for each in session_ids]).hex(" ", 16)

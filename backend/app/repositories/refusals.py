@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from app.core.errors import (
     DatabaseBusy,
@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     from app.models.session import SessionTask
     from app.repositories.transitions import Claim
 
+Outcome = TypeVar("Outcome")
+
+
+def raised(outcome: Outcome | Exception) -> Outcome:
+    """The outcome, unless it is an error: that is raised."""
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
 
 def stale_claim(claim: Claim) -> StaleClaim:
     """The normal outcome of writing with a claim that is no longer one's own."""
@@ -29,11 +38,10 @@ def stale_claim(claim: Claim) -> StaleClaim:
     )
 
 
-def locked_by_another(claim: Claim) -> DatabaseBusy:
-    """The claim holds, but another transaction has the session locked."""
+def locked_by_another(session_id: uuid.UUID) -> DatabaseBusy:
+    """What was asked is legal, but another transaction has the session locked."""
     return DatabaseBusy(
-        f"Another transaction has session {claim.session_id} locked",
-        session_id=claim.session_id,
+        f"Another transaction has session {session_id} locked", session_id=session_id
     )
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import delete, func, literal, update
 from sqlalchemy.dialects.postgresql import JSONB
 
 from app.core.database import after_commit, driver_connection
-from app.core.errors import SessionNotFound, StaleClaim, TaskError
+from app.core.errors import StaleClaim, TaskError
 from app.core.failure import sanitize_context
 from app.core.json_safety import safe_text
 from app.models.results import TaskResults
@@ -28,6 +28,7 @@ from app.repositories.refusals import (
     no_agreement,
     no_task_yet,
     nothing_to_reset,
+    raised,
     session_not_found,
     stale_claim,
 )
@@ -106,7 +107,7 @@ class SessionRepository(SessionViews, Sweeping):
             SessionNotFound, TaskConflict, TaskValidationError: why it could not be started.
 
         """
-        return _raised(self.start_tasks([(session_id, task_type)])[0])
+        return raised(self.start_tasks([(session_id, task_type)])[0])
 
     def start_tasks(
         self, starts: Sequence[tuple[uuid.UUID, TaskType]]
@@ -131,17 +132,35 @@ class SessionRepository(SessionViews, Sweeping):
                 driver_connection(self._db), [starts[index] for index in batch], owner=self._owner
             )
             self._after(moved)
-            by_task_id = {transition.task_id: transition for transition in moved}
-            for index in batch:
-                outcome = by_task_id.get(starts[index][2]) or self._start_read_back(*starts[index])
-                if outcome is not None:  # else legal by now: what forbade it has moved on
-                    outcomes[index] = outcome
+            by_task_id: dict[uuid.UUID, Transition | TaskError] = {
+                transition.task_id: transition for transition in moved
+            }
+            by_task_id |= self.starts_read_back(
+                [starts[index] for index in batch if starts[index][2] not in by_task_id]
+            )
+            outcomes |= {
+                index: by_task_id[starts[index][2]]
+                for index in batch
+                if starts[index][2] in by_task_id
+            }
             waiting = [index for index in waiting if index not in outcomes]
             if not waiting:
                 break
         for index in waiting:
             outcomes[index] = no_agreement(starts[index][0])
         return [outcomes[index] for index in range(len(starts))]
+
+    def starts_read_back(self, starts: Sequence[Start]) -> dict[uuid.UUID, Transition | TaskError]:
+        """What starts that moved nothing mean, by task_id: done before, or illegal.
+
+        Left out are those that are legal as the rows stand: what forbade them has moved on, or
+        another transaction has the session locked.
+        """
+        if not starts:
+            return {}
+        views = self.get_many([session_id for session_id, _, _ in starts])
+        meanings = {start[2]: _meaning(start, views.get(start[0])) for start in starts}
+        return {task_id: meaning for task_id, meaning in meanings.items() if meaning is not None}
 
     def retry_task(
         self, session_id: uuid.UUID, *, expected_task_id: uuid.UUID | None = None
@@ -332,7 +351,7 @@ class SessionRepository(SessionViews, Sweeping):
             StaleClaim: the claim is no longer yours; nothing was written.
 
         """
-        return _raised(self.complete_tasks([(claim, results)])[0])
+        return raised(self.complete_tasks([(claim, results)])[0])
 
     def complete_tasks(
         self, completions: Sequence[tuple[Claim, TaskResults | None]]
@@ -363,7 +382,7 @@ class SessionRepository(SessionViews, Sweeping):
             StaleClaim: the claim is no longer yours; nothing was written.
 
         """
-        transition = _raised(
+        transition = raised(
             self.fail_tasks([(claim, error_context)], backoff_seconds=backoff_seconds)[0]
         )
         if results is not None:
@@ -399,42 +418,6 @@ class SessionRepository(SessionViews, Sweeping):
         self._announce([claim.session_id])
 
     # -- private ----------------------------------------------------------------------------------
-
-    def refusal_to_start(self, session_id: uuid.UUID, task_type: TaskType) -> TaskError | None:
-        """Why `start` is illegal by the row as it stands now; None if it is legal."""
-        try:
-            task = self.get(session_id).task
-        except SessionNotFound as error:
-            return error
-        if task is None:
-            if task_type == TaskType.PROCESSING:
-                return None
-            task = SessionTask(session_id=session_id, task_type=task_type)
-        elif task.can_start(task_type):
-            return None
-        return task.refusal_to_start(task_type)
-
-    def _start_read_back(
-        self, session_id: uuid.UUID, task_type: TaskType, task_id: uuid.UUID
-    ) -> Transition | TaskError | None:
-        """What a start that moved nothing means: done before, illegal, or (None) legal by now."""
-        refusal = self.refusal_to_start(session_id, task_type)
-        if refusal is None or isinstance(refusal, SessionNotFound):
-            return refusal
-        view = self.get(session_id)
-        if view.task is None or view.task.task_id != task_id:
-            return refusal
-        return Transition(
-            session_id,
-            task_type,
-            task_id,
-            TaskStatus.RUNNING,
-            view.task.retry_count,
-            view.task.started_at,
-            0.0,
-            view.session.auto_advance,
-            None,
-        )
 
     def _agreed(
         self,
@@ -494,7 +477,28 @@ def successor_id(task_id: uuid.UUID) -> uuid.UUID:
     return uuid.uuid5(task_id, "next")
 
 
-def _raised(outcome: Transition | TaskError) -> Transition:
-    if isinstance(outcome, TaskError):
-        raise outcome
-    return outcome
+def _meaning(start: Start, view: SessionView | None) -> Transition | TaskError | None:
+    """What a start that moved nothing means: done before, illegal, or (None) legal by now."""
+    session_id, task_type, task_id = start
+    if view is None:
+        return session_not_found(session_id)
+    task = view.task
+    if task is None:
+        if task_type == TaskType.PROCESSING:
+            return None
+        task = SessionTask(session_id=session_id, task_type=task_type)
+    elif task.can_start(task_type):
+        return None
+    if task.task_id != task_id:
+        return task.refusal_to_start(task_type)
+    return Transition(
+        session_id,
+        task_type,
+        task_id,
+        TaskStatus.RUNNING,
+        task.retry_count,
+        task.started_at,
+        0.0,
+        view.session.auto_advance,
+        None,
+    )

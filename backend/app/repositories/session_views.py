@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVarTuple
 
-from sqlalchemy import Select, bindparam, select
+from sqlalchemy import ARRAY, Select, Uuid, any_, bindparam, select
 from sqlalchemy.orm import joinedload
 
 from app.core.database import plan_freely
@@ -17,6 +17,7 @@ from app.repositories.in_transaction import InTransaction
 from app.repositories.refusals import session_not_found
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
 Columns = TypeVarTuple("Columns")
@@ -41,6 +42,9 @@ _VIEWS = (
 _ANYBODYS = _VIEWS.where(Session.id == bindparam("session_id")).execution_options(
     populate_existing=True
 )
+_MANY = _VIEWS.where(
+    Session.id == any_(bindparam("session_ids", type_=ARRAY(Uuid)))
+).execution_options(populate_existing=True)
 _OWNED = _ANYBODYS.where(Session.owner == bindparam("owner"))
 
 
@@ -60,6 +64,11 @@ class SessionViews(InTransaction):
         if row is None:
             raise session_not_found(session_id)
         return SessionView(row[0], row[0].task, row[1])
+
+    def get_many(self, session_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, SessionView]:
+        """Those of these sessions that there are, with their tasks and leases."""
+        rows = self._db.execute(self._owned(_MANY), {"session_ids": session_ids})
+        return {row[0].id: SessionView(row[0], row[0].task, row[1]) for row in rows}
 
     def find_by_prefix(self, prefix: str, *, limit: int = 2) -> list[uuid.UUID]:
         """Ids of up to `limit` sessions whose id begins with these characters."""

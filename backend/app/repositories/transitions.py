@@ -104,6 +104,7 @@ class Transition(NamedTuple):
 # `TaskType(...)` costs as much as the driver's reading of the whole row.
 _TASK_TYPES = {each.value: each for each in TaskType}
 _STATUSES = {each.value: each for each in TaskStatus}
+_new = tuple.__new__  # half of what a named tuple's own constructor takes
 
 _CURSORS = "session_tasks_cursors"
 
@@ -119,18 +120,38 @@ class _UuidsDumper(Dumper):
     oid = 2951  # uuid[]
 
     def dump(self, obj: _Uuids) -> bytes:
-        has_null = None in obj
-        head = struct.pack("!iiIii", 1 if obj else 0, has_null, _UUID_OID, len(obj), 1)
-        return (head if obj else head[:12]) + b"".join(
-            [
-                b"\xff\xff\xff\xff" if each is None else b"\x00\x00\x00\x10" + each.bytes
-                for each in obj
-            ]
-        )
+        try:
+            items = [_SIXTEEN + each.int.to_bytes(16, "big") for each in obj]  # type: ignore[union-attr]
+        except AttributeError:
+            items = [_NULL if each is None else _SIXTEEN + each.bytes for each in obj]
+        return _array_head(_UUID_OID, obj, has_null=_NULL in items) + b"".join(items)
 
 
-_UUID_OID = 2950
+class _TaskTypes(list[TaskType]):
+    """A text[] for the driver, for the same reason."""
+
+
+class _TaskTypesDumper(Dumper):
+    """See `_UuidsDumper`."""
+
+    format = Format.BINARY
+    oid = 1009  # text[]
+
+    def dump(self, obj: _TaskTypes) -> bytes:
+        return _array_head(_TEXT_OID, obj) + b"".join([_ENCODED[each] for each in obj])
+
+
+def _array_head(element_oid: int, array: Sequence[Any], *, has_null: bool = False) -> bytes:
+    head = struct.pack("!iiIii", bool(array), has_null, element_oid, len(array), 1)
+    return head if array else head[:12]
+
+
+_UUID_OID, _TEXT_OID = 2950, 25
+_SIXTEEN = struct.pack("!i", 16)
+_NULL = b"\xff\xff\xff\xff"
+_ENCODED = {each: struct.pack("!i", len(each.value)) + each.value.encode() for each in TaskType}
 psycopg.adapters.register_dumper(_Uuids, _UuidsDumper)
+psycopg.adapters.register_dumper(_TaskTypes, _TaskTypesDumper)
 
 
 def _transitions(
@@ -141,7 +162,8 @@ def _transitions(
 
 def _moved(rows: Sequence[tuple[Any, ...]]) -> list[Transition]:
     return [
-        Transition(row[0], _TASK_TYPES[row[1]], row[2], _STATUSES[row[3]], *row[4:]) for row in rows
+        _new(Transition, (row[0], _TASK_TYPES[row[1]], row[2], _STATUSES[row[3]], *row[4:]))
+        for row in rows
     ]
 
 
@@ -199,7 +221,7 @@ def start(  # noqa: PLR0913 - what a start is made of
         return {
             "owner": owner,
             "session_ids": _Uuids(session_id for session_id, _, _ in some),
-            "task_types": [task_type.value for _, task_type, _ in some],
+            "task_types": _TaskTypes(task_type for _, task_type, _ in some),
             "task_ids": _Uuids(task_id for _, _, task_id in some),
             "worker_id": claimed_by,
             "lease_seconds": lease_seconds,
@@ -304,7 +326,7 @@ def claim_next(  # noqa: PLR0913 - what a claim is made of
         {
             "worker_id": worker_id,
             "call_id": call_id or uuid.uuid4(),
-            "task_types": [task_type.value for task_type in task_types],
+            "task_types": _TaskTypes(task_types),
             "limit": limit,
             "lease_seconds": lease_seconds,
         },
@@ -333,7 +355,7 @@ def waiting(
         statements.WAITING,
         {
             "session_ids": _Uuids(session_ids),
-            "task_types": [task_type.value for task_type in task_types],
+            "task_types": _TaskTypes(task_types),
             "limit": limit,
         },
     )
@@ -361,7 +383,7 @@ def _claims(
     connection: psycopg.Connection[Any], statement: str, parameters: Mapping[str, Any]
 ) -> list[Claim]:
     return [
-        Claim(row[0], row[1], _TASK_TYPES[row[2]], *row[3:])
+        _new(Claim, (row[0], row[1], _TASK_TYPES[row[2]], *row[3:]))
         for row in _rows(connection, statement, parameters)
     ]
 

@@ -24,7 +24,7 @@ from app.core.errors import (
     TaskValidationError,
 )
 from app.models.session import TaskStatus, TaskType
-from app.repositories import combiner as combiner_module
+from app.repositories import transition_kinds, transitions
 from app.repositories.combiner import AsyncTransitionCombiner, TransitionCombiner
 from app.repositories.lane import Aside
 from app.repositories.local_workers import offering
@@ -75,6 +75,23 @@ def wait_until(connection: psycopg.Connection[Any], condition: str) -> None:
             return
         pause.wait(0.01)
     pytest.fail(f"did not happen in time: {condition}")
+
+
+IS_HELD_UP = """SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'
+    AND wait_event = 'advisory' AND datname = current_database())"""
+
+
+def hold_up_commits(holder: psycopg.Connection[Any], condition: str) -> None:
+    """Until the holder lets go of its lock, a first start of this condition does not commit."""
+    holder.execute(
+        "CREATE FUNCTION wait_at_commit() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$BEGIN PERFORM pg_advisory_xact_lock(4711); RETURN NULL; END$$"
+    )
+    holder.execute(
+        "CREATE CONSTRAINT TRIGGER wait_at_commit AFTER INSERT ON session_tasks DEFERRABLE"
+        f" INITIALLY DEFERRED FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION wait_at_commit()"
+    )
+    holder.execute("SELECT pg_advisory_lock(4711)")
 
 
 def task_of(database: Database, session_id: uuid.UUID) -> Any:
@@ -194,24 +211,12 @@ def test_a_caller_is_answered_only_after_the_commit(
 ) -> None:
     session_id = make_session().id
     with raw(database) as holder:
-        holder.execute(
-            "CREATE FUNCTION wait_at_commit() RETURNS trigger LANGUAGE plpgsql AS "
-            "$$BEGIN PERFORM pg_advisory_xact_lock(4711); RETURN NULL; END$$"
-        )
-        holder.execute(
-            "CREATE CONSTRAINT TRIGGER wait_at_commit AFTER INSERT ON session_tasks "
-            "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait_at_commit()"
-        )
-        holder.execute("SELECT pg_advisory_lock(4711)")
+        hold_up_commits(holder, "true")
         answers: list[Any] = []
         combiner = TransitionCombiner(database)
         caller = threading.Thread(target=lambda: answers.append(combiner.start_task(session_id, P)))
         caller.start()
-        wait_until(
-            holder,
-            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
-            "AND wait_event = 'advisory' AND datname = current_database())",
-        )
+        wait_until(holder, IS_HELD_UP)
         assert answers == [], "answered before the commit"
         assert holder.execute("SELECT count(*) FROM session_tasks").fetchone() == (0,)
         holder.execute("SELECT pg_advisory_unlock(4711)")
@@ -220,6 +225,91 @@ def test_a_caller_is_answered_only_after_the_commit(
         assert holder.execute("SELECT task_id FROM session_tasks").fetchone() == (
             answers[0].task_id,
         )
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transitions, "STARTS_PER_STATEMENT", 4)
+
+
+@pytest.mark.usefixtures("small_parts")
+class TestManyStarts:
+    """`start_tasks`, which commits in parts."""
+
+    def test_each_is_answered_in_order_whatever_became_of_it(
+        self, database: Database, make_session: Callable[..., Session],
+        claimed: Callable[..., Claim], lock: Callable[[uuid.UUID], psycopg.Connection[Any]],
+    ) -> None:  # fmt: skip
+        new = [make_session().id for _ in range(21)]
+        running, locked, unknown = claimed().session_id, make_session().id, uuid.uuid4()
+        lock(locked)
+        wanted = [(each, P) for each in (new[0], running, *new[1:20], locked, unknown, new[7])]
+        outcomes = TransitionCombiner(database).start_tasks([*wanted, (new[20], TaskType.EXPORT)])
+        expected = dict.fromkeys(new[:20], Transition) | {
+            running: TaskConflict, locked: DatabaseBusy, unknown: SessionNotFound,
+        }  # fmt: skip
+        assert [type(each) for each in outcomes] == [
+            *(expected[session_id] for session_id, _ in wanted[:-1]), TaskConflict,
+            TaskValidationError,
+        ]  # fmt: skip
+        for (session_id, _), outcome in zip(wanted[:-1], outcomes, strict=False):
+            if isinstance(outcome, Transition):
+                assert task_of(database, session_id).task_id == outcome.task_id
+        assert task_of(database, locked) is None
+
+    def test_none_are_answered_with_nothing(self, database: Database) -> None:
+        assert TransitionCombiner(database).start_tasks([]) == []
+
+    def test_what_is_committed_can_be_claimed_while_the_rest_is_still_being_started(
+        self, database: Database, make_session: Callable[..., Session]
+    ) -> None:
+        ids = sorted(make_session().id for _ in range(20))
+        with raw(database) as holder, ThreadPoolExecutor(1) as caller:
+            hold_up_commits(holder, f"NEW.session_id = '{ids[-1]}'")
+            call = caller.submit(
+                TransitionCombiner(database).start_tasks, [(each, P) for each in ids]
+            )
+            wait_until(holder, "SELECT count(*) = 16 FROM session_tasks")
+            with database.transaction() as db:
+                claims = SessionRepository(db).claim_next(uuid.uuid4(), limit=100)
+            assert {claim.session_id for claim in claims} == set(ids[:16])
+            assert not call.done()
+            holder.execute("SELECT pg_advisory_unlock(4711)")
+            assert all(isinstance(each, Transition) for each in call.result(SECONDS))
+
+    @pytest.mark.parametrize("before", [True, False], ids=["request lost", "answer lost"])
+    def test_a_part_whose_connection_breaks_is_started_once(
+        self, before: bool, database: Database, through_proxy: Database, proxy: Any,
+        make_session: Callable[..., Session],
+    ) -> None:  # fmt: skip
+        ids = [make_session().id for _ in range(12)]
+        proxy.lose_next(b"INSERT INTO session_tasks", before=before)
+        outcomes = TransitionCombiner(through_proxy).start_tasks([(each, P) for each in ids])
+        assert proxy.cuts >= 1
+        for session_id, outcome in zip(ids, outcomes, strict=True):
+            assert isinstance(outcome, Transition)
+            assert task_of(database, session_id).task_id == outcome.task_id
+
+    def test_a_database_that_stays_away_is_told_and_what_was_started_stands(
+        self, database: Database, make_session: Callable[..., Session],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        ids = sorted(make_session().id for _ in range(8))
+        real = transitions.start
+
+        def start(connection: Any, starts: Sequence[Any], **options: Any) -> list[Transition]:
+            if starts[0][0] == ids[4]:
+                raise DatabaseUnavailable("gone")
+            return real(connection, starts, **options)
+
+        monkeypatch.setattr(transition_kinds, "WAITS_AFTER_LOSS", ())
+        monkeypatch.setattr(transitions, "start", start)
+        combiner = TransitionCombiner(database)
+        with pytest.raises(DatabaseUnavailable):
+            combiner.start_tasks([(each, P) for each in ids])
+        monkeypatch.undo()
+        again = combiner.start_tasks([(each, P) for each in ids])
+        assert [type(each) for each in again] == [TaskConflict] * 4 + [Transition] * 4
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["request lost", "answer lost"])
@@ -449,7 +539,7 @@ def test_a_database_that_stays_away_is_said_so_and_the_combiner_recovers(
     make_session: Callable[..., Session],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(combiner_module, "WAITS_AFTER_LOSS", (0.01, 0.01))
+    monkeypatch.setattr(transition_kinds, "WAITS_AFTER_LOSS", (0.01, 0.01))
     session_id = make_session().id
     combiner = TransitionCombiner(through_proxy)
     proxy.is_shut = True

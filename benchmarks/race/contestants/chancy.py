@@ -1,8 +1,9 @@
-"""chancy with its asyncio executor and notifications, a queue of concurrency 50.
+"""chancy with its asyncio executor and notifications, a queue of concurrency 1,000.
 
 Its documentation recommends the asyncio executor "for running large numbers of IO-bound jobs
 without the high overhead of new processes or threads"; `eager_polling` fetches again as soon as a
-job ends. Many are enqueued by `push_many`, 1,000 a batch.
+job ends. Many are enqueued by `push_many`, 1,000 a batch. Concurrency is what a worker fetches at
+once: of 50, 200 and 1,000 the last is fastest.
 """
 
 from __future__ import annotations
@@ -34,7 +35,12 @@ class ChancyPeer(protocol.Peer):
         async with Chancy(self.url, log=quiet) as chancy:
             await chancy.migrate()
             await chancy.declare(
-                Queue("default", concurrency=50, executor=Chancy.Executor.Async, eager_polling=True)
+                Queue(
+                    "default",
+                    concurrency=1_000,
+                    executor=Chancy.Executor.Async,
+                    eager_polling=True,
+                )
             )
 
     async def open(self, callers: int) -> None:

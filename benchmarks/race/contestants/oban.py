@@ -1,4 +1,4 @@
-"""oban on psycopg's asynchronous pool, one queue of 50, many by `enqueue_many`.
+"""oban on psycopg's asynchronous pool, one queue of 200, many by `enqueue_many`.
 
 Its free edition; the extension that batches acknowledgements is not on the public index.
 """
@@ -13,7 +13,7 @@ from oban.schema import install
 
 from benchmarks.race.contestants import protocol
 
-LIMIT = 50
+LIMIT = 200
 MOST_CONNECTIONS = 20
 
 

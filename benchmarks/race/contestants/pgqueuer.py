@@ -1,7 +1,9 @@
-"""pgqueuer on asyncpg, its recommended driver; batches of 50, a pool for concurrent producers.
+"""pgqueuer on asyncpg, its recommended driver; large batches, a pool for concurrent producers.
 
 Its reference on drivers names asyncpg the fastest. One statement enqueues a list; a worker takes
-`batch_size` jobs a query, and writes their outcomes in batches of the same size.
+`batch_size` jobs a query, and writes their outcomes in batches of the same size: its guide to
+performance has more for short jobs, and vacuum settings of its own. Of 50, 250 and 1,000 the last
+is fastest.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from pgqueuer.queries import Queries
 
 from benchmarks.race.contestants import protocol
 
-BATCH = 50
+BATCH = 1_000
 MOST_CONNECTIONS = 20
 
 
@@ -23,7 +25,9 @@ class Pgqueuer(protocol.Peer):
 
     async def prepare(self) -> None:
         connection = await asyncpg.connect(self.url)
-        await Queries(AsyncpgDriver(connection)).install()
+        queries = Queries(AsyncpgDriver(connection))
+        await queries.install()
+        await queries.optimize_autovacuum()
         await connection.close()
 
     async def open(self, callers: int) -> None:

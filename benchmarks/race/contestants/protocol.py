@@ -8,6 +8,10 @@ act         what it does                                     answer
             callers at a time
 ``bulk``    enqueues COUNT tasks by its call for many        ``seconds``
 ``drain``   one worker runs what waits, COUNT tasks          ``seconds``, ``cpu_seconds``
+``whole``   enqueues COUNT tasks by its call for many, PART  ``seconds``
+            of them each (0: all), for a worker that is
+            there, in a process of its own, until all ran
+``finish``  the worker of ``whole``                          when the first and the last task began
 ``pickup``  enqueues COUNT tasks one after another on a      ``p50`` and ``p99`` in milliseconds
             quiet system, for a worker in another process
 ``serve``   the worker of ``pickup``                         a line for each task that began
@@ -30,7 +34,7 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -38,6 +42,9 @@ SEED = 20_261_123
 SECONDS_TO_BEGIN = 60.0
 SECONDS_TO_SETTLE = 2.0
 """A worker may write its last outcomes for so long; not timed, but their WAL counts."""
+
+SECONDS_TO_REST = 0.5
+"""Between a worker's first task and what is timed."""
 
 WARM_UPS = 10
 
@@ -142,6 +149,44 @@ async def _drain(peer: Peer, count: int) -> dict[str, float]:
     return {"seconds": seconds, "cpu_seconds": cpu}
 
 
+async def _whole(peer: Peer, module: str, count: int, part: int) -> dict[str, float]:
+    await peer.open(1)
+    worker = subprocess.Popen(  # noqa: ASYNC220 - before anything is timed
+        [sys.executable, "-m", module, "finish", "--url", peer.url, "--count", str(count + 1)],
+        stdout=subprocess.PIPE,
+    )
+    assert worker.stdout is not None
+    await peer.enqueue()  # by which the worker says that it is there
+    await asyncio.to_thread(worker.stdout.readline)
+    await asyncio.sleep(SECONDS_TO_REST)
+    begun = time.monotonic_ns()
+    for first in range(0, count, part or count):
+        await peer.enqueue_many(min(part or count, count - first))
+    ended = int(await asyncio.to_thread(worker.stdout.readline))
+    worker.wait()
+    await peer.close()
+    return {"seconds": (ended - begun) / 1e9}
+
+
+async def _finish(peer: Peer, count: int) -> None:
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+    numbers = itertools.count(1)
+
+    def tell() -> None:
+        number = next(numbers)
+        if number in (1, count):
+            os.write(1, b"%d\n" % time.monotonic_ns())
+        if number == count:
+            loop.call_soon_threadsafe(done.set)
+
+    Finish.on_handled = tell
+    await asyncio.wait(
+        {asyncio.create_task(peer.work()), asyncio.create_task(done.wait())},
+        return_when=asyncio.FIRST_COMPLETED,
+    )
+    await asyncio.sleep(SECONDS_TO_SETTLE)
+
+
 async def _serve(peer: Peer) -> None:
 
     def tell() -> None:
@@ -193,27 +238,20 @@ def run(make: Callable[[str], Peer], module: str) -> None:
     parser.add_argument("--url", required=True)
     parser.add_argument("--count", type=int, default=0)
     parser.add_argument("--callers", type=int, default=1)
+    parser.add_argument("--part", type=int, default=0)
     options = parser.parse_args()
     peer = make(options.url)
 
-    async def act() -> dict[str, Any] | None:
-        match options.act:
-            case "prepare":
-                return await peer.prepare()
-            case "singles":
-                return await _singles(peer, options.count, options.callers)
-            case "bulk":
-                return await _bulk(peer, options.count)
-            case "drain":
-                return await _drain(peer, options.count)
-            case "serve":
-                return await _serve(peer)
-            case "pickup":
-                return await _pickup(peer, module, options.count)
-            case other:
-                message = f"unknown act {other}"
-                raise ValueError(message)
-
-    answer = asyncio.run(act())
+    acts: dict[str, Callable[[], Coroutine[Any, Any, dict[str, float] | None]]] = {
+        "prepare": peer.prepare,
+        "singles": lambda: _singles(peer, options.count, options.callers),
+        "bulk": lambda: _bulk(peer, options.count),
+        "drain": lambda: _drain(peer, options.count),
+        "whole": lambda: _whole(peer, module, options.count, options.part),
+        "finish": lambda: _finish(peer, options.count),
+        "serve": lambda: _serve(peer),
+        "pickup": lambda: _pickup(peer, module, options.count),
+    }
+    answer = asyncio.run(acts[options.act]())
     print(json.dumps(answer or {}), flush=True)
     os._exit(0)  # no library's threads hold up the race

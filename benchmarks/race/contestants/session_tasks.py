@@ -35,7 +35,12 @@ from app.models.session import TaskType
 from app.repositories import transitions
 from app.repositories.combiner import AsyncTransitionCombiner, TransitionCombiner
 from app.repositories.session_repository import SessionRepository
-from benchmarks.race.contestants.protocol import SEED, WARM_UPS, quantiles
+from benchmarks.race.contestants.protocol import (
+    SECONDS_TO_REST,
+    SEED,
+    WARM_UPS,
+    quantiles,
+)
 
 MODULE = "benchmarks.race.contestants.session_tasks"
 CONCURRENCY = 64
@@ -178,6 +183,50 @@ def singles(url: str, callers: int) -> dict[str, float]:
         return in_threads(
             callers, session_ids(url), lambda each: combiner.start_task(each, TaskType.PROCESSING)
         )
+
+
+def whole(url: str, ids: Sequence[uuid.UUID], how: str) -> dict[str, float]:
+    """All sessions started by one call, for a worker that is there, in a process of its own.
+
+    From the call until the last outcome is committed; a first task shows that the worker is there.
+    """
+    command = [sys.executable, "-m", MODULE, f"finish-{how}", "--url", url, "--count"]
+    worker = subprocess.Popen([*command, str(len(ids))], stdout=subprocess.PIPE)
+    assert worker.stdout is not None
+    with open_database(url) as database:
+        combiner = TransitionCombiner(database)
+        collect_garbage_seldom()  # as the command `serve` does
+        combiner.start_task(ids[0], TaskType.PROCESSING)
+        worker.stdout.readline()
+        time.sleep(SECONDS_TO_REST)
+        begun, cpu = time.monotonic_ns(), time.process_time()
+        outcomes = combiner.start_tasks([(each, TaskType.PROCESSING) for each in ids[1:]])
+        called, cpu = time.monotonic_ns(), time.process_time() - cpu
+        assert all(isinstance(outcome, transitions.Transition) for outcome in outcomes)
+        ended, worker_cpu = json.loads(worker.stdout.readline())
+    worker.wait()
+    return {
+        "call_seconds": (called - begun) / 1e9,
+        "seconds": (ended - begun) / 1e9,
+        "cpu_seconds": cpu + worker_cpu,
+    }
+
+
+def finish(url: str, count: int, *, threads: bool) -> None:
+    """The worker of `whole`: says when the first task has ended and when the last, and its CPU."""
+    slots = CONCURRENCY if threads else PROCESSES
+    with open_database(url) as database:
+        worker = Worker(database, database.settings, concurrency=slots, threads=threads)
+        collect_garbage_seldom()  # as the command `worker` does
+        worker.start()
+        me = psutil.Process()
+        cpu = 0.0
+        for some in (1, count):
+            while worker.outcome_counts["completed"] < some:
+                time.sleep(0.002)
+            cpu = _cpu_of(me) - cpu
+            print(json.dumps([time.monotonic_ns(), cpu]), flush=True)
+        worker.stop()
 
 
 def bulk_and_drain(url: str, ids: Sequence[uuid.UUID], *, threads: bool = True) -> dict[str, float]:
@@ -340,13 +389,18 @@ def status_reads(url: str, count: int) -> dict[str, float]:
 
 
 def checked(url: str, count: int) -> dict[str, Any]:
-    """Lives and a drain while PostgreSQL records every version of every row; what was illegal."""
+    """Lives and bulk starts while PostgreSQL records every version of every row.
+
+    Answers how many there were, and what was illegal.
+    """
     plant(url, count)
     with psycopg.connect(url, autocommit=True) as connection:
         history.install(connection)
-        half = len(session_ids(url)) // 2
-        lives(url, session_ids(url)[:half], CONCURRENCY)
-        bulk_and_drain(url, session_ids(url)[half:])
+        ids = session_ids(url)
+        half, quarter = len(ids) // 2, len(ids) // 4
+        lives(url, ids[:half], CONCURRENCY)
+        bulk_and_drain(url, ids[half : half + quarter])
+        whole(url, ids[half + quarter :], "threads")
         record = history.read(connection)
     return {
         "recorded_versions": len(record.tasks) + len(record.leases) + len(record.commits),
@@ -369,6 +423,10 @@ ACTS: dict[str, Callable[[str, int, int], dict[str, Any] | None]] = {
     "bulk-and-drain-processes": lambda url, _count, _callers: bulk_and_drain(
         url, session_ids(url), threads=False
     ),
+    "whole-threads": lambda url, _count, _callers: whole(url, session_ids(url), "threads"),
+    "whole-processes": lambda url, _count, _callers: whole(url, session_ids(url), "processes"),
+    "finish-threads": lambda url, count, _callers: finish(url, count, threads=True),
+    "finish-processes": lambda url, count, _callers: finish(url, count, threads=False),
     "serve-threads": lambda url, _count, _callers: serve(url, threads=True),
     "serve-processes": lambda url, _count, _callers: serve(url, threads=False),
     "pickup-same-process": lambda url, count, _callers: pickup(url, count, "same-process"),

@@ -1,0 +1,375 @@
+"""The kinds of transitions that go out together, and what sends a batch of each.
+
+Where a connection was lost, and with it the answer to a COMMIT, the same guarded statement is sent
+again with the same ids: it moves what is left to be moved, and what it does not move is read back.
+
+What goes out together waits for no lock: whose session another transaction has locked (somebody's
+own that is still open, a console that was left) waits for it alone, aside of the lane.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import psycopg
+from sqlalchemy import select
+
+from app.core.errors import DatabaseBusy, DatabaseUnavailable, StaleClaim, TaskError
+from app.models.session import Session, SessionTask, TaskStatus
+from app.repositories import transitions
+from app.repositories.lane import ASIDES_AT_ONCE, Aside, Input, Kind, Output
+from app.repositories.lifecycle_log import log_transitions
+from app.repositories.local_workers import local_worker_for
+from app.repositories.refusals import locked_by_another, raised, stale_claim
+from app.repositories.session_repository import SessionRepository, next_starts, successor_id
+from app.repositories.transitions import Beat, Claim, Start, Transition, Wish
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from app.core.database import Database
+    from app.core.notifications import Listener
+    from app.repositories.local_workers import LocalWorker
+
+Answer = TypeVar("Answer")
+
+Failure = tuple[Claim, "Mapping[str, Any]"]
+
+Ending = Transition | StaleClaim | DatabaseBusy
+"""What became of a run that was to end: `DatabaseBusy` where another has its session locked."""
+
+logger = logging.getLogger(__name__)
+
+PARTS_AT_ONCE = 2
+"""How many parts of a bulk start are under way: the server works at one while the other is read."""
+
+WAITS_AFTER_LOSS = (0.05, 0.5)
+"""Seconds before a statement is sent again over a new connection: twice, then it is given up."""
+
+
+class TransitionKinds:
+    """The kinds of transitions that go out together, and what sends a batch of each."""
+
+    def __init__(self, database: Database, *, waits_for_locks: bool = True) -> None:
+        self._database = database
+        self._waits_for_locks = waits_for_locks
+        at_once = max(1, min(ASIDES_AT_ONCE, database.settings.pool_size - 1))
+        self._asides = threading.BoundedSemaphore(at_once)
+        self.starts: Kind[Start, Transition] = Kind(self._send_starts, lambda start: start[0])
+        self.wishes = Kind(self._send_wishes, lambda wish: wish.session_id)
+        self.completions: Kind[Claim, Ending] = Kind(
+            self._send_completions, lambda claim: claim.session_id
+        )
+        self.failures: Kind[Failure, Ending] = Kind(
+            self._send_failures, lambda failure: failure[0].session_id
+        )
+        self.beats: Kind[Beat, bool] = Kind(self._send_beats, lambda beat: beat.claim.session_id)
+
+    def _send_starts(self, starts: Sequence[Start]) -> list[Transition | Aside[Transition]]:
+        moved = self._started(starts)
+        return [moved.get(start[2]) or self._aside(self._start_alone, start) for start in starts]
+
+    def start_many(self, starts: Sequence[Start]) -> list[Transition | TaskError]:
+        """Start them in parts, each committed by itself; answers what became of each, in order."""
+        first_of = {start[0]: start for start in reversed(starts)}
+        in_order = sorted(first_of.values(), key=lambda start: start[0].bytes)
+        size = transitions.STARTS_PER_STATEMENT
+        parts = [in_order[first : first + size] for first in range(0, len(in_order), size)]
+        with ThreadPoolExecutor(PARTS_AT_ONCE, thread_name_prefix="starts") as threads:
+            answers: dict[uuid.UUID, Transition | TaskError] = {
+                task_id: transition
+                for moved in threads.map(self._started, parts)
+                for task_id, transition in moved.items()
+            }
+        if left := [start for start in starts if start[2] not in answers]:
+            with self._database.transaction() as db:
+                answers |= SessionRepository(db).starts_read_back(left)
+        return [answers.get(start[2]) or locked_by_another(start[0]) for start in starts]
+
+    def _started(self, starts: Sequence[Start]) -> dict[uuid.UUID, Transition]:
+        worker = local_worker_for(self._database, starts)
+        if worker is not None:
+            return self._started_for(worker, starts)
+        moved, _ = self._moved(
+            lambda connection: transitions.start(connection, starts, skips_locked=True)
+        )
+        return moved
+
+    def _started_for(
+        self, worker: LocalWorker, starts: Sequence[Start]
+    ) -> dict[uuid.UUID, Transition]:
+        """Start them as this worker's, and hand them over before anybody else is told."""
+
+        def start_and_hand_over(connection: psycopg.Connection[Any]) -> list[Transition]:
+            asked_at = time.monotonic()
+            lease_seconds = self._database.settings.lease_seconds
+            moved = transitions.start(
+                connection,
+                starts,
+                claimed_by=worker.id,
+                lease_seconds=lease_seconds,
+                skips_locked=True,
+            )
+            claims = [transitions.claim_with_its_start(each, worker.id) for each in moved]
+            worker.hand_over(claims, claimed_at=asked_at)
+            return moved
+
+        moved: dict[uuid.UUID, Transition] = {}
+        is_unsure = True
+        try:
+            moved, is_unsure = self._moved(start_and_hand_over, but=worker.on_sessions_changed)
+        finally:
+            if is_unsure:
+                worker.look_for(
+                    [
+                        Wish(session_id, task_id, worker.id, claim_token=task_id)
+                        for session_id, _, task_id in starts
+                        if task_id not in moved
+                    ]
+                )
+        return moved
+
+    def _start_alone(self, start: Start) -> Transition:
+        """What became of a start that moved nothing, or moves now that its session is unlocked."""
+        with self._database.transaction() as db:
+            outcome = SessionRepository(db).start_as([start])[0]
+        return raised(outcome)
+
+    def _send_wishes(self, wishes: Sequence[Wish]) -> list[Claim | None]:
+        claims, _ = self._answered(
+            lambda connection: transitions.claim_these(
+                connection, wishes, lease_seconds=self._database.settings.lease_seconds
+            ),
+            lambda claims: [claim.session_id for claim in claims],
+        )
+        by_token = {claim.claim_token: claim for claim in claims}
+        return [by_token.get(wish.claim_token) for wish in wishes]
+
+    def _send_completions(self, claims: Sequence[Claim]) -> list[Ending | Aside[Ending]]:
+        return self._or_aside(claims, self.complete(claims), self._complete_alone)
+
+    def _complete_alone(self, claim: Claim) -> Ending:
+        return self.complete([claim], skips_locked=False)[0]
+
+    def complete(
+        self, claims: Sequence[Claim], *, skips_locked: bool = True, but: Listener | None = None
+    ) -> list[Ending]:
+        """Complete them; answers what became of each, in order."""
+
+        def complete_and_advance(connection: psycopg.Connection[Any]) -> list[Transition]:
+            with connection.transaction():
+                completed = transitions.complete(connection, claims, skips_locked=skips_locked)
+                starts = next_starts(completed)
+                return [*completed, *(transitions.start(connection, starts) if starts else ())]
+
+        moved, is_unsure = self._moved(complete_and_advance, but=but)
+        if is_unsure:
+            moved |= self._read_back(claims, moved, _as_completed)
+        return self._answers(claims, moved, skips_locked=skips_locked)
+
+    def _send_failures(self, failures: Sequence[Failure]) -> list[Ending | Aside[Ending]]:
+        return self._or_aside(failures, self._fail(failures, skips_locked=True), self._fail_alone)
+
+    def _fail_alone(self, failure: Failure) -> Ending:
+        return self._fail([failure], skips_locked=False)[0]
+
+    def _fail(self, failures: Sequence[Failure], *, skips_locked: bool) -> list[Ending]:
+        backoff_seconds = self._database.settings.retry_backoff_seconds
+        contexts = {claim.task_id: context for claim, context in failures}
+        claims = [claim for claim, _ in failures]
+
+        def fail(connection: psycopg.Connection[Any]) -> list[Transition]:
+            with connection.transaction():
+                return transitions.fail(
+                    connection, failures, backoff_seconds=backoff_seconds, skips_locked=skips_locked
+                )
+
+        moved, is_unsure = self._moved(fail)
+        if is_unsure:
+            moved |= self._read_back(
+                claims,
+                moved,
+                lambda claim, task, advances: _as_failed(
+                    claim, task, advances, contexts[claim.task_id]
+                ),
+            )
+        return self._answers(claims, moved, skips_locked=skips_locked)
+
+    def _send_beats(self, beats: Sequence[Beat]) -> list[bool | Aside[bool]]:
+        held = self._beat(beats, skips_locked=True)
+        left = [beat.claim for beat in beats if beat.claim.session_id not in held]
+        locked = self._holding(left)
+        return [
+            self._aside(self._beat_alone, beat)
+            if beat.claim.session_id in locked
+            else beat.claim.session_id in held
+            for beat in beats
+        ]
+
+    def _beat_alone(self, beat: Beat) -> bool:
+        return bool(self._beat([beat], skips_locked=False))
+
+    def _beat(self, beats: Sequence[Beat], *, skips_locked: bool) -> set[uuid.UUID]:
+        held, _ = self._answered(
+            lambda connection: transitions.beat(
+                connection,
+                beats,
+                lease_seconds=self._database.settings.lease_seconds,
+                skips_locked=skips_locked,
+            ),
+            lambda held: held,
+        )
+        return held
+
+    # -- who is locked by another transaction -----------------------------------------------------
+
+    def _holding(self, claims: Sequence[Claim]) -> set[uuid.UUID]:
+        """Those of the sessions whose claim could write, but for a lock."""
+        if not claims:
+            return set()
+        held, _ = self._answered(
+            lambda connection: transitions.holding(connection, claims), lambda _held: ()
+        )
+        return held
+
+    def _answers(
+        self, claims: Sequence[Claim], moved: Mapping[uuid.UUID, Transition], *, skips_locked: bool
+    ) -> list[Ending]:
+        """What became of each, in order; who moved nothing, and was not skipped, is stale."""
+        endings: list[Ending | None] = [moved.get(claim.task_id) for claim in claims]
+        left = [claim for claim, ending in zip(claims, endings, strict=True) if ending is None]
+        locked = self._holding(left) if skips_locked else set()
+        return [
+            ending
+            or (
+                locked_by_another(claim.session_id)
+                if claim.session_id in locked
+                else stale_claim(claim)
+            )
+            for claim, ending in zip(claims, endings, strict=True)
+        ]
+
+    def _or_aside(
+        self,
+        inputs: Sequence[Input],
+        answers: Sequence[Ending],
+        find_out: Callable[[Input], Ending],
+    ) -> list[Ending | Aside[Ending]]:
+        if not self._waits_for_locks:
+            return list(answers)
+        return [
+            self._aside(find_out, given) if isinstance(answer, DatabaseBusy) else answer
+            for given, answer in zip(inputs, answers, strict=True)
+        ]
+
+    def _aside(self, find_out: Callable[[Input], Output], given: Input) -> Aside[Output]:
+        """Have the caller find out by himself, when it is his turn: few at once wait for locks."""
+        latest = time.monotonic() + self._database.settings.lock_timeout_seconds
+
+        def find_out_in_turn() -> Output:
+            if not self._asides.acquire(timeout=max(0.0, latest - time.monotonic())):
+                raise DatabaseBusy("Too many transitions wait for sessions that others have locked")
+            try:
+                return find_out(given)
+            finally:
+                self._asides.release()
+
+        return Aside(find_out_in_turn)
+
+    # -- sending, and what a lost answer means ----------------------------------------------------
+
+    def _moved(
+        self,
+        act: Callable[[psycopg.Connection[Any]], list[Transition]],
+        *,
+        but: Listener | None = None,
+    ) -> tuple[dict[uuid.UUID, Transition], bool]:
+        moved, is_unsure = self._answered(
+            act, lambda moved: [each.session_id for each in moved], but=but
+        )
+        log_transitions(moved)
+        return {transition.task_id: transition for transition in moved}, is_unsure
+
+    def _answered(
+        self,
+        act: Callable[[psycopg.Connection[Any]], Answer],
+        changed: Callable[[Answer], Iterable[uuid.UUID]],
+        *,
+        but: Listener | None = None,
+    ) -> tuple[Answer, bool]:
+        """What `act` answers, and whether an earlier try may have taken effect unseen.
+
+        The sessions that its answer says have `changed` are announced to all `but` who knows.
+        """
+        is_unsure = False
+        for wait in (*WAITS_AFTER_LOSS, None):
+            try:
+                with self._database.driver_connection() as connection:
+                    answer = act(connection)
+                    self._database.announce(changed(answer), but=but, connection=connection)
+                    return answer, is_unsure
+            except DatabaseUnavailable as error:
+                if wait is None:
+                    raise
+                logger.warning("%s; trying again in %s s", error, wait)
+                is_unsure = True
+                time.sleep(wait)
+                self._database.revive()
+        raise AssertionError  # the last try returns or raises
+
+    def _read_back(
+        self,
+        claims: Sequence[Claim],
+        moved: Mapping[uuid.UUID, Transition],
+        meaning: Callable[[Claim, SessionTask, bool], Transition | None],
+    ) -> dict[uuid.UUID, Transition]:
+        """Those of the claims whose rows show that an unseen commit did what was asked."""
+        missing = {claim.session_id: claim for claim in claims if claim.task_id not in moved}
+        if not missing:
+            return {}
+        with self._database.transaction() as db:
+            rows = db.execute(
+                select(SessionTask, Session.auto_advance)
+                .join(Session, Session.id == SessionTask.session_id)
+                .where(SessionTask.session_id.in_(missing))
+            ).all()
+        found = [meaning(missing[task.session_id], task, advances) for task, advances in rows]
+        done = [transition for transition in found if transition is not None]
+        log_transitions(done)
+        self._database.announce(transition.session_id for transition in done)
+        return {transition.task_id: transition for transition in done}
+
+
+def _as_completed(claim: Claim, task: SessionTask, advances: bool) -> Transition | None:
+    """The completion that the row shows: under its own task_id, or by the run that followed it."""
+    if task.task_id == successor_id(claim.task_id):
+        ended_at, seconds = task.started_at, 0.0
+    elif task.task_id == claim.task_id and task.completed_at is not None:
+        ended_at = task.completed_at
+        seconds = (ended_at - task.started_at).total_seconds()
+    else:
+        return None
+    return Transition(
+        claim.session_id, claim.task_type, claim.task_id, TaskStatus.COMPLETED,
+        task.retry_count, ended_at, seconds, advances, None,
+    )  # fmt: skip
+
+
+def _as_failed(
+    claim: Claim, task: SessionTask, advances: bool, context: Mapping[str, Any]
+) -> Transition | None:
+    """The failure that the row shows, if it is this one: a sweeper may have been quicker."""
+    stored = task.failure_context or {}
+    is_ours = all(stored.get(key) == context.get(key) for key in ("error", "message", "worker"))
+    if task.task_id != claim.task_id or task.failed_at is None or not is_ours:
+        return None
+    return Transition(
+        claim.session_id, claim.task_type, claim.task_id, TaskStatus.FAILED, task.retry_count,
+        task.failed_at, (task.failed_at - task.started_at).total_seconds(), advances, stored,
+    )  # fmt: skip
