@@ -26,12 +26,14 @@ from app.core.errors import (
     TaskValidationError,
 )
 from app.models.session import TaskType
+from app.repositories.combiner import TransitionCombiner
 from app.repositories.session_repository import SessionRepository
-from app.repositories.transitions import Claim
+from app.repositories.transitions import Claim, Transition
 from chaos.history import Acknowledged
 
 if TYPE_CHECKING:
     from app.core.database import Database
+    from app.core.errors import TaskError
 
 REFUSALS = (StaleClaim, TaskConflict, TaskValidationError, SessionNotFound)
 SHORT_LEASE_SECONDS = 0.005
@@ -54,6 +56,7 @@ class Adversary:
         self, database: Database, session_ids: Sequence[uuid.UUID], seed: int, ledger: Ledger
     ) -> None:
         self._database = database
+        self._combiner = TransitionCombiner(database)
         self._session_ids = session_ids
         self._random = random.Random(seed)
         self._ledger = ledger
@@ -63,9 +66,9 @@ class Adversary:
     def run(self, rounds: int) -> None:
         """Act `rounds` times; refusals are normal, anything else ends up in the ledger."""
         acts: list[Callable[[], None]] = [
-            self._start, self._start, self._claim, self._claim, self._complete, self._complete,
-            self._fail, self._beat, self._cancel, self._retry, self._rescue, self._release,
-            self._pass_on, self._pass_on,
+            self._start, self._start_by_one_call, self._claim, self._claim,
+            self._complete, self._complete, self._fail, self._beat, self._cancel,
+            self._retry, self._rescue, self._release, self._pass_on, self._pass_on,
         ]  # fmt: skip
         for _ in range(rounds):
             act = self._random.choice(acts)
@@ -98,6 +101,13 @@ class Adversary:
         starts = [(s, self._random.choice(list(TaskType))) for s in self._some()]
         with self._database.transaction() as db:
             outcomes = SessionRepository(db).start_tasks(starts)
+        self._told_of_starts(outcomes)
+
+    def _start_by_one_call(self) -> None:
+        starts = [(s, self._random.choice(list(TaskType))) for s in self._some()]
+        self._told_of_starts(self._combiner.start_tasks(starts))
+
+    def _told_of_starts(self, outcomes: Sequence[Transition | TaskError]) -> None:
         for outcome in outcomes:
             if not isinstance(outcome, Exception):
                 self._told("started", outcome.session_id, outcome.task_id)

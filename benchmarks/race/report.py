@@ -119,7 +119,12 @@ def tables(result: Mapping[str, Any]) -> str:
         *_table(
             ("figure", "goal", "in this run", "met"),
             [
-                (name, f"{'≥' if more else '≤'} {goal:g}", f"{value:,.2f}", _met(value, goal, more))
+                (
+                    name,
+                    f"{'≥' if more else '≤'} {goal:g}",
+                    f"{value:,.{2 if round(value, 2) != goal else 3}f}",
+                    _met(value, goal, more),
+                )
                 for name, goal, value, more in goals(result)
             ],
         ),

@@ -30,7 +30,9 @@ from app.engines.worker import Worker
 from app.models.session import TaskType
 from app.repositories import transitions
 from app.repositories.combiner import TransitionCombiner
+from app.repositories.refusals import raised
 from app.repositories.session_repository import SessionRepository
+from app.repositories.transitions import Transition
 from chaos.arena import LEASE_SECONDS, LOCK_SECONDS, Arena, Verdict
 from chaos.history import RESCUED, Acknowledged
 from chaos.proxy import Proxy
@@ -45,6 +47,7 @@ MOSTLY_STATEMENTS = {
     "before COMMIT": 3.0, "after COMMIT": 3.0, "before a statement": 3.0, "after a statement": 3.0,
 }  # fmt: skip
 """How many of 100 requests are cut."""
+SHARE_OF_STARTS_ALONE = 0.5
 LOCKERS = 4
 LOCKS: dict[str, tuple[Callable[[psycopg.Connection[Any], UUID], object], float]] = {
     "a row lock": (
@@ -338,7 +341,7 @@ def _start_for_sure(arena: Arena, combiner: TransitionCombiner) -> int:
         session_id = SessionRepository(db).create_session(options=options, auto_advance=False).id
     for doubts in itertools.count():
         try:
-            moved = combiner.start_task(session_id, TaskType.PROCESSING)
+            moved = _start_some_way(arena, combiner, session_id)
         except (DatabaseUnavailable, DatabaseBusy):
             continue
         except (TaskConflict, TaskValidationError):  # it had begun, or has ended by now
@@ -346,6 +349,13 @@ def _start_for_sure(arena: Arena, combiner: TransitionCombiner) -> int:
         arena.acknowledged.append(Acknowledged("started", moved.session_id, moved.task_id))
         return doubts
     raise AssertionError
+
+
+def _start_some_way(arena: Arena, combiner: TransitionCombiner, session_id: UUID) -> Transition:
+    if arena.random.random() < SHARE_OF_STARTS_ALONE:
+        return combiner.start_task(session_id, TaskType.PROCESSING)
+    (outcome,) = combiner.start_tasks([(session_id, TaskType.PROCESSING)])
+    return raised(outcome)
 
 
 def _cuts(proxy: Proxy) -> int:
