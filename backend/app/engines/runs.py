@@ -17,7 +17,7 @@ from app.repositories.transitions import Beat
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from app.core.config import Settings
@@ -300,12 +300,13 @@ class RunTable:
             self._on_first()
         return runs
 
-    def remove(self, runs: Iterable[Run]) -> None:
+    def remove(self, runs: Collection[Run]) -> None:
         """Let go of runs that are over and written."""
         with self._changed:
             for run in runs:
                 self._runs.pop(run.claim.task_id, None)
-                self._put_off.discard(run.claim.task_id)
+            if self._put_off:
+                self._put_off.difference_update(run.claim.task_id for run in runs)
             if not self._runs:
                 self._changed.notify_all()
         self._on_room()

@@ -194,9 +194,9 @@ def _variant(statement: str, *, skips_locked: bool) -> str:
 
 def _claim_parameters(claims: Sequence[Claim | Wish]) -> dict[str, Any]:
     return {
-        "session_ids": _Uuids(claim.session_id for claim in claims),
-        "task_ids": _Uuids(claim.task_id for claim in claims),
-        "claim_tokens": _Uuids(claim.claim_token for claim in claims),
+        "session_ids": _Uuids([claim.session_id for claim in claims]),
+        "task_ids": _Uuids([claim.task_id for claim in claims]),
+        "claim_tokens": _Uuids([claim.claim_token for claim in claims]),
     }
 
 
@@ -220,9 +220,9 @@ def start(  # noqa: PLR0913 - what a start is made of
     def parameters(some: Sequence[Start]) -> dict[str, Any]:
         return {
             "owner": owner,
-            "session_ids": _Uuids(session_id for session_id, _, _ in some),
-            "task_types": _TaskTypes(task_type for _, task_type, _ in some),
-            "task_ids": _Uuids(task_id for _, _, task_id in some),
+            "session_ids": _Uuids([session_id for session_id, _, _ in some]),
+            "task_types": _TaskTypes([task_type for _, task_type, _ in some]),
+            "task_ids": _Uuids([task_id for _, _, task_id in some]),
             "worker_id": claimed_by,
             "lease_seconds": lease_seconds,
         }
@@ -270,9 +270,9 @@ def retry(
         _variant(statements.RETRY, skips_locked=skips_locked),
         {
             "owner": owner,
-            "session_ids": _Uuids(session_id for session_id, _, _ in retries),
-            "expected_task_ids": _Uuids(expected for _, expected, _ in retries),
-            "task_ids": _Uuids(task_id for _, _, task_id in retries),
+            "session_ids": _Uuids([session_id for session_id, _, _ in retries]),
+            "expected_task_ids": _Uuids([expected for _, expected, _ in retries]),
+            "task_ids": _Uuids([task_id for _, _, task_id in retries]),
         },
     )
 
@@ -290,7 +290,7 @@ def cancel(
     while this waited for the session (a run that began just now) is younger than a statement that
     waits, and would be left behind: so the sessions are locked by a statement of its own.
     """
-    session_ids = _Uuids(session_id for session_id, _ in cancels)
+    session_ids = _Uuids([session_id for session_id, _ in cancels])
     # psycopg's `transaction()` would commit one that it found not begun: the caller's.
     with connection.transaction() if connection.autocommit else contextlib.nullcontext():
         connection.execute(
@@ -302,7 +302,7 @@ def cancel(
             {
                 "owner": owner,
                 "session_ids": session_ids,
-                "expected_task_ids": _Uuids(expected for _, expected in cancels),
+                "expected_task_ids": _Uuids([expected for _, expected in cancels]),
             },
         )
 
@@ -370,10 +370,10 @@ def claim_these(
         connection,
         statements.CLAIM_THESE,
         {
-            "session_ids": _Uuids(wish.session_id for wish in wishes),
-            "task_ids": _Uuids(wish.task_id for wish in wishes),
-            "worker_ids": _Uuids(wish.worker_id for wish in wishes),
-            "claim_tokens": _Uuids(wish.claim_token for wish in wishes),
+            "session_ids": _Uuids([wish.session_id for wish in wishes]),
+            "task_ids": _Uuids([wish.task_id for wish in wishes]),
+            "worker_ids": _Uuids([wish.worker_id for wish in wishes]),
+            "claim_tokens": _Uuids([wish.claim_token for wish in wishes]),
             "lease_seconds": lease_seconds,
         },
     )
@@ -589,7 +589,7 @@ def take_back(
         _variant(statements.RETAKE, skips_locked=skips_locked),
         {
             **_claim_parameters(claims),
-            "worker_ids": _Uuids(claim.worker_id for claim in claims),
+            "worker_ids": _Uuids([claim.worker_id for claim in claims]),
             "lease_seconds": lease_seconds,
         },
     )
