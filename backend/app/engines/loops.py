@@ -7,7 +7,7 @@ import random
 import threading
 from typing import TYPE_CHECKING
 
-from app.core.errors import DatabaseUnavailable
+from app.core.errors import DatabaseBusy, DatabaseUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,8 +27,8 @@ class Loop:
     """A thread that takes one step after another until it is stopped; no error ends it.
 
     `step` answers in how many seconds the next is due; None: not before `wake()`. After an error
-    it comes after a pause that grows up to `longest_pause` seconds. An outage of the database is
-    logged once, and once more when it is over.
+    it comes after a pause that grows up to `longest_pause` seconds. What the database does not
+    answer, or gives up, is logged once, and once more when it is over.
 
     Attributes:
         error_count: steps that failed.
@@ -73,10 +73,10 @@ class Loop:
             self._woken.clear()
             try:
                 pause = self._step()
-            except DatabaseUnavailable as error:
+            except (DatabaseUnavailable, DatabaseBusy) as error:
                 failures += 1
                 if failures == 1 and not self._stopped.is_set():
-                    logger.warning("%s: %s; trying again until it is back", self.name, error)
+                    logger.warning("%s: %s; trying again until it answers", self.name, error)
             except Exception:
                 failures += 1
                 logger.exception("%s: a step failed; going on", self.name)
