@@ -124,31 +124,20 @@ class SessionRepository(SessionViews, Sweeping):
         May be repeated where the outcome of a commit is unknown: what has been started under its
         task_id counts as started.
         """
-        outcomes: dict[int, Transition | TaskError] = {}
-        waiting = list(range(len(starts)))
+        outcomes: dict[uuid.UUID, Transition | TaskError] = {}
+        waiting = list(starts)
         for _ in range(ATTEMPTS_TO_AGREE):
-            batch = list({starts[index][0]: index for index in reversed(waiting)}.values())
-            moved = transitions.start(
-                driver_connection(self._db), [starts[index] for index in batch], owner=self._owner
-            )
+            batch = list({start[0]: start for start in reversed(waiting)}.values())
+            moved = transitions.start(driver_connection(self._db), batch, owner=self._owner)
             self._after(moved)
-            by_task_id: dict[uuid.UUID, Transition | TaskError] = {
-                transition.task_id: transition for transition in moved
-            }
-            by_task_id |= self.starts_read_back(
-                [starts[index] for index in batch if starts[index][2] not in by_task_id]
-            )
-            outcomes |= {
-                index: by_task_id[starts[index][2]]
-                for index in batch
-                if starts[index][2] in by_task_id
-            }
-            waiting = [index for index in waiting if index not in outcomes]
+            outcomes |= {transition.task_id: transition for transition in moved}
+            outcomes |= self.starts_read_back([each for each in batch if each[2] not in outcomes])
+            waiting = [start for start in waiting if start[2] not in outcomes]
             if not waiting:
                 break
-        for index in waiting:
-            outcomes[index] = no_agreement(starts[index][0])
-        return [outcomes[index] for index in range(len(starts))]
+        return [
+            outcomes.get(task_id) or no_agreement(session_id) for session_id, _, task_id in starts
+        ]
 
     def starts_read_back(self, starts: Sequence[Start]) -> dict[uuid.UUID, Transition | TaskError]:
         """What starts that moved nothing mean, by task_id: done before, or illegal.

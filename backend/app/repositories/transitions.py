@@ -120,11 +120,13 @@ class _UuidsDumper(Dumper):
     oid = 2951  # uuid[]
 
     def dump(self, obj: _Uuids) -> bytes:
-        try:
+        has_null = False
+        try:  # `each.bytes` would be a call of Python for each
             items = [_SIXTEEN + each.int.to_bytes(16, "big") for each in obj]  # type: ignore[union-attr]
-        except AttributeError:
+        except AttributeError:  # of None
+            has_null = True
             items = [_NULL if each is None else _SIXTEEN + each.bytes for each in obj]
-        return _array_head(_UUID_OID, obj, has_null=_NULL in items) + b"".join(items)
+        return _array_head(_UUID_OID, obj, has_null=has_null) + b"".join(items)
 
 
 class _TaskTypes(list[TaskType]):

@@ -11,10 +11,10 @@ act         what it does                                     answer
 ``whole``   enqueues COUNT tasks by its call for many, PART  ``seconds``
             of them each (0: all), for a worker that is
             there, in a process of its own, until all ran
-``finish``  the worker of ``whole``                          when the first and the last task began
 ``pickup``  enqueues COUNT tasks one after another on a      ``p50`` and ``p99`` in milliseconds
             quiet system, for a worker in another process
-``serve``   the worker of ``pickup``                         a line for each task that began
+``serve``   the worker of both                               a line for each task that began; of
+                                                             COUNT, the first and the last
 =========== ================================================ =====================================
 
 A drain ends when the last handler has returned, although the peer may have outcomes left to
@@ -34,12 +34,13 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 SEED = 20_261_123
 SECONDS_TO_BEGIN = 60.0
+SECONDS_TO_END = 300.0
 SECONDS_TO_SETTLE = 2.0
 """A worker may write its last outcomes for so long; not timed, but their WAL counts."""
 
@@ -149,78 +150,65 @@ async def _drain(peer: Peer, count: int) -> dict[str, float]:
     return {"seconds": seconds, "cpu_seconds": cpu}
 
 
-async def _whole(peer: Peer, module: str, count: int, part: int) -> dict[str, float]:
-    await peer.open(1)
-    worker = subprocess.Popen(  # noqa: ASYNC220 - before anything is timed
-        [sys.executable, "-m", module, "finish", "--url", peer.url, "--count", str(count + 1)],
-        stdout=subprocess.PIPE,
-    )
+@contextmanager
+def worker_process(*command: str) -> Iterator[Callable[[], int]]:
+    """A worker in a process of its own; what is yielded waits for the next moment that it tells."""
+    worker = subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.PIPE)
     assert worker.stdout is not None
-    await peer.enqueue()  # by which the worker says that it is there
-    await asyncio.to_thread(worker.stdout.readline)
-    await asyncio.sleep(SECONDS_TO_REST)
-    begun = time.monotonic_ns()
-    for first in range(0, count, part or count):
-        await peer.enqueue_many(min(part or count, count - first))
-    ended = int(await asyncio.to_thread(worker.stdout.readline))
-    worker.wait()
-    await peer.close()
-    return {"seconds": (ended - begun) / 1e9}
+    lines = worker.stdout
+
+    def told() -> int:
+        line = lines.readline()
+        if not line:
+            message = f"the worker ended: {' '.join(command)}"
+            raise RuntimeError(message)
+        return int(line)
+
+    try:
+        yield told
+    finally:
+        worker.kill()
+        worker.wait()
 
 
-async def _finish(peer: Peer, count: int) -> None:
-    loop, done = asyncio.get_running_loop(), asyncio.Event()
+async def _serve(peer: Peer, count: int) -> None:
     numbers = itertools.count(1)
 
     def tell() -> None:
-        number = next(numbers)
-        if number in (1, count):
+        if not count or next(numbers) in (1, count):
             os.write(1, b"%d\n" % time.monotonic_ns())
-        if number == count:
-            loop.call_soon_threadsafe(done.set)
-
-    Finish.on_handled = tell
-    await asyncio.wait(
-        {asyncio.create_task(peer.work()), asyncio.create_task(done.wait())},
-        return_when=asyncio.FIRST_COMPLETED,
-    )
-    await asyncio.sleep(SECONDS_TO_SETTLE)
-
-
-async def _serve(peer: Peer) -> None:
-
-    def tell() -> None:
-        os.write(1, b"%d\n" % time.monotonic_ns())
 
     Finish.on_handled = tell
     await peer.work()
 
 
+async def _whole(peer: Peer, module: str, count: int, part: int) -> dict[str, float]:
+    await peer.open(1)
+    command = (module, "serve", "--url", peer.url, "--count", str(count + 1))
+    with worker_process(*command) as told:
+        await peer.enqueue()  # by which the worker says that it is there
+        await asyncio.wait_for(asyncio.to_thread(told), SECONDS_TO_BEGIN)
+        await asyncio.sleep(SECONDS_TO_REST)
+        begun = time.monotonic_ns()
+        for first in range(0, count, part or count):
+            await peer.enqueue_many(min(part or count, count - first))
+        ended = await asyncio.wait_for(asyncio.to_thread(told), SECONDS_TO_END)
+    await peer.close()
+    return {"seconds": (ended - begun) / 1e9}
+
+
 async def _pickup(peer: Peer, module: str, count: int) -> dict[str, float]:
     await peer.open(1)
-    worker = subprocess.Popen(  # noqa: ASYNC220 - a moment, before anything is timed
-        [sys.executable, "-m", module, "serve", "--url", peer.url], stdout=subprocess.PIPE
-    )
-    assert worker.stdout is not None
     source = random.Random(SEED)
     latencies: list[float] = []
-
-    def began() -> int:
-        assert worker.stdout is not None
-        return int(worker.stdout.readline())
-
-    try:
+    with worker_process(module, "serve", "--url", peer.url) as told:
         for number in range(WARM_UPS + count):
             await peer.enqueue()
             committed = time.monotonic_ns()
-            limit = SECONDS_TO_BEGIN
-            moment = await asyncio.wait_for(asyncio.to_thread(began), limit)
+            moment = await asyncio.wait_for(asyncio.to_thread(told), SECONDS_TO_BEGIN)
             if number >= WARM_UPS:
                 latencies.append((moment - committed) / 1e6)
             await asyncio.sleep(source.uniform(0.02, 0.08))
-    finally:
-        worker.kill()
-        worker.wait()
     await peer.close()
     return quantiles(latencies)
 
@@ -248,8 +236,7 @@ def run(make: Callable[[str], Peer], module: str) -> None:
         "bulk": lambda: _bulk(peer, options.count),
         "drain": lambda: _drain(peer, options.count),
         "whole": lambda: _whole(peer, module, options.count, options.part),
-        "finish": lambda: _finish(peer, options.count),
-        "serve": lambda: _serve(peer),
+        "serve": lambda: _serve(peer, options.count),
         "pickup": lambda: _pickup(peer, module, options.count),
     }
     answer = asyncio.run(acts[options.act]())

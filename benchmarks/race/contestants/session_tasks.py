@@ -40,6 +40,7 @@ from benchmarks.race.contestants.protocol import (
     SEED,
     WARM_UPS,
     quantiles,
+    worker_process,
 )
 
 MODULE = "benchmarks.race.contestants.session_tasks"
@@ -190,43 +191,39 @@ def whole(url: str, ids: Sequence[uuid.UUID], how: str) -> dict[str, float]:
 
     From the call until the last outcome is committed; a first task shows that the worker is there.
     """
-    command = [sys.executable, "-m", MODULE, f"finish-{how}", "--url", url, "--count"]
-    worker = subprocess.Popen([*command, str(len(ids))], stdout=subprocess.PIPE)
-    assert worker.stdout is not None
-    with open_database(url) as database:
+    command = (MODULE, f"finish-{how}", "--url", url, "--count", str(len(ids)))
+    with open_database(url) as database, worker_process(*command) as told:
         combiner = TransitionCombiner(database)
         collect_garbage_seldom()  # as the command `serve` does
         combiner.start_task(ids[0], TaskType.PROCESSING)
-        worker.stdout.readline()
+        told()
         time.sleep(SECONDS_TO_REST)
-        begun, cpu = time.monotonic_ns(), time.process_time()
+        begun = time.monotonic_ns()
         outcomes = combiner.start_tasks([(each, TaskType.PROCESSING) for each in ids[1:]])
-        called, cpu = time.monotonic_ns(), time.process_time() - cpu
         assert all(isinstance(outcome, transitions.Transition) for outcome in outcomes)
-        ended, worker_cpu = json.loads(worker.stdout.readline())
-    worker.wait()
-    return {
-        "call_seconds": (called - begun) / 1e9,
-        "seconds": (ended - begun) / 1e9,
-        "cpu_seconds": cpu + worker_cpu,
-    }
+        return {"seconds": (told() - begun) / 1e9}
 
 
 def finish(url: str, count: int, *, threads: bool) -> None:
-    """The worker of `whole`: says when the first task has ended and when the last, and its CPU."""
+    """The worker of `whole`: tells when the first task has ended, and when the last."""
     slots = CONCURRENCY if threads else PROCESSES
     with open_database(url) as database:
         worker = Worker(database, database.settings, concurrency=slots, threads=threads)
         collect_garbage_seldom()  # as the command `worker` does
         worker.start()
-        me = psutil.Process()
-        cpu = 0.0
         for some in (1, count):
-            while worker.outcome_counts["completed"] < some:
-                time.sleep(0.002)
-            cpu = _cpu_of(me) - cpu
-            print(json.dumps([time.monotonic_ns(), cpu]), flush=True)
+            _wait_for(worker, some)
+            os.write(1, b"%d\n" % time.monotonic_ns())
         worker.stop()
+
+
+def _wait_for(worker: Worker, count: int) -> None:
+    """Wait until the worker has completed so many, closely."""
+    latest = time.monotonic() + PATIENCE_SECONDS
+    while worker.outcome_counts["completed"] < count:
+        if time.monotonic() > latest:
+            raise TimeoutError(str(worker.outcome_counts))
+        time.sleep(0.002)
 
 
 def bulk_and_drain(url: str, ids: Sequence[uuid.UUID], *, threads: bool = True) -> dict[str, float]:
@@ -247,10 +244,7 @@ def bulk_and_drain(url: str, ids: Sequence[uuid.UUID], *, threads: bool = True) 
         with database.transaction() as db:
             SessionRepository(db).start_tasks(starts)
         committed, cpu = time.perf_counter(), _cpu_of(me)
-        while worker.outcome_counts["completed"] < len(starts):
-            if time.perf_counter() - begun > PATIENCE_SECONDS:
-                raise TimeoutError(str(worker.outcome_counts))
-            time.sleep(0.002)
+        _wait_for(worker, len(starts))
         answer = {
             "bulk_seconds": committed - begun,
             "drain_seconds": time.perf_counter() - committed,
