@@ -68,11 +68,15 @@ def _common(
         ),
     ] = False,
 ) -> None:
-    is_service = context.invoked_subcommand == "worker"
-    levels = ("INFO" if is_service else "WARNING", "INFO", "DEBUG")
+    command = context.invoked_subcommand
+    levels = ("INFO" if command in _SERVICES else "WARNING", "INFO", "DEBUG")
     handler = configure_logging(levels[min(verbose, 2)])
-    if not verbose and not is_service:
+    if not verbose and command not in (*_SERVICES, "sweep"):
         handler.addFilter(_is_news)
+
+
+_SERVICES = ("serve", "worker")
+"""Commands that show by nothing but their log what becomes of tasks."""
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -8,6 +8,7 @@ from app.cli.exit_codes import ExitCode
 from app.cli.opening import load_settings, opened_database
 from app.cli.parameters import AsJson
 from app.cli.terminal import Terminal
+from app.core.database import translated_errors
 from app.core.errors import SchemaOutdated
 from app.core.schema_version import schema_revisions, upgrade_schema
 
@@ -22,7 +23,8 @@ def upgrade_command(as_json: AsJson = False) -> ExitCode:
     terminal = Terminal(is_json=as_json)
     with opened_database(terminal, load_settings(), require_current=False) as database:
         before, _ = schema_revisions(database.engine)
-        upgrade_schema(database.url)
+        with translated_errors():
+            upgrade_schema(database.url)
         after, needed = schema_revisions(database.engine)
     if as_json:
         terminal.write_json({"before": before, "now": after, "needed": needed})

@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import shutil
-import sys
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-OLDEST_PYTHON = (3, 11)
 LEAST_FREE_BYTES = 100 * 1000 * 1000
 LITTLE_FREE_BYTES = 1000 * 1000 * 1000
 LARGEST_CLOCK_DIFFERENCE_SECONDS = 5.0
@@ -113,15 +111,6 @@ def _failure(name: str, error: TaskError) -> Check:
 
 def _python() -> Check:
     found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    if sys.version_info < OLDEST_PYTHON:
-        wanted = ".".join(map(str, OLDEST_PYTHON))
-        return Check(
-            "Python",
-            Verdict.FAILED,
-            found,
-            f"Install Python {wanted} or newer.",
-            ExitCode.UNEXPECTED,
-        )
     return Check("Python", Verdict.OK, found)
 
 

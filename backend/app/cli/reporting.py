@@ -14,7 +14,7 @@ from app.cli.terminal import printable
 from app.core.errors import ErrorCategory, TaskError
 from app.core.wording import count_text, duration_text, size_text
 from app.models.remedy import needs_new_session
-from app.models.session import TaskStatus, TaskType
+from app.models.session import MAX_RETRY_COUNT, TaskStatus, TaskType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -103,7 +103,9 @@ def print_failure(terminal: Terminal, snapshot: Snapshot, command: str) -> None:
     failure = snapshot.failure or {}
     task = snapshot.task_type.value if snapshot.task_type else "the session"
     category = ErrorCategory(failure.get("category", ErrorCategory.ADMIN_REQUIRED))
-    attempts = f"attempt {snapshot.retry_count} of 3" if snapshot.retry_count else ""
+    attempts = (
+        f"attempt {snapshot.retry_count} of {MAX_RETRY_COUNT}" if snapshot.retry_count else ""
+    )
     lines = [
         (f"✗ {task} failed", str(failure.get("message", "it gave no reason"))),
         ("  Who can fix it", WHO_CAN_FIX_IT[category]),
@@ -249,7 +251,10 @@ def print_session(terminal: Terminal, snapshot: Snapshot, content: ContentSummar
         ("Task", f"{task}: {state_text(snapshot)}"),
         ("Run", str(snapshot.task_id or "")),
         ("Worker", str(snapshot.worker_id or "")),
-        ("Failures", f"{snapshot.retry_count} of 3" if snapshot.retry_count else ""),
+        (
+            "Failures",
+            f"{snapshot.retry_count} of {MAX_RETRY_COUNT}" if snapshot.retry_count else "",
+        ),
         ("Options", ", ".join(f"{k}={v}" for k, v in snapshot.options.items() if v is not None)),
         (
             "Holds",

@@ -15,7 +15,6 @@ from app.cli.terminal import Terminal
 from app.core.config import EngineName
 from app.core.database import Database
 from app.core.errors import ConfigurationError, ErrorCategory
-from app.core.logging import configure_logging
 from app.engines.dispatch import dispatcher
 from app.engines.tracing import traced
 from app.engines.worker import Worker
@@ -56,7 +55,6 @@ def serve_command(
             f"The API needs a package that is not installed: {error.name}",
             next_step="pip install 'session-tasks[server]'",
         ) from error
-    configure_logging("INFO")
     with traced(settings), dispatcher(settings), Database.open(settings) as database:
         first_key = _first_key(database, is_loopback=is_loopback(host))
         app = create_app(database, settings, hosts=_hosts(settings, host, LOOPBACK_NAMES))

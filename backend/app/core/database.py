@@ -12,6 +12,7 @@ import select
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import psycopg
@@ -137,6 +138,11 @@ def driver_connection(db: DbSession) -> psycopg.Connection[Any]:
     return cast("psycopg.Connection[Any]", db.connection().connection.driver_connection)
 
 
+def database_now(db: DbSession) -> datetime:
+    """The present moment by the database's clock, in UTC; later within a transaction, too."""
+    return cast("datetime", db.scalar(text("SELECT clock_timestamp()"))).astimezone(UTC)
+
+
 _PLAN_FREELY = text(
     "SELECT set_config('enable_seqscan', 'on', true), set_config('plan_cache_mode', 'auto', true)"
 )
@@ -217,15 +223,28 @@ class Database:
         autocommit: the same pool, one statement a transaction: for reads outside of any.
         server: the embedded server that was started or joined for it, if any.
         announce, is_own, subscribe: how sessions that changed are told and heard of; see
-            `Announcer`. To be announced after the commit.
+            `Announcer`. Call `announce` once the change is committed.
+
+    Args:
+        silence_seconds: how long the server may be silent before a connection is given up; by
+            default some seconds longer than a statement may take.
 
     """
 
-    def __init__(self, settings: Settings, url: str, server: EmbeddedServer | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        url: str,
+        server: EmbeddedServer | None = None,
+        *,
+        silence_seconds: float | None = None,
+    ) -> None:
         self.settings = settings
         self.url = url
         self.server = server
-        self.engine = _create_engine(settings, url)
+        if silence_seconds is None:
+            silence_seconds = settings.statement_timeout_seconds + SILENCE_SECONDS
+        self.engine = _create_engine(settings, url, silence_seconds)
         self.autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._announcer = Announcer(self.driver_connection)
         self.announce = self._announcer.announce
@@ -295,6 +314,7 @@ class Database:
         """
         with translated_errors(), DbSession(self.engine, expire_on_commit=False) as db:
             db.info["announce"] = self.announce
+            db.info["retry_backoff_seconds"] = self.settings.retry_backoff_seconds
             token = _current_db_session.set(db)
             try:
                 with db.begin():
@@ -371,13 +391,26 @@ def _psycopg_url(url: str) -> str:
     return parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
 
-def _create_engine(settings: Settings, url: str) -> Engine:
+def connection_options(settings: Settings, application_name: str) -> dict[str, Any]:
+    """What every connection to PostgreSQL is opened with, as libpq reads it: limits of waiting."""
     limits = {
         "statement_timeout": settings.statement_timeout_seconds,
         "lock_timeout": settings.lock_timeout_seconds,
         "idle_in_transaction_session_timeout": settings.idle_in_transaction_timeout_seconds,
     }
     options = " ".join(f"-c {name}={round(limit * 1000)}" for name, limit in limits.items())
+    return {
+        "connect_timeout": settings.connect_timeout_seconds,
+        "application_name": application_name,
+        "options": f"{options} {PLANNING} -c timezone=UTC",
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 30_000,
+    }
+
+
+def _create_engine(settings: Settings, url: str, silence_seconds: float) -> Engine:
     engine = create_engine(
         url,
         pool_size=settings.pool_size,
@@ -388,17 +421,11 @@ def _create_engine(settings: Settings, url: str) -> Engine:
         pool_timeout=settings.lock_timeout_seconds,
         hide_parameters=True,
         connect_args={
-            "connect_timeout": settings.connect_timeout_seconds,
             "cursor_factory": TerseCursor,
-            "application_name": "session-tasks",
-            "options": f"{options} {PLANNING} -c timezone=UTC",
-            "keepalives_idle": 30,
-            "keepalives_interval": 10,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 30_000,
+            **connection_options(settings, "session-tasks"),
         },
     )
-    connect_with_deadline(engine, settings.statement_timeout_seconds + SILENCE_SECONDS)
+    connect_with_deadline(engine, silence_seconds)
     _test_what_was_idle(engine)
     return engine
 

@@ -59,6 +59,7 @@ BRIEF_BYTES: Final = 1_200
 
 BRIEF_MESSAGE_CHARACTERS: Final = 300
 MAX_EARLIER: Final = 2
+"""How many earlier failures a context keeps in brief."""
 
 _OWN_KEYS: Final = ("error", "message", "category", "next_step", "traceback", "worker")
 _ADDED_KEYS: Final = ("earlier", "attempt", "failed_at")
@@ -69,10 +70,17 @@ _NEXT_STEP_BYTES: Final = 1_000
 _EXTRA_BYTES: Final = 4_000
 _MAX_PAIRS: Final = 10_000
 
+TRIED_AGAIN: Final = "It is tried again by itself; look again in a while."
+USED_UP: Final = (
+    "All attempts are used up: find the cause, then an admin can give them back "
+    "(session-tasks retry --reset)."
+)
+"""Instead of `TRIED_AGAIN`, where the failure was the last that is allowed."""
+
 _NEXT_STEPS: Final = {
     ErrorCategory.USER_FIXABLE: "Correct what the message names, then retry the task.",
     ErrorCategory.ADMIN_REQUIRED: "Find the cause in message and traceback, remove it, then retry.",
-    ErrorCategory.TEMPORARY: "It is tried again by itself; look again in a while.",
+    ErrorCategory.TEMPORARY: TRIED_AGAIN,
 }
 
 

@@ -17,7 +17,7 @@ from uuid import UUID
 
 import psycopg
 
-from app.core.errors import DatabaseUnavailable
+from app.core.errors import DatabaseBusy, DatabaseUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -158,7 +158,7 @@ class Announcer:
                     "SELECT pg_notify(%s, payload) FROM unnest(%b::text[]) AS payload",
                     (CHANNEL, payloads),
                 )
-        except (psycopg.Error, DatabaseUnavailable) as error:
+        except (psycopg.Error, DatabaseUnavailable, DatabaseBusy) as error:
             # Only a hint was lost: whoever watches polls as well.
             self._backends.clear()  # a new server may give these numbers to others
             logger.debug("Could not announce %d changed sessions: %s", len(batch), error)

@@ -22,6 +22,10 @@ _one_at_a_time = threading.Lock()
 """Alembic keeps the migration that runs in module globals; processes wait in PostgreSQL."""
 
 
+LOCK_SECONDS = 10.0
+"""How long a migration waits for a table: whoever comes after it waits behind it."""
+
+
 def alembic_config(url: str) -> Config:
     """Alembic's configuration for the migrations that live in this package."""
     from alembic.config import Config  # noqa: PLC0415 - see the module
@@ -29,6 +33,7 @@ def alembic_config(url: str) -> Config:
     config = Config()
     config.set_main_option("script_location", "app:migrations")
     config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    config.set_main_option("lock_milliseconds", f"{LOCK_SECONDS * 1_000:.0f}")
     return config
 
 

@@ -51,12 +51,15 @@ def size_text(byte_count: int) -> str:
     return f"{size:.0f} {unit}" if size >= 9.95 else f"{size:.1f} {unit}"  # noqa: PLR2004
 
 
-def count_text(count: int, one: str, many: str = "") -> str:
+def count_text(count: int, one: str) -> str:
     """`1 ticket`, `2,000 tickets`."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
+    return f"{count:,} {one if count == 1 else one + 's'}"
 
 
-def names_text(names: Sequence[str], *, most: int = 2) -> str:
+def names_text(names: Sequence[str]) -> str:
     """`a.md, b.md and 4 more`."""
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more:,} more" if more > 0 else "")
+
+
+_MOST_NAMES = 2

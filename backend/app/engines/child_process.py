@@ -170,7 +170,9 @@ class ChildProcess:
     def _wait_for_exit(self) -> None:
         """Let a child that is ending reach its end, so that the status is its own."""
         if self._exited is not None and self._channel.fileno() >= 0:
-            select.select([self._exited], [], [], 0.2)
+            exit_ = select.poll()
+            exit_.register(self._exited, select.POLLIN)
+            exit_.poll(200)
 
 
 def _exit_descriptor(pid: int) -> int | None:

@@ -10,7 +10,6 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from app.core.database import Database
-from app.core.deadline import connect_with_deadline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +28,7 @@ def vital_database(database: Database, settings: Settings) -> Database:
     No statement takes more than a quarter of the lease, and no server may be silent for a third.
     """
     statement_seconds = min(settings.statement_timeout_seconds, settings.lease_seconds / 4)
-    vital = Database(
+    return Database(
         settings.model_copy(
             update={
                 "pool_size": CONNECTIONS,
@@ -39,9 +38,8 @@ def vital_database(database: Database, settings: Settings) -> Database:
             }
         ),
         database.url,
+        silence_seconds=settings.lease_seconds / 3,
     )
-    connect_with_deadline(vital.engine, settings.lease_seconds / 3)
-    return vital
 
 
 class HeldConnection:

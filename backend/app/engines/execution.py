@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.core.errors import (
     DatabaseBusy,
@@ -194,13 +193,14 @@ class OutcomeWriter:
         while True:
             try:
                 is_written = self._writes(claim, outcome, is_doubtful=is_doubtful)
-            except (DatabaseUnavailable, PoolTimeoutError) as error:
+            except DatabaseUnavailable as error:
                 is_doubtful = True
                 failures += 1
                 logger.debug("An outcome waits for the database: %s", error)
             except Exception as error:
                 if _is_of_a_lock(error) and not waits_for_locks:
                     raise
+                is_doubtful = True  # one that was lost before may have been what was in the way
                 failures += 1
                 refusals += not _is_of_a_lock(error)
                 is_too_much = refusals >= ATTEMPTS_TO_WRITE_RESULTS and _has_results(outcome)

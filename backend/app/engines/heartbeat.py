@@ -83,7 +83,7 @@ class Heart:
                     lease_seconds=self._settings.lease_seconds,
                     skips_locked=True,
                 )
-                left = [run.claim for run in beats if run.claim.session_id not in held]
+                left = [run.claim for run in beats if run.claim.claim_token not in held]
                 locked = transitions.holding(connection, left)
         except BaseException:
             for run, (_, progress) in beats.items():
@@ -91,16 +91,16 @@ class Heart:
             raise
         self._beaten_at = sent_at
         for run, (_, progress) in beats.items():
-            if run.claim.session_id in held:
+            if run.claim.claim_token in held:
                 run.renewed(sent_at)
-            elif run.claim.session_id in locked:
+            elif run.claim.claim_token in locked:
                 run.give_back(progress)  # for the next beat
             else:
                 run.stop(StopReason.CLAIM_LOST, grace_seconds=self._settings.cancel_grace_seconds)
         self._announcer.announce(
             run.claim.session_id
             for run, (_, progress) in beats.items()
-            if progress is not None and run.claim.session_id in held
+            if progress is not None and run.claim.claim_token in held
         )
 
     def close(self) -> None:

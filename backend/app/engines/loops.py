@@ -16,6 +16,9 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 0.1
 
+SECONDS_TO_STOP = 10.0
+"""How long `stop` waits for the step that is under way."""
+
 
 def backoff_seconds(failures: int, *, longest: float) -> float:
     """How long to wait after so many failures in a row: doubled each time, give or take half."""
@@ -54,12 +57,12 @@ class Loop:
         """Have the next step taken at once; never blocks."""
         self._woken.set()
 
-    def stop(self, *, join_seconds: float = 10.0) -> bool:
+    def stop(self) -> bool:
         """End after the step that is under way; answers whether it ended in time."""
         self._stopped.set()
         self._woken.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join(join_seconds)
+            self._thread.join(SECONDS_TO_STOP)
         return not self._thread.is_alive()
 
     @property

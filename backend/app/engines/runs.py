@@ -239,7 +239,10 @@ def _do_nothing() -> None:
 
 
 class RunTable:
-    """All runs in hand, by task_id; safe to use from many threads."""
+    """All runs in hand, by the token of their claim; safe to use from many threads.
+
+    A task that was given back may be claimed anew before its old run is let go of.
+    """
 
     def __init__(
         self,
@@ -272,7 +275,7 @@ class RunTable:
         with self._changed:
             for run in runs:
                 run.put_off_count += 1
-                self._put_off.add(run.claim.task_id)
+                self._put_off.add(run.claim.claim_token)
         self._on_room()
 
     def add(
@@ -284,17 +287,18 @@ class RunTable:
     ) -> list[Run]:
         """Take the claims in hand; `claimed_at` is the moment before they were asked for.
 
-        They are handed out before anybody else is woken.
+        They are handed out before anybody else is woken. What is in hand already is left out.
         """
         runs = [
             Run(claim, claimed_at=claimed_at, settings=self._settings, on_clock=self._watch)
             for claim in claims
+            if claim.claim_token not in self._runs
         ]
         with self._changed:
             is_first = bool(runs) and not self._runs
-            self._runs.update((run.claim.task_id, run) for run in runs)
-        for claim in claims:
-            attempt_began(claim)
+            self._runs.update((run.claim.claim_token, run) for run in runs)
+        for run in runs:
+            attempt_began(run.claim)
         hand_out(runs)
         if is_first:
             self._on_first()
@@ -304,9 +308,9 @@ class RunTable:
         """Let go of runs that are over and written."""
         with self._changed:
             for run in runs:
-                self._runs.pop(run.claim.task_id, None)
+                self._runs.pop(run.claim.claim_token, None)
             if self._put_off:
-                self._put_off.difference_update(run.claim.task_id for run in runs)
+                self._put_off.difference_update(run.claim.claim_token for run in runs)
             if not self._runs:
                 self._changed.notify_all()
         self._on_room()

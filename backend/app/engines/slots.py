@@ -163,8 +163,8 @@ class Slots:
             self._write(*inherited)
         left: set[Run] = set()
         runner = self._make_runner(on_abandoned=replace, give_back=give_back)
-        runner.warm_up()
         try:
+            _warm_up(runner)
             while runs := self.waiting.take(self._at_once(), patience=self._patience()):
                 self._busy.add(me)
                 left.update(runs)
@@ -172,7 +172,7 @@ class Slots:
                 if runner.is_abandoned:
                     return
                 self._busy.discard(me)
-                runner.warm_up()  # another child, if a task took its own with it
+                _warm_up(runner)  # another child, if a task took its own with it
         finally:
             runner.close()
 
@@ -351,3 +351,10 @@ def _without_results(outcome: Outcome | None) -> Outcome | None:
             return Failed(context)
         case _:
             return outcome
+
+
+def _warm_up(runner: Runner) -> None:
+    try:
+        runner.warm_up()
+    except Exception:
+        logger.exception("A slot could not be made ready; its next task tries again")

@@ -17,20 +17,17 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from sqlalchemy import func, select
-
 from app.core.errors import DatabaseUnavailable
 from app.engines.loops import Loop
 from app.engines.vacuum import TABLE, VACUUM_LEASES, LeaseVacuum
-from app.models.lease import SessionTaskLease
 from app.models.session import TaskStatus
 from app.repositories import upkeep
+from app.repositories.idempotency_repository import forget_old_answers
 from app.repositories.session_repository import SessionRepository
 
 if TYPE_CHECKING:
     from app.core.config import Settings
     from app.core.database import Database
-    from app.repositories.transitions import Transition
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +116,7 @@ def sweep_once(
 
 
 class Sweeper:
-    """Sweeps every `sweep_seconds`, give or take a quarter, so that many sweepers spread out.
+    """Sweeps every `sweep_seconds`, or up to a quarter sooner, so that many sweepers spread out.
 
     After an outage of the database it waits one heartbeat before it sweeps: living workers are to
     renew their leases before anybody calls them lost.
@@ -131,12 +128,10 @@ class Sweeper:
         settings: Settings,
         *,
         dispatch: Dispatch | None = None,
-        on_report: Callable[[SweepReport], None] = lambda _report: None,
     ) -> None:
         self._database = database
         self._settings = settings
         self._dispatch = dispatch
-        self._on_report = on_report
         self._was_away = False
         self._sweep_count = 0
         self._loop = Loop("sweeper", self._step)
@@ -158,7 +153,7 @@ class Sweeper:
                 self._database.check_server()
                 self._was_away = False
                 return self._settings.heartbeat_seconds
-            report = sweep_once(
+            sweep_once(
                 self._database,
                 self._settings,
                 dispatch=self._dispatch,
@@ -168,8 +163,7 @@ class Sweeper:
         except DatabaseUnavailable:
             self._was_away = True
             raise
-        self._on_report(report)
-        return self._settings.sweep_seconds * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+        return self._settings.sweep_seconds * random.uniform(0.75, 1.0)  # noqa: S311 - jitter
 
 
 def _is_anything_urgent(database: Database) -> bool:
@@ -188,51 +182,17 @@ def _rebuild(database: Database, settings: Settings) -> SweepReport:
 
 
 def _rescue(database: Database, settings: Settings) -> SweepReport:  # noqa: ARG001 - as every step
-    """Rescue in batches; where a batch fails, one by one, so that no bad row hides those behind."""
     report = SweepReport()
     for _ in range(MAX_BATCHES):
-        try:
-            moved = _rescued(database)
-        except DatabaseUnavailable:
-            raise
-        except Exception:
-            logger.exception("A batch of rescues failed; rescuing one by one")
-            return _sum(report, _rescue_one_by_one(database))
-        report = _sum(report, _report_of(moved))
-        if report.rescued % BATCH_SIZE or not moved:
+        with database.transaction() as db:
+            moved = SessionRepository(db).rescue_expired(limit=BATCH_SIZE)
+        statuses = [transition.status for transition in moved]
+        rescued = statuses.count(TaskStatus.FAILED)
+        retried = statuses.count(TaskStatus.RUNNING)
+        report = _sum(report, SweepReport(rescued=rescued, retried=retried))
+        if rescued < BATCH_SIZE:
             break
     return report
-
-
-def _rescue_one_by_one(database: Database) -> SweepReport:
-    with database.transaction() as db:
-        expired = db.scalars(
-            select(SessionTaskLease.session_id)
-            .where(SessionTaskLease.leased_until < func.clock_timestamp())
-            .limit(BATCH_SIZE * MAX_BATCHES)
-        ).all()
-    report = SweepReport()
-    for session_id in expired:
-        try:
-            report = _sum(report, _report_of(_rescued(database, [session_id])))
-        except DatabaseUnavailable:
-            raise
-        except Exception:
-            logger.exception("Session %s cannot be rescued", session_id)
-            report = _sum(report, SweepReport(failed_steps=(f"rescue {session_id}",)))
-    return report
-
-
-def _rescued(database: Database, only: Sequence[UUID] | None = None) -> list[Transition]:
-    with database.transaction() as db:
-        return SessionRepository(db).rescue_expired(limit=BATCH_SIZE, only=only)
-
-
-def _report_of(moved: Sequence[Transition]) -> SweepReport:
-    statuses = [transition.status for transition in moved]
-    return SweepReport(
-        rescued=statuses.count(TaskStatus.FAILED), retried=statuses.count(TaskStatus.RUNNING)
-    )
 
 
 def _retry(database: Database, settings: Settings) -> SweepReport:  # noqa: ARG001 - as every step
@@ -274,14 +234,15 @@ def _redispatch(
 
 
 def _delete_expired(database: Database, settings: Settings) -> SweepReport:
+    """Delete sessions past their retention, and answers kept under an Idempotency-Key for a day."""
+    retention = timedelta(days=settings.retention_days)
     deleted = 0
     for _ in range(MAX_BATCHES):
         with database.transaction() as db:
-            batch = SessionRepository(db).delete_expired(
-                retention=timedelta(days=settings.retention_days), limit=BATCH_SIZE
-            )
+            forgotten = forget_old_answers(db, limit=BATCH_SIZE)
+            batch = SessionRepository(db).delete_expired(retention=retention, limit=BATCH_SIZE)
         deleted += len(batch)
-        if len(batch) < BATCH_SIZE:
+        if max(len(batch), forgotten) < BATCH_SIZE:
             break
     return SweepReport(deleted=deleted)
 

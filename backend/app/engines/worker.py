@@ -308,6 +308,8 @@ class Worker:
         with self._handing_over:
             if self._is_started:
                 self._runs.add(claims, claimed_at=claimed_at, hand_out=self._slots.waiting.put)
+                if self._slots.are_all_busy:  # others were quicker: it may have to be given back
+                    self._claim_loop.wake()
                 return
         self._writer.release(claims)
 
@@ -353,7 +355,7 @@ class Worker:
             asked_at = time.monotonic()
             with connect() as connection:
                 claims = inquiry.ask(connection)
-            self._inquiries.remove(inquiry)
+            self._forget(inquiry)
             self.hand_over(claims, claimed_at=inquiry.claimed_at or asked_at)
 
     def _give_back_what_was_not_answered(self) -> None:
@@ -383,13 +385,13 @@ class Worker:
                 claims = [run.claim for run in late]
                 given_back = transitions.release(connection, claims, skips_locked=True)
                 locked = transitions.holding(
-                    connection, [each for each in claims if each.session_id not in given_back]
+                    connection, [each for each in claims if each.claim_token not in given_back]
                 )
         except BaseException:
             self._slots.waiting.put_back(late)
             raise
-        self._slots.waiting.put_back(run for run in late if run.claim.session_id in locked)
-        gone = [run for run in late if run.claim.session_id not in locked]
+        self._slots.waiting.put_back(run for run in late if run.claim.claim_token in locked)
+        gone = [run for run in late if run.claim.claim_token not in locked]
         self._database.announce(run.claim.session_id for run in gone)
         for run in gone:
             self._slots.conclude(run, Released())
@@ -441,5 +443,9 @@ class Worker:
         self._inquiries.append(inquiry)
         with self._claim_connection.use() as connection:
             claims = claim(connection)
-        self._inquiries.remove(inquiry)
+        self._forget(inquiry)
         return claims
+
+    def _forget(self, inquiry: _Inquiry) -> None:
+        with contextlib.suppress(ValueError):  # who stops the worker may have been quicker
+            self._inquiries.remove(inquiry)

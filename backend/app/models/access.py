@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import datetime
 from enum import Enum
 
-from sqlalchemy import CheckConstraint, Index, LargeBinary, String, Text, func
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, Text, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, enum_by_value
@@ -56,6 +57,7 @@ class IdempotencyRecord(Base):
 
     Attributes:
         fingerprint: SHA-256 of the request; another request under the same key is refused.
+        session_id: which session the answer is about: with it the answer goes.
         location: the answer's Location header, where it had one.
         body: the answer's body, as it was sent.
 
@@ -65,11 +67,13 @@ class IdempotencyRecord(Base):
     __table_args__ = (
         CheckConstraint("octet_length(fingerprint) = 32", name="fingerprint"),
         Index("ix_idempotency_records_created_at", "created_at"),
+        Index("ix_idempotency_records_session_id", "session_id"),
     )
 
     owner: Mapped[str] = mapped_column(String(200), primary_key=True)
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     fingerprint: Mapped[bytes] = mapped_column(LargeBinary)
+    session_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
     status_code: Mapped[int]
     location: Mapped[str | None] = mapped_column(Text)
     body: Mapped[str] = mapped_column(Text)

@@ -24,8 +24,9 @@ from sqlalchemy import (
     inspect,
     text,
 )
-from sqlalchemy.orm import Mapped, Mapper, mapped_column
+from sqlalchemy.orm import Mapped, Mapper, mapped_column, object_session
 
+from app.core.errors import ErrorCategory
 from app.models.base import Base, enum_by_value
 from app.models.session import SessionTask, TaskStatus, TaskType
 
@@ -70,6 +71,14 @@ class SessionTaskLease(Base):
     progress_message: Mapped[str | None] = mapped_column(String(500))
 
 
+RETRY_BACKOFF_SECONDS = 10.0
+"""How long the first retry by itself waits, where settings say nothing else."""
+
+RETRY_WAIT = """make_interval(secs =>
+             {backoff_seconds} * power(2, {retry_count} - 1) * (0.75 + random() / 2))"""
+"""In SQL: twice the wait each time, give or take a quarter."""
+
+
 class SessionTaskRetry(Base):
     """A temporary failure that will be retried by itself: one row until it is.
 
@@ -102,7 +111,10 @@ class LeaseSentinel(Base):
 def _keep_the_lease_in_step(
     _mapper: Mapper[SessionTask], connection: Connection, task: SessionTask
 ) -> None:
-    """Do for objects what the set-based statements do: one lease per running task, and no other."""
+    """Do for objects what the set-based statements do: one lease per running task, and no other.
+
+    And a retry for a temporary failure that has attempts left.
+    """
     attributes = inspect(task).attrs
     if not (attributes.status.history.has_changes() or attributes.task_id.history.has_changes()):
         return
@@ -118,3 +130,29 @@ def _keep_the_lease_in_step(
                 attempt=task.retry_count + 1,
             )
         )
+    if task.can_be_retried and (task.failure_context or {}).get("category") == _TEMPORARY:
+        in_transaction = getattr(object_session(task), "info", {})
+        connection.execute(
+            _RETRY_LATER,
+            {
+                "session_id": task.session_id,
+                "task_id": task.task_id,
+                "retry_count": task.retry_count,
+                "backoff_seconds": in_transaction.get(
+                    "retry_backoff_seconds", RETRY_BACKOFF_SECONDS
+                ),
+            },
+        )
+
+
+_TEMPORARY = ErrorCategory.TEMPORARY.value
+_RETRY_LATER = text(
+    f"""INSERT INTO session_task_retries (session_id, task_id, retry_at)
+    VALUES (:session_id, :task_id, clock_timestamp() + {
+        RETRY_WAIT.format(
+            backoff_seconds="cast(:backoff_seconds AS float)", retry_count=":retry_count"
+        )
+    })
+    ON CONFLICT (session_id) DO UPDATE
+       SET task_id = excluded.task_id, retry_at = excluded.retry_at"""  # noqa: S608 - constants only
+)

@@ -41,14 +41,17 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    update,
 )
 from sqlalchemy.ext.hybrid import hybrid_method, hybrid_property
 from sqlalchemy.orm import Mapped, Mapper, mapped_column, object_session, relationship
 from sqlalchemy.orm import Session as DbSession
+from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.orm.util import identity_key
 
-from app.core.database import after_commit, current_db_session
+from app.core.database import after_commit, current_db_session, database_now
 from app.core.errors import ErrorCategory, TaskConflict, TaskValidationError
-from app.core.failure import brief_of, sanitize_context
+from app.core.failure import MAX_EARLIER, TRIED_AGAIN, USED_UP, brief_of, sanitize_context
 from app.core.logging import log_cancelled, log_completed, log_failed, log_started
 from app.models.base import Base, enum_by_value, utc_now
 
@@ -59,9 +62,6 @@ if TYPE_CHECKING:
 
 MAX_RETRY_COUNT = 3
 """Three failures, of whatever cause, and a task can no longer be retried."""
-
-MAX_EARLIER_FAILURES = 2
-"""How many earlier failures a failure context keeps in brief."""
 
 
 class TaskType(str, Enum):
@@ -289,12 +289,12 @@ class SessionTask(Base):
 
         Raises:
             TaskConflict: the task is already running.
-            TaskValidationError: it completed, or its attempts are used up.
+            TaskValidationError: it completed, its attempts are used up, or it is a first start of
+                another type than `processing`.
 
         """
-        if self.status is None and self.task_type == TaskType.PROCESSING:
-            self.retry_count = self.retry_count or 0
-        elif not self.status or not self.can_start(self.task_type):
+        is_first = self.status is None and self.task_type == TaskType.PROCESSING
+        if not is_first and not (self.status and self.can_start(self.task_type)):
             raise self.refusal_to_start(self.task_type)
         self._run(self.task_type, task_id)
 
@@ -323,8 +323,8 @@ class SessionTask(Base):
         self._stamp("completed_at", self._now())
         self.status = TaskStatus.COMPLETED
         self.failure_context = None
-        if self.session is not None and self.task_type.next is None:
-            self.session.stage = SessionStage.COMPLETED
+        if self.task_type.next is None:
+            self._take_the_session_to(SessionStage.COMPLETED)
         duration = self.duration_minutes or 0.0
         self._tell(log_completed, duration)
 
@@ -347,11 +347,13 @@ class SessionTask(Base):
         context = {
             **sanitize_context(error_context),
             "attempt": count,
-            "failed_at": moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "failed_at": _told(moment),
         }
         if earlier is not None:
             briefs = [*earlier.get("earlier", ()), brief_of(earlier)]
-            context["earlier"] = briefs[-MAX_EARLIER_FAILURES:]
+            context["earlier"] = briefs[-MAX_EARLIER:]
+        if count == MAX_RETRY_COUNT and context["next_step"] == TRIED_AGAIN:
+            context["next_step"] = USED_UP
         self.failure_context = context
         self._tell(log_failed, count, context)
 
@@ -367,11 +369,12 @@ class SessionTask(Base):
         self.status = TaskStatus.CANCELLED
         self._tell(log_cancelled, self.task_id)
 
-    def refusal_to_start(self, task_type: TaskType) -> TaskConflict | TaskValidationError:
+    def refusal_to_start(self, task_type: TaskType | None) -> TaskConflict | TaskValidationError:
         """The error that says why `start(task_type)` is illegal here, and what to do instead."""
-        if self.status is None:
+        if not self.status or task_type is None:
+            given = task_type.value if task_type else "a task without a type"
             return TaskValidationError(
-                f"A session begins with {TaskType.PROCESSING.value}, not {task_type.value}",
+                f"A session begins with {TaskType.PROCESSING.value}, not {given}",
                 next_step=f"Start {TaskType.PROCESSING.value} first.",
                 session_id=self.session_id,
             )
@@ -391,16 +394,16 @@ class SessionTask(Base):
                 else "All tasks are done; open a new session for new documents.",
                 session_id=self.session_id,
             )
-        if self.task_type != task_type:
+        if self.status == TaskStatus.FAILED and not self.can_be_retried:
             return TaskValidationError(
-                f"Cannot start {task_type.value}: {self.task_type.value} {self.status.value}",
-                next_step=f"Retry {self.task_type.value} first.",
+                "Maximum retry attempts exceeded",
+                ErrorCategory.ADMIN_REQUIRED,
+                next_step="An operator can reset the count: session-tasks retry --reset.",
                 session_id=self.session_id,
             )
         return TaskValidationError(
-            "Maximum retry attempts exceeded",
-            ErrorCategory.ADMIN_REQUIRED,
-            next_step="An operator can reset the count: session-tasks retry --reset.",
+            f"Cannot start {task_type.value}: {self.task_type.value} {self.status.value}",
+            next_step=f"Retry {self.task_type.value} first.",
             session_id=self.session_id,
         )
 
@@ -410,11 +413,13 @@ class SessionTask(Base):
             return TaskValidationError(
                 "Cannot modify completed task",
                 ErrorCategory.USER_FIXABLE,
+                next_step="Nothing is left to do: it has ended.",
                 session_id=self.session_id,
             )
         state = self.status.value if self.status else "not started"
+        kind = self.task_type.value if self.task_type else "without a type"
         return TaskValidationError(
-            f"Cannot {action} task {self.task_type.value}: it is {state}, not running",
+            f"Cannot {action} task {kind}: it is {state}, not running",
             next_step="Look at its state again; somebody was quicker.",
             session_id=self.session_id,
         )
@@ -429,9 +434,7 @@ class SessionTask(Base):
             NoTransaction: no `Database.transaction()` is open.
 
         """
-        return current_db_session().scalar(
-            select(cls).where(cls.session_id == session_id, cls.status == TaskStatus.RUNNING)
-        )
+        return cls._find(session_id, cls.status == TaskStatus.RUNNING)
 
     @classmethod
     def find_failed_retryable(cls, session_id: uuid.UUID) -> SessionTask | None:
@@ -441,11 +444,18 @@ class SessionTask(Base):
             NoTransaction: no `Database.transaction()` is open.
 
         """
-        return current_db_session().scalar(
-            select(cls).where(cls.session_id == session_id, cls.can_be_retried)
-        )
+        return cls._find(session_id, cls.can_be_retried)  # type: ignore[arg-type]  # the hybrid
 
     # -- private ----------------------------------------------------------------------------------
+
+    @classmethod
+    def _find(cls, session_id: uuid.UUID, rule: ColumnElement[bool]) -> SessionTask | None:
+        """The session's task, as it is now, if the rule holds for it."""
+        return current_db_session().scalar(
+            select(cls)
+            .where(cls.session_id == session_id, rule)
+            .execution_options(populate_existing=True)
+        )
 
     def _run(self, task_type: TaskType, task_id: uuid.UUID) -> None:
         self._stamp("started_at", self._now())
@@ -454,16 +464,20 @@ class SessionTask(Base):
         self.status = TaskStatus.RUNNING
         self.completed_at = None
         self.failed_at = None
-        if self.session is not None:
-            self.session.stage = SessionStage(task_type.value)
+        self._take_the_session_to(SessionStage(task_type.value))
         self._tell(log_started, task_id)
 
     def _require_running(self, action: str) -> None:
         if self.status != TaskStatus.RUNNING:
             raise self.refusal_to_end(action)
 
+    def _known_session(self) -> Session | None:
+        """The session, if it is loaded: an object without a database cannot load it."""
+        return cast("Session | None", self.__dict__.get("session"))
+
     def _db(self) -> DbSession | None:
-        return object_session(self) or (object_session(self.session) if self.session else None)
+        session = self._known_session()
+        return object_session(self) or (object_session(session) if session else None)
 
     def _now(self) -> datetime:
         """The present moment: by the database's clock where the object belongs to one."""
@@ -471,19 +485,32 @@ class SessionTask(Base):
         if db is None:
             return utc_now()
         with db.no_autoflush:
-            moment = db.scalar(select(func.clock_timestamp()))
+            moment = database_now(db)
             _ = self.session  # loaded now: a load half-way would flush half of a change
-        return cast("datetime", moment).astimezone(UTC)
+        return moment
 
     def _stamp(self, column: str, moment: datetime) -> None:
         setattr(self, column, moment)
         self._touch_session(moment)
-        if self._db() is None:  # our own clock's: the database puts its own in when it is written
-            self.__dict__.setdefault("_stamped", set()).add(column)
+        if self._db() is None:
+            _have_the_database_stamp(self, column)
 
     def _touch_session(self, moment: datetime) -> None:
-        if self.session is not None:
-            self.session.updated_at = moment
+        session = self._known_session()
+        if session is None:
+            self.__dict__.setdefault(_LEFT_BEHIND, {})["updated_at"] = func.clock_timestamp()
+            return
+        self.__dict__.pop(_LEFT_BEHIND, None)
+        session.updated_at = moment
+        if self._db() is None:
+            _have_the_database_stamp(session, "updated_at")
+
+    def _take_the_session_to(self, stage: SessionStage) -> None:
+        session = self._known_session()
+        if session is None:
+            self.__dict__[_LEFT_BEHIND]["stage"] = stage
+        else:
+            session.stage = stage
 
     def _tell(self, log: Callable[..., None], *details: Any) -> None:
         """Log what happened, once it is true: after the commit, where there is one to come."""
@@ -498,14 +525,71 @@ class SessionTask(Base):
             after_commit(db, tell)
 
 
+_STAMPED = "_stamped"
+_LEFT_BEHIND = "_left_behind"
+
+
+@event.listens_for(SessionTask, "init")
+def _count_from_zero(_task: SessionTask, _args: object, values: dict[str, Any]) -> None:
+    values.setdefault("retry_count", 0)
+
+
+def _told(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _have_the_database_stamp(target: Session | SessionTask, column: str) -> None:
+    """Note that this is our own clock's moment: the database puts its own in when it is written."""
+    target.__dict__.setdefault(_STAMPED, set()).add(column)
+
+
+@event.listens_for(Session, "before_insert")
+@event.listens_for(Session, "before_update")
 @event.listens_for(SessionTask, "before_insert")
 @event.listens_for(SessionTask, "before_update")
 def _let_the_database_tell_the_time(
-    _mapper: Mapper[SessionTask], _connection: Connection, task: SessionTask
+    _mapper: Mapper[Any], connection: Connection, target: Session | SessionTask
 ) -> None:
-    for column in task.__dict__.pop("_stamped", ()):
-        if getattr(task, column) is not None:
-            setattr(task, column, func.clock_timestamp())
+    columns = target.__dict__.pop(_STAMPED, ())
+    if not columns:
+        return
+    moment = cast("datetime", connection.scalar(select(func.clock_timestamp())))
+    for column in columns:
+        if getattr(target, column) is not None:
+            setattr(target, column, moment)
+    if isinstance(target, SessionTask) and target.failed_at == moment:
+        target.failure_context = {**(target.failure_context or {}), "failed_at": _told(moment)}
+
+
+@event.listens_for(SessionTask, "before_insert")
+@event.listens_for(SessionTask, "before_update")
+def _take_along_the_session_left_behind(
+    _mapper: Mapper[SessionTask], connection: Connection, task: SessionTask
+) -> None:
+    """Move the session of a task that was given its `session_id` alone; so it is locked first."""
+    changes = task.__dict__.pop(_LEFT_BEHIND, None)
+    if changes is None:
+        return
+    connection.execute(update(Session).where(Session.id == task.session_id).values(changes))
+    db = object_session(task)
+    session = db and db.identity_map.get(identity_key(Session, task.session_id))
+    if session is not None and "stage" in changes:
+        set_committed_value(session, "stage", changes["stage"])
+
+
+@event.listens_for(SessionTask, "before_insert")
+def _refuse_a_second_task(
+    _mapper: Mapper[SessionTask], connection: Connection, task: SessionTask
+) -> None:
+    """A session has one row for all its tasks; whoever began with it just now has it locked."""
+    is_there = select(SessionTask.id).where(SessionTask.session_id == task.session_id)
+    if connection.execute(is_there).first() is not None:
+        raise TaskConflict(
+            f"Session {task.session_id} has its task already",
+            ErrorCategory.TEMPORARY,
+            next_step="Read it; somebody was quicker.",
+            session_id=task.session_id,
+        )
 
 
 @event.listens_for(SessionTask, "before_update")

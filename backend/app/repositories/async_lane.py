@@ -48,14 +48,22 @@ class AsyncLane:
     """
 
     def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: Waiting[_AsyncCall] = Waiting()
         self._is_out = False
+        self._is_closed = False
         self._sender = ThreadPoolExecutor(1, thread_name_prefix="combiner")
         self._asides = ThreadPoolExecutor(ASIDES_AT_ONCE, thread_name_prefix="combiner-aside")
 
     async def send(self, kind: Kind[Input, Output], given: Input) -> Output:
-        """The answer to this input; raises what sending it raised."""
+        """The answer to this input; raises what sending it raised.
+
+        Raises:
+            RuntimeError: the lane is closed, or serves another event loop.
+
+        """
         loop = asyncio.get_running_loop()
+        self._serve(loop)
         call = _AsyncCall(kind, given, loop.create_future())
         self._waiting.append(call)
         if not self._is_out:
@@ -73,12 +81,29 @@ class AsyncLane:
         return result
 
     def close(self) -> None:
-        """End the threads, once what is out has been answered."""
+        """End the threads, once what is out has been answered; what waits is refused."""
+        self._is_closed = True
         self._sender.shutdown(wait=True)
         self._asides.shutdown(wait=True)
 
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Be this loop's; of one that is over (`asyncio.run` ended it) nobody waits any more."""
+        if self._is_closed:
+            raise _closed()
+        if self._loop is not loop:
+            if self._loop is not None and not self._loop.is_closed():
+                message = "This combiner serves another event loop; make one for each"
+                raise RuntimeError(message)
+            self._loop, self._is_out = loop, False
+            self._waiting.clear()
+
     def _send_next(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._is_out = bool(self._waiting)
+        self._is_out = bool(self._waiting) and not self._is_closed
+        if self._is_closed:
+            for call in self._waiting:
+                call.error = _closed()
+                call.tell()
+            self._waiting.clear()
         if self._is_out:
             batch = self._waiting.take()
             sent = loop.run_in_executor(self._sender, answer, batch)
@@ -89,3 +114,7 @@ class AsyncLane:
         for call in batch:
             call.tell()
         loop.call_soon(self._send_next, loop)
+
+
+def _closed() -> RuntimeError:
+    return RuntimeError("This combiner is closed; make another")

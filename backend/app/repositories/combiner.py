@@ -61,7 +61,8 @@ class TransitionCombiner:
         They are committed in parts, two at a time: workers begin with the first while the last are
         still being started, and no session stays locked for long. (To start all of them or none,
         and with rows of one's own: `SessionRepository.start_tasks`.) A session named twice gets one
-        start and one conflict; ask again in a moment for those that another has locked.
+        start and one conflict; ask again in a moment for those that are answered `DatabaseBusy`:
+        another has them locked, or PostgreSQL gave up on their part.
 
         Raises:
             DatabaseUnavailable: it stays away. Parts may have been started all the same; named
@@ -171,5 +172,5 @@ class AsyncTransitionCombiner:
             raise stale_claim(claim)
 
     def close(self) -> None:
-        """End the threads that send, once what is out has been answered."""
+        """End the threads that send, once what is out has been answered; what waits is refused."""
         self._lane.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from sqlalchemy import func, select, text
 
@@ -27,8 +28,9 @@ class IdempotencyKeyReused(TaskValidationError):  # noqa: N818 - reads as the st
 
 @dataclass(frozen=True, slots=True)
 class KeptAnswer:
-    """What the first request under a key was answered."""
+    """What the first request under a key was answered; forgotten with the session it is about."""
 
+    session_id: UUID
     status_code: int
     location: str | None
     body: str
@@ -66,16 +68,16 @@ class IdempotencyRepository:
                 "This Idempotency-Key was used for another request",
                 next_step="Use a new key for a new request.",
             )
-        return KeptAnswer(record.status_code, record.location, record.body)
+        return KeptAnswer(record.session_id, record.status_code, record.location, record.body)
 
     def keep(self, key: str, fingerprint: bytes, answer: KeptAnswer) -> None:
-        """Keep the answer with the effect, for a day; a few outdated ones are dropped for it."""
-        self._db.execute(text(_DROP_OUTDATED), {"hours": KEPT_HOURS})
+        """Keep the answer with the effect, for a day."""
         self._db.add(
             IdempotencyRecord(
                 owner=self._owner,
                 key=key,
                 fingerprint=fingerprint,
+                session_id=answer.session_id,
                 status_code=answer.status_code,
                 location=answer.location,
                 body=answer.body,
@@ -88,9 +90,14 @@ class IdempotencyRepository:
         return int.from_bytes(digest[:8], "big", signed=True)
 
 
-# More than one for each that is added: the table stays as small as a day's requests.
-_DROP_OUTDATED = """
+_FORGET = """
 DELETE FROM idempotency_records WHERE (owner, key) IN (
     SELECT owner, key FROM idempotency_records
      WHERE created_at < clock_timestamp() - make_interval(hours => :hours)
-     ORDER BY created_at LIMIT 5 FOR UPDATE SKIP LOCKED)"""
+     ORDER BY created_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+RETURNING 1"""
+
+
+def forget_old_answers(db: DbSession, *, limit: int) -> int:
+    """Delete up to `limit` answers that were kept for a day; answers how many."""
+    return len(db.execute(text(_FORGET), {"hours": KEPT_HOURS, "limit": limit}).all())

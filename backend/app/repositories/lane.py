@@ -62,11 +62,12 @@ class Kind(Generic[Input, Output]):
 class Request:
     """One caller's input, and the place where its answer will be."""
 
-    __slots__ = ("answer", "error", "input", "kind")
+    __slots__ = ("answer", "error", "input", "key", "kind")
 
     def __init__(self, kind: Kind[Any, Any], given: Any) -> None:
         self.kind = kind
         self.input = given
+        self.key = kind.key(given)  # what has none is its caller's error, and nobody else's
         self.answer: Any = _UNKNOWN
         self.error: Exception | None = None
 
@@ -98,9 +99,9 @@ class Waiting(list[Some]):
         batch: dict[Hashable, Some] = {}
         rest: list[Some] = []
         for request in self:
-            key = kind.key(request.input) if request.kind is kind else None
-            if request.kind is kind and len(batch) < MAX_BATCH and key not in batch:
-                batch[key] = request
+            is_next = request.kind is kind and len(batch) < MAX_BATCH and request.key not in batch
+            if is_next:
+                batch[request.key] = request
             else:
                 rest.append(request)
         self[:] = rest

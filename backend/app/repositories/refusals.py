@@ -49,7 +49,8 @@ def session_not_found(session_id: uuid.UUID) -> SessionNotFound:
     """No such session, for this owner."""
     return SessionNotFound(
         f"There is no session {session_id}",
-        next_step="See session-tasks list; sessions end 7 days after their last activity.",
+        next_step="It was deleted, or it ended some days after its last activity. "
+        "Those there are: session-tasks list, or GET /api/v1/sessions.",
         session_id=session_id,
     )
 

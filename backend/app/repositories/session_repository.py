@@ -18,6 +18,7 @@ from app.core.database import after_commit, driver_connection
 from app.core.errors import StaleClaim, TaskError
 from app.core.failure import sanitize_context
 from app.core.json_safety import safe_text
+from app.models.lease import RETRY_BACKOFF_SECONDS
 from app.models.results import TaskResults
 from app.models.session import Session, SessionTask, TaskStatus, TaskType
 from app.repositories import transitions
@@ -142,13 +143,15 @@ class SessionRepository(SessionViews, Sweeping):
     def starts_read_back(self, starts: Sequence[Start]) -> dict[uuid.UUID, Transition | TaskError]:
         """What starts that moved nothing mean, by task_id: done before, or illegal.
 
-        Left out are those that are legal as the rows stand: what forbade them has moved on, or
-        another transaction has the session locked.
+        What was done before, by a commit whose answer was lost, is told now. Left out are those
+        that are legal as the rows stand: what forbade them has moved on, or another transaction has
+        the session locked.
         """
         if not starts:
             return {}
         views = self.get_many([session_id for session_id, _, _ in starts])
         meanings = {start[2]: _meaning(start, views.get(start[0])) for start in starts}
+        self._after([each for each in meanings.values() if isinstance(each, Transition)])
         return {task_id: meaning for task_id, meaning in meanings.items() if meaning is not None}
 
     def retry_task(
@@ -301,11 +304,12 @@ class SessionRepository(SessionViews, Sweeping):
 
     def heartbeat(self, claims: Sequence[Claim], *, lease_seconds: float = 30.0) -> set[uuid.UUID]:
         """Renew the claims; answers the sessions whose claim still holds."""
-        return transitions.beat(
+        held = transitions.beat(
             driver_connection(self._db),
             [Beat(claim) for claim in claims],
             lease_seconds=lease_seconds,
         )
+        return {claim.session_id for claim in claims if claim.claim_token in held}
 
     def report_progress(
         self,
@@ -346,16 +350,16 @@ class SessionRepository(SessionViews, Sweeping):
         self, completions: Sequence[tuple[Claim, TaskResults | None]]
     ) -> list[Transition | StaleClaim]:
         """Complete tasks and write their results; answers what became of each, in order."""
+        connection = driver_connection(self._db)
         claims = [claim for claim, _ in completions]
-        moved = transitions.complete(driver_connection(self._db), claims)
-        by_task_id = {transition.task_id: transition for transition in moved}
+        moved = _ended(claims, lambda some: transitions.complete(connection, some))
         content = ContentRepository(self._db)
         for claim, results in completions:
-            if results is not None and claim.task_id in by_task_id:
+            if results is not None and claim in moved:
                 content.write_results(claim.session_id, claim.task_type, results)
-        self._after(moved)
-        self._advance(moved)
-        return [by_task_id.get(claim.task_id) or stale_claim(claim) for claim in claims]
+        self._after(list(moved.values()))
+        self._advance(list(moved.values()))
+        return [moved.get(claim) or stale_claim(claim) for claim in claims]
 
     def fail_task(
         self,
@@ -363,7 +367,7 @@ class SessionRepository(SessionViews, Sweeping):
         error_context: Mapping[str, Any],
         results: TaskResults | None = None,
         *,
-        backoff_seconds: float = 10.0,
+        backoff_seconds: float = RETRY_BACKOFF_SECONDS,
     ) -> Transition:
         """Fail the task, counted; `results` are what explains the failure (findings).
 
@@ -382,18 +386,25 @@ class SessionRepository(SessionViews, Sweeping):
         self,
         failures: Sequence[tuple[Claim, Mapping[str, Any]]],
         *,
-        backoff_seconds: float = 10.0,
+        backoff_seconds: float = RETRY_BACKOFF_SECONDS,
     ) -> list[Transition | StaleClaim]:
         """Fail tasks, each counted; answers what became of each, in order.
 
         A temporary failure with attempts left is noted for the sweeper, which retries it after
         `backoff_seconds`, twice that the second time, give or take a quarter.
         """
-        safe = [(claim, sanitize_context(context)) for claim, context in failures]
-        moved = transitions.fail(driver_connection(self._db), safe, backoff_seconds=backoff_seconds)
-        self._after(moved)
-        by_task_id = {transition.task_id: transition for transition in moved}
-        return [by_task_id.get(claim.task_id) or stale_claim(claim) for claim, _ in failures]
+        connection = driver_connection(self._db)
+        safe = {claim: sanitize_context(context) for claim, context in failures}
+        moved = _ended(
+            list(safe),
+            lambda some: transitions.fail(
+                connection,
+                [(claim, safe[claim]) for claim in some],
+                backoff_seconds=backoff_seconds,
+            ),
+        )
+        self._after(list(moved.values()))
+        return [moved.get(claim) or stale_claim(claim) for claim, _ in failures]
 
     def release_task(self, claim: Claim) -> None:
         """Give the claim back; the task waits for a worker again, and no attempt is spent.
@@ -448,6 +459,20 @@ class SessionRepository(SessionViews, Sweeping):
             self._after(transitions.start(driver_connection(self._db), starts))
 
 
+def _ended(
+    claims: Sequence[Claim], end: Callable[[Sequence[Claim]], list[Transition]]
+) -> dict[Claim, Transition]:
+    """What `end` moved, by claim; of several claims on one session each is sent by itself."""
+    ended: dict[Claim, Transition] = {}
+    left = list(dict.fromkeys(claims))
+    while left:
+        of_session = {claim.session_id: claim for claim in reversed(left)}
+        of_task = {claim.task_id: claim for claim in of_session.values()}
+        ended |= {of_task[moved.task_id]: moved for moved in end(list(of_session.values()))}
+        left = [claim for claim in left if of_session[claim.session_id] != claim]
+    return ended
+
+
 def next_starts(completed: Sequence[Transition]) -> list[Start]:
     """What is to be started where sessions go on by themselves."""
     return [
@@ -476,10 +501,8 @@ def _meaning(start: Start, view: SessionView | None) -> Transition | TaskError |
         if task_type == TaskType.PROCESSING:
             return None
         task = SessionTask(session_id=session_id, task_type=task_type)
-    elif task.can_start(task_type):
-        return None
-    if task.task_id != task_id:
-        return task.refusal_to_start(task_type)
+    if task.task_id not in {task_id, successor_id(task_id)}:
+        return None if task.can_start(task_type) else task.refusal_to_start(task_type)
     return Transition(
         session_id,
         task_type,

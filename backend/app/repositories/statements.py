@@ -32,8 +32,9 @@ from sqlalchemy import ColumnElement, literal_column
 from sqlalchemy.dialects import postgresql
 
 from app.core.errors import ErrorCategory
+from app.core.failure import MAX_EARLIER, TRIED_AGAIN, USED_UP
+from app.models.lease import RETRY_WAIT
 from app.models.session import (
-    MAX_EARLIER_FAILURES,
     MAX_RETRY_COUNT,
     SessionTask,
     TaskStatus,
@@ -149,6 +150,7 @@ SELECT session_id, task_type, task_id, status, retry_count, started_at, 0.0::flo
 # (ON CONFLICT DO UPDATE, for both, locks a row before it moves it: one more record of WAL.) `task`
 # is made before it is joined: where the session has moved since the statement began, PostgreSQL
 # joins again (EvalPlanQual), and can not insert again for that.
+# A start is sent again where its answer was lost: what it began may have ended since.
 # A new row's id may be any that is new: its first run's is at hand, and making one at random would
 # cost as much as an index entry.
 _STARTED = f"""
@@ -173,7 +175,7 @@ next_task AS (
       FROM lock AS w
      WHERE session_tasks.session_id {_THESE}
        AND session_tasks.session_id = w.session_id
-       AND {_unguessed(CAN_START)}
+       AND {_unguessed(f"session_tasks.task_id <> w.task_id AND ({CAN_START})")}
     RETURNING {_MOVED}, session_tasks.started_at),
 task AS MATERIALIZED (SELECT * FROM first_task UNION ALL SELECT * FROM next_task),
 """  # noqa: S608 - every part is a constant of this module
@@ -326,11 +328,14 @@ _FAILED = f"""UPDATE session_tasks
              || jsonb_build_object(
                   'attempt', least(session_tasks.retry_count + 1, {MAX_RETRY_COUNT}),
                   'failed_at', {_MOMENT})
+             || CASE WHEN session_tasks.retry_count + 1 >= {MAX_RETRY_COUNT}
+                      AND held.context ->> 'next_step' = '{TRIED_AGAIN}'
+                THEN jsonb_build_object('next_step', '{USED_UP}') ELSE '{{}}'::jsonb END
              || CASE WHEN session_tasks.failure_context IS NULL THEN '{{}}'::jsonb
                 ELSE jsonb_build_object('earlier', (
                   CASE WHEN coalesce(jsonb_array_length(
                               session_tasks.failure_context -> 'earlier'), 0)
-                            >= {MAX_EARLIER_FAILURES}
+                            >= {MAX_EARLIER}
                        THEN (session_tasks.failure_context -> 'earlier') - 0
                        ELSE coalesce(session_tasks.failure_context -> 'earlier', '[]'::jsonb) END
                   || jsonb_build_array({_BRIEF})))
@@ -341,13 +346,14 @@ _FAILED = f"""UPDATE session_tasks
     RETURNING {_MOVED}, session_tasks.started_at, session_tasks.failed_at,
               session_tasks.failure_context"""  # noqa: S608 - constants only
 
-# A temporary failure with attempts left is retried by the sweeper: twice the wait each time, ±25 %.
+# A temporary failure with attempts left is retried by the sweeper.
 _RETRY_LATER = f"""later AS (
     INSERT INTO session_task_retries (session_id, task_id, retry_at)
-    SELECT task.session_id, task.task_id, task.failed_at + make_interval(secs =>
-             %(backoff_seconds)s * power(2, task.retry_count - 1) * (0.75 + random() / 2))
+    SELECT task.session_id, task.task_id, task.failed_at + {
+    RETRY_WAIT.format(backoff_seconds="%(backoff_seconds)s", retry_count="task.retry_count")
+}
       FROM task
-     WHERE task.failure_context ->> 'category' = 'temporary'
+     WHERE task.failure_context ->> 'category' = '{ErrorCategory.TEMPORARY.value}'
        AND task.retry_count < {MAX_RETRY_COUNT}
     ON CONFLICT (session_id) DO UPDATE
        SET task_id = excluded.task_id, retry_at = excluded.retry_at)"""  # noqa: S608 - constants
@@ -376,7 +382,7 @@ held AS MATERIALIZED (
              'message', 'The worker died or stopped answering; its lease ended at '
                         || to_char(l.leased_until AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')
                         || ' UTC',
-             'next_step', 'It is tried again by itself, three times at most.',
+             'next_step', '{TRIED_AGAIN}',
              'traceback', '', 'worker', coalesce(l.worker_id::text, '')) AS context
       FROM session_task_leases l JOIN lock ON lock.session_id = l.session_id
      WHERE l.leased_until < clock_timestamp()
@@ -401,7 +407,8 @@ held AS MATERIALIZED (
 # Whoever sends out messages about waiting tasks (Celery) sends another one about these soon.
 RELEASE = f"""
 WITH held AS MATERIALIZED (
-    SELECT l.session_id FROM session_task_leases l JOIN {_CLAIMS} ON w.session_id = l.session_id
+    SELECT l.session_id, l.claim_token
+      FROM session_task_leases l JOIN {_CLAIMS} ON w.session_id = l.session_id
      WHERE {_IS_ITS_LEASE}
      ORDER BY l.session_id FOR UPDATE OF l)
 UPDATE session_task_leases AS lease
@@ -409,7 +416,7 @@ UPDATE session_task_leases AS lease
        progress_current = NULL, progress_total = NULL, progress_message = NULL,
        dispatched_at = to_timestamp(0)
   FROM held WHERE lease.session_id = held.session_id
-RETURNING lease.session_id"""  # noqa: S608 - constants only
+RETURNING held.claim_token"""  # noqa: S608 - constants only
 
 _BEATS = _given(
     "session_id", "task_id", "claim_token", current="bigint", total="bigint", message="text"
@@ -427,7 +434,7 @@ UPDATE session_task_leases AS lease
        progress_total = coalesce(held.total, lease.progress_total),
        progress_message = coalesce(held.message, lease.progress_message)
   FROM held WHERE lease.session_id = held.session_id
-RETURNING lease.session_id"""  # noqa: S608 - constants only
+RETURNING lease.claim_token"""  # noqa: S608 - constants only
 
 # After a database crash the leases are gone, and a worker that still lives takes its own back: if
 # the row still runs under its task_id and nobody else has claimed it. A rescue changes the task_id.
@@ -450,12 +457,12 @@ ON CONFLICT (session_id) DO UPDATE
        claimed_at = excluded.claimed_at, leased_until = excluded.leased_until
  WHERE lease.task_id = excluded.task_id AND lease.claim_token IS NULL
    AND lease.enqueued_at > clock_timestamp()
-RETURNING lease.session_id"""  # noqa: S608 - constants only
+RETURNING lease.claim_token"""  # noqa: S608 - constants only
 
 # Asked, of claims by which nothing could be written, without waiting for any lock: the others are
 # no longer theirs.
 HOLDING = f"""
-SELECT session_tasks.session_id
+SELECT w.claim_token
   FROM session_tasks JOIN {_CLAIMS} ON w.session_id = session_tasks.session_id
   LEFT JOIN session_task_leases l ON l.session_id = session_tasks.session_id
  WHERE session_tasks.session_id {_THESE} AND session_tasks.task_id = w.task_id AND {IS_RUNNING}

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from app.core.database import driver_connection, is_connection_loss, plan_freely
-from app.models.lease import LeaseSentinel
+from app.models.lease import RETRY_BACKOFF_SECONDS, LeaseSentinel
 from app.repositories import transitions, upkeep
 from app.repositories.in_transaction import InTransaction
 
@@ -76,11 +76,14 @@ class Sweeping(InTransaction):
         )
         return [(session_id, task_id) for session_id, task_id in rows]
 
-    def rebuild_leases(self, *, lease_seconds: float, backoff_seconds: float = 10.0) -> int:
+    def rebuild_leases(
+        self, *, lease_seconds: float, backoff_seconds: float = RETRY_BACKOFF_SECONDS
+    ) -> int:
         """Rebuild leases and waiting retries after a database crash took them away.
 
         Answers how many leases were made; -1 where nothing was lost (the sentinel is there). For
-        one lease time only the workers that held them can have them: then anybody.
+        one lease time only the workers that held them can have them: then anybody. What another
+        transaction has locked is left to the next sweep.
         """
         sentinel = select(LeaseSentinel.id)
         if self._db.scalar(sentinel) is not None:
@@ -92,6 +95,8 @@ class Sweeping(InTransaction):
             text(upkeep.REBUILD_LEASES), {"lease_seconds": lease_seconds}
         ).all()
         self._db.execute(text(upkeep.REBUILD_RETRIES), {"backoff_seconds": backoff_seconds})
+        if self._db.scalar(text(upkeep.IS_ANYTHING_LEFT)):
+            self._db.execute(text(upkeep.PULL_SENTINEL))
         self._announce(rebuilt)
         return len(rebuilt)
 

@@ -83,14 +83,22 @@ class TransitionKinds:
         parts = [in_order[first : first + size] for first in range(0, len(in_order), size)]
         with ThreadPoolExecutor(PARTS_AT_ONCE, thread_name_prefix="starts") as threads:
             answers: dict[uuid.UUID, Transition | TaskError] = {
-                task_id: transition
-                for moved in threads.map(self._started, parts)
-                for task_id, transition in moved.items()
+                task_id: outcome
+                for outcomes in threads.map(self._started_or_busy, parts)
+                for task_id, outcome in outcomes.items()
             }
-        if left := [start for start in starts if start[2] not in answers]:
+        if left := [each for each in starts if not isinstance(answers.get(each[2]), Transition)]:
             with self._database.transaction() as db:
                 answers |= SessionRepository(db).starts_read_back(left)
         return [answers.get(start[2]) or locked_by_another(start[0]) for start in starts]
+
+    def _started_or_busy(
+        self, starts: Sequence[Start]
+    ) -> Mapping[uuid.UUID, Transition | DatabaseBusy]:
+        try:
+            return self._started(starts)
+        except DatabaseBusy as error:  # the part was undone; the others are not its business
+            return dict.fromkeys((task_id for _, _, task_id in starts), error)
 
     def _started(self, starts: Sequence[Start]) -> dict[uuid.UUID, Transition]:
         worker = local_worker_for(self._database, starts)
@@ -105,6 +113,7 @@ class TransitionKinds:
         self, worker: LocalWorker, starts: Sequence[Start]
     ) -> dict[uuid.UUID, Transition]:
         """Start them as this worker's, and hand them over before anybody else is told."""
+        handed_over: set[uuid.UUID] = set()
 
         def start_and_hand_over(connection: psycopg.Connection[Any]) -> list[Transition]:
             asked_at = time.monotonic()
@@ -118,6 +127,7 @@ class TransitionKinds:
             )
             claims = [transitions.claim_with_its_start(each, worker.id) for each in moved]
             worker.hand_over(claims, claimed_at=asked_at)
+            handed_over.update(claim.task_id for claim in claims)
             return moved
 
         moved: dict[uuid.UUID, Transition] = {}
@@ -130,7 +140,7 @@ class TransitionKinds:
                     [
                         Wish(session_id, task_id, worker.id, claim_token=task_id)
                         for session_id, _, task_id in starts
-                        if task_id not in moved
+                        if task_id not in handed_over
                     ]
                 )
         return moved
@@ -152,15 +162,26 @@ class TransitionKinds:
         return [by_token.get(wish.claim_token) for wish in wishes]
 
     def _send_completions(self, claims: Sequence[Claim]) -> list[Ending | Aside[Ending]]:
-        return self._or_aside(claims, self.complete(claims), self._complete_alone)
+        endings, is_unsure = self._complete(claims)
 
-    def _complete_alone(self, claim: Claim) -> Ending:
-        return self.complete([claim], skips_locked=False)[0]
+        def complete_alone(claim: Claim) -> Ending:
+            return self._complete([claim], skips_locked=False, is_unsure=is_unsure)[0][0]
 
-    def complete(
-        self, claims: Sequence[Claim], *, skips_locked: bool = True, but: Listener | None = None
-    ) -> list[Ending]:
+        return self._or_aside(claims, endings, complete_alone)
+
+    def complete(self, claims: Sequence[Claim], *, but: Listener | None = None) -> list[Ending]:
         """Complete them; answers what became of each, in order."""
+        return self._complete(claims, but=but)[0]
+
+    def _complete(
+        self,
+        claims: Sequence[Claim],
+        *,
+        skips_locked: bool = True,
+        is_unsure: bool = False,
+        but: Listener | None = None,
+    ) -> tuple[list[Ending], bool]:
+        """What became of each, and whether an earlier try may have taken effect unseen."""
 
         def complete_and_advance(connection: psycopg.Connection[Any]) -> list[Transition]:
             with connection.transaction():
@@ -168,18 +189,23 @@ class TransitionKinds:
                 starts = next_starts(completed)
                 return [*completed, *(transitions.start(connection, starts) if starts else ())]
 
-        moved, is_unsure = self._moved(complete_and_advance, but=but)
-        if is_unsure:
+        moved, was_lost = self._moved(complete_and_advance, but=but)
+        if is_unsure or was_lost:
             moved |= self._read_back(claims, moved, _as_completed)
-        return self._answers(claims, moved, skips_locked=skips_locked)
+        return self._answers(claims, moved, skips_locked=skips_locked), was_lost
 
     def _send_failures(self, failures: Sequence[Failure]) -> list[Ending | Aside[Ending]]:
-        return self._or_aside(failures, self._fail(failures, skips_locked=True), self._fail_alone)
+        endings, is_unsure = self._fail(failures)
 
-    def _fail_alone(self, failure: Failure) -> Ending:
-        return self._fail([failure], skips_locked=False)[0]
+        def fail_alone(failure: Failure) -> Ending:
+            return self._fail([failure], skips_locked=False, is_unsure=is_unsure)[0][0]
 
-    def _fail(self, failures: Sequence[Failure], *, skips_locked: bool) -> list[Ending]:
+        return self._or_aside(failures, endings, fail_alone)
+
+    def _fail(
+        self, failures: Sequence[Failure], *, skips_locked: bool = True, is_unsure: bool = False
+    ) -> tuple[list[Ending], bool]:
+        """See `_complete`."""
         backoff_seconds = self._database.settings.retry_backoff_seconds
         contexts = {claim.task_id: context for claim, context in failures}
         claims = [claim for claim, _ in failures]
@@ -190,8 +216,8 @@ class TransitionKinds:
                     connection, failures, backoff_seconds=backoff_seconds, skips_locked=skips_locked
                 )
 
-        moved, is_unsure = self._moved(fail)
-        if is_unsure:
+        moved, was_lost = self._moved(fail)
+        if is_unsure or was_lost:
             moved |= self._read_back(
                 claims,
                 moved,
@@ -199,16 +225,16 @@ class TransitionKinds:
                     claim, task, advances, contexts[claim.task_id]
                 ),
             )
-        return self._answers(claims, moved, skips_locked=skips_locked)
+        return self._answers(claims, moved, skips_locked=skips_locked), was_lost
 
     def _send_beats(self, beats: Sequence[Beat]) -> list[bool | Aside[bool]]:
         held = self._beat(beats, skips_locked=True)
-        left = [beat.claim for beat in beats if beat.claim.session_id not in held]
+        left = [beat.claim for beat in beats if beat.claim.claim_token not in held]
         locked = self._holding(left)
         return [
             self._aside(self._beat_alone, beat)
-            if beat.claim.session_id in locked
-            else beat.claim.session_id in held
+            if beat.claim.claim_token in locked
+            else beat.claim.claim_token in held
             for beat in beats
         ]
 
@@ -223,14 +249,16 @@ class TransitionKinds:
                 lease_seconds=self._database.settings.lease_seconds,
                 skips_locked=skips_locked,
             ),
-            lambda held: held,
+            lambda held: [
+                beat.claim.session_id for beat in beats if beat.claim.claim_token in held
+            ],
         )
         return held
 
     # -- who is locked by another transaction -----------------------------------------------------
 
     def _holding(self, claims: Sequence[Claim]) -> set[uuid.UUID]:
-        """Those of the sessions whose claim could write, but for a lock."""
+        """The tokens of those that could write, but for a lock."""
         if not claims:
             return set()
         held, _ = self._answered(
@@ -249,7 +277,7 @@ class TransitionKinds:
             ending
             or (
                 locked_by_another(claim.session_id)
-                if claim.session_id in locked
+                if claim.claim_token in locked
                 else stale_claim(claim)
             )
             for claim, ending in zip(claims, endings, strict=True)
@@ -329,7 +357,11 @@ class TransitionKinds:
         moved: Mapping[uuid.UUID, Transition],
         meaning: Callable[[Claim, SessionTask, bool], Transition | None],
     ) -> dict[uuid.UUID, Transition]:
-        """Those of the claims whose rows show that an unseen commit did what was asked."""
+        """Those of the claims whose rows show that an unseen commit did what was asked.
+
+        Also one that was under way when its connection was lost, and that whoever asked again then
+        waited for.
+        """
         missing = {claim.session_id: claim for claim in claims if claim.task_id not in moved}
         if not missing:
             return {}

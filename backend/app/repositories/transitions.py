@@ -169,7 +169,7 @@ def _moved(rows: Sequence[tuple[Any, ...]]) -> list[Transition]:
     ]
 
 
-def _session_ids(
+def _claim_tokens(
     connection: psycopg.Connection[Any], statement: str, parameters: Mapping[str, Any]
 ) -> set[uuid.UUID]:
     return {row[0] for row in _rows(connection, statement, parameters)}
@@ -457,7 +457,7 @@ def _ended_by(
     ended = {transition.task_id for transition in moved}
     lost = [claim for claim in claims if claim.task_id not in ended]
     retaken = take_back(connection, lost, skips_locked=skips_locked)
-    again = [claim for claim in lost if claim.session_id in retaken]
+    again = [claim for claim in lost if claim.claim_token in retaken]
     return moved + (send(again) if again else [])
 
 
@@ -492,8 +492,8 @@ def release(
     *,
     skips_locked: bool = False,
 ) -> set[uuid.UUID]:
-    """Give claims back; costs no attempt. Answers the sessions whose claim still held."""
-    return _session_ids(
+    """Give claims back; costs no attempt. Answers the tokens of the claims that still held."""
+    return _claim_tokens(
         connection,
         _variant(statements.RELEASE, skips_locked=skips_locked),
         _claim_parameters(claims),
@@ -501,13 +501,13 @@ def release(
 
 
 def holding(connection: psycopg.Connection[Any], claims: Sequence[Claim]) -> set[uuid.UUID]:
-    """Answers the sessions whose claim holds, or can be taken back; asks past any lock.
+    """Answers the tokens of the claims that hold, or can be taken back; asks past any lock.
 
     Where nothing could be written by such a claim, another transaction has the session locked.
     """
     if not claims:
         return set()
-    return _session_ids(connection, statements.HOLDING, _claim_parameters(claims))
+    return _claim_tokens(connection, statements.HOLDING, _claim_parameters(claims))
 
 
 def beat(
@@ -517,7 +517,7 @@ def beat(
     lease_seconds: float,
     skips_locked: bool = False,
 ) -> set[uuid.UUID]:
-    """Renew leases and note progress. Answers the sessions whose claim still holds.
+    """Renew leases and note progress. Answers the tokens of the claims that still hold.
 
     A claim whose lease a database crash took away is taken back. That locks sessions, which must
     never be waited for while leases are locked: inside a transaction the renewals are undone
@@ -525,7 +525,7 @@ def beat(
     """
     if _is_between_transactions(connection):
         renewed = _renew(connection, beats, lease_seconds, skips_locked=skips_locked)
-        lost = [beat.claim for beat in beats if beat.claim.session_id not in renewed]
+        lost = [beat.claim for beat in beats if beat.claim.claim_token not in renewed]
         return renewed | take_back(
             connection, lost, lease_seconds=lease_seconds, skips_locked=skips_locked
         )
@@ -551,7 +551,7 @@ def _renew(
     *,
     skips_locked: bool,
 ) -> set[uuid.UUID]:
-    return _session_ids(
+    return _claim_tokens(
         connection,
         _variant(statements.BEAT, skips_locked=skips_locked),
         {
@@ -579,14 +579,14 @@ def take_back(
     lease_seconds: float = RETAKEN_SECONDS,
     skips_locked: bool = False,
 ) -> set[uuid.UUID]:
-    """Make leases anew that a database crash took; answers their sessions.
+    """Make leases anew that a database crash took; answers the tokens of their claims.
 
     Claims that hold are left as they are, but their leases are locked in one order with the rest:
     in a transaction, name all that it is to write.
     """
     if not claims:
         return set()
-    return _session_ids(
+    return _claim_tokens(
         connection,
         _variant(statements.RETAKE, skips_locked=skips_locked),
         {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from app.models.session import MAX_RETRY_COUNT
+from app.core.errors import ErrorCategory
+from app.models.lease import RETRY_WAIT
 from app.repositories.statements import CAN_BE_RETRIED, IS_RUNNING
 
 REBUILD_LOCK = 0x5E55_1048
@@ -14,16 +15,19 @@ SELECT NOT EXISTS (SELECT FROM session_task_lease_sentinel)
     OR EXISTS (SELECT FROM session_task_retries WHERE retry_at <= clock_timestamp())"""
 """Whether leases are to be rebuilt or rescued, or a retry is due: all that an idle sweeper asks."""
 
+PULL_SENTINEL = "DELETE FROM session_task_lease_sentinel"
+
 PLANT_SENTINEL = """
 INSERT INTO session_task_lease_sentinel (id) VALUES (1) ON CONFLICT DO NOTHING RETURNING id"""
 
-# Locks as every transition does: sessions first, then their tasks, both in id order. A worker that
-# still lives has one lease time to take its own back before anybody else may claim the task.
+# Locks as every transition does: sessions first, then their tasks, both in id order; who is locked
+# by another is left for the next time. A worker that still lives has one lease time to take its own
+# back before anybody else may claim the task.
 REBUILD_LEASES = f"""
 WITH lock AS MATERIALIZED (
     SELECT id FROM sessions
      WHERE id IN (SELECT session_id FROM session_tasks WHERE {IS_RUNNING})
-     ORDER BY id FOR NO KEY UPDATE),
+     ORDER BY id FOR NO KEY UPDATE SKIP LOCKED),
 live AS MATERIALIZED (
     SELECT session_tasks.session_id, session_tasks.task_id, session_tasks.task_type,
            session_tasks.retry_count + 1 AS attempt
@@ -37,15 +41,28 @@ SELECT session_id, task_id, task_type, attempt,
 ON CONFLICT (session_id) DO NOTHING
 RETURNING session_id"""  # noqa: S608 - constants only
 
+_IS_TRIED_AGAIN = f"""({CAN_BE_RETRIED})
+   AND session_tasks.failure_context ->> 'category' = '{ErrorCategory.TEMPORARY.value}'"""
+
 REBUILD_RETRIES = f"""
 INSERT INTO session_task_retries (session_id, task_id, retry_at)
 SELECT session_tasks.session_id, session_tasks.task_id,
-       session_tasks.failed_at + make_interval(secs =>
-         :backoff_seconds * power(2, least(session_tasks.retry_count, {MAX_RETRY_COUNT}) - 1)
-         * (0.75 + random() / 2))
-  FROM session_tasks
- WHERE {CAN_BE_RETRIED} AND session_tasks.failure_context ->> 'category' = 'temporary'
+       session_tasks.failed_at + {
+    RETRY_WAIT.format(backoff_seconds=":backoff_seconds", retry_count="session_tasks.retry_count")
+}
+  FROM session_tasks JOIN sessions ON sessions.id = session_tasks.session_id
+ WHERE {_IS_TRIED_AGAIN}
+   FOR KEY SHARE OF sessions SKIP LOCKED
 ON CONFLICT (session_id) DO NOTHING"""  # noqa: S608 - constants only
+
+IS_ANYTHING_LEFT = f"""
+SELECT EXISTS (
+    SELECT FROM session_tasks WHERE ({IS_RUNNING}) AND NOT EXISTS (
+        SELECT FROM session_task_leases AS l WHERE l.session_id = session_tasks.session_id))
+    OR EXISTS (
+    SELECT FROM session_tasks WHERE ({_IS_TRIED_AGAIN}) AND NOT EXISTS (
+        SELECT FROM session_task_retries AS r WHERE r.session_id = session_tasks.session_id))"""  # noqa: S608 - constants only
+"""Whether a session that another had locked has no lease, or no retry, yet."""
 
 # The sessions are locked here, without waiting for any, so in any order; the task row guards the
 # retry. The hint itself is never locked before its session: a failure writes it after.

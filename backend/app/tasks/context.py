@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from app.core.errors import TaskCancelled
 from app.models.options import SessionOptions
+from app.repositories.transitions import MESSAGE_CHARACTERS
 from app.tasks.session_content import SessionContent
 
 if TYPE_CHECKING:
@@ -30,29 +31,14 @@ Item = TypeVar("Item")
 SECONDS_BETWEEN_REPORTS = 0.2
 """Progress is passed on no more often than this, however often a handler reports it."""
 
-MAX_MESSAGE_CHARACTERS = 500
-_LARGEST_INTEGER = 2**31 - 1
-
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a task is, in what the lease's columns take: see `Progress.of`."""
+    """How far a task is; whoever stores it makes it storable (`app.repositories.transitions`)."""
 
-    current: int | None
+    current: int
     total: int | None
     message: str | None
-
-    @classmethod
-    def of(cls, current: int, total: int | None = None, message: str | None = None) -> Progress:
-        """Progress made storable: numbers within PostgreSQL's integer, text without NUL, cut."""
-        if message is not None:
-            message = message.replace("\0", "\ufffd").encode(errors="replace").decode()
-            message = message[:MAX_MESSAGE_CHARACTERS]
-        return cls(_bounded(current), None if total is None else _bounded(total), message)
-
-
-def _bounded(number: int) -> int:
-    return max(0, min(int(number), _LARGEST_INTEGER))
 
 
 class TaskIdentity(NamedTuple):
@@ -149,7 +135,13 @@ class TaskContext:
         if now - self._reported_at < SECONDS_BETWEEN_REPORTS and current != total:
             return
         self._reported_at = now
-        self._report(Progress.of(current, total, message))
+        self._report(
+            Progress(
+                int(current),
+                None if total is None else int(total),
+                None if message is None else message[:MESSAGE_CHARACTERS],
+            )
+        )
 
     def check_cancelled(self) -> None:
         """Return if the task is to go on; call it between two pieces of work.

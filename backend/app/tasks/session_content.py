@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import select
 
-from app.core.errors import DatabaseUnavailable, SessionNotFound
+from app.core.errors import DatabaseUnavailable
 from app.models.session import Session
 from app.repositories.content_repository import ContentRepository
+from app.repositories.refusals import session_not_found
 
 if TYPE_CHECKING:
     import uuid
@@ -67,9 +68,7 @@ class SessionContent:
             lambda db: db.scalar(select(Session.options).where(Session.id == self._session_id))
         )
         if options is None:
-            raise SessionNotFound(
-                f"There is no session {self._session_id}", session_id=self._session_id
-            )
+            raise session_not_found(self._session_id)
         return options
 
     def counts(self) -> ContentCounts:

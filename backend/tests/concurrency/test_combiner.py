@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from sqlalchemy import make_url, text
 
+from app.core.config import Settings
 from app.core.database import Database
 from app.core.errors import (
     DatabaseBusy,
@@ -23,6 +24,7 @@ from app.core.errors import (
     TaskConflict,
     TaskValidationError,
 )
+from app.engines.connections import vital_database
 from app.models.session import TaskStatus, TaskType
 from app.repositories import transition_kinds, transitions
 from app.repositories.combiner import AsyncTransitionCombiner, TransitionCombiner
@@ -547,6 +549,75 @@ def test_a_database_that_stays_away_is_said_so_and_the_combiner_recovers(
         combiner.start_task(session_id, P)
     proxy.is_shut = False
     assert combiner.start_task(session_id, P).status == TaskStatus.RUNNING
+
+
+@pytest.mark.parametrize("status", [TaskStatus.COMPLETED, TaskStatus.FAILED])
+def test_an_end_that_waited_for_its_own_earlier_try_is_no_stale_claim(
+    database: Database,
+    through_proxy: Database,
+    proxy: Any,
+    claimed: Callable[..., Claim],
+    status: TaskStatus,
+) -> None:
+    """The connection was lost while its COMMIT was under way: that goes on in the server."""
+    claim, combiner = claimed(), TransitionCombiner(through_proxy)
+    context = {"error": "Broken", "message": "it broke"}
+
+    def end(to: Any) -> Any:
+        if status == TaskStatus.COMPLETED:
+            return to.complete_task(claim)
+        return to.fail_task(claim, context)
+
+    with ThreadPoolExecutor(1) as threads, raw(database) as eyes:
+        with database.transaction() as db:
+            end(SessionRepository(db))  # what the server does of the try that is lost
+            proxy.lose_next(b"BEGIN", before=True)
+            again = threads.submit(end, combiner)
+            wait_until(eyes, IS_WAITING)
+        transition = again.result(SECONDS)
+    assert proxy.cuts == 1
+    assert (transition.task_id, transition.status) == (claim.task_id, status)
+
+
+IS_WAITING = """SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'
+    AND datname = current_database())"""
+
+
+def test_a_part_that_postgres_gives_up_on_costs_the_other_parts_nothing(
+    database: Database, make_session: Callable[..., Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transitions, "STARTS_PER_STATEMENT", 2)
+    ids = sorted((make_session().id for _ in range(4)), key=lambda each: each.bytes)
+    with raw(database) as holder:
+        holder.execute(
+            "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$BEGIN PERFORM pg_advisory_xact_lock(4711); RETURN NEW; END$$"
+        )
+        holder.execute(
+            "CREATE TRIGGER wait BEFORE INSERT ON session_tasks FOR EACH ROW"
+            f" WHEN (NEW.session_id = '{ids[0]}') EXECUTE FUNCTION wait()"
+        )
+        holder.execute("SELECT pg_advisory_lock(4711)")
+        short = database.settings.model_copy(update={"statement_timeout_seconds": 0.3})
+        with Database(short, database.url) as impatient:
+            outcomes = TransitionCombiner(impatient).start_tasks([(each, P) for each in ids])
+    assert [type(outcome) for outcome in outcomes] == [DatabaseBusy] * 2 + [Transition] * 2
+    assert [task_of(database, each) is None for each in ids] == [True, True, False, False]
+
+
+def test_a_worker_s_own_connections_are_given_up_long_before_its_leases_end(
+    settings: Settings, proxy: Any
+) -> None:
+    quick = settings.model_copy(update={"lease_seconds": 1.2, "heartbeat_seconds": 0.3})
+    with (
+        Database(quick, proxy.url) as database,
+        vital_database(database, quick) as vital,
+        pytest.raises(DatabaseUnavailable, match=r"silent for 0\.4"),
+        vital.transaction() as db,
+    ):
+        db.execute(text("SELECT 1"))
+        proxy.is_silent = True
+        db.execute(text("SELECT 2"))
 
 
 def test_a_server_that_goes_silent_is_hung_up_on(

@@ -91,7 +91,7 @@ class ByHand:
     def start(self, task_type: str) -> str:
         """How a start ends: a word of the table."""
         word = TABLE[f"{self.task_type} {self.status}".strip() or "nothing", task_type]
-        if word == "again" and self.count == 3:
+        if word in {"again", "other"} and self.status == "failed" and self.count == 3:
             word = "used up"
         if word in {"first", "next"}:
             self.count, self.failures, self.attempts = 0, [], []

@@ -15,6 +15,7 @@ from app.engines import sweeper, vacuum
 from app.engines.sweeper import SweepReport, sweep_once
 from app.models.session import TaskStatus
 from app.repositories.combiner import TransitionCombiner
+from app.repositories.idempotency_repository import IdempotencyRepository, KeptAnswer
 from app.repositories.session_repository import SessionRepository
 
 if TYPE_CHECKING:
@@ -84,24 +85,43 @@ def test_many_sweepers_at_once_rescue_each_run_once(bench: Any) -> None:
     assert {bench.task(session_id).retry_count for session_id in session_ids} == {1}
 
 
-def test_a_rescue_that_fails_hides_none_behind_it(
-    bench: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rescue_that_fails_hides_none_behind_it(bench: Any) -> None:
     session_ids = [bench.session() for _ in range(3)]
     _claim(bench, 3)
     _expire(bench, *session_ids)
-    rescue = SessionRepository.rescue_expired
-
-    def rescue_but_one(repository: SessionRepository, *, limit: int = 100, only: Any = None) -> Any:
-        if only is None or session_ids[0] in only:
-            raise ValueError("a bad row")
-        return rescue(repository, limit=limit, only=only)
-
-    monkeypatch.setattr(SessionRepository, "rescue_expired", rescue_but_one)
-    report = _sweep(bench)
-    assert report.rescued == 2
-    assert report.failed_steps == (f"rescue {session_ids[0]}",)
+    with bench.database.transaction() as db:
+        db.execute(
+            text(
+                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+                " $$BEGIN RAISE 'a bad row'; END$$"
+            )
+        )
+        db.execute(
+            text(
+                "CREATE TRIGGER bad_row BEFORE UPDATE ON session_tasks FOR EACH ROW"
+                f" WHEN (NEW.session_id = '{session_ids[0]}') EXECUTE FUNCTION refuse()"
+            )
+        )
+    assert _sweep(bench).rescued == 2
     assert bench.task(session_ids[0]).retry_count == 0
+
+
+def test_answers_that_were_kept_for_a_day_are_forgotten(bench: Any) -> None:
+    with bench.database.transaction() as db:
+        session_id = SessionRepository(db).create_session().id
+        for key, age in (("old", "25 hours"), ("young", "23 hours")):
+            answer = KeptAnswer(session_id, 201, None, "{}")
+            IdempotencyRepository(db, owner="me").keep(key, bytes(32), answer)
+            db.execute(
+                text(
+                    "UPDATE idempotency_records SET created_at = now() - CAST(:age AS interval)"
+                    " WHERE key = :key"
+                ),
+                {"age": age, "key": key},
+            )
+    _sweep(bench)
+    with bench.database.transaction() as db:
+        assert list(db.scalars(text("SELECT key FROM idempotency_records"))) == ["young"]
 
 
 def test_a_step_that_fails_does_not_keep_the_others_from_being_taken(
@@ -110,7 +130,7 @@ def test_a_step_that_fails_does_not_keep_the_others_from_being_taken(
     def fail(*_arguments: Any, **_options: Any) -> Any:
         raise ValueError("no")
 
-    monkeypatch.setattr(SessionRepository, "rebuild_leases", fail, raising=False)
+    monkeypatch.setattr(SessionRepository, "rebuild_leases", fail)
     session_id = bench.session()
     _claim(bench)
     _expire(bench, session_id)

@@ -232,11 +232,14 @@ def test_sweep_says_what_it_did(
         assert task is not None
         sessions.claim_task(session_id, task.task_id, uuid.uuid4(), lease_seconds=0.0)
 
-    code, out, _ = command("sweep", "--json")
+    code, out, err = command("sweep", "--json")
 
     assert code == 0
     report = json.loads(out)
     assert (report["rescued"], report["retried"]) == (1, 1)
+    failed = f"SessionTask processing failed for session {session_id}, retry #1"
+    told = [json.loads(line) for line in err.splitlines()]
+    assert [line["level"] for line in told if line["event"] == failed] == ["warning", "audit"]
 
 
 def test_cleanup_deletes_what_is_past_its_time_and_never_what_runs(

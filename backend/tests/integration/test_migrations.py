@@ -13,9 +13,10 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, text
 
+from app.core import schema_version
 from app.core.config import Settings
-from app.core.database import Database
-from app.core.errors import SchemaOutdated
+from app.core.database import Database, translated_errors
+from app.core.errors import DatabaseBusy, SchemaOutdated
 from app.core.schema_version import (
     alembic_config,
     downgrade_schema,
@@ -112,6 +113,24 @@ def test_every_step_can_be_taken_up_down_and_up_again(
         assert catalogue(engine) == after
     downgrade_schema(blank_database_url, "base")
     assert catalogue(engine) == blank
+    upgrade_schema(blank_database_url)
+    require_current_schema(engine)
+
+
+def test_a_migration_that_finds_a_table_in_use_gives_up_soon_and_changes_nothing(
+    blank_database_url: str,
+    engine_of: Callable[[str], Engine],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever comes after it would wait behind it."""
+    monkeypatch.setattr(schema_version, "LOCK_SECONDS", 0.1)
+    engine = engine_of(blank_database_url)
+    upgrade_schema(blank_database_url, "0004")
+    with engine.connect() as connection, connection.begin():
+        connection.execute(text("LOCK TABLE idempotency_records IN ACCESS SHARE MODE"))
+        with pytest.raises(DatabaseBusy), translated_errors():
+            upgrade_schema(blank_database_url)
+    assert schema_revisions(engine)[0] == "0004"
     upgrade_schema(blank_database_url)
     require_current_schema(engine)
 

@@ -432,6 +432,28 @@ def test_a_start_that_stands_under_its_task_id_may_be_repeated(
     assert isinstance(act(lambda s: s.start_as([(session_id, P, uuid.uuid4())]))[0], TaskConflict)
 
 
+def test_a_start_that_is_repeated_begins_nothing_that_has_ended_since(
+    act: Callable[..., Any], make_session: Callable[..., Session]
+) -> None:
+    session_id, task_id = make_session().id, uuid.uuid4()
+    act(lambda s: s.start_as([(session_id, P, task_id)]))
+    act(lambda s: s.cancel_task(session_id))
+    (repeated,) = act(lambda s: s.start_as([(session_id, P, task_id)]))
+    assert repeated.task_id == task_id
+    assert act(lambda s: s.get(session_id)).task.status == TaskStatus.CANCELLED
+    assert act(lambda s: s.get(session_id)).lease is None
+
+
+def test_a_start_that_is_repeated_after_the_session_went_on_counts_as_started(
+    act: Callable[..., Any], running: Callable[..., Claim]
+) -> None:
+    claim = running(auto_advance=True)
+    act(lambda s: s.complete_task(claim))
+    (repeated,) = act(lambda s: s.start_as([(claim.session_id, P, claim.task_id)]))
+    assert repeated.task_id == claim.task_id
+    assert act(lambda s: s.get(claim.session_id)).task.task_type == E
+
+
 def test_every_refusal_says_what_to_do_next(
     act: Callable[..., Any], running: Callable[..., Claim], make_session: Callable[..., Session]
 ) -> None:
@@ -511,6 +533,42 @@ def test_progress_that_postgres_could_not_hold_costs_nobody_a_lease(
     assert len(lease.progress_message) == 500
 
 
+def test_of_two_claims_on_one_run_the_one_that_holds_writes(
+    act: Callable[..., Any], running: Callable[..., Claim], database: Database
+) -> None:
+    for in_order in (lambda pair: pair, reversed):
+        old = running()
+        act(lambda s, old=old: s.release_task(old))
+        new = act(lambda s, old=old: s.claim_task(old.session_id, old.task_id, uuid.uuid4()))
+        wanted = list(in_order([(old, TaskResults()), (new, TICKETS)]))
+        outcomes = dict(
+            zip(
+                [claim for claim, _ in wanted],
+                act(lambda s, wanted=wanted: s.complete_tasks(wanted)),
+                strict=True,
+            )
+        )
+        assert isinstance(outcomes[old], StaleClaim)
+        assert outcomes[new].status == TaskStatus.COMPLETED
+        with database.transaction() as db:
+            assert ContentRepository(db).counts(old.session_id).tickets == 3
+
+
+def test_the_last_failure_that_is_allowed_promises_no_further_attempt(
+    act: Callable[..., Any], running: Callable[..., Claim], database: Database
+) -> None:
+    claim = running()
+    for attempt in (1, 2, 3):
+        context = act(lambda s, claim=claim: s.fail_task(claim, TEMPORARY)).failure_context
+        assert ("tried again" in context["next_step"]) == (attempt < 3)
+        if attempt < 3:
+            again = act(lambda s, claim=claim: s.retry_task(claim.session_id))
+            claim = act(
+                lambda s, again=again: s.claim_task(again.session_id, again.task_id, uuid.uuid4())
+            )
+    assert "used up" in context["next_step"]
+
+
 # -- loaded objects -------------------------------------------------------------------------------
 
 
@@ -562,6 +620,100 @@ def test_an_object_made_outside_a_transaction_takes_the_database_s_clock_when_it
     assert stored.task is not None
     assert abs(stored.task.started_at - datetime.now(UTC)) < timedelta(minutes=1)
     assert stored.lease is not None
+
+
+@pytest.mark.parametrize("is_added_first", [True, False])
+def test_an_object_that_knows_only_its_session_s_id_takes_the_stage_along(
+    database: Database, make_session: Callable[..., Session], is_added_first: bool
+) -> None:
+    session_id = make_session().id
+    with database.transaction() as db:
+        before = db.get_one(Session, session_id)
+        task = SessionTask(session_id=session_id, task_type=P)
+        if is_added_first:
+            db.add(task)
+            task.mark_started(uuid.uuid4())
+        else:
+            task.mark_started(uuid.uuid4())
+            db.add(task)
+        db.flush()
+        assert before.stage == SessionStage.PROCESSING
+    with database.transaction() as db:
+        stored = db.get_one(Session, session_id)
+        assert stored.stage == SessionStage.PROCESSING
+        assert stored.updated_at > stored.created_at
+
+
+def test_a_session_whose_tasks_were_marked_without_it_ends_completed(
+    database: Database, make_session: Callable[..., Session]
+) -> None:
+    task = SessionTask(session_id=make_session().id, task_type=P)
+    task.mark_started(uuid.uuid4())
+    for task_type in (E, V):
+        task.mark_completed()
+        task.advance(task_type, uuid.uuid4())
+    task.mark_completed()
+    with database.transaction() as db:
+        db.add(task)
+    with database.transaction() as db:
+        assert SessionRepository(db).get(task.session_id).session.stage == SessionStage.COMPLETED
+
+
+def test_no_moment_that_is_stored_is_the_application_s(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "utc_now", lambda: datetime.now(UTC) + timedelta(hours=5))
+    task = SessionTask(session=Session(), task_type=P)
+    task.mark_started(uuid.uuid4())
+    task.mark_failed(TEMPORARY)
+    with database.transaction() as db:
+        db.add(task)
+    with database.transaction() as db:
+        stored = SessionRepository(db).get(task.session_id)
+    assert stored.task is not None
+    assert stored.task.failed_at is not None
+    in_context = datetime.fromisoformat((stored.task.failure_context or {})["failed_at"])
+    for moment in (stored.session.updated_at, stored.task.failed_at, in_context):
+        assert abs(moment - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_whoever_begins_with_a_session_second_is_told_so(
+    database: Database, make_session: Callable[..., Session]
+) -> None:
+    session_id = make_session().id
+    with database.transaction() as db:
+        db.add(first := SessionTask(session_id=session_id, task_type=P))
+        first.mark_started(uuid.uuid4())
+    with pytest.raises(TaskConflict, match="has its task already"), database.transaction() as db:
+        db.add(second := SessionTask(session_id=session_id, task_type=P))
+        second.mark_started(uuid.uuid4())
+
+
+def test_an_object_that_failed_for_a_while_is_retried_by_itself(
+    act: Callable[..., Any], running: Callable[..., Claim], database: Database
+) -> None:
+    claim = running()
+    with database.transaction() as db:
+        db.info["retry_backoff_seconds"] = 0.0
+        task = SessionTask.find_active_for_session(claim.session_id)
+        assert task is not None
+        task.mark_failed(TEMPORARY)
+    (retried,) = act(lambda s: s.retry_due())
+    assert (retried.session_id, retried.status) == (claim.session_id, TaskStatus.RUNNING)
+
+
+def test_what_is_found_is_as_it_is_now(
+    act: Callable[..., Any], running: Callable[..., Claim], database: Database
+) -> None:
+    claim = running()
+    with database.transaction():
+        before = SessionTask.find_active_for_session(claim.session_id)
+        assert before is not None
+        act(lambda s: s.fail_task(claim, TEMPORARY))  # in another transaction
+        assert SessionTask.find_active_for_session(claim.session_id) is None
+        found = SessionTask.find_failed_retryable(claim.session_id)
+        assert found is before
+        assert (found.status, found.retry_count) == (TaskStatus.FAILED, 1)
 
 
 def test_an_object_that_was_overtaken_writes_nothing(

@@ -266,6 +266,27 @@ def test_leases_and_waiting_retries_are_rebuilt_once_after_a_crash(
     assert {t.session_id for t in act(lambda s: s.retry_due())} == {c.session_id for c in failed}
 
 
+def test_a_session_that_is_locked_after_a_crash_holds_up_no_other(
+    act: Callable[..., Any],
+    claims: Callable[..., list[Claim]],
+    due: Callable[[int], list[Claim]],
+    database: Database,
+) -> None:
+    held, failed = claims(3), due(2)
+    crash(database)
+    with database.transaction() as db:
+        for claim in (held[1], failed[1]):
+            db.execute(
+                text("SELECT FROM sessions WHERE id = :id FOR UPDATE"), {"id": claim.session_id}
+            )
+        assert act(lambda s: s.rebuild_leases(lease_seconds=30)) == 2
+    assert act(lambda s: s.rebuild_leases(lease_seconds=30)) == 1, "it is free now"
+    assert act(lambda s: s.rebuild_leases(lease_seconds=30)) == -1, "all is there"
+    for table, expected in (("session_task_leases", held), ("session_task_retries", failed)):
+        rows = run_sql(database, f"SELECT session_id FROM {table}")
+        assert {row.session_id for row in rows} == {claim.session_id for claim in expected}
+
+
 def test_living_workers_take_their_own_back_and_the_rest_is_anybody_s_after_one_lease(
     act: Callable[..., Any], claims: Callable[..., list[Claim]], database: Database
 ) -> None:

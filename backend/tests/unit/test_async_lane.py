@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from chaos.waiting import until
 
 from app.core.errors import DatabaseUnavailable
 from app.repositories.async_lane import AsyncLane
@@ -132,3 +133,72 @@ def test_a_caller_that_is_cancelled_takes_back_what_is_not_out_and_stalls_nobody
 
     run(main)
     assert sender.batches == [[1, 2], [4]]
+
+
+def test_what_cannot_be_sent_is_its_caller_s_error_and_the_lane_goes_on(lane: AsyncLane) -> None:
+    kind = Kind(Sender(), abs)
+
+    async def main() -> None:
+        calls = (lane.send(kind, given) for given in (1, None, 2))
+        one, bad, two = await asyncio.gather(*calls, return_exceptions=True)  # type: ignore[arg-type]  # that is the point
+        assert (one, two) == (10, 20)
+        assert isinstance(bad, TypeError)
+        assert await lane.send(kind, 3) == 30
+
+    run(main)
+
+
+def test_a_loop_that_ended_with_calls_out_leaves_the_lane_to_the_next(lane: AsyncLane) -> None:
+    sender = Sender()
+    sender.may_return.clear()
+    kind = Kind(sender, abs)
+
+    async def give_up() -> None:
+        calls = [asyncio.create_task(lane.send(kind, number)) for number in (1, 2)]
+        assert await asyncio.to_thread(sender.is_out.wait, SECONDS)
+        calls.append(asyncio.create_task(lane.send(kind, 3)))
+        await asyncio.sleep(0)
+
+    async def main() -> None:
+        assert await lane.send(kind, 4) == 40
+
+    run(give_up)
+    sender.may_return.set()
+    run(main)
+
+
+def test_a_closed_lane_refuses(lane: AsyncLane) -> None:
+    sender = Sender()
+    sender.may_return.clear()
+    kind = Kind(sender, abs)
+
+    async def main() -> None:
+        out = asyncio.create_task(lane.send(kind, 1))
+        assert await asyncio.to_thread(sender.is_out.wait, SECONDS)
+        waiting = asyncio.create_task(lane.send(kind, 2))
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(asyncio.to_thread(lane.close))
+        await asyncio.to_thread(until, lambda: lane._is_closed, "it is being closed")
+        sender.may_return.set()
+        assert await out == 10
+        with pytest.raises(RuntimeError, match="closed"):
+            await waiting
+        await closing
+        with pytest.raises(RuntimeError, match="closed"):
+            await lane.send(kind, 3)
+
+    run(main)
+
+
+def test_a_second_event_loop_at_the_same_time_is_refused(lane: AsyncLane) -> None:
+    kind = Kind(Sender(), abs)
+
+    async def other() -> None:
+        await lane.send(kind, 2)
+
+    async def main() -> None:
+        assert await lane.send(kind, 1) == 10
+        with pytest.raises(RuntimeError, match="another event loop"):
+            await asyncio.to_thread(asyncio.run, other())
+
+    run(main)

@@ -251,3 +251,25 @@ def test_a_caller_that_was_interrupted_in_flight_keeps_nobody_from_being_woken(
         thread.join(SECONDS)
         assert not thread.is_alive(), "a caller was left waiting"
     assert sorted(answers) == [1, 2, 4, 5]
+
+
+def test_what_cannot_be_sent_is_its_caller_s_error_alone() -> None:
+    gate = Gate(lambda batch: [number * 10 for number in batch])
+    lane = Lane()
+    kind = Kind(gate, abs)
+    answers: dict[Any, Any] = {}
+
+    def call(given: Any) -> None:
+        answers[given] = outcome_of(lambda: lane.send(kind, given))
+
+    threads = [threading.Thread(target=call, args=(given,)) for given in (1, None, 2, 3)]
+    threads[0].start()
+    assert gate.is_out.wait(SECONDS)
+    for thread in threads[1:]:
+        thread.start()
+    until(lambda: len(lane._waiting) == 2 and None in answers, "the good ones wait")
+    gate.may_return.set()
+    for thread in threads:
+        thread.join(SECONDS)
+    assert isinstance(answers.pop(None), TypeError)
+    assert answers == {1: 10, 2: 20, 3: 30}

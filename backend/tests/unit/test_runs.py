@@ -108,6 +108,20 @@ def test_what_waits_or_has_ended_keeps_nobody_busy(table: Table) -> None:
     assert table.runs.enforce() is None
 
 
+def test_a_run_that_is_let_go_of_takes_no_later_one_of_its_task_along(table: Table) -> None:
+    (old,) = table.add(1)
+    claimed_anew = old.claim._replace(claim_token=uuid4())
+    (new,) = table.runs.add([claimed_anew], claimed_at=time.monotonic())
+    table.runs.remove([old])
+    assert table.runs.all() == [new]
+
+
+def test_what_is_in_hand_is_not_taken_twice(table: Table) -> None:
+    (run,) = table.add(1)
+    assert table.runs.add([run.claim], claimed_at=time.monotonic()) == []
+    assert table.runs.all() == [run]
+
+
 def test_a_run_that_is_over_leaves_nothing_for_the_garbage_collector(table: Table) -> None:
     (run,) = table.add(1)
     gc.disable()

@@ -64,6 +64,16 @@ def test_the_specification_s_life_of_a_session() -> None:
     assert task.session.stage == SessionStage.COMPLETED
 
 
+def test_a_new_record_has_no_failures_and_what_it_lacks_is_said() -> None:
+    task = SessionTask(session_id=uuid.uuid4())
+    assert task.retry_count == 0
+    assert not task.can_be_retried
+    for act in (lambda: task.mark_started(uuid.uuid4()), task.mark_completed, task.mark_cancelled):
+        with pytest.raises(TaskValidationError, match="without a type") as caught:
+            act()
+        assert caught.value.next_step
+
+
 @pytest.mark.parametrize("status", [s for s in TaskStatus if s is not TaskStatus.RUNNING])
 @pytest.mark.parametrize(
     "act",
