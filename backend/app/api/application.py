@@ -37,7 +37,6 @@ def create_app(
     settings: Settings,
     *,
     hosts: Sequence[str] = LOOPBACK_NAMES,
-    landing: str = "/api/v1/sessions",
 ) -> FastAPI:
     """The ASGI app over an open database, which stays the caller's to close.
 
@@ -45,7 +44,6 @@ def create_app(
         database: open, at the current migration.
         settings: limits and intervals.
         hosts: Host headers that are answered; none: any.
-        landing: where a browser goes once it is let in.
 
     """
     metrics = Metrics()
@@ -92,7 +90,6 @@ def create_app(
         reader=SnapshotReader(database),
         hub=Hub(database, settings),
         uploads=threading.BoundedSemaphore(settings.max_uploads_at_once),
-        landing=landing,
     )
     for module in (tasks, sessions, content, events, keys, operations):  # the hottest first
         app.include_router(module.router)

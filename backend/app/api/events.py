@@ -13,7 +13,8 @@ from fastapi.responses import StreamingResponse
 from app.api.answers import API
 from app.api.hub import Stream
 from app.api.presenting import etag_of, session_resource
-from app.api.services import EVERYWHERE, Caller, ServicesOf, not_found, problems
+from app.api.services import EVERYWHERE, Caller, ServicesOf, problems
+from app.repositories.refusals import session_not_found
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -82,7 +83,7 @@ async def watch_session(
     try:
         snapshot = await services.reader.read(session_id, caller.owner)
         if snapshot is None:
-            raise not_found(session_id)  # noqa: TRY301 - the stream must be removed
+            raise session_not_found(session_id)  # noqa: TRY301 - the stream must be removed
     except BaseException:
         services.hub.remove(stream)
         raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -20,7 +20,7 @@ from sqlalchemy import make_url
 
 from app.api.presenting import etag_of, session_resource
 from app.api.problems import TooManyRequests
-from app.core.database import translated_errors
+from app.core.database import connection_options, database_now, translated_errors
 from app.core.errors import DatabaseUnavailable, TaskError
 from app.core.notifications import CHANNEL, announced_sessions
 from app.repositories.access_repository import AccessRepository
@@ -140,17 +140,12 @@ class SnapshotReader:
 
 
 async def _connect(database: Database, name: str) -> psycopg.AsyncConnection[Any]:
-    """Open a connection beside the pool, in autocommit and UTC."""
+    """Open a connection beside the pool, in autocommit."""
     url = make_url(database.url).set(drivername="postgresql")
     return await psycopg.AsyncConnection.connect(
         url.render_as_string(hide_password=False),
         autocommit=True,
-        application_name=name,
-        connect_timeout=database.settings.connect_timeout_seconds,
-        options="-c timezone=UTC",
-        keepalives_idle=30,
-        keepalives_interval=10,
-        keepalives_count=3,
+        **connection_options(database.settings, name),
     )
 
 
@@ -248,7 +243,7 @@ class Hub:
         self._dirty: set[UUID] = set()
         self._something_changed = asyncio.Event()
         self._limiter = anyio.CapacityLimiter(1)
-        self._looked_at = datetime.now(UTC)
+        self._look_from: dict[str, datetime] = {}  # by owner, and by the database's clock
         self._is_ending = False
 
     def __len__(self) -> int:
@@ -292,7 +287,10 @@ class Hub:
             tasks.start_soon(self._look_again)
 
     async def resume(self, stream: Stream, moment: datetime) -> None:
-        """Offer the stream what changed since, a little of what the client has included."""
+        """Offer the stream what changed since, a little of what the client has included.
+
+        Where that is more than may wait to be sent, the client is told to read all anew.
+        """
         for snapshot in await anyio.to_thread.run_sync(
             self._changed_since, stream.principal.owner, moment - RESUME_OVERLAP
         ):
@@ -300,7 +298,7 @@ class Hub:
 
     def _changed_since(self, owner: str, moment: datetime) -> list[SessionSnapshot]:
         with self._database.transaction() as db:
-            return SessionQueries(db, owner=owner).changed_since(moment, limit=MOST_PENDING)
+            return SessionQueries(db, owner=owner).changed_since(moment, limit=MOST_PENDING + 1)
 
     # -- hearing ----------------------------------------------------------------------------------
 
@@ -356,16 +354,20 @@ class Hub:
             self._mark(self._watched() | changed)
 
     def _look(self, key_ids: set[str], owners: set[str]) -> tuple[set[str], set[UUID]]:
-        since, self._looked_at = self._looked_at, datetime.now(UTC)
+        changed: set[UUID] = set()
+        look_from: dict[str, datetime] = {}
         with self._database.transaction() as db:
-            changed = {
-                snapshot.session_id
-                for owner in owners
-                for snapshot in SessionQueries(db, owner=owner).changed_since(
-                    since - RESUME_OVERLAP, limit=MOST_PENDING
-                )
-            }
-            return AccessRepository(db).usable(key_ids), changed
+            usual = database_now(db) - RESUME_OVERLAP
+            before_it_came = usual - timedelta(seconds=self._settings.keep_alive_seconds)
+            for owner in owners:
+                since = self._look_from.get(owner, before_it_came)
+                found = SessionQueries(db, owner=owner).changed_since(since, limit=MOST_PENDING)
+                changed.update(snapshot.session_id for snapshot in found)
+                is_all = len(found) < MOST_PENDING  # else the next look goes on from there
+                look_from[owner] = usual if is_all else found[-1].updated_at
+            usable = AccessRepository(db).usable(key_ids)
+        self._look_from = look_from
+        return usable, changed
 
     # -- telling ----------------------------------------------------------------------------------
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Header, Request, Security
 from fastapi.security import HTTPBearer
 
-from app.api.problems import NotAllowed, Problem
+from app.api.problems import NotAllowed
 from app.api.resources import SafeText
-from app.core.errors import SessionNotFound
 from app.models.access import KeyRole
 from app.repositories.access_repository import Principal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
-    from uuid import UUID
 
     from app.api.hub import Hub, SnapshotReader
     from app.api.keyring import Keyring
@@ -38,9 +35,8 @@ class Services:
     reader: SnapshotReader
     hub: Hub
     uploads: threading.BoundedSemaphore
-    landing: str
+    landing: str = "/api/v1/sessions"
     is_schema_current: bool = False
-    extra_checks: list[Callable[[], tuple[str, bool, str]]] = field(default_factory=list)
 
 
 async def _services(request: Request) -> Services:
@@ -129,13 +125,3 @@ _MEANINGS = {
     500: "Something nobody foresaw",
     503: "It will pass: see Retry-After",
 }
-PROBLEM_SCHEMA = Problem
-
-
-def not_found(session_id: UUID) -> SessionNotFound:
-    """The same words for a session that never was and for another owner's."""
-    return SessionNotFound(
-        f"There is no session {session_id}",
-        next_step="See GET /api/v1/sessions; sessions end 7 days after their last activity.",
-        session_id=session_id,
-    )

@@ -26,7 +26,6 @@ from app.api.services import (
     IfNoneMatch,
     Services,
     ServicesOf,
-    not_found,
     problems,
 )
 from app.api.uploads import NewSession, checked_names, documents_of, fingerprint
@@ -38,6 +37,7 @@ from app.models.session import (
 from app.repositories.access_repository import Principal
 from app.repositories.content_repository import ContentRepository
 from app.repositories.idempotency_repository import KeptAnswer
+from app.repositories.refusals import session_not_found
 from app.repositories.session_queries import SessionFilter, SessionQueries
 from app.repositories.session_repository import SessionRepository
 
@@ -84,9 +84,9 @@ def create_session(
                 )
                 snapshot = SessionQueries(db, owner=caller.owner).snapshot(session.id)
                 if snapshot is None:
-                    raise not_found(session.id)
+                    raise session_not_found(session.id)
                 body = session_resource(snapshot).model_dump_json()
-                turn.keep(KeptAnswer(201, f"{API}/sessions/{session.id}", body))
+                turn.keep(KeptAnswer(session.id, 201, f"{API}/sessions/{session.id}", body))
             answer = turn.answer
     finally:
         services.uploads.release()
@@ -166,7 +166,7 @@ def _detail(services: Services, caller: Principal, session_id: UUID) -> SessionD
     with services.database.transaction() as db:
         snapshot = SessionQueries(db, owner=caller.owner).snapshot(session_id)
         if snapshot is None:
-            raise not_found(session_id)
+            raise session_not_found(session_id)
         content = ContentRepository(db)
         counts = content.counts(session_id)
         return SessionDetail(

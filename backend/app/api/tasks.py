@@ -21,12 +21,12 @@ from app.api.services import (
     IfNoneMatch,
     Services,
     ServicesOf,
-    not_found,
     problems,
 )
 from app.api.sessions import etag_headers
 from app.core.errors import TaskError, TaskValidationError
 from app.repositories.idempotency_repository import KeptAnswer
+from app.repositories.refusals import session_not_found
 from app.repositories.session_queries import SessionQueries, SessionSnapshot
 from app.repositories.session_repository import SessionRepository
 
@@ -63,7 +63,7 @@ async def status_answer(
     """
     snapshot = await services.reader.read(session_id, caller.owner)
     if snapshot is None:
-        raise not_found(session_id)
+        raise session_not_found(session_id)
     body, etag = etag_of(task_resource(snapshot), snapshot.task_id)
     if is_known(if_none_match, etag):
         return Response(status_code=304, headers=etag_headers(etag))
@@ -97,10 +97,11 @@ def start_task(
             before = _seen(db, caller, session_id)
             task_type = wanted or before.next_task_type or before.task_type
             if task_type is None:
-                raise not_found(session_id)
+                raise session_not_found(session_id)
             sessions.start_task(session_id, task_type)
             after = task_resource(_seen(db, caller, session_id))
-            turn.keep(KeptAnswer(202, f"{API}/sessions/{session_id}/task", after.model_dump_json()))
+            location = f"{API}/sessions/{session_id}/task"
+            turn.keep(KeptAnswer(session_id, 202, location, after.model_dump_json()))
         answer = turn.answer
     return answer_of(answer)
 
@@ -200,7 +201,7 @@ def _expected_run(if_match: str | None, now: SessionSnapshot) -> UUID | None:
 def _seen(db: DbSession, caller: Principal, session_id: UUID) -> SessionSnapshot:
     snapshot = SessionQueries(db, owner=caller.owner).snapshot(session_id)
     if snapshot is None:
-        raise not_found(session_id)
+        raise session_not_found(session_id)
     return snapshot
 
 

@@ -10,15 +10,15 @@ from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
-from sqlalchemy import func, select
 
 from app.api.resources import SafeText
 from app.api.services import Caller, ServicesOf
+from app.core.database import database_now
 from app.core.errors import ErrorCategory
-from app.core.wording import count_text, duration_text
+from app.core.wording import duration_text
 from app.models.session import TaskType
-from app.repositories.session_repository import SessionRepository
 from app.repositories.statistics import Live, RunTimes, Standing, Statistics
+from app.web.bulk_acts import MOST_AT_ONCE, BulkAct, act_on
 from app.web.charts import Chart, Series, bar_chart, line_chart
 from app.web.page import PageOf
 from app.web.wording import TASK_NAMES, WHO_CAN_FIX
@@ -37,8 +37,6 @@ SHARE_OF_TIME = 20
 a twentieth of one connection at most, however many sessions there are and however many look."""
 
 MOST_KEPT = 1_000
-MOST_AT_ONCE = 5_000
-RUNS_PER_STATEMENT = 500
 
 FIX_ORDER = (ErrorCategory.USER_FIXABLE, ErrorCategory.ADMIN_REQUIRED, ErrorCategory.TEMPORARY)
 FIX_WORDS = {
@@ -94,7 +92,7 @@ def read_figures(database: Database, owner: str, window: Window) -> Figures:
     """The owner's figures, read now."""
     span = SPANS[window]
     with database.transaction() as db:
-        now = db.scalars(select(func.clock_timestamp())).one().astimezone(UTC)
+        now = database_now(db)
         begins = slice_beginnings(now, span)
         statistics = Statistics(db, owner=owner)
         return Figures(
@@ -232,15 +230,6 @@ def retry_group(  # noqa: PLR0913, PLR0917 - the fields of the form
             error=error,
             message=message,
         )
-    done = 0
-    for start in range(0, len(runs), RUNS_PER_STATEMENT):
-        with services.database.transaction() as db:
-            batch = runs[start : start + RUNS_PER_STATEMENT]
-            done += len(SessionRepository(db, owner=caller.owner).retry_tasks(batch))
+    said = act_on(services.database, caller.owner, BulkAct.RETRY, runs)
     recent.forget(caller.owner)
-    said = f"Retried {count_text(done, 'session')}."
-    if done < len(runs):
-        said += (
-            f" {count_text(len(runs) - done, 'session')} left out: moved on meanwhile, or locked."
-        )
     return page.redirect("/", said=said)

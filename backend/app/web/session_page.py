@@ -9,7 +9,6 @@ from uuid import UUID
 
 from fastapi import APIRouter, Form, Query, Request, Response
 from pydantic import ValidationError
-from sqlalchemy import func, select
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
@@ -19,6 +18,7 @@ from app.api.problems import PreconditionFailed, kind_of
 from app.api.resources import SafeText, StartTask
 from app.api.services import Administrator, Caller, ServicesOf
 from app.api.uploads import NewSession, checked_names, documents_of
+from app.core.database import database_now
 from app.core.errors import DatabaseBusy, DocumentError, SessionNotFound, TaskError
 from app.models.access import KeyRole
 from app.models.session import TaskStatus
@@ -252,7 +252,7 @@ def seen(db: DbSession, caller: Principal, session_id: UUID) -> tuple[SessionSna
             "have are in the list of sessions.",
             session_id=session_id,
         )
-    return snapshot, db.scalars(select(func.clock_timestamp())).one()
+    return snapshot, database_now(db)
 
 
 def _unchanged(

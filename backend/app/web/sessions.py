@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
@@ -11,13 +9,14 @@ from fastapi import APIRouter, Form, Response
 
 from app.api.paging import session_of_token, session_token
 from app.api.services import Caller, Services, ServicesOf
+from app.core.database import database_now
 from app.core.errors import ErrorCategory
-from app.core.wording import count_text
 from app.models.session import MAX_RETRY_COUNT, SessionStage, TaskStatus, TaskType
 from app.repositories.session_queries import SessionQueries
-from app.repositories.session_repository import SessionRepository
+from app.web.bulk_acts import MOST_AT_ONCE, BulkAct, act_on
 from app.web.expectation import times_left
 from app.web.filters import AGES, Filters, FiltersOf
+from app.web.overview import RecentFiguresOf
 from app.web.page import PageOf
 from app.web.steps import steps_of
 from app.web.wording import TASK_NAMES, WHO_CAN_FIX
@@ -28,18 +27,6 @@ if TYPE_CHECKING:
 router = APIRouter(include_in_schema=False)
 
 SESSIONS_PER_PAGE = 25
-MOST_AT_ONCE = 5_000
-"""Sessions that one bulk act takes; what is left can be taken by another."""
-
-RUNS_PER_STATEMENT = 500
-
-
-class BulkAct(str, Enum):
-    """What can be done with many sessions at once."""
-
-    RETRY = "retry"
-    CANCEL = "cancel"
-
 
 CHOICES = {
     "status": [(status.value, status.value.capitalize()) for status in TaskStatus],
@@ -69,7 +56,7 @@ def list_sessions(
     with services.database.transaction() as db:
         queries = SessionQueries(db, owner=caller.owner)
         found = queries.page(filters.wanted(), limit=SESSIONS_PER_PAGE + 1, before=before)
-        left = times_left(db, caller.owner, found, datetime.now(UTC))
+        left = times_left(db, caller.owner, found, database_now(db))
     items, rest = found[:SESSIONS_PER_PAGE], found[SESSIONS_PER_PAGE:]
     token = session_token(items[-1].created_at, items[-1].session_id) if rest else None
     return page.render(
@@ -90,6 +77,7 @@ def act_on_sessions(  # noqa: PLR0913, PLR0917 - the fields of the form
     caller: Caller,
     services: ServicesOf,
     filters: FiltersOf,
+    recent: RecentFiguresOf,
     act: Annotated[BulkAct, Form()],
     session: Annotated[list[UUID] | None, Form(max_length=SESSIONS_PER_PAGE)] = None,
     confirmed: Annotated[bool, Form()] = False,
@@ -107,14 +95,9 @@ def act_on_sessions(  # noqa: PLR0913, PLR0917 - the fields of the form
             selected=session or [],
             filters=filters,
         )
-    done = 0
-    for start in range(0, len(runs), RUNS_PER_STATEMENT):
-        batch = runs[start : start + RUNS_PER_STATEMENT]
-        with services.database.transaction() as db:
-            sessions = SessionRepository(db, owner=caller.owner)
-            moved = sessions.retry_tasks if act is BulkAct.RETRY else sessions.cancel_tasks
-            done += len(moved(batch))
-    return page.redirect(filters.address, said=_done(act, done, len(runs)))
+    said = act_on(services.database, caller.owner, act, runs)
+    recent.forget(caller.owner)
+    return page.redirect(filters.address, said=said)
 
 
 _NOTHING_TO = {
@@ -135,11 +118,3 @@ def _runs(
         queries = SessionQueries(db, owner=caller.owner)
         find = queries.retryable_runs if act is BulkAct.RETRY else queries.running_runs
         return find(filters.wanted(), limit=MOST_AT_ONCE, only=selected)
-
-
-def _done(act: BulkAct, done: int, asked: int) -> str:
-    verb = "Retried" if act is BulkAct.RETRY else "Cancelled"
-    said = f"{verb} {count_text(done, 'session')}."
-    if done < asked:
-        said += f" {count_text(asked - done, 'session')} left out: moved on meanwhile, or locked."
-    return said

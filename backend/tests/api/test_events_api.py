@@ -8,16 +8,20 @@ import json
 import socket
 import threading
 import uuid
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock, patch
 
 import anyio
 import httpx
+import pytest
 from chaos.waiting import until
+from sqlalchemy import text
 
 from app.api.hub import MOST_PENDING, Hub, Stream
 from app.core.config import Settings
 from app.core.database import Database
+from app.core.errors import DatabaseUnavailable
 from app.models.access import KeyRole
 from app.repositories.access_repository import AccessRepository, Principal
 from app.repositories.session_queries import SessionQueries
@@ -287,3 +291,72 @@ def test_slow_reader_gets_the_newest_snapshot_and_costs_a_bounded_amount(databas
         assert b"event: reset" in next(iter(behind._pending.values()))
 
     anyio.run(read_late)
+
+
+class TestLooking:
+    """What the hub finds by looking, where no notification came."""
+
+    def change(self, database: Database, label: str, session_id: uuid.UUID) -> None:
+        with database.transaction() as db:
+            db.execute(
+                text(
+                    "UPDATE sessions SET label = :label, updated_at = clock_timestamp()"
+                    " WHERE id = :id"
+                ),
+                {"label": label, "id": session_id},
+            )
+
+    def test_a_change_is_found_although_one_look_failed(self, database: Database) -> None:
+        with database.transaction() as db:
+            session_id = SessionRepository(db, owner="me").create_session().id
+        settings = database.settings.model_copy(update={"keep_alive_seconds": 0.02})
+        hub = Hub(database, settings)
+        stream = Stream(Principal("me", KeyRole.USER, "k"), None)
+        failures = iter([DatabaseUnavailable("away")])
+
+        def look(keys: set[str], owners: set[str]) -> Any:
+            for failure in failures:
+                raise failure
+            _, changed = Hub._look(hub, keys, owners)
+            return keys, changed
+
+        async def main() -> None:
+            async with anyio.create_task_group() as tasks:
+                hub.add(stream)
+                self.change(database, "told of by nobody", session_id)
+                tasks.start_soon(hub.run)
+                async for event in stream.events(DEADLINE_SECONDS):
+                    if b"told of by nobody" in event:
+                        break
+                tasks.cancel_scope.cancel()
+
+        with patch.object(hub, "_look", look), patch("app.api.hub.logger"):
+            anyio.run(main)
+
+    def test_more_changes_than_one_look_takes_are_found_by_the_next(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("app.api.hub.MOST_PENDING", 2)
+        with database.transaction() as db:
+            sessions = SessionRepository(db, owner="me")
+            ids = [sessions.create_session().id for _ in range(5)]
+        hub = Hub(database, database.settings)
+        found = [hub._look(set(), {"me"})[1] for _ in range(5)]
+        assert set().union(*found) == set(ids)
+
+    def test_a_client_that_missed_more_than_it_can_be_sent_is_told_to_read_anew(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("app.api.hub.MOST_PENDING", 2)
+        with database.transaction() as db:
+            for _ in range(3):
+                SessionRepository(db, owner="me").create_session()
+        hub = Hub(database, database.settings)
+        stream = Stream(Principal("me", KeyRole.USER, "k"), None)
+
+        async def main() -> list[bytes]:
+            await hub.resume(stream, datetime.now(UTC))
+            stream.end()
+            return [event async for event in stream.events(DEADLINE_SECONDS)]
+
+        assert b"event: reset" in anyio.run(main)[-1]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.repositories.idempotency_repository import IdempotencyRepository, KeptAnswer
+from app.repositories.session_repository import SessionRepository
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,10 +137,21 @@ def test_second_request_is_told_while_the_first_is_in_flight(api: Any) -> None:
 def test_answer_is_not_kept_where_the_effect_was_rolled_back(api: Any) -> None:
     owner = f"owner-{uuid.uuid4()}"
     with pytest.raises(RuntimeError), api.database.transaction() as db:
-        IdempotencyRepository(db, owner=owner).keep("k", bytes(32), KeptAnswer(201, None, "{}"))
+        session_id = SessionRepository(db, owner=owner).create_session().id
+        answer = KeptAnswer(session_id, 201, None, "{}")
+        IdempotencyRepository(db, owner=owner).keep("k", bytes(32), answer)
         raise RuntimeError
     with api.database.transaction() as db:
         assert IdempotencyRepository(db, owner=owner).begin("k", bytes(32)) is None
+
+
+def test_answer_goes_with_its_session(api: Any) -> None:
+    client = api.client(api.key())
+    headers = {"Idempotency-Key": str(uuid.uuid4())}
+    first = client.post(SESSIONS, files=[NOTES], headers=headers)
+    assert client.delete(first.headers["Location"]).status_code == 204
+    again = client.post(SESSIONS, files=[NOTES], headers=headers)
+    assert (again.status_code, again.json()["id"] == first.json()["id"]) == (201, False)
 
 
 def test_simultaneous_requests_under_one_key_open_one_session(api: Any) -> None:

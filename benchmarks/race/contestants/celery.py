@@ -40,6 +40,7 @@ def _application(url: str) -> Celery:
         application.conf.broker_transport_options = {
             "data_folder_in": str(folder),
             "data_folder_out": str(folder),
+            "control_folder": str(folder),
         }
     return application
 
