@@ -114,7 +114,7 @@ class Gate:
             await self._count_stranger(scope)
             raise NotAuthenticated(
                 "This API key is not valid" if key else "No API key was shown",
-                next_step="Send it as Authorization: Bearer st_….; make one with "
+                next_step="Send one as a Bearer token, in the header Authorization; make one with "
                 "session-tasks keys create.",
             )
         if is_cookie and scope["method"] not in SAFE_METHODS:
@@ -313,7 +313,7 @@ def _require_same_origin(headers: Headers) -> None:
     if not _is_same_origin(headers):
         raise NotAllowed(
             "A page of another origin may not act with this browser's key",
-            next_step="Send the key as Authorization: Bearer instead.",
+            next_step="Send the key as a Bearer token, in the header Authorization.",
         )
 
 

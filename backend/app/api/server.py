@@ -176,17 +176,19 @@ class ApiServer(uvicorn.Server):
     """A server that ends its streams when it is told to stop, and then returns."""
 
     def __init__(self, app: FastAPI, *, host: str, port: int) -> None:
+        settings = app.state.services.settings
         super().__init__(
             BoundedConfig(
                 app,
-                stalled_answer_seconds=app.state.services.settings.stalled_answer_seconds,
+                stalled_answer_seconds=settings.stalled_answer_seconds,
                 host=host,
                 port=port,
                 ws="none",
                 access_log=False,
                 log_config=None,
                 server_header=False,
-                proxy_headers=False,
+                proxy_headers=bool(settings.trusted_proxies),
+                forwarded_allow_ips=settings.trusted_proxies,
                 timeout_keep_alive=30,
                 timeout_graceful_shutdown=SHUTDOWN_SECONDS,
                 backlog=1024,

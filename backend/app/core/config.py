@@ -42,7 +42,7 @@ class Settings(BaseSettings):
         default_factory=_default_data_dir, description="where the embedded server keeps its data"
     )
     pool_size: Annotated[int, Field(ge=1)] = Field(
-        8, description="database connections a process keeps at most"
+        8, description="database connections in a process's pool at most"
     )
     connect_timeout_seconds: Annotated[int, Field(ge=1)] = Field(
         10, description="how long to wait for a connection"
@@ -103,6 +103,11 @@ class Settings(BaseSettings):
         description="Host headers that are answered, by commas; without it: loopback names on "
         "loopback, any elsewhere",
     )
+    trusted_proxies: str = Field(
+        "",
+        description="addresses of proxies before `serve`, by commas: whom they name as the client, "
+        "and whether he came by https, is believed",
+    )
     cors_origins: str = Field(
         "", description="origins of browsers' pages that may use the API, exact, by commas"
     )
@@ -110,7 +115,9 @@ class Settings(BaseSettings):
         100 * MEBIBYTE, description="the body of one request, all its documents together"
     )
     max_uploads_at_once: Annotated[int, Field(ge=1)] = Field(
-        2, description="documents being stored at a time, by one process; others are sent away"
+        2,
+        description="requests whose documents are being stored at a time, by one process; others "
+        "are sent away",
     )
     request_body_seconds: Annotated[float, Field(gt=0)] = Field(
         120.0, description="how long a client may take to send the whole body of a request"

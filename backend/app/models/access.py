@@ -57,7 +57,8 @@ class IdempotencyRecord(Base):
 
     Attributes:
         fingerprint: SHA-256 of the request; another request under the same key is refused.
-        session_id: which session the answer is about: with it the answer goes.
+        session_id: which session the answer is about: with it the answer goes. None where a version
+            before migration 0005 kept it.
         location: the answer's Location header, where it had one.
         body: the answer's body, as it was sent.
 
@@ -73,7 +74,9 @@ class IdempotencyRecord(Base):
     owner: Mapped[str] = mapped_column(String(200), primary_key=True)
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     fingerprint: Mapped[bytes] = mapped_column(LargeBinary)
-    session_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
+    session_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("sessions.id", ondelete="CASCADE")
+    )
     status_code: Mapped[int]
     location: Mapped[str | None] = mapped_column(Text)
     body: Mapped[str] = mapped_column(Text)

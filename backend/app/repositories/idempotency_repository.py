@@ -30,7 +30,7 @@ class IdempotencyKeyReused(TaskValidationError):  # noqa: N818 - reads as the st
 class KeptAnswer:
     """What the first request under a key was answered; forgotten with the session it is about."""
 
-    session_id: UUID
+    session_id: UUID | None
     status_code: int
     location: str | None
     body: str

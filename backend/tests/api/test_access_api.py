@@ -156,6 +156,23 @@ def test_guessing_is_slowed_down_and_keys_have_limits(make_server: Any) -> None:
     assert refused.json()["category"] == "temporary"
 
 
+@pytest.mark.parametrize("is_trusted", [True, False])
+def test_a_proxy_that_is_trusted_tells_who_the_client_is(
+    make_server: Any, is_trusted: bool
+) -> None:
+    proxies = "127.0.0.1" if is_trusted else "192.0.2.1"
+    api = make_server(refusals_per_minute=2, trusted_proxies=proxies)
+    by_https = {"X-Forwarded-Proto": "https"}
+    key = api.key()
+    signed_in = api.client().get("/login", params={"key": key}, headers=by_https)
+    assert ("Secure" in signed_in.headers["set-cookie"]) == is_trusted
+    codes = [
+        api.client().get(SESSIONS, headers={"X-Forwarded-For": f"198.51.100.{number}"}).status_code
+        for number in range(5)
+    ]
+    assert codes == ([401] * 5 if is_trusted else [401, 401, 429, 429, 429])
+
+
 def test_off_loopback_needs_a_key_and_loopback_makes_the_first(database: Any) -> None:
     assert is_loopback("127.0.0.1")
     assert is_loopback("::1")

@@ -1,6 +1,7 @@
 """An answer that is kept under an Idempotency-Key goes with the session that it is about.
 
-Those that were kept before say nothing of their session; they would be forgotten within a day.
+Those that were kept before, or by processes of an older version, say nothing of their session; they
+are forgotten within a day.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    op.execute("DELETE FROM idempotency_records")
     op.add_column(
         "idempotency_records",
         sa.Column(
@@ -24,7 +24,6 @@ def upgrade() -> None:
                 ondelete="CASCADE",
                 name="fk_idempotency_records_session_id_sessions",
             ),
-            nullable=False,
         ),
     )
     op.create_index("ix_idempotency_records_session_id", "idempotency_records", ["session_id"])
