@@ -14,12 +14,12 @@ from starlette.middleware.cors import CORSMiddleware
 
 from app.api import content, events, keys, operations, sessions, tasks
 from app.api.gate import Gate
+from app.api.http_metrics import HttpMetrics
 from app.api.hub import Hub, SnapshotReader
 from app.api.keyring import Keyring
 from app.api.polling import StatusReads
 from app.api.problems import Problem, add_problem_handlers
 from app.api.services import Services
-from app.engines.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -46,7 +46,7 @@ def create_app(
         hosts: Host headers that are answered; none: any.
 
     """
-    metrics = Metrics()
+    metrics = HttpMetrics()
     keyring = Keyring(database)
 
     @asynccontextmanager

@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from app.api.http_metrics import HttpMetrics
     from app.api.keyring import Keyring
     from app.core.config import Settings
-    from app.engines.metrics import Metrics
     from app.repositories.access_repository import Principal
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class Gate:
         *,
         settings: Settings,
         keyring: Keyring,
-        metrics: Metrics,
+        metrics: HttpMetrics,
         hosts: Sequence[str],
     ) -> None:
         self.app = app

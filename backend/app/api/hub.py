@@ -244,6 +244,7 @@ class Hub:
         self._something_changed = asyncio.Event()
         self._limiter = anyio.CapacityLimiter(1)
         self._look_from: dict[str, datetime] = {}  # by owner, and by the database's clock
+        self._failed_looks = 0  # since the last that did not
         self._is_ending = False
 
     def __len__(self) -> int:
@@ -346,7 +347,9 @@ class Hub:
                 )
             except Exception as error:  # noqa: BLE001 - whatever it was, the next look follows
                 logger.warning("Looking for changes failed: %s", error)
+                self._failed_looks += 1
                 continue
+            self._failed_looks = 0
             lost = key_ids - usable  # not one that came since: of it nobody has asked
             for stream in tuple(self._streams):
                 if stream.principal.key_id in lost:
@@ -358,13 +361,15 @@ class Hub:
         look_from: dict[str, datetime] = {}
         with self._database.transaction() as db:
             usual = database_now(db) - RESUME_OVERLAP
-            before_it_came = usual - timedelta(seconds=self._settings.keep_alive_seconds)
+            missed = self._settings.keep_alive_seconds * (1 + self._failed_looks)
+            before_it_came = usual - timedelta(seconds=missed)
             for owner in owners:
                 since = self._look_from.get(owner, before_it_came)
                 found = SessionQueries(db, owner=owner).changed_since(since, limit=MOST_PENDING)
                 changed.update(snapshot.session_id for snapshot in found)
-                is_all = len(found) < MOST_PENDING  # else the next look goes on from there
-                look_from[owner] = usual if is_all else found[-1].updated_at
+                look_from[owner] = usual
+                if len(found) == MOST_PENDING and found[-1].updated_at > since:
+                    look_from[owner] = found[-1].updated_at  # the next look goes on from there
             usable = AccessRepository(db).usable(key_ids)
         self._look_from = look_from
         return usable, changed

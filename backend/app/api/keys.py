@@ -13,6 +13,7 @@ from app.api.services import EVERYWHERE, Administrator, ServicesOf, problems
 from app.repositories.access_repository import AccessRepository
 
 if TYPE_CHECKING:
+    from app.api.services import Services
     from app.models.access import ApiKey
 
 router = APIRouter(prefix=API, tags=["keys"], responses=problems(*EVERYWHERE, 403))
@@ -27,12 +28,7 @@ router = APIRouter(prefix=API, tags=["keys"], responses=problems(*EVERYWHERE, 40
 )
 def create_key(body: NewKeyRequest, _caller: Administrator, services: ServicesOf) -> Response:
     """The key itself is in this answer and nowhere else, ever."""
-    lifetime = None if body.expires_in_days is None else timedelta(days=body.expires_in_days)
-    with services.database.transaction() as db:
-        made = AccessRepository(db).create_key(
-            body.owner, role=body.role, name=body.name, lifetime=lifetime
-        )
-        answer = json_answer(CreatedKey(key=made.text, **_fields(made.record)))
+    answer = json_answer(made_key(services, body))
     answer.status_code = 201
     return answer
 
@@ -54,6 +50,16 @@ def revoke_key(
         AccessRepository(db).revoke_key(key_id)
     services.keyring.forget(key_id)
     return Response(status_code=204)
+
+
+def made_key(services: Services, wanted: NewKeyRequest) -> CreatedKey:
+    """A key that was made just now, with its text, which is kept nowhere."""
+    lifetime = None if wanted.expires_in_days is None else timedelta(days=wanted.expires_in_days)
+    with services.database.transaction() as db:
+        made = AccessRepository(db).create_key(
+            wanted.owner, role=wanted.role, name=wanted.name, lifetime=lifetime
+        )
+        return CreatedKey(key=made.text, **_fields(made.record))
 
 
 def _fields(key: ApiKey) -> dict[str, Any]:

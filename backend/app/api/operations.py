@@ -54,8 +54,9 @@ def readyz(services: ServicesOf) -> Response:
 @router.get("/metrics", summary="Figures for Prometheus", response_class=Response)
 def metrics(services: ServicesOf) -> Response:
     """Counters of this process; gauges over all, zero of which are ids."""
+    services.metrics.set_streams(len(services.hub))
     return Response(
-        services.metrics.text(live_counts(services.database), len(services.hub)),
+        services.metrics.text(live_counts(services.database)),
         media_type="text/plain; version=0.0.4; charset=utf-8",
     )
 

@@ -116,7 +116,7 @@ def _activity(snapshot: SessionSnapshot) -> Activity:
 
 
 def _attempt(snapshot: SessionSnapshot) -> int:
-    if snapshot.status is None or snapshot.retry_count is None:
+    if snapshot.status is None:
         return 0
     return snapshot.retry_count + (snapshot.status is not TaskStatus.FAILED)
 
@@ -144,15 +144,11 @@ def _progress(snapshot: SessionSnapshot) -> ProgressResource | None:
 def _failure(context: Mapping[str, Any] | None) -> FailureResource | None:
     if context is None:
         return None
-    try:
-        category = ErrorCategory(context.get("category"))
-    except ValueError:  # a row that another programme wrote
-        category = ErrorCategory.TEMPORARY
     attempt = context.get("attempt")
     return FailureResource(
         error=str(context.get("error") or ""),
         message=str(context.get("message") or ""),
-        category=category,
+        category=ErrorCategory.of(context.get("category")),
         next_step=str(context.get("next_step") or ""),
         attempt=attempt if isinstance(attempt, int) else None,
         earlier=[item for item in context.get("earlier") or () if isinstance(item, dict)],
@@ -162,7 +158,7 @@ def _failure(context: Mapping[str, Any] | None) -> FailureResource | None:
 def _allowed_actions(snapshot: SessionSnapshot) -> list[Action]:
     if snapshot.status is TaskStatus.RUNNING:
         return [Action.CANCEL]
-    if snapshot.can_be_retried:
+    if snapshot.can_be_restarted:
         return [Action.RETRY]
     if snapshot.status in {None, TaskStatus.COMPLETED} and snapshot.next_task_type is not None:
         return [Action.START]

@@ -5,20 +5,20 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
 from app.api.resources import SessionState
 from app.core.errors import (
     ConfigurationError,
     ContentViolation,
+    DatabaseBusy,
     DatabaseUnavailable,
     DocumentError,
     ErrorCategory,
@@ -174,6 +174,7 @@ KINDS = (
     Kind(RequestInvalid, 422, "request-invalid", "The request cannot be understood"),
     Kind(TooManyRequests, 429, "too-many-requests", "Too many requests"),
     Kind(Busy, 503, "busy", "The server has its hands full"),
+    Kind(DatabaseBusy, 503, "database-busy", "The database did not do it in time"),
     Kind(DatabaseUnavailable, 503, "database-unavailable", "The database cannot be reached"),
 )
 """The one table; the first row whose class fits is used."""
@@ -241,7 +242,6 @@ def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(TaskError, _on_task_error)
     app.add_exception_handler(DBAPIError, _on_database_error)
     app.add_exception_handler(psycopg.Error, _on_database_error)
-    app.add_exception_handler(PoolTimeoutError, _on_pool_timeout)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_exception)
 
@@ -267,34 +267,10 @@ async def _on_task_error(request: Request, error: Exception) -> Response:
     return problem_response(error, trace_id_of(request))
 
 
-class _DatabaseBusy(TaskError):  # noqa: N818 - reads as the state it names
-    """A wait for the database ended at its limit."""
-
-    retry_after_seconds: ClassVar[int] = RETRY_AFTER_SECONDS
-
-
-_STATES_THAT_PASS = ("40", "53", "55P03", "57014", "57P0", "08", "25P03")
-"""Rolled back, out of resources, lock and statement timeouts, shutdown (PostgreSQL, appendix A)."""
-
-
 async def _on_database_error(request: Request, error: Exception) -> Response:
-    original = getattr(error, "orig", error)
-    state = getattr(original, "sqlstate", None)
-    if state is None or not state.startswith(_STATES_THAT_PASS):
-        logger.error(
-            "Request failed in the database (trace %s)", trace_id_of(request), exc_info=error
-        )
-        return problem_response(RuntimeError("database"), trace_id_of(request))
-    logger.warning("The database gave up (%s), trace %s", state, trace_id_of(request))
-    return problem_response(_busy("The database did not answer in time"), trace_id_of(request))
-
-
-async def _on_pool_timeout(request: Request, _error: Exception) -> Response:
-    return problem_response(_busy("All database connections are in use"), trace_id_of(request))
-
-
-def _busy(message: str) -> TaskError:
-    return _DatabaseBusy(message, next_step="Look at the state, then try again in a moment.")
+    """What `translated_errors` knows no better name for."""
+    logger.error("Request failed in the database (trace %s)", trace_id_of(request), exc_info=error)
+    return problem_response(error, trace_id_of(request))
 
 
 async def _on_invalid_request(request: Request, error: Exception) -> Response:

@@ -17,11 +17,11 @@ from app.repositories.access_repository import Principal
 if TYPE_CHECKING:
     from typing import Any
 
+    from app.api.http_metrics import HttpMetrics
     from app.api.hub import Hub, SnapshotReader
     from app.api.keyring import Keyring
     from app.core.config import Settings
     from app.core.database import Database
-    from app.engines.metrics import Metrics
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Services:
     database: Database
     settings: Settings
     keyring: Keyring
-    metrics: Metrics
+    metrics: HttpMetrics
     reader: SnapshotReader
     hub: Hub
     uploads: threading.BoundedSemaphore

@@ -24,16 +24,19 @@ from app.api.services import (
     problems,
 )
 from app.api.sessions import etag_headers
-from app.core.errors import TaskError, TaskValidationError
+from app.core.errors import TaskError
 from app.repositories.idempotency_repository import KeptAnswer
-from app.repositories.refusals import session_not_found
+from app.repositories.refusals import no_task_yet, session_not_found
 from app.repositories.session_queries import SessionQueries, SessionSnapshot
 from app.repositories.session_repository import SessionRepository
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy.orm import Session as DbSession
 
     from app.repositories.access_repository import Principal
+    from app.repositories.transitions import Transition
 
 router = APIRouter(prefix=API, tags=["tasks"], responses=problems(*EVERYWHERE))
 
@@ -117,7 +120,12 @@ def retry_task(
     session_id: UUID, caller: Caller, services: ServicesOf, if_match: IfMatch = None
 ) -> Response:
     """Run it under a new task id; with If-Match only while that run is the last one."""
-    return _act(services, caller, session_id, "retry", if_match)
+    after = _acted(services, caller, session_id, if_match, SessionRepository.retry_task)
+    answer = json_answer(after)
+    answer.status_code = 202
+    answer.headers["Location"] = f"{API}/sessions/{session_id}/task"
+    answer.headers["Retry-After"] = "1"
+    return answer
 
 
 @router.post(
@@ -130,7 +138,9 @@ def cancel_task(
     session_id: UUID, caller: Caller, services: ServicesOf, if_match: IfMatch = None
 ) -> Response:
     """It is cancelled when this is answered; whoever works on it is told by its next heartbeat."""
-    return _act(services, caller, session_id, "cancel", if_match)
+    return json_answer(
+        _acted(services, caller, session_id, if_match, SessionRepository.cancel_task)
+    )
 
 
 @router.post(
@@ -146,42 +156,29 @@ def reset_task(session_id: UUID, _caller: Administrator, services: ServicesOf) -
     return Response(status_code=204)
 
 
-def _act(
+def _acted(
     services: Services,
     caller: Principal,
     session_id: UUID,
-    action: str,
     if_match: str | None,
-) -> Response:
+    act: Callable[..., Transition],
+) -> TaskResource:
+    """The task after the act, which is done only while the run that If-Match names is the last."""
     with (
         telling_state(services, caller, session_id),
         services.database.transaction(waits_briefly=True) as db,
     ):
         before = _seen(db, caller, session_id)
         if before.task_id is None:
-            raise TaskValidationError(
-                f"Cannot {action}: no task was started yet",
-                next_step="Start processing first.",
-                session_id=session_id,
-            )
+            raise no_task_yet(session_id)
         expected = _expected_run(if_match, before)
-        sessions = SessionRepository(db, owner=caller.owner)
         try:
-            if action == "retry":
-                sessions.retry_task(session_id, expected_task_id=expected)
-            else:
-                sessions.cancel_task(session_id, expected_task_id=expected)
+            act(SessionRepository(db, owner=caller.owner), session_id, expected_task_id=expected)
         except TaskError as error:
             if expected is not None and _seen(db, caller, session_id).task_id != expected:
                 raise _moved_on(session_id) from error
             raise
-        after = _seen(db, caller, session_id)
-    answer = json_answer(task_resource(after))
-    if action == "retry":
-        answer.status_code = 202
-        answer.headers["Location"] = f"{API}/sessions/{session_id}/task"
-        answer.headers["Retry-After"] = "1"
-    return answer
+        return task_resource(_seen(db, caller, session_id))
 
 
 def _expected_run(if_match: str | None, now: SessionSnapshot) -> UUID | None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.text import Text
 
-from app.cli.snapshot import TASK_ORDER, Happening, Hold, Snapshot, happenings_between
+from app.cli.snapshot import TASK_ORDER, Happening, happenings_between
 from app.core.wording import count_text, duration_text
 from app.models.session import TaskStatus, TaskType
+from app.repositories.session_queries import Hold, SessionSnapshot
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 class Display(Protocol):
     """Shows one snapshot after the other; entered before the first, left after the last."""
 
-    def show(self, snapshot: Snapshot) -> None:
+    def show(self, snapshot: SessionSnapshot) -> None:
         """Show what is new."""
 
     def show_counts(self, counts: ContentCounts) -> None:
@@ -50,7 +51,7 @@ def display_for(terminal: Terminal) -> Display:
 class SilentDisplay:
     """Shows nothing: standard output belongs to a JSON document, and nobody is watching."""
 
-    def show(self, snapshot: Snapshot) -> None:
+    def show(self, snapshot: SessionSnapshot) -> None:
         """Show nothing."""
 
     def show_counts(self, counts: ContentCounts) -> None:
@@ -68,9 +69,9 @@ class LinesDisplay:
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
-        self._last: Snapshot | None = None
+        self._last: SessionSnapshot | None = None
 
-    def show(self, snapshot: Snapshot) -> None:
+    def show(self, snapshot: SessionSnapshot) -> None:
         """Write a line for everything that has happened since the last snapshot."""
         for happening in happenings_between(self._last, snapshot):
             self._terminal.say(f"{snapshot.short_id} {happening_text(happening)}")
@@ -104,7 +105,7 @@ class BarsDisplay:
     """One bar per task, with counts and the time it takes."""
 
     def __init__(self, terminal: Terminal) -> None:
-        self._last: Snapshot | None = None
+        self._last: SessionSnapshot | None = None
         self._progress = Progress(
             _MarkColumn(),
             TextColumn("{task.description}"),
@@ -128,7 +129,7 @@ class BarsDisplay:
             for task_type in TASK_ORDER
         }
 
-    def show(self, snapshot: Snapshot) -> None:
+    def show(self, snapshot: SessionSnapshot) -> None:
         """Bring the bars up to date."""
         for happening in happenings_between(self._last, snapshot):
             self._apply(happening)
@@ -152,7 +153,7 @@ class BarsDisplay:
             fields |= {"total": 1.0, "completed": 1.0}
         self._progress.update(bar, **fields)
 
-    def _show_current(self, snapshot: Snapshot, task_type: TaskType) -> None:
+    def _show_current(self, snapshot: SessionSnapshot, task_type: TaskType) -> None:
         bar = self._bars[task_type]
         fields: dict[str, Any] = {"remark": _remark(snapshot)}
         if snapshot.status == TaskStatus.RUNNING:
@@ -184,7 +185,7 @@ class BarsDisplay:
         self._progress.stop()
 
 
-def _remark(snapshot: Snapshot) -> str:
+def _remark(snapshot: SessionSnapshot) -> str:
     if snapshot.retry_at is not None:
         wait = (snapshot.retry_at - snapshot.moment).total_seconds()
         return f"tried again in {duration_text(wait)}" if wait > 0 else "about to be tried again"

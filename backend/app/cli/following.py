@@ -6,8 +6,9 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from app.cli.snapshot import Snapshot, read_snapshot
+from app.cli.snapshot import read_snapshot
 from app.core.errors import DatabaseUnavailable
+from app.repositories.session_queries import SessionSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ def follow(
     *,
     poll_seconds: float,
     check: Callable[[], None] = lambda: None,
-) -> Iterator[Snapshot]:
+) -> Iterator[SessionSnapshot]:
     """Give the session's snapshots: now, whenever this process changes it, and each poll.
 
     The last one is that of a session whose work has ended. A database that is away for a moment
@@ -56,7 +57,7 @@ def follow(
             else:
                 away_since = None
                 yield snapshot
-                if snapshot.has_ended:
+                if snapshot.is_settled:
                     return
             changed.wait(poll_seconds)
     finally:

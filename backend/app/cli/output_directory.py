@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from app.cli.snapshot import SHORT_ID_LENGTH
 from app.core.errors import OutputError
+from app.repositories.session_queries import SHORT_ID_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
-from app.cli.snapshot import Hold, Snapshot
 from app.cli.terminal import printable
 from app.core.errors import ErrorCategory, TaskError
 from app.core.wording import count_text, duration_text, size_text
 from app.models.remedy import needs_new_session
 from app.models.session import MAX_RETRY_COUNT, TaskStatus, TaskType
+from app.repositories.session_queries import Hold, SessionSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -70,7 +70,7 @@ def _print_labelled(console: Console, lines: Sequence[tuple[str, str]], style: s
 
 
 def retry_command(
-    snapshot: Snapshot, *, out: Path | None = None, sources: Mapping[str, Path] | None = None
+    snapshot: SessionSnapshot, *, out: Path | None = None, sources: Mapping[str, Path] | None = None
 ) -> str:
     """The command that takes the session up again; empty where none can.
 
@@ -78,7 +78,7 @@ def retry_command(
     documents came from: where the failure names a document, the command hands its file in again,
     because the session keeps the bytes it was given.
     """
-    failure = snapshot.failure or {}
+    failure = snapshot.failure_context or {}
     if not _needs_new_session(snapshot) and snapshot.status in {
         TaskStatus.FAILED,
         TaskStatus.CANCELLED,
@@ -98,11 +98,11 @@ def retry_command(
     return ""
 
 
-def print_failure(terminal: Terminal, snapshot: Snapshot, command: str) -> None:
+def print_failure(terminal: Terminal, snapshot: SessionSnapshot, command: str) -> None:
     """Say what failed, who can fix it, and the command that takes the session up again."""
-    failure = snapshot.failure or {}
+    failure = snapshot.failure_context or {}
     task = snapshot.task_type.value if snapshot.task_type else "the session"
-    category = ErrorCategory(failure.get("category", ErrorCategory.ADMIN_REQUIRED))
+    category = ErrorCategory.of(failure.get("category"))
     attempts = (
         f"attempt {snapshot.retry_count} of {MAX_RETRY_COUNT}" if snapshot.retry_count else ""
     )
@@ -208,7 +208,7 @@ def print_notes(terminal: Terminal, notes: Sequence[str]) -> None:
         terminal.say(f"  … and {len(notes) - NOTES_SHOWN:,} more notes", style="dim")
 
 
-def state_text(snapshot: Snapshot) -> str:
+def state_text(snapshot: SessionSnapshot) -> str:
     """What the session is doing now, in a few words."""
     if snapshot.status is None or snapshot.task_type is None:
         return "nothing has been started"
@@ -222,7 +222,9 @@ def state_text(snapshot: Snapshot) -> str:
     return f"running for {duration_text(snapshot.elapsed_seconds)}{far}"
 
 
-def print_sessions(terminal: Terminal, snapshots: Sequence[Snapshot], ages: Sequence[str]) -> None:
+def print_sessions(
+    terminal: Terminal, snapshots: Sequence[SessionSnapshot], ages: Sequence[str]
+) -> None:
     """Show sessions as a table, one line each."""
     table = Table(box=None, padding=(0, 2), show_edge=False, header_style="bold")
     for heading in ("session", "opened", "task", "state", "label"):
@@ -239,7 +241,7 @@ def print_sessions(terminal: Terminal, snapshots: Sequence[Snapshot], ages: Sequ
     terminal.out.print(table)
 
 
-def print_session(terminal: Terminal, snapshot: Snapshot, content: ContentSummary) -> None:
+def print_session(terminal: Terminal, snapshot: SessionSnapshot, content: ContentSummary) -> None:
     """Show everything that people ask about one session."""
     task = "-" if snapshot.task_type is None else snapshot.task_type.value
     counts = content.counts
@@ -282,5 +284,5 @@ def _cut(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
-def _needs_new_session(snapshot: Snapshot) -> bool:
-    return needs_new_session(snapshot.status, snapshot.task_type, snapshot.failure)
+def _needs_new_session(snapshot: SessionSnapshot) -> bool:
+    return needs_new_session(snapshot.status, snapshot.task_type, snapshot.failure_context)

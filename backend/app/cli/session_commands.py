@@ -23,7 +23,7 @@ from app.cli.reporting import (
     state_text,
 )
 from app.cli.session_json import session_document, whole_document
-from app.cli.snapshot import Hold, Snapshot, read_snapshot, snapshot_of
+from app.cli.snapshot import read_snapshot
 from app.cli.terminal import Terminal
 from app.core.database import Database
 from app.core.errors import ErrorCategory, TaskValidationError
@@ -31,6 +31,12 @@ from app.core.wording import age_text, count_text
 from app.models.session import SessionStage, TaskStatus
 from app.repositories.content_repository import ContentRepository
 from app.repositories.content_summary import read_content
+from app.repositories.session_queries import (
+    Hold,
+    SessionFilter,
+    SessionQueries,
+    SessionSnapshot,
+)
 from app.repositories.session_repository import SessionRepository
 
 if TYPE_CHECKING:
@@ -52,8 +58,8 @@ def list_command(
     """List sessions, the newest first."""
     terminal = Terminal(is_json=as_json)
     with opened_database(terminal, load_settings()) as database, database.transaction() as db:
-        views = SessionRepository(db).list_sessions(limit=limit + 1)
-        snapshots = [snapshot_of(db, view) for view in views[:limit]]
+        found = SessionQueries(db, owner=None).page(SessionFilter(), limit=limit + 1)
+    snapshots = found[:limit]
     if as_json:
         terminal.write_json({"sessions": [session_document(snapshot) for snapshot in snapshots]})
     elif not snapshots:
@@ -61,7 +67,7 @@ def list_command(
     else:
         ages = [age_text((s.moment - s.created_at).total_seconds()) for s in snapshots]
         print_sessions(terminal, snapshots, ages)
-        if len(views) > limit:
+        if len(found) > limit:
             terminal.say(f"… and older ones: --limit {limit * 5}", style="dim")
     return ExitCode.OK
 
@@ -172,9 +178,9 @@ def watch_command(session: SessionId, as_json: AsJson = False) -> ExitCode:
     return code
 
 
-def _watch(terminal: Terminal, database: Database, session_id: UUID) -> Snapshot:
+def _watch(terminal: Terminal, database: Database, session_id: UUID) -> SessionSnapshot:
     is_told = False
-    last: Snapshot | None = None
+    last: SessionSnapshot | None = None
     with display_for(terminal) as display:
         for last in follow(database, session_id, poll_seconds=POLL_SECONDS):
             display.show(last)
@@ -187,7 +193,7 @@ def _watch(terminal: Terminal, database: Database, session_id: UUID) -> Snapshot
     return last
 
 
-def exit_code_of_session(snapshot: Snapshot) -> ExitCode:
+def exit_code_of_session(snapshot: SessionSnapshot) -> ExitCode:
     """What became of the session's task, as an exit code."""
     match snapshot.status:
         case TaskStatus.FAILED:

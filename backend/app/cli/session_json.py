@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
     from app.cli.exit_codes import ExitCode
     from app.cli.output_directory import WrittenExport
-    from app.cli.snapshot import Snapshot
     from app.repositories.content_summary import ContentSummary
+    from app.repositories.session_queries import SessionSnapshot
 
 
-def session_document(snapshot: Snapshot) -> dict[str, Any]:
+def session_document(snapshot: SessionSnapshot) -> dict[str, Any]:
     """The session, its task and its progress."""
     return {
         "session": {
@@ -31,7 +31,7 @@ def session_document(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def _task(snapshot: Snapshot) -> dict[str, Any] | None:
+def _task(snapshot: SessionSnapshot) -> dict[str, Any] | None:
     if snapshot.task_type is None or snapshot.status is None:
         return None
     return {
@@ -44,7 +44,7 @@ def _task(snapshot: Snapshot) -> dict[str, Any] | None:
         "retry_count": snapshot.retry_count,
         "can_be_retried": snapshot.can_be_retried,
         "retry_at": _moment(snapshot.retry_at),
-        "failure_context": snapshot.failure,
+        "failure_context": snapshot.failure_context,
         "in_the_hands_of": snapshot.hold.value,
         "worker_id": str(snapshot.worker_id) if snapshot.worker_id else None,
         "progress": {
@@ -56,7 +56,7 @@ def _task(snapshot: Snapshot) -> dict[str, Any] | None:
 
 
 def whole_document(
-    snapshot: Snapshot,
+    snapshot: SessionSnapshot,
     content: ContentSummary,
     *,
     written: WrittenExport | None = None,

@@ -36,7 +36,7 @@ from app.cli.reporting import (
 from app.cli.reporting import retry_command as command_to_retry
 from app.cli.session_commands import exit_code_of_session, write_export
 from app.cli.session_json import whole_document
-from app.cli.snapshot import Hold, Snapshot, read_snapshot
+from app.cli.snapshot import read_snapshot
 from app.cli.terminal import Terminal
 from app.core.config import EngineName, Settings
 from app.core.database import Database
@@ -55,6 +55,7 @@ from app.models.options import SessionOptions
 from app.models.session import SessionStage, TaskStatus, TaskType
 from app.repositories.content_repository import ContentRepository, IncomingDocument
 from app.repositories.content_summary import read_content
+from app.repositories.session_queries import Hold, SessionSnapshot
 from app.repositories.session_repository import SessionRepository
 from app.tasks.documents.decoding import decode
 from app.tasks.documents.intake import read_files
@@ -229,7 +230,7 @@ def _take_back_what_was_left(database: Database, settings: Settings, session_id:
 
 
 def _refuse_what_comes_too_late(
-    snapshot: Snapshot,
+    snapshot: SessionSnapshot,
     *,
     has_documents: bool,
     processing: Mapping[str, Any],
@@ -326,9 +327,9 @@ def finish(job: Job) -> ExitCode:
     return code
 
 
-def _work(job: Job) -> Snapshot:
+def _work(job: Job) -> SessionSnapshot:
     """Run the session's tasks, showing each change; answers how it stands at the end."""
-    last: Snapshot | None = None
+    last: SessionSnapshot | None = None
     with _worker_for(job), display_for(job.terminal) as display:
         for last in follow(job.database, job.session_id, poll_seconds=POLL_SECONDS):
             display.show(last)
@@ -354,7 +355,7 @@ def _worker_for(job: Job) -> Iterator[None]:
             worker.stop(grace_seconds=0)
 
 
-def _deliver(job: Job, last: Snapshot) -> ExitCode:
+def _deliver(job: Job, last: SessionSnapshot) -> ExitCode:
     """Write the import where it was asked for, and say where it lies."""
     content = read_content(job.database, job.session_id)
     written = None

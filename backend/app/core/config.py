@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -21,8 +22,6 @@ class EngineName(str, Enum):
 
 def _default_data_dir() -> Path:
     """`$XDG_DATA_HOME/session-tasks`, as the XDG Base Directory Specification has it."""
-    import os  # noqa: PLC0415 - read when the setting is, not when the module is
-
     base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     return Path(base) / "session-tasks"
 

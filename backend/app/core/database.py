@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session as DbSession
 from sqlalchemy.orm import SessionTransaction
 
 from app.core.deadline import connect_with_deadline
-from app.core.embedded import EmbeddedServer
+from app.core.embedded import OLDEST_MAJOR, EmbeddedServer
 from app.core.errors import (
     ConfigurationError,
     DatabaseBusy,
@@ -42,15 +42,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MINIMUM_SERVER_VERSION = 15
-
 _LOST_STATES = ("08", "57P0", "25P03", "25P04", "53300")
 """Connection lost, shutdown, a transaction idle or open too long, too many connections
 (PostgreSQL, appendix A). psycopg files the third and fourth under internal errors."""
 
+_QUERY_CANCELED = "57014"
+
 _BUSY_STATES = {
     "55P03": "Another transaction has locked what this needs",
-    "57014": "PostgreSQL gave up on a statement: {}",
+    _QUERY_CANCELED: "PostgreSQL gave up on a statement: {}",
     "40P01": "Another transaction was in the way: {}",
     "40001": "Another transaction was in the way: {}",
 }
@@ -181,9 +181,12 @@ def translated_errors() -> Iterator[None]:
                 next_step="See that the server runs and SESSION_TASKS_DATABASE_URL is right: "
                 "session-tasks doctor.",
             ) from error
-        busy = _BUSY_STATES.get(getattr(original, "sqlstate", None) or "")
+        state = getattr(original, "sqlstate", None) or ""
+        busy = _BUSY_STATES.get(state)
         if busy is not None:
-            raise DatabaseBusy(busy.format(_first_line(original))) from error
+            raise DatabaseBusy(
+                busy.format(_first_line(original)), is_of_time=state == _QUERY_CANCELED
+            ) from error
         raise
 
 
@@ -273,7 +276,8 @@ class Database:
         try:
             database.check_server()
             if server is not None:
-                bring_schema_up_to_date(database.engine)
+                with translated_errors():
+                    bring_schema_up_to_date(database.engine)
             elif require_current:
                 require_current_schema(database.engine)
         except BaseException:
@@ -291,9 +295,9 @@ class Database:
         """
         with translated_errors(), self.engine.connect() as connection:
             version = int(connection.scalar(text("SHOW server_version_num")) or 0) // 10_000
-        if version < MINIMUM_SERVER_VERSION:
+        if version < OLDEST_MAJOR:
             raise ConfigurationError(
-                f"This is PostgreSQL {version}; Session Tasks needs {MINIMUM_SERVER_VERSION}",
+                f"This is PostgreSQL {version}; Session Tasks needs {OLDEST_MAJOR}",
                 next_step="Point SESSION_TASKS_DATABASE_URL at a newer server.",
             )
         return version

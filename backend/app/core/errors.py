@@ -1,4 +1,4 @@
-"""Every error of Session Tasks, as one tree.
+"""The tree of errors, as far as more than one package knows them; others stand where they arise.
 
 ::
 
@@ -43,6 +43,14 @@ class ErrorCategory(str, Enum):
 
     TEMPORARY = "temporary"
     """Nobody: it passes, and is tried again by itself."""
+
+    @classmethod
+    def of(cls, value: object) -> ErrorCategory:
+        """The category of this name; where it is none, an operator must look at it."""
+        try:
+            return cls(value)
+        except ValueError:
+            return cls.ADMIN_REQUIRED
 
 
 class TaskError(Exception):
@@ -97,6 +105,10 @@ class TaskCancelled(TaskError):  # noqa: N818 - an outcome, not a bug
     """The task you are running was cancelled: clean up and return."""
 
     default_category = ErrorCategory.USER_FIXABLE
+
+
+WORKER_LOST = "worker_lost"
+"""What a failure is called whose worker, or whose own process, died or stopped answering."""
 
 
 class WorkerLost(TaskError):  # noqa: N818 - the failure's name in `failure_context`
@@ -158,11 +170,22 @@ class OutputError(TaskError):
 
 
 class DatabaseBusy(TaskError):  # noqa: N818 - reads as the state it names
-    """PostgreSQL gave up on a statement (a lock, a timeout); it was undone, and may be repeated."""
+    """PostgreSQL gave up on a statement (a lock, a timeout); it was undone, and may be repeated.
+
+    Attributes:
+        is_of_time: it took too long by itself; else another transaction was in its way.
+
+    """
 
     default_next_step = (
         "Try again in a moment; if it stays, see what holds the locks: session-tasks doctor."
     )
+
+    def __init__(
+        self, message: str, *, session_id: UUID | None = None, is_of_time: bool = False
+    ) -> None:
+        super().__init__(message, session_id=session_id)
+        self.is_of_time = is_of_time
 
 
 class DatabaseUnavailable(TaskError):  # noqa: N818 - reads as the state it names

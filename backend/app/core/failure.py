@@ -57,7 +57,9 @@ RESERVED_BYTES: Final = 2_560
 BRIEF_BYTES: Final = 1_200
 """The most one entry of `earlier` takes."""
 
+BRIEF_ERROR_BYTES: Final = 160
 BRIEF_MESSAGE_CHARACTERS: Final = 300
+BRIEF_MESSAGE_BYTES: Final = 800
 MAX_EARLIER: Final = 2
 """How many earlier failures a context keeps in brief."""
 
@@ -76,6 +78,9 @@ USED_UP: Final = (
     "(session-tasks retry --reset)."
 )
 """Instead of `TRIED_AGAIN`, where the failure was the last that is allowed."""
+
+GIVEN_BACK: Final = "Retry it: its attempts were given back."
+"""Instead of `USED_UP`, once they were."""
 
 _NEXT_STEPS: Final = {
     ErrorCategory.USER_FIXABLE: "Correct what the message names, then retry the task.",
@@ -135,8 +140,8 @@ def brief_of(context: Mapping[str, Any]) -> dict[str, Any]:
     if len(message) > BRIEF_MESSAGE_CHARACTERS:
         message = message[: BRIEF_MESSAGE_CHARACTERS - 1] + "…"
     brief: dict[str, Any] = {
-        "error": cut_end(_text_of(safe.get("error")) or "Failure", 160),
-        "message": cut_end(message, 800),
+        "error": cut_end(_text_of(safe.get("error")) or "Failure", BRIEF_ERROR_BYTES),
+        "message": cut_end(message, BRIEF_MESSAGE_BYTES),
         "category": _category_or_default(safe.get("category")).value,
     }
     for key in ("attempt", "failed_at"):

@@ -198,11 +198,12 @@ class OutcomeWriter:
                 failures += 1
                 logger.debug("An outcome waits for the database: %s", error)
             except Exception as error:
-                if _is_of_a_lock(error) and not waits_for_locks:
+                is_of_a_lock = isinstance(error, DatabaseBusy) and not error.is_of_time
+                if is_of_a_lock and not waits_for_locks:
                     raise
                 is_doubtful = True  # one that was lost before may have been what was in the way
                 failures += 1
-                refusals += not _is_of_a_lock(error)
+                refusals += not is_of_a_lock
                 is_too_much = refusals >= ATTEMPTS_TO_WRITE_RESULTS and _has_results(outcome)
                 if is_too_much or not _passes(error):
                     outcome = self._unwritable(claim, outcome, error)
@@ -332,19 +333,9 @@ def _passes(error: Exception) -> bool:
     """Whether the same write may well succeed in a moment: locks, deadlocks, a failover."""
     if isinstance(error, DatabaseBusy):
         return True
-    original = _original(error)
+    original = error.orig if isinstance(error, DBAPIError) else error
     passing = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
     return isinstance(original, passing) and not (original.sqlstate or "").startswith(_TOO_LARGE)
-
-
-def _is_of_a_lock(error: Exception) -> bool:
-    """Whether another transaction was in the way: no fault of what is to be written."""
-    is_of_time = isinstance(_original(error.__cause__), psycopg.errors.QueryCanceled)
-    return isinstance(error, DatabaseBusy) and not is_of_time
-
-
-def _original(error: BaseException | None) -> BaseException | None:
-    return error.orig if isinstance(error, DBAPIError) else error
 
 
 def is_light(outcome: Outcome) -> bool:

@@ -1,12 +1,12 @@
-"""What is counted, in Prometheus's words; never an id, an owner or a name as a label."""
+"""What is counted of tasks, in Prometheus's words; no id, owner or name is ever a label."""
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from app.core.errors import WORKER_LOST
 from app.engines.attempts import STALE, observe_attempts
 from app.models.session import TaskStatus
 from app.repositories.lifecycle_log import observe_transitions
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _TASK_SECONDS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600)
 _WAIT_SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600)
-_REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30)
 
 
 class Metrics:
@@ -68,26 +67,6 @@ class Metrics:
         self._oldest = self._gauge(
             "session_tasks_oldest_waiting_seconds", "How long the task waits that waits longest"
         )
-        self._streams = self._gauge("session_tasks_sse_clients", "Streams of events that are open")
-        self._answers = Counter(
-            "session_tasks_http_requests",
-            "Requests answered",
-            ["method", "route", "status"],
-            registry=self.registry,
-        )
-        self._answer_seconds = Histogram(
-            "session_tasks_http_request_duration_seconds",
-            "From a request's first byte to the last of its answer; streams not counted",
-            ["method", "route"],
-            buckets=_REQUEST_SECONDS,
-            registry=self.registry,
-        )
-
-        # Finding a label's child costs as much as counting it: every answer is counted.
-        self._answers_of = cache(
-            lambda method, route, status: self._answers.labels(method, route, str(status))
-        )
-        self._answer_seconds_of = cache(self._answer_seconds.labels)
 
     def observe(self) -> Callable[[], None]:
         """Count what this process commits from now on; returns a function that ends it."""
@@ -109,21 +88,13 @@ class Metrics:
         if outcome == STALE:
             self._stale_claims.inc()
 
-    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count one answer."""
-        name = method if method in _METHODS else "other"
-        self._answers_of(name, route, status).inc()
-        if not route.endswith("/events"):
-            self._answer_seconds_of(name, route).observe(seconds)
-
-    def text(self, live: LiveCounts | None, streams: int) -> bytes:
-        """Write everything in Prometheus's text format; without `live`, those gauges stay."""
-        self.set_gauges(live, streams=streams)
+    def text(self, live: LiveCounts | None) -> bytes:
+        """Write everything in Prometheus's text format; without `live`, its gauges stay."""
+        self.set_gauges(live)
         return generate_latest(self.registry)
 
-    def set_gauges(self, live: LiveCounts | None, *, streams: int) -> None:
+    def set_gauges(self, live: LiveCounts | None) -> None:
         """Set what is not counted but looked at."""
-        self._streams.set(streams)
         if live is not None:
             self._running.set(live.running)
             self._waiting.set(live.waiting)
@@ -140,9 +111,5 @@ class Metrics:
                 continue
             self._finished.labels(task_type, outcome).inc()
             self._seconds.labels(task_type, outcome).observe(transition.duration_seconds)
-            if (transition.failure_context or {}).get("error") in _LOST_WORKER:
+            if (transition.failure_context or {}).get("error") == WORKER_LOST:
                 self._rescued.inc()
-
-
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_LOST_WORKER = frozenset({"WorkerLost", "worker_lost"})

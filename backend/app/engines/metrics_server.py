@@ -69,7 +69,7 @@ class _Told:
         self._database = database
 
     def collect(self) -> Iterable[Metric]:
-        self.metrics.set_gauges(live_counts(self._database), streams=0)
+        self.metrics.set_gauges(live_counts(self._database))
         return self.metrics.registry.collect()
 
 

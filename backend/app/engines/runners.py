@@ -7,7 +7,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
-from app.core.errors import ErrorCategory, TaskError, WorkerLost
+from app.core.errors import WORKER_LOST, ErrorCategory, TaskError, WorkerLost
 from app.core.failure import failure_context
 from app.core.logging import RecordHandler
 from app.engines.child_process import ChildDied, ChildProcess
@@ -341,7 +341,7 @@ def _settled(run: Run, ended: Outcome | None, worker: str, death: str = "") -> O
     if ended is not None:
         return ended
     error = WorkerLost(f"The process that ran the task {death}")
-    return Failed(failure_context(error, error_name="worker_lost", worker=worker))
+    return Failed(failure_context(error, error_name=WORKER_LOST, worker=worker))
 
 
 def _timeout(run: Run) -> TaskTimeout:

@@ -500,7 +500,7 @@ class SessionTask(Base):
         if session is None:
             self.__dict__.setdefault(_LEFT_BEHIND, {})["updated_at"] = func.clock_timestamp()
             return
-        self.__dict__.pop(_LEFT_BEHIND, None)
+        session.stage = self.__dict__.pop(_LEFT_BEHIND, {}).get("stage", session.stage)
         session.updated_at = moment
         if self._db() is None:
             _have_the_database_stamp(session, "updated_at")
@@ -527,6 +527,7 @@ class SessionTask(Base):
 
 _STAMPED = "_stamped"
 _LEFT_BEHIND = "_left_behind"
+_TAKEN_ALONG = "_taken_along"
 
 
 @event.listens_for(SessionTask, "init")
@@ -570,11 +571,32 @@ def _take_along_the_session_left_behind(
     changes = task.__dict__.pop(_LEFT_BEHIND, None)
     if changes is None:
         return
+    task.__dict__[_TAKEN_ALONG] = changes
     connection.execute(update(Session).where(Session.id == task.session_id).values(changes))
     db = object_session(task)
     session = db and db.identity_map.get(identity_key(Session, task.session_id))
     if session is not None and "stage" in changes:
         set_committed_value(session, "stage", changes["stage"])
+
+
+@event.listens_for(DbSession, "before_flush")
+def _lock_sessions_left_behind_in_order(db: DbSession, _context: object, _some: object) -> None:
+    """Several are locked in id order, as by every statement (`app.repositories.statements`)."""
+    left_behind = [
+        task.session_id
+        for task in (*db.new, *db.dirty)
+        if isinstance(task, SessionTask) and _LEFT_BEHIND in task.__dict__
+    ]
+    if len(left_behind) > 1:
+        wanted = select(Session.id).where(Session.id.in_(left_behind)).order_by(Session.id)
+        db.execute(wanted.with_for_update(key_share=True))
+
+
+@event.listens_for(DbSession, "persistent_to_transient")
+def _leave_the_session_behind_again(_db: DbSession, instance: object) -> None:
+    """It was stored, and that was rolled back: it may be stored again."""
+    if isinstance(instance, SessionTask) and _TAKEN_ALONG in instance.__dict__:
+        instance.__dict__[_LEFT_BEHIND] = instance.__dict__.pop(_TAKEN_ALONG)
 
 
 @event.listens_for(SessionTask, "before_insert")

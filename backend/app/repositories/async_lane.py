@@ -76,9 +76,13 @@ class AsyncLane:
                 self._waiting.remove(call)
             raise
         result: Output | Aside[Output] = call.result()
-        if isinstance(result, Aside):
-            return await loop.run_in_executor(self._asides, result.find_out)
-        return result
+        if not isinstance(result, Aside):
+            return result
+        try:
+            found_out: asyncio.Future[Output] = loop.run_in_executor(self._asides, result.find_out)
+        except RuntimeError as error:  # its threads have ended
+            raise _closed() from error
+        return await found_out
 
     def close(self) -> None:
         """End the threads, once what is out has been answered; what waits is refused."""
@@ -98,16 +102,20 @@ class AsyncLane:
             self._waiting.clear()
 
     def _send_next(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._is_out = bool(self._waiting) and not self._is_closed
-        if self._is_closed:
-            for call in self._waiting:
+        self._is_out = bool(self._waiting)
+        if not self._is_out:
+            return
+        batch = self._waiting.take()
+        try:
+            sent = loop.run_in_executor(self._sender, answer, batch)
+        except RuntimeError:  # its thread has ended
+            self._is_out = False
+            for call in (*batch, *self._waiting):
                 call.error = _closed()
                 call.tell()
             self._waiting.clear()
-        if self._is_out:
-            batch = self._waiting.take()
-            sent = loop.run_in_executor(self._sender, answer, batch)
-            sent.add_done_callback(lambda _sent: self._tell(loop, batch))
+            return
+        sent.add_done_callback(lambda _sent: self._tell(loop, batch))
 
     def _tell(self, loop: asyncio.AbstractEventLoop, batch: list[_AsyncCall]) -> None:
         """Let each caller have its answer; then send what they ask for now."""

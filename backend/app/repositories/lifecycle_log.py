@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.core.logging import (
-    AUDIT,
-    audit_logger,
+    log_audit,
     log_cancelled,
     log_completed,
     log_failed,
@@ -62,4 +61,8 @@ def log_transitions(moved: Sequence[Transition]) -> None:
 
 def log_reset(session_id: uuid.UUID, task_id: uuid.UUID) -> None:
     """Log that an operator gave a task its attempts back."""
-    audit_logger.log(AUDIT, "Retry count reset for session %s, task_id: %s", session_id, task_id)
+    log_audit(
+        f"Retry count reset for session {session_id}, task_id: {task_id}",
+        session_id=session_id,
+        task_id=task_id,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
@@ -40,13 +41,38 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session as DbSession
 
 
+SHORT_ID_LENGTH = 8
+
+
+class Hold(Enum):
+    """Who has a running task in hand, by its lease; people are shown the difference."""
+
+    NOBODY = "nobody"
+    """The task is not running."""
+
+    QUEUE = "queue"
+    """It waits for a worker."""
+
+    WORKER = "worker"
+    """A worker has it, and its lease lasts."""
+
+    OVERDUE = "overdue"
+    """Its worker has not renewed the lease in time: the next sweep takes the task back."""
+
+    LOST = "lost"
+    """The lease is gone, after a database crash, say: the next sweep puts the task back in line."""
+
+
 @dataclass(frozen=True, slots=True)
 class SessionSnapshot:
     """A session, its task, its lease and its coming retry, as they stood at one moment.
 
     Attributes:
+        task_type, task_id, status, started_at: None before the first task starts.
+        failure_context: of the last failure; it stays while the task is tried again.
         enqueued_at, claimed_at, leased_until, worker_id, progress_*: of the running task only.
         retry_at: when a temporary failure is tried again by itself.
+        moment: when it was read, by the database's clock.
 
     """
 
@@ -64,7 +90,7 @@ class SessionSnapshot:
     started_at: datetime | None
     completed_at: datetime | None
     failed_at: datetime | None
-    retry_count: int | None
+    retry_count: int
     failure_context: Mapping[str, Any] | None
     enqueued_at: datetime | None
     claimed_at: datetime | None
@@ -74,6 +100,36 @@ class SessionSnapshot:
     progress_total: int | None
     progress_message: str | None
     retry_at: datetime | None
+    moment: datetime
+
+    @property
+    def short_id(self) -> str:
+        """The first characters of the session's id: enough for people, and for the command."""
+        return self.session_id.hex[:SHORT_ID_LENGTH]
+
+    @property
+    def hold(self) -> Hold:
+        """Who has the task in hand."""
+        if self.status != TaskStatus.RUNNING:
+            return Hold.NOBODY
+        if self.enqueued_at is None:
+            return Hold.LOST
+        if self.leased_until is None:
+            return Hold.QUEUE
+        return Hold.WORKER if self.leased_until > self.moment else Hold.OVERDUE
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """When the task completed or failed; None while it runs, and for a cancelled one."""
+        return self.completed_at or self.failed_at
+
+    @property
+    def elapsed_seconds(self) -> float | None:
+        """How long the task has been running, or ran; None if that cannot be known."""
+        until = self.moment if self.status == TaskStatus.RUNNING else self.ended_at
+        if until is None or self.started_at is None:
+            return None
+        return max(0.0, (until - self.started_at).total_seconds())
 
     @property
     def next_task_type(self) -> TaskType | None:
@@ -86,10 +142,13 @@ class SessionSnapshot:
 
     @property
     def can_be_retried(self) -> bool:
+        """Whether the task failed and has attempts left."""
+        return self.status == TaskStatus.FAILED and self.retry_count < MAX_RETRY_COUNT
+
+    @property
+    def can_be_restarted(self) -> bool:
         """Whether the same task may run again."""
-        return self.status == TaskStatus.CANCELLED or (
-            self.status == TaskStatus.FAILED and (self.retry_count or 0) < MAX_RETRY_COUNT
-        )
+        return self.can_be_retried or self.status == TaskStatus.CANCELLED
 
     @property
     def is_settled(self) -> bool:
@@ -113,7 +172,7 @@ _SNAPSHOTS: Select[Any] = (
         SessionTask.started_at,
         SessionTask.completed_at,
         SessionTask.failed_at,
-        SessionTask.retry_count,
+        func.coalesce(SessionTask.retry_count, 0),
         SessionTask.failure_context,
         SessionTaskLease.enqueued_at,
         SessionTaskLease.claimed_at,
@@ -123,6 +182,7 @@ _SNAPSHOTS: Select[Any] = (
         SessionTaskLease.progress_total,
         SessionTaskLease.progress_message,
         SessionTaskRetry.retry_at,
+        func.clock_timestamp(),
     )
     .select_from(Session)
     .outerjoin(SessionTask, SessionTask.session_id == Session.id)
@@ -145,9 +205,8 @@ _SNAPSHOTS: Select[Any] = (
 )
 """All columns of `SessionSnapshot`, in its order; a lease or retry of another run is void."""
 
-_SNAPSHOT = _SNAPSHOTS.where(
-    Session.id == bindparam("session_id"), Session.owner == bindparam("owner")
-)
+_ANYBODYS = _SNAPSHOTS.where(Session.id == bindparam("session_id"))
+_OWNED = _ANYBODYS.where(Session.owner == bindparam("owner"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,15 +231,16 @@ class SessionFilter:
 
 
 class SessionQueries:
-    """Reads of one owner's sessions, in the transaction of `db`."""
+    """Reads of one owner's sessions (None: of everybody's), in the transaction of `db`."""
 
-    def __init__(self, db: DbSession, *, owner: str) -> None:
+    def __init__(self, db: DbSession, *, owner: str | None) -> None:
         self._db = db
         self._owner = owner
 
     def snapshot(self, session_id: UUID) -> SessionSnapshot | None:
         """Return the session as it stands here; None if this owner has none of that id."""
-        found = self._db.execute(_SNAPSHOT, {"session_id": session_id, "owner": self._owner})
+        statement = _ANYBODYS if self._owner is None else _OWNED
+        found = self._db.execute(statement, {"session_id": session_id, "owner": self._owner})
         row = found.one_or_none()
         return None if row is None else SessionSnapshot(*row)
 
@@ -236,8 +296,9 @@ class SessionQueries:
 
     def _matches(self, wanted: SessionFilter) -> list[ColumnElement[bool]]:
         context = SessionTask.failure_context
-        conditions: list[ColumnElement[bool]] = [Session.owner == self._owner]
+        conditions: list[ColumnElement[bool]] = []
         for column, value in (
+            (Session.owner, self._owner),
             (Session.stage, wanted.stage),
             (SessionTask.status, wanted.status),
             (SessionTask.task_type, wanted.task_type),

@@ -1,4 +1,4 @@
-"""Sessions as loaded objects: one by id, by the beginning of an id, or a page of them."""
+"""Sessions as loaded objects, by their ids; and ids by their beginning."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, TypeVarTuple
 from sqlalchemy import ARRAY, Select, Uuid, any_, bindparam, select
 from sqlalchemy.orm import joinedload
 
-from app.core.database import plan_freely
 from app.models.lease import SessionTaskLease
 from app.models.session import Session, SessionTask
 from app.repositories.in_transaction import InTransaction
@@ -18,7 +17,6 @@ from app.repositories.refusals import session_not_found
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
 Columns = TypeVarTuple("Columns")
 
@@ -78,24 +76,6 @@ class SessionViews(InTransaction):
         first, last = uuid.UUID(digits.ljust(32, "0")), uuid.UUID(digits.ljust(32, "f"))
         statement = self._owned(select(Session.id)).where(Session.id.between(first, last))
         return list(self._db.scalars(statement.order_by(Session.id).limit(limit)))
-
-    def list_sessions(
-        self, *, limit: int = 50, before: tuple[datetime, uuid.UUID] | None = None
-    ) -> list[SessionView]:
-        """Up to `limit` sessions, the newest first, from behind `before` (created_at, id)."""
-        plan_freely(self._db)
-        statement = (
-            self._views().order_by(Session.created_at.desc(), Session.id.desc()).limit(limit)
-        )
-        if before is not None:
-            statement = statement.where(
-                (Session.created_at < before[0])
-                | ((Session.created_at == before[0]) & (Session.id < before[1]))
-            )
-        return [SessionView(row[0], row[0].task, row[1]) for row in self._db.execute(statement)]
-
-    def _views(self) -> Select[Session, SessionTaskLease]:
-        return self._owned(_VIEWS)
 
     def _owned(self, statement: Select[*Columns]) -> Select[*Columns]:
         return statement if self._owner is None else statement.where(Session.owner == self._owner)

@@ -31,11 +31,19 @@ import re
 from sqlalchemy import ColumnElement, literal_column
 from sqlalchemy.dialects import postgresql
 
-from app.core.errors import ErrorCategory
-from app.core.failure import MAX_EARLIER, TRIED_AGAIN, USED_UP
+from app.core.errors import WORKER_LOST, ErrorCategory
+from app.core.failure import (
+    BRIEF_ERROR_BYTES,
+    BRIEF_MESSAGE_BYTES,
+    BRIEF_MESSAGE_CHARACTERS,
+    MAX_EARLIER,
+    TRIED_AGAIN,
+    USED_UP,
+)
 from app.models.lease import RETRY_WAIT
 from app.models.session import (
     MAX_RETRY_COUNT,
+    SessionStage,
     SessionTask,
     TaskStatus,
     TaskType,
@@ -276,8 +284,8 @@ def _ended(status: TaskStatus, moment: str) -> str:
     changes = "updated_at = clock_timestamp()"
     if status == TaskStatus.COMPLETED:
         changes += f""",
-           stage = CASE task.task_type WHEN '{TaskType.ADF_VALIDATION.value}' THEN 'completed'
-                   ELSE sessions.stage END{_STAGE_TIMES}"""
+           stage = CASE task.task_type WHEN '{TaskType.ADF_VALIDATION.value}'
+                   THEN '{SessionStage.COMPLETED.value}' ELSE sessions.stage END{_STAGE_TIMES}"""
     return f"""staged AS (
     UPDATE sessions SET {changes}
       FROM task WHERE sessions.id = task.session_id
@@ -305,14 +313,16 @@ task AS (
 
 # What `brief_of` keeps of a failure, in SQL: earlier failures stay inside the newest, in brief. A
 # text of wide characters is cut shorter here, for the sake of the bytes that a context may take.
-_BRIEF_MESSAGE = """CASE WHEN length(told.message) <= 300 THEN told.message
-                        ELSE left(told.message, 299) || '…' END"""
+_BRIEF_MESSAGE = f"""CASE WHEN length(told.message) <= {BRIEF_MESSAGE_CHARACTERS}
+                        THEN told.message
+                        ELSE left(told.message, {BRIEF_MESSAGE_CHARACTERS - 1}) || '…' END"""
 _BRIEF = f"""(SELECT jsonb_strip_nulls(jsonb_build_object(
-                   'error', CASE WHEN octet_length(told.error) <= 160 THEN told.error
-                                 ELSE left(told.error, 40) END,
-                   'message', CASE WHEN octet_length({_BRIEF_MESSAGE}) <= 800
-                                   THEN {_BRIEF_MESSAGE}
-                                   ELSE left(told.message, 199) || '…' END,
+                   'error', CASE WHEN octet_length(told.error) <= {BRIEF_ERROR_BYTES}
+                                 THEN told.error
+                                 ELSE left(told.error, {BRIEF_ERROR_BYTES // 4}) END,
+                   'message', CASE WHEN octet_length({_BRIEF_MESSAGE}) <= {BRIEF_MESSAGE_BYTES}
+                                   THEN {_BRIEF_MESSAGE} ELSE
+                                   left(told.message, {BRIEF_MESSAGE_BYTES // 4 - 1}) || '…' END,
                    'category', told.category, 'attempt', told.attempt,
                    'failed_at', told.failed_at))
                  FROM jsonb_to_record(session_tasks.failure_context)
@@ -378,7 +388,7 @@ WITH lock AS MATERIALIZED (
          ORDER BY sessions.id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED) AS in_order),
 held AS MATERIALIZED (
     SELECT l.session_id, l.task_id, jsonb_build_object(
-             'error', 'worker_lost', 'category', '{ErrorCategory.TEMPORARY.value}',
+             'error', '{WORKER_LOST}', 'category', '{ErrorCategory.TEMPORARY.value}',
              'message', 'The worker died or stopped answering; its lease ended at '
                         || to_char(l.leased_until AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')
                         || ' UTC',

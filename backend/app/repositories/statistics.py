@@ -384,15 +384,11 @@ def _context(key: str) -> ColumnElement[str]:
 
 
 def _group_of(row: Row[Any]) -> FailureGroup:
-    try:
-        category = ErrorCategory(row.category)
-    except ValueError:  # a row that another programme wrote
-        category = ErrorCategory.TEMPORARY
     return FailureGroup(
         task_type=TaskType(row.task_type),
         error=row.error or "",
         message=row.message or "",
-        category=category,
+        category=ErrorCategory.of(row.category),
         count=row.session_count,
         retryable_count=row.special_count,
         first_seen_at=row.first_seen_at,

@@ -27,6 +27,7 @@ REBUILD_LEASES = f"""
 WITH lock AS MATERIALIZED (
     SELECT id FROM sessions
      WHERE id IN (SELECT session_id FROM session_tasks WHERE {IS_RUNNING})
+       AND NOT EXISTS (SELECT FROM session_task_leases AS l WHERE l.session_id = sessions.id)
      ORDER BY id FOR NO KEY UPDATE SKIP LOCKED),
 live AS MATERIALIZED (
     SELECT session_tasks.session_id, session_tasks.task_id, session_tasks.task_type,
@@ -52,6 +53,7 @@ SELECT session_tasks.session_id, session_tasks.task_id,
 }
   FROM session_tasks JOIN sessions ON sessions.id = session_tasks.session_id
  WHERE {_IS_TRIED_AGAIN}
+   AND NOT EXISTS (SELECT FROM session_task_retries AS r WHERE r.session_id = sessions.id)
    FOR KEY SHARE OF sessions SKIP LOCKED
 ON CONFLICT (session_id) DO NOTHING"""  # noqa: S608 - constants only
 

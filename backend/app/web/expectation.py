@@ -11,7 +11,6 @@ from app.repositories.statistics import Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
     from uuid import UUID
 
     from sqlalchemy.orm import Session as DbSession
@@ -23,23 +22,21 @@ _WORTH_SAYING_SECONDS = 2.0
 _MINUTE = 60
 
 
-def times_left(
-    db: DbSession, owner: str, sessions: Sequence[SessionSnapshot], now: datetime
-) -> dict[UUID, str]:
+def times_left(db: DbSession, owner: str, sessions: Sequence[SessionSnapshot]) -> dict[UUID, str]:
     """For those of the sessions that a worker runs: `8 to 20 s left`, from past runs like theirs.
 
     A session of which too little is known is left out, and so is what will be over in a moment.
     """
-    claimed_at = {
-        session.session_id: session.claimed_at
+    run_for = {
+        session.session_id: (session.moment - session.claimed_at).total_seconds()
         for session in sessions
         if session.status is TaskStatus.RUNNING and session.claimed_at is not None
     }
-    if not claimed_at:
+    if not run_for:
         return {}
-    likely = Statistics(db, owner=owner).likely_seconds(list(claimed_at))
+    likely = Statistics(db, owner=owner).likely_seconds(list(run_for))
     words = {
-        session_id: left_text(expected, (now - claimed_at[session_id]).total_seconds())
+        session_id: left_text(expected, run_for[session_id])
         for session_id, expected in likely.items()
     }
     return {session_id: said for session_id, said in words.items() if said}

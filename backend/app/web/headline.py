@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from app.core.errors import ErrorCategory
 from app.models.remedy import needs_new_session
@@ -13,7 +13,6 @@ from app.models.session import MAX_RETRY_COUNT, SessionStage, TaskStatus, TaskTy
 from app.web.mending import in_page_words
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import datetime
 
     from app.repositories.session_queries import SessionSnapshot
@@ -122,14 +121,6 @@ def span_text(seconds: float) -> str:
     return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02} min"
 
 
-def category_of(failure: Mapping[str, Any] | None) -> ErrorCategory:
-    """Who can fix it, by the failure's context; what another programme wrote there passes."""
-    try:
-        return ErrorCategory((failure or {}).get("category"))
-    except ValueError:
-        return ErrorCategory.TEMPORARY
-
-
 def _of_running(
     session: SessionSnapshot, now: datetime, name: str, workers_at_work: int | None
 ) -> Headline:
@@ -178,10 +169,10 @@ def _busy_text(count: int) -> str:
 
 def _of_failed(session: SessionSnapshot, name: str) -> Headline:
     failure = session.failure_context or {}
-    count = session.retry_count or 0
+    count = session.retry_count
     before = f"Failed in {name}, attempt {count} of {MAX_RETRY_COUNT}, "
     step = in_page_words(str(failure.get("next_step") or "").strip()) or "see the failure below."
-    who = WHO[category_of(failure)]
+    who = WHO[ErrorCategory.of(failure.get("category"))]
     if session.retry_at is not None:
         return Headline(
             f"Failed in {name}, attempt {count} of {MAX_RETRY_COUNT}; it is tried again by "
@@ -192,7 +183,7 @@ def _of_failed(session: SessionSnapshot, name: str) -> Headline:
         )
     if needs_new_session(session.status, session.task_type, failure):
         after = "; you can fix it: correct the documents and open a new session with them."
-    elif not session.can_be_retried:
+    elif not session.can_be_restarted:
         after = (
             "; all attempts are used up: an administrator can give them back, once the cause is "
             "gone."
@@ -219,5 +210,5 @@ def _of_completed(session: SessionSnapshot, name: str) -> Headline:
 
 def _attempt_text(session: SessionSnapshot) -> str:
     """Which attempt it is; nothing for the first, which goes without saying."""
-    count = session.retry_count or 0
+    count = session.retry_count
     return f", attempt {count + 1} of {MAX_RETRY_COUNT}" if count else ""

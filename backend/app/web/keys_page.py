@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Form, Path, Response
@@ -18,6 +17,7 @@ from app.web.page import PageOf
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from app.api.resources import CreatedKey
     from app.api.services import Services
     from app.web.page import Page
 
@@ -35,7 +35,7 @@ def keys_page(_caller: Administrator, services: ServicesOf, page: PageOf) -> Res
 
 @router.post(PATH)
 def make_key(  # noqa: PLR0913, PLR0917 - one for each field
-    caller: Administrator,
+    _caller: Administrator,
     services: ServicesOf,
     page: PageOf,
     owner: Field = "",
@@ -53,8 +53,7 @@ def make_key(  # noqa: PLR0913, PLR0917 - one for each field
         if "owner" not in wanted:
             problems["owner"] = "Say whose sessions the key opens."
         return _render(page, services, given=given, problems=problems, status_code=UNUSABLE)
-    made = json.loads(bytes(keys.create_key(body, caller, services).body))
-    return _render(page, services, made=made)
+    return _render(page, services, made=keys.made_key(services, body))
 
 
 @router.post("/keys/{key_id}/revoke")
@@ -76,7 +75,7 @@ def _render(  # noqa: PLR0913 - one for each part of the page
     page: Page,
     services: Services,
     *,
-    made: Mapping[str, Any] | None = None,
+    made: CreatedKey | None = None,
     given: Mapping[str, str] | None = None,
     problems: Mapping[str, str] | None = None,
     status_code: int = 200,

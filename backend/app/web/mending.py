@@ -73,7 +73,7 @@ def mends(session: SessionSnapshot, document_names: Iterable[str]) -> list[Mend]
 
 def takes_documents(session: SessionSnapshot) -> bool:
     """Whether documents may still be exchanged."""
-    return session.task_type is TaskType.PROCESSING and session.can_be_retried
+    return session.task_type is TaskType.PROCESSING and session.can_be_restarted
 
 
 def changes(offered: Sequence[Mend], given: Mapping[str, str]) -> dict[str, Any]:

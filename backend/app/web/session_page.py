@@ -18,7 +18,6 @@ from app.api.problems import PreconditionFailed, kind_of
 from app.api.resources import SafeText, StartTask
 from app.api.services import Administrator, Caller, ServicesOf
 from app.api.uploads import NewSession, checked_names, documents_of
-from app.core.database import database_now
 from app.core.errors import DatabaseBusy, DocumentError, SessionNotFound, TaskError
 from app.models.access import KeyRole
 from app.models.session import TaskStatus
@@ -49,7 +48,6 @@ from app.web.session_view import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import datetime
 
     from sqlalchemy.orm import Session as DbSession
 
@@ -200,7 +198,7 @@ def _render(  # noqa: PLR0913 - what a route is given
     refused: Mapping[str, str] | None = None,
 ) -> Response:
     with services.database.transaction() as db:
-        session, now = seen(db, caller, session_id)
+        session = seen(db, caller, session_id)
         content = summarize_content(db, session_id, most_findings=FINDINGS_SHOWN)
         repository = ContentRepository(db)
         tickets = repository.ticket_titles(session_id, after=after, limit=TICKETS_PER_PAGE)
@@ -208,17 +206,18 @@ def _render(  # noqa: PLR0913 - what a route is given
         faulty = {found.ticket for found in repository.findings(session_id, tickets=on_page)}
         times = SessionRepository(db, owner=caller.owner).get(session_id).session.stage_times
         is_waiting = session.status is TaskStatus.RUNNING and session.claimed_at is None
+        changes_by_itself = is_waiting or session.retry_at is not None
         workers = count_workers_at_work(db.connection()) if is_waiting else None
-        left = times_left(db, caller.owner, [session], now).get(session_id, "")
+        left = times_left(db, caller.owner, [session]).get(session_id, "")
     return page.render(
         "session.html",
         status_code=UNUSABLE if refused else 200,
         session=session,
-        headline=headline(session, now, workers_at_work=workers),
-        moment=now,
-        look_again_at=now + LOOK_AGAIN if is_waiting or session.retry_at is not None else None,
+        headline=headline(session, session.moment, workers_at_work=workers),
+        moment=session.moment,
+        look_again_at=session.moment + LOOK_AGAIN if changes_by_itself else None,
         time_left=left,
-        stages=stage_lines(session, times, now),
+        stages=stage_lines(session, times, session.moment),
         failure=failure_card(session),
         acts=acts(session, content.counts, page.server, is_admin=caller.role is KeyRole.ADMIN),
         needs_new_session=needs_only_new_documents(session),
@@ -237,8 +236,8 @@ def _render(  # noqa: PLR0913 - what a route is given
     )
 
 
-def seen(db: DbSession, caller: Principal, session_id: UUID) -> tuple[SessionSnapshot, datetime]:
-    """The session as it stands, and the database's time.
+def seen(db: DbSession, caller: Principal, session_id: UUID) -> SessionSnapshot:
+    """The session as it stands.
 
     Raises:
         SessionNotFound: there is none (any more), or it is another owner's.
@@ -252,20 +251,20 @@ def seen(db: DbSession, caller: Principal, session_id: UUID) -> tuple[SessionSna
             "have are in the list of sessions.",
             session_id=session_id,
         )
-    return snapshot, database_now(db)
+    return snapshot
 
 
 def _unchanged(
     db: DbSession, caller: Principal, session_id: UUID, run: str
 ) -> SessionSnapshot | None:
     """The session, if its last run is still the one that the page showed."""
-    session, _ = seen(db, caller, session_id)
+    session = seen(db, caller, session_id)
     return session if run_shown(session) == run else None
 
 
 def _task_name(services: Services, caller: Principal, session_id: UUID) -> str:
     with services.database.transaction() as db:
-        session, _ = seen(db, caller, session_id)
+        session = seen(db, caller, session_id)
     return NAMES_IN_SENTENCES[session.task_type] if session.task_type else "the task"
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from app.api.answers import API
+from app.core.errors import ErrorCategory
 from app.models.remedy import needs_new_session
 from app.models.session import MAX_RETRY_COUNT, TaskStatus, TaskType
-from app.web.headline import NAMES_IN_SENTENCES, category_of
+from app.web.headline import NAMES_IN_SENTENCES
 from app.web.mending import in_page_words
 from app.web.steps import Step, steps_of
 from app.web.wording import NOT_STARTED, WHO_CAN_FIX, Sign, in_count, short_id
@@ -117,7 +118,7 @@ def failure_card(session: SessionSnapshot) -> FailureCard | None:
         is_present=is_present,
         error=str(context.get("error") or "Failure"),
         message=str(context.get("message") or "It gave no reason."),
-        who=WHO_CAN_FIX[category_of(context)],
+        who=WHO_CAN_FIX[ErrorCategory.of(context.get("category"))],
         next_step=in_page_words(str(context.get("next_step") or "")),
         attempt=attempt if isinstance(attempt, int) else None,
         failed_at=session.failed_at if is_present else None,
@@ -139,7 +140,7 @@ def acts(
     found = []
     if session.status is TaskStatus.RUNNING:
         found.append(_cancel(session, address))
-    elif session.can_be_retried:
+    elif session.can_be_restarted:
         found.append(_retry(session, counts, address))
     elif session.status is TaskStatus.FAILED and is_admin:
         found.append(_reset(session, address))
@@ -205,7 +206,7 @@ def _what_follows(session: SessionSnapshot, task_type: TaskType) -> str:
 
 def _retry(session: SessionSnapshot, counts: ContentCounts, address: str) -> Act:
     task_type = session.task_type or TaskType.PROCESSING
-    name, count = NAMES_IN_SENTENCES[task_type], session.retry_count or 0
+    name, count = NAMES_IN_SENTENCES[task_type], session.retry_count
     attempt = f"attempt {count + 1} of {MAX_RETRY_COUNT}"
     said = [f"Runs {name} again from its beginning, as {attempt}, under a new run id."]
     if task_type is TaskType.PROCESSING:

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Form, Response
 
 from app.api.paging import session_of_token, session_token
 from app.api.services import Caller, Services, ServicesOf
-from app.core.database import database_now
 from app.core.errors import ErrorCategory
 from app.models.session import MAX_RETRY_COUNT, SessionStage, TaskStatus, TaskType
 from app.repositories.session_queries import SessionQueries
@@ -56,7 +55,7 @@ def list_sessions(
     with services.database.transaction() as db:
         queries = SessionQueries(db, owner=caller.owner)
         found = queries.page(filters.wanted(), limit=SESSIONS_PER_PAGE + 1, before=before)
-        left = times_left(db, caller.owner, found, database_now(db))
+        left = times_left(db, caller.owner, found)
     items, rest = found[:SESSIONS_PER_PAGE], found[SESSIONS_PER_PAGE:]
     token = session_token(items[-1].created_at, items[-1].session_id) if rest else None
     return page.render(

@@ -55,7 +55,7 @@ def ticket_page(
 ) -> Response:
     """One ticket; its neighbours are a link away."""
     with services.database.transaction() as db:
-        session, _ = seen(db, caller, session_id)
+        session = seen(db, caller, session_id)
         content = ContentRepository(db)
         found = list(content.tickets(session_id, after=number - 1, limit=2))
         total = content.counts(session_id).tickets

@@ -8,7 +8,7 @@ import json
 import socket
 import threading
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock, patch
 
@@ -306,32 +306,39 @@ class TestLooking:
                 {"label": label, "id": session_id},
             )
 
-    def test_a_change_is_found_although_one_look_failed(self, database: Database) -> None:
+    @pytest.mark.parametrize("looks_before", [0, 1])
+    def test_a_change_is_found_although_looks_failed(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch, looks_before: int
+    ) -> None:
+        monkeypatch.setattr("app.api.hub.RESUME_OVERLAP", timedelta(0))
         with database.transaction() as db:
             session_id = SessionRepository(db, owner="me").create_session().id
-        settings = database.settings.model_copy(update={"keep_alive_seconds": 0.02})
+        settings = database.settings.model_copy(update={"keep_alive_seconds": 0.05})
         hub = Hub(database, settings)
         stream = Stream(Principal("me", KeyRole.USER, "k"), None)
-        failures = iter([DatabaseUnavailable("away")])
+        looks = iter(range(looks_before + 3))
 
-        def look(keys: set[str], owners: set[str]) -> Any:
-            for failure in failures:
-                raise failure
-            _, changed = Hub._look(hub, keys, owners)
-            return keys, changed
+        def usable(_repository: AccessRepository, key_ids: set[str]) -> set[str]:
+            number = next(looks, None)
+            if number == looks_before:
+                self.change(database, "told of by nobody", session_id)
+            if number is not None and number >= looks_before:
+                raise DatabaseUnavailable("away")
+            return key_ids
+
+        monkeypatch.setattr(AccessRepository, "usable", usable)
 
         async def main() -> None:
             async with anyio.create_task_group() as tasks:
                 hub.add(stream)
-                self.change(database, "told of by nobody", session_id)
                 tasks.start_soon(hub.run)
-                async for event in stream.events(DEADLINE_SECONDS):
-                    if b"told of by nobody" in event:
-                        break
+                with anyio.fail_after(DEADLINE_SECONDS):
+                    async for event in stream.events(DEADLINE_SECONDS):
+                        if b"told of by nobody" in event:
+                            break
                 tasks.cancel_scope.cancel()
 
-        with patch.object(hub, "_look", look), patch("app.api.hub.logger"):
-            anyio.run(main)
+        anyio.run(main)
 
     def test_more_changes_than_one_look_takes_are_found_by_the_next(
         self, database: Database, monkeypatch: pytest.MonkeyPatch

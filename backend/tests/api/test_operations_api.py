@@ -19,6 +19,7 @@ from chaos.waiting import until
 from sqlalchemy import text
 
 from app.api.document import openapi_text
+from app.api.http_metrics import HttpMetrics
 from app.core.errors import ConfigurationError
 from app.engines.attempts import STALE, attempt_ended
 from app.engines.metrics import Metrics
@@ -94,7 +95,7 @@ def test_stale_claim_is_counted() -> None:
         attempt_ended(claim, outcome, 1.0)
     stop()
     attempt_ended(claim, STALE, 1.0)
-    assert "session_tasks_stale_claims_total 1.0" in figures.text(None, 0).decode()
+    assert "session_tasks_stale_claims_total 1.0" in figures.text(None).decode()
 
 
 def test_process_that_serves_nothing_else_tells_its_figures(
@@ -133,7 +134,7 @@ def test_every_metric_of_the_dashboard_exists(api: Any) -> None:
     page = (DOCS / "operations.md").read_text()
     rows = re.findall(r"^\| `(session_tasks_\w+)` \| (.*?) \|", page, re.MULTILINE)
     assert {name for name, _ in rows} == told
-    kept = Metrics().registry._names_to_collectors
+    kept = HttpMetrics().registry._names_to_collectors
     for name, labels in rows:
         assert labels == ", ".join(kept[name]._labelnames or ["-"])
 

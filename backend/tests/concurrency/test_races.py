@@ -20,7 +20,7 @@ from app.core.errors import (
     TaskError,
     TaskValidationError,
 )
-from app.models.session import TaskStatus, TaskType
+from app.models.session import SessionTask, TaskStatus, TaskType
 from app.repositories import transitions
 from app.repositories.combiner import TransitionCombiner
 from app.repositories.session_repository import SessionRepository
@@ -401,3 +401,20 @@ def test_heartbeats_for_several_workers_in_one_transaction_never_deadlock(
         assert not thread.is_alive(), f"{seed=}: a thread hangs"
     assert unexpected == [], f"{seed=}"
     assert committed(database, lambda s: s.heartbeat(claims)) == {c.session_id for c in claims}
+
+
+def test_objects_that_know_only_their_session_s_ids_lock_them_in_order(
+    database: Database, make_session: Callable[..., Session], race: Callable[..., list[Any]]
+) -> None:
+    ids = [make_session().id for _ in range(20)]
+
+    def begin(in_order: list[uuid.UUID]) -> int:
+        tasks = [SessionTask(session_id=session_id, task_type=P) for session_id in in_order]
+        for task in tasks:
+            task.mark_started(uuid.uuid4())
+        with database.transaction() as db:
+            db.add_all(tasks)
+        return len(tasks)
+
+    outcomes = race([lambda: begin(ids), lambda: begin(ids[::-1])])
+    assert sorted(map(str, map(type, outcomes))) == sorted(map(str, [int, TaskConflict]))

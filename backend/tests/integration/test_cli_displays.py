@@ -14,30 +14,35 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from app.cli.displays import BarsDisplay, LinesDisplay, SilentDisplay, display_for
-from app.cli.snapshot import TASK_ORDER, Happening, Hold, Snapshot, happenings_between
+from app.cli.snapshot import TASK_ORDER, Happening, happenings_between
 from app.cli.terminal import Terminal, printable
 from app.core.wording import age_text, count_text, duration_text, size_text
 from app.models.session import SessionStage, TaskStatus, TaskType
 from app.repositories.content_repository import ContentCounts
+from app.repositories.session_queries import SessionSnapshot
 
 SESSION_ID = UUID("5e551047-0000-4000-8000-000000000000")
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 RUNNING, COMPLETED = TaskStatus.RUNNING, TaskStatus.COMPLETED
 FAILED, CANCELLED = TaskStatus.FAILED, TaskStatus.CANCELLED
 
-CREATED = Snapshot(
-    session_id=SESSION_ID,
-    label="",
-    stage=SessionStage.CREATED,
-    created_at=BEGIN,
-    updated_at=BEGIN,
-    auto_advance=True,
-    options={},
-    moment=BEGIN,
+CREATED = SessionSnapshot(
+    **dict.fromkeys(SessionSnapshot.__dataclass_fields__)
+    | {
+        "session_id": SESSION_ID,
+        "label": "",
+        "stage": SessionStage.CREATED,
+        "created_at": BEGIN,
+        "updated_at": BEGIN,
+        "auto_advance": True,
+        "options": {},
+        "retry_count": 0,
+        "moment": BEGIN,
+    }
 )
 
 
-def lives(ends: list[list[TaskStatus]]) -> tuple[list[Snapshot], list[Happening]]:
+def lives(ends: list[list[TaskStatus]]) -> tuple[list[SessionSnapshot], list[Happening]]:
     """Every state of a session whose tasks' runs end like this, and all that truly happened."""
     states, truth = [CREATED], []
     now = BEGIN
@@ -55,8 +60,8 @@ def lives(ends: list[list[TaskStatus]]) -> tuple[list[Snapshot], list[Happening]
                 status=RUNNING,
                 started_at=now,
                 retry_count=retry_count,
-                failure=failure,
-                hold=Hold.QUEUE,
+                failure_context=failure,
+                enqueued_at=now,
             )
             states.append(started)
             truth.append(Happening(task_type, RUNNING, attempt=retry_count + 1))
@@ -70,10 +75,11 @@ def lives(ends: list[list[TaskStatus]]) -> tuple[list[Snapshot], list[Happening]
                 started,
                 moment=now,
                 status=end,
-                ended_at=None if end == CANCELLED else now,
+                completed_at=now if end == COMPLETED else None,
+                failed_at=now if end == FAILED else None,
                 retry_count=retry_count,
-                failure=None if end == COMPLETED else failure,
-                hold=Hold.NOBODY,
+                failure_context=None if end == COMPLETED else failure,
+                enqueued_at=None,
             )
             states.append(ended)
             seconds = None if end == CANCELLED else float(run)
@@ -93,9 +99,9 @@ ways = st.integers(0, 2).flatmap(
 )
 
 
-def observed(states: list[Snapshot]) -> list[Happening]:
+def observed(states: list[SessionSnapshot]) -> list[Happening]:
     told: list[Happening] = []
-    before: Snapshot | None = None
+    before: SessionSnapshot | None = None
     for state in states:
         told += happenings_between(before, state)
         before = state
@@ -173,12 +179,17 @@ def test_bars_end_with_what_each_task_came_to(terminal: Terminal) -> None:
 def test_bars_tell_waiting_from_working_from_failing(terminal: Terminal) -> None:
     waiting = lives([[RUNNING]])[0][-1]
     working = replace(
-        waiting, hold=Hold.WORKER, progress_current=7, progress_total=9, progress_message="a.csv"
+        waiting,
+        leased_until=waiting.moment + timedelta(seconds=30),
+        progress_current=7,
+        progress_total=9,
+        progress_message="a.csv",
     )
+    overdue = replace(waiting, leased_until=waiting.moment - timedelta(seconds=1))
     failed = lives([[FAILED]])[0][-1]
     soon = replace(failed, retry_at=failed.moment + timedelta(seconds=9))
     seen = []
-    for state in (waiting, working, replace(waiting, hold=Hold.OVERDUE), failed, soon):
+    for state in (waiting, working, overdue, failed, soon):
         own = Terminal(out=Console(file=io.StringIO(), force_terminal=True, width=100))
         with BarsDisplay(own) as display:
             display.show(state)

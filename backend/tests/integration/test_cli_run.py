@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import func, select
 
 from app.cli.application import run_command
 from app.cli.output_directory import OutputDirectory
@@ -22,7 +23,8 @@ from app.core.config import Settings
 from app.core.database import Database
 from app.core.errors import OutputError
 from app.models.results import ExportBody
-from app.models.session import TaskStatus, TaskType
+from app.models.session import Session, TaskStatus, TaskType
+from app.repositories.session_queries import SessionFilter, SessionQueries
 from app.repositories.session_repository import SessionRepository
 
 if TYPE_CHECKING:
@@ -113,7 +115,8 @@ def wait_for_line(process: subprocess.Popen[str], part: str) -> str:
 
 def latest(database: Database) -> Any:
     with database.transaction() as db:
-        return SessionRepository(db).list_sessions(limit=1)[0]
+        (newest,) = SessionQueries(db, owner=None).page(SessionFilter(), limit=1)
+        return SessionRepository(db).get(newest.session_id)
 
 
 def only_document(text: str) -> Any:
@@ -271,7 +274,7 @@ def test_a_document_that_cannot_be_used_is_refused_before_a_session_is_opened(
 
 def _session_count(database: Database) -> int:
     with database.transaction() as db:
-        return len(SessionRepository(db).list_sessions(limit=10_000))
+        return db.scalar(select(func.count()).select_from(Session)) or 0
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")

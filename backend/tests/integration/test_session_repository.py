@@ -26,6 +26,7 @@ from app.models.results import TaskResults, TicketDraft
 from app.models.session import Session, SessionStage, SessionTask, TaskStatus, TaskType
 from app.repositories import transitions
 from app.repositories.content_repository import ContentRepository
+from app.repositories.session_queries import SessionFilter, SessionQueries
 from app.repositories.session_repository import SessionRepository
 
 if TYPE_CHECKING:
@@ -381,7 +382,7 @@ def test_another_owner_s_session_is_as_absent_as_none(database: Database) -> Non
         ):
             with pytest.raises(SessionNotFound):
                 attempt()
-        assert mine.list_sessions() == []
+        assert SessionQueries(db, owner="bob").page(SessionFilter(), limit=9) == []
         assert mine.find_by_prefix(str(theirs)[:8]) == []
         hers = SessionRepository(db, owner="ada")
         assert hers.get(theirs).task is not None
@@ -510,15 +511,20 @@ def test_a_prefix_that_is_none_finds_nothing(
     assert act(lambda s: s.find_by_prefix(prefix)) == []
 
 
+@pytest.mark.parametrize("owner", [None, "ada"])
 def test_lists_go_from_the_newest_to_the_oldest_page_by_page(
-    act: Callable[..., Any], make_session: Callable[..., Session]
+    database: Database, owner: str | None
 ) -> None:
-    ids = [make_session(label=f"{n}").id for n in range(5)]
+    with database.transaction() as db:
+        sessions = SessionRepository(db, owner="ada")
+        ids = [sessions.create_session(label=f"{n}").id for n in range(5)]
     seen: list[uuid.UUID] = []
     before = None
-    while page := act(lambda s, b=before: s.list_sessions(limit=2, before=b)):
-        seen += [view.session.id for view in page]
-        before = (page[-1].session.created_at, page[-1].session.id)
+    with database.transaction() as db:
+        queries = SessionQueries(db, owner=owner)
+        while page := queries.page(SessionFilter(), limit=2, before=before):
+            seen += [session.session_id for session in page]
+            before = (page[-1].created_at, page[-1].session_id)
     assert seen == ids[::-1]
 
 
@@ -567,6 +573,9 @@ def test_the_last_failure_that_is_allowed_promises_no_further_attempt(
                 lambda s, again=again: s.claim_task(again.session_id, again.task_id, uuid.uuid4())
             )
     assert "used up" in context["next_step"]
+    act(lambda s: s.reset_retries(claim.session_id))
+    context = act(lambda s: s.get(claim.session_id)).task.failure_context
+    assert "given back" in context["next_step"]
 
 
 # -- loaded objects -------------------------------------------------------------------------------
@@ -657,6 +666,35 @@ def test_a_session_whose_tasks_were_marked_without_it_ends_completed(
         db.add(task)
     with database.transaction() as db:
         assert SessionRepository(db).get(task.session_id).session.stage == SessionStage.COMPLETED
+
+
+def test_a_session_that_comes_to_a_marked_task_is_taken_to_its_stage(
+    database: Database, make_session: Callable[..., Session]
+) -> None:
+    task = SessionTask(session_id=make_session().id, task_type=P)
+    task.mark_started(uuid.uuid4())
+    with database.transaction() as db:
+        task.session = db.get_one(Session, task.session_id)
+        db.add(task)
+        task.mark_completed()
+        assert task.session.stage == SessionStage.PROCESSING
+    with database.transaction() as db:
+        assert db.get_one(Session, task.session_id).stage == SessionStage.PROCESSING
+
+
+def test_an_object_whose_storing_was_rolled_back_takes_the_stage_along_the_next_time(
+    database: Database, make_session: Callable[..., Session]
+) -> None:
+    task = SessionTask(session_id=make_session().id, task_type=P)
+    task.mark_started(uuid.uuid4())
+    with pytest.raises(ZeroDivisionError), database.transaction() as db:
+        db.add(task)
+        db.flush()
+        raise ZeroDivisionError
+    with database.transaction() as db:
+        db.add(task)
+    with database.transaction() as db:
+        assert db.get_one(Session, task.session_id).stage == SessionStage.PROCESSING
 
 
 def test_no_moment_that_is_stored_is_the_application_s(

@@ -11,7 +11,7 @@ from chaos.waiting import until
 
 from app.core.errors import DatabaseUnavailable
 from app.repositories.async_lane import AsyncLane
-from app.repositories.lane import MAX_BATCH, Kind
+from app.repositories.lane import MAX_BATCH, Aside, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -186,6 +186,20 @@ def test_a_closed_lane_refuses(lane: AsyncLane) -> None:
         await closing
         with pytest.raises(RuntimeError, match="closed"):
             await lane.send(kind, 3)
+
+    run(main)
+
+
+def test_an_answer_that_is_to_be_found_out_after_the_end_is_refused(lane: AsyncLane) -> None:
+    def close_and_put_aside(batch: Sequence[int]) -> list[Aside[int]]:
+        lane._asides.shutdown()
+        return [Aside(lambda: 1) for _ in batch]
+
+    kind: Kind[int, int] = Kind(close_and_put_aside, abs)
+
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match="closed"):
+            await lane.send(kind, 1)
 
     run(main)
 

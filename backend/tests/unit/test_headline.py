@@ -31,6 +31,8 @@ def session(**known: Any) -> SessionSnapshot:
         "options": {},
         "created_at": before(hours=1),
         "updated_at": before(minutes=4),
+        "retry_count": 0,
+        "moment": NOW,
     }
     return SessionSnapshot(**(blank | known))
 
@@ -119,8 +121,8 @@ SENTENCES = [
         failed("of another programme", failure_context={"category": 7}),
         None,
         (
-            "Failed in export, attempt 2 of 3, four minutes ago; nobody needs to fix it: see "
-            "the failure below."
+            "Failed in export, attempt 2 of 3, four minutes ago; whoever runs this "
+            "installation can fix it: see the failure below."
         ),
     ),
     (

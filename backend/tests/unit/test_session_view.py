@@ -32,6 +32,8 @@ def session(**known: Any) -> SessionSnapshot:
         "options": {"title_column": "Summary"},
         "created_at": NOW,
         "updated_at": NOW,
+        "retry_count": 0,
+        "moment": NOW,
     }
     return SessionSnapshot(**(blank | known))
 

@@ -5,7 +5,7 @@ PostgreSQL to run, `cluster` how to start and stop it; `server` is what the rest
 uses. Why it is built like this: `docs/decisions/embedded-postgresql.md`.
 """
 
-from app.core.embedded.binaries import Binaries, find_binaries
+from app.core.embedded.binaries import OLDEST_MAJOR, Binaries, find_binaries
 from app.core.embedded.server import EmbeddedServer
 
-__all__ = ["Binaries", "EmbeddedServer", "find_binaries"]
+__all__ = ["OLDEST_MAJOR", "Binaries", "EmbeddedServer", "find_binaries"]

@@ -54,7 +54,7 @@ LOG_BYTES = 1024 * 1024
 _FIRST_BUILTIN_LOCALE = 17
 _CONFIGURATION = """
 # Chosen by session-tasks for a laptop; edit as you like. Durability is as PostgreSQL ships it.
-max_connections = 100
+# Where it listens, its log and max_connections are told to the server when it starts.
 shared_buffers = 128MB
 jit = off                       # short statements only: compiling them would cost more
 timezone = 'UTC'
