@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -206,8 +206,10 @@ def _race_ours(arena: Arena, size: Size, figures: Figures) -> None:
             **_whole(
                 size.bulk,
                 f"{how}_",
-                one_after_another=done["bulk_seconds"] + done["drain_seconds"],
-                beside=beside["seconds"],
+                {
+                    "one_after_another": done["bulk_seconds"] + done["drain_seconds"],
+                    "beside": beside["seconds"],
+                },
             ),
         )
     for how in ("same-process", "threads", "processes"):
@@ -248,14 +250,12 @@ def _race_peer(arena: Arena, size: Size, figures: Figures, python: Path, peer: s
         client_microseconds_per_task=1e6 * done["cpu_seconds"] / bulk,
         wal_bytes_per_task=written.bytes / bulk,
     )
-    beside: dict[str, float] = {}
+    seconds = {"one_after_another": begun["seconds"] + done["seconds"]}
     for way, part in () if peer in SLOW_PEERS else (("beside", 0), ("in_parts", PART)):
         url = arena.fresh(peer)
         do("prepare")
-        beside[way] = do("whole", "--count", bulk, "--part", part)["seconds"]
-    figures.add(
-        peer, **_whole(bulk, one_after_another=begun["seconds"] + done["seconds"], **beside)
-    )
+        seconds[way] = do("whole", "--count", bulk, "--part", part)["seconds"]
+    figures.add(peer, **_whole(bulk, "", seconds))
     url = arena.fresh(peer)
     do("prepare")
     quantiles = do("pickup", "--count", size.pickups)
@@ -263,7 +263,7 @@ def _race_peer(arena: Arena, size: Size, figures: Figures, python: Path, peer: s
     arena.drop(peer)
 
 
-def _whole(count: int, prefix: str = "", **seconds: float) -> dict[str, float]:
+def _whole(count: int, prefix: str, seconds: Mapping[str, float]) -> dict[str, float]:
     """Whole tasks a second in each way, and `whole`: in whichever was fastest."""
     return {
         f"{prefix}{way}_per_second": count / took

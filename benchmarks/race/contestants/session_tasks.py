@@ -89,7 +89,7 @@ def session_ids(url: str) -> list[uuid.UUID]:
         return [row[0] for row in rows]
 
 
-def in_threads(count: int, inputs: Sequence[Any], act: Callable[[Any], None]) -> dict[str, float]:
+def in_threads(count: int, inputs: Sequence[Any], act: Callable[[Any], object]) -> dict[str, float]:
     """Have `count` callers do `act` for every input; wall clock and CPU of this process."""
     left: Iterator[Any] = iter(inputs)
     failures: list[BaseException] = []
