@@ -170,9 +170,9 @@ class ChildProcess:
     def _wait_for_exit(self) -> None:
         """Let a child that is ending reach its end, so that the status is its own."""
         if self._exited is not None and self._channel.fileno() >= 0:
-            exit_ = select.poll()
-            exit_.register(self._exited, select.POLLIN)
-            exit_.poll(200)
+            poll = select.poll()
+            poll.register(self._exited, select.POLLIN)
+            poll.poll(200)
 
 
 def _exit_descriptor(pid: int) -> int | None:

@@ -500,7 +500,8 @@ class SessionTask(Base):
         if session is None:
             self.__dict__.setdefault(_LEFT_BEHIND, {})["updated_at"] = func.clock_timestamp()
             return
-        session.stage = self.__dict__.pop(_LEFT_BEHIND, {}).get("stage", session.stage)
+        if "stage" in (left := self.__dict__.pop(_LEFT_BEHIND, {})):
+            session.stage = left["stage"]
         session.updated_at = moment
         if self._db() is None:
             _have_the_database_stamp(session, "updated_at")
