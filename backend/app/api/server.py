@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from app.core.errors import ConfigurationError, ErrorCategory
 from app.engines.memory import collect_garbage_seldom
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ MOST_HEADER_BYTES = 64 * 1024
 HEADER_SECONDS = 15.0
 SHUTDOWN_SECONDS = 10
 GATHERED_BYTES = 64 * 1024
+BACKLOG = 1024
+"""Connections that may wait to be taken."""
 
 
 class GatheredWrites:
@@ -172,6 +176,24 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
 
+def listen_on(host: str, port: int) -> socket.socket:
+    """A socket that listens there (port 0: on any free one); connections wait until it is served.
+
+    Raises:
+        ConfigurationError: the port is taken, or this machine has no such address.
+
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise ConfigurationError(
+            f"Nothing can listen on {host}, port {port}: {error.strerror or error}",
+            ErrorCategory.USER_FIXABLE,
+            next_step="Choose another: --port, --host.",
+        ) from error
+
+
 class ApiServer(uvicorn.Server):
     """A server that ends its streams when it is told to stop, and then returns."""
 
@@ -191,7 +213,7 @@ class ApiServer(uvicorn.Server):
                 forwarded_allow_ips=settings.trusted_proxies,
                 timeout_keep_alive=30,
                 timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-                backlog=1024,
+                backlog=BACKLOG,
             )
         )
         # An address may hold a key (/login), and what is counted is in /metrics.

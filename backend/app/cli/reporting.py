@@ -103,6 +103,8 @@ def print_failure(terminal: Terminal, snapshot: SessionSnapshot, command: str) -
     failure = snapshot.failure_context or {}
     task = snapshot.task_type.value if snapshot.task_type else "the session"
     category = ErrorCategory.of(failure.get("category"))
+    if category is ErrorCategory.TEMPORARY and not snapshot.can_be_retried:
+        category = ErrorCategory.ADMIN_REQUIRED  # it passes, but its attempts are used up
     attempts = (
         f"attempt {snapshot.retry_count} of {MAX_RETRY_COUNT}" if snapshot.retry_count else ""
     )

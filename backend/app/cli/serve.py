@@ -48,14 +48,19 @@ def serve_command(
     port = port if port is not None else settings.port
     try:
         from app.api.application import LOOPBACK_NAMES, create_app  # noqa: PLC0415 - an extra
-        from app.api.server import ApiServer  # noqa: PLC0415 - an extra
+        from app.api.server import ApiServer, listen_on  # noqa: PLC0415 - an extra
         from app.web.dashboard import add_dashboard  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise ConfigurationError(
             f"The API needs a package that is not installed: {error.name}",
             next_step="pip install 'session-tasks[server]'",
         ) from error
-    with traced(settings), dispatcher(settings), Database.open(settings) as database:
+    with (
+        listen_on(host, port) as listener,  # before a worker takes up what others have started
+        traced(settings),
+        dispatcher(settings),
+        Database.open(settings) as database,
+    ):
         first_key = _first_key(database, is_loopback=is_loopback(host))
         app = create_app(database, settings, hosts=_hosts(settings, host, LOOPBACK_NAMES))
         add_dashboard(app)
@@ -70,7 +75,7 @@ def serve_command(
         )
         with worker:
             try:
-                server.run()
+                server.run(sockets=[listener])
             finally:
                 server.is_listening.set()
     return ExitCode.OK if server.started else ExitCode.UNEXPECTED

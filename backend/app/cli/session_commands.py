@@ -46,13 +46,16 @@ if TYPE_CHECKING:
     from app.models.results import ExportBody
 
 BODIES_PER_PAGE = 10
+MOST_LISTED = 100_000
 
 POLL_SECONDS = 0.5
 """How often `watch` looks; work in other processes says nothing by itself."""
 
 
 def list_command(
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many, the newest first.")] = 20,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=MOST_LISTED, help="How many, the newest first.")
+    ] = 20,
     as_json: AsJson = False,
 ) -> ExitCode:
     """List sessions, the newest first."""

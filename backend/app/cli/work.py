@@ -60,6 +60,7 @@ from app.repositories.session_repository import SessionRepository
 from app.tasks.documents.decoding import decode
 from app.tasks.documents.intake import read_files
 from app.tasks.jira_import import build_bodies
+from app.tasks.registry import handler_references
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -122,6 +123,7 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command are thes
     )
     documents = _read(files, settings)
     output = None if out is None else OutputDirectory(out)
+    handler_references(settings)  # before there is a session that nobody could work on
     with dispatcher(settings), opened_database(terminal, settings) as database:
         called = label or names_text([document.name for document in documents])
         with database.transaction() as db:

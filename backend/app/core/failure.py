@@ -75,7 +75,7 @@ _MAX_PAIRS: Final = 10_000
 TRIED_AGAIN: Final = "It is tried again by itself; look again in a while."
 USED_UP: Final = (
     "All attempts are used up: find the cause, then an admin can give them back "
-    "(session-tasks retry --reset)."
+    "(session-tasks retry ID --reset)."
 )
 """Instead of `TRIED_AGAIN`, where the failure was the last that is allowed."""
 

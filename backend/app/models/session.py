@@ -398,7 +398,7 @@ class SessionTask(Base):
             return TaskValidationError(
                 "Maximum retry attempts exceeded",
                 ErrorCategory.ADMIN_REQUIRED,
-                next_step="An operator can reset the count: session-tasks retry --reset.",
+                next_step="An operator can reset the count: session-tasks retry ID --reset.",
                 session_id=self.session_id,
             )
         return TaskValidationError(
@@ -420,7 +420,7 @@ class SessionTask(Base):
         kind = self.task_type.value if self.task_type else "without a type"
         return TaskValidationError(
             f"Cannot {action} task {kind}: it is {state}, not running",
-            next_step="Look at its state again; somebody was quicker.",
+            next_step="Look at its state again; somebody may have been quicker.",
             session_id=self.session_id,
         )
 

@@ -211,7 +211,8 @@ def test_headers_that_protect_browsers_are_on_every_answer(api: Any, client: htt
 def test_key_appears_neither_in_logs_nor_in_answers_metrics_or_rows(
     api: Any, caplog: pytest.LogCaptureFixture, open_session: Callable[..., str]
 ) -> None:
-    caplog.set_level("DEBUG")
+    for logger in (None, "app"):
+        caplog.set_level("DEBUG", logger)
     key = api.key()
     secret = key.partition(".")[2]
     client = api.client(key)

@@ -119,7 +119,8 @@ def test_text_of_documents_and_keys_is_in_no_log_of_a_worker(
     open_session: Callable[..., str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level("DEBUG")
+    for logger in (None, "app"):
+        caplog.set_level("DEBUG", logger)
     canary = f"canary-{uuid.uuid4().hex}"
     api = make_server()
     key = api.key()

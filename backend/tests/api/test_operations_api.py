@@ -20,6 +20,7 @@ from sqlalchemy import text
 
 from app.api.document import openapi_text
 from app.api.http_metrics import HttpMetrics
+from app.api.server import listen_on
 from app.core.errors import ConfigurationError
 from app.engines.attempts import STALE, attempt_ended
 from app.engines.metrics import Metrics
@@ -115,6 +116,16 @@ def test_process_that_serves_nothing_else_tells_its_figures(
             pass
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=30)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.1", "nonsense.invalid"])
+def test_what_cannot_be_listened_on_is_said_before_anything_is_begun(host: str) -> None:
+    with (
+        listen_on("127.0.0.1", 0) as taken,
+        pytest.raises(ConfigurationError, match="Nothing can listen") as refused,
+    ):
+        listen_on(host, taken.getsockname()[1])
+    assert "--port" in refused.value.next_step
 
 
 def test_every_metric_of_the_dashboard_exists(api: Any) -> None:

@@ -272,6 +272,18 @@ def test_a_document_that_cannot_be_used_is_refused_before_a_session_is_opened(
     assert not (tmp_path / "out").exists()
 
 
+def test_handlers_that_cannot_be_used_are_refused_before_a_session_is_opened(
+    command: Callable[..., Answer], shared_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SESSION_TASKS_HANDLERS", "bogus")
+    before = _session_count(shared_database)
+
+    code, _, err = command("run", EXAMPLES / "click-readme.md")
+
+    assert (code, "SESSION_TASKS_HANDLERS" in err) == (2, True)
+    assert _session_count(shared_database) == before
+
+
 def _session_count(database: Database) -> int:
     with database.transaction() as db:
         return db.scalar(select(func.count()).select_from(Session)) or 0

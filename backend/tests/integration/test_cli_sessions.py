@@ -218,6 +218,12 @@ def test_an_export_before_its_time_is_refused(
     assert "no validated import yet" in err
 
 
+def test_a_list_longer_than_any_is_refused_as_an_option(command: Callable[..., Answer]) -> None:
+    code, out, err = command("list", "--limit", 10**20)
+    assert (code, out) == (2, "")
+    assert "--limit" in err
+
+
 def test_sweep_says_what_it_did(
     command: Callable[..., Answer],
     database: Database,

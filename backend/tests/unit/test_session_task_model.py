@@ -196,7 +196,7 @@ def test_duration_is_from_start_to_end_in_minutes() -> None:
 
 
 def test_the_log_speaks_the_specification_s_words(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "app")
     task = a_task(status=None)
     run = uuid.uuid4()
     task.mark_started(run)
