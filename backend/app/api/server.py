@@ -188,7 +188,8 @@ def listen_on(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise ConfigurationError(
-            f"Nothing can listen on {host}, port {port}: {error.strerror or error}",
+            f"Nothing can listen on {host}, port {port}: "
+            f"{(error.strerror or str(error)).partition(' (while')[0]}",
             ErrorCategory.USER_FIXABLE,
             next_step="Choose another: --port, --host.",
         ) from error

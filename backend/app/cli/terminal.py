@@ -22,10 +22,21 @@ def printable(text: str) -> str:
     )
 
 
+class LastingConsole(Console):
+    """A console whose reader may leave (`… | head -1`): what was begun goes on, in silence."""
+
+    def on_broken_pipe(self) -> None:
+        """Write to nobody from now on."""
+        self.quiet = True
+        nobody = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nobody, self.file.fileno())
+        os.close(nobody)
+
+
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     is_wide = not stream.isatty() and "COLUMNS" not in os.environ
-    return Console(
+    return LastingConsole(
         stderr=stderr, highlight=False, emoji=False, width=WIDTH_OF_A_FILE if is_wide else None
     )
 

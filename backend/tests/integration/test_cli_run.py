@@ -272,6 +272,23 @@ def test_a_document_that_cannot_be_used_is_refused_before_a_session_is_opened(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_reader_who_leaves_strands_no_session(
+    shared_database: Database, shared_database_url: str, tmp_path: Path
+) -> None:
+    """As `session-tasks run … | head -1` does."""
+    with start_process(
+        ["run", EXAMPLES / "click-readme.md", "--label", "piped"],
+        {"SESSION_TASKS_DATABASE_URL": shared_database_url},
+        tmp_path,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("Session ")
+        process.stdout.close()
+        assert process.wait(DEADLINE_SECONDS) == 0
+    view = latest(shared_database)
+    assert (view.session.label, view.session.stage.value) == ("piped", "completed")
+
+
 def test_handlers_that_cannot_be_used_are_refused_before_a_session_is_opened(
     command: Callable[..., Answer], shared_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
