@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from functools import cache
 
-from prometheus_client import Counter, Histogram
-
 from app.engines.metrics import Metrics
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -18,18 +16,15 @@ class HttpMetrics(Metrics):
     def __init__(self) -> None:
         super().__init__()
         self._streams = self._gauge("session_tasks_sse_clients", "Streams of events that are open")
-        answers = Counter(
-            "session_tasks_http_requests",
-            "Requests answered",
-            ["method", "route", "status"],
-            registry=self.registry,
+        answers = self._counter(
+            "session_tasks_http_requests", "Requests answered", "method", "route", "status"
         )
-        seconds = Histogram(
+        seconds = self._histogram(
             "session_tasks_http_request_duration_seconds",
             "From a request's first byte to the last of its answer; streams not counted",
-            ["method", "route"],
+            "method",
+            "route",
             buckets=_REQUEST_SECONDS,
-            registry=self.registry,
         )
         # Finding a label's child costs as much as counting it: every answer is counted.
         self._answers_of = cache(

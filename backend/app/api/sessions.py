@@ -37,7 +37,6 @@ from app.models.session import (
 from app.repositories.access_repository import Principal
 from app.repositories.content_repository import ContentRepository
 from app.repositories.idempotency_repository import KeptAnswer
-from app.repositories.refusals import session_not_found
 from app.repositories.session_queries import SessionFilter, SessionQueries
 from app.repositories.session_repository import SessionRepository
 
@@ -82,9 +81,7 @@ def create_session(
                     options=options,
                     auto_advance=form.auto_advance,
                 )
-                snapshot = SessionQueries(db, owner=caller.owner).snapshot(session.id)
-                if snapshot is None:
-                    raise session_not_found(session.id)
+                snapshot = SessionQueries(db, owner=caller.owner).get(session.id)
                 body = session_resource(snapshot).model_dump_json()
                 turn.keep(KeptAnswer(session.id, 201, f"{API}/sessions/{session.id}", body))
             answer = turn.answer
@@ -164,9 +161,7 @@ def aware(moment: datetime | None) -> datetime | None:
 
 def _detail(services: Services, caller: Principal, session_id: UUID) -> SessionDetail:
     with services.database.transaction() as db:
-        snapshot = SessionQueries(db, owner=caller.owner).snapshot(session_id)
-        if snapshot is None:
-            raise session_not_found(session_id)
+        snapshot = SessionQueries(db, owner=caller.owner).get(session_id)
         content = ContentRepository(db)
         counts = content.counts(session_id)
         return SessionDetail(

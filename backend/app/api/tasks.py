@@ -196,10 +196,7 @@ def _expected_run(if_match: str | None, now: SessionSnapshot) -> UUID | None:
 
 
 def _seen(db: DbSession, caller: Principal, session_id: UUID) -> SessionSnapshot:
-    snapshot = SessionQueries(db, owner=caller.owner).snapshot(session_id)
-    if snapshot is None:
-        raise session_not_found(session_id)
-    return snapshot
+    return SessionQueries(db, owner=caller.owner).get(session_id)
 
 
 def _moved_on(session_id: UUID) -> PreconditionFailed:

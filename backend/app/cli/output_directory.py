@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.core.errors import OutputError
-from app.repositories.session_queries import SHORT_ID_LENGTH
+from app.core.wording import short_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,7 +62,7 @@ class OutputDirectory:
             OutputError: the disk is full, say; the export is still in the database.
 
         """
-        directory = self._path / str(session_id)[:SHORT_ID_LENGTH]
+        directory = self._path / short_id(session_id)
         parts: list[tuple[Path, Path]] = []
         issues = 0
         size = 0
@@ -81,7 +81,7 @@ class OutputDirectory:
             raise OutputError(
                 f"The import could not be written to {directory}: {_reason(directory, error)}",
                 next_step="It is safe in the database; write it where there is room: "
-                f"session-tasks export {str(session_id)[:SHORT_ID_LENGTH]} --out DIR",
+                f"session-tasks export {short_id(session_id)} --out DIR",
                 session_id=session_id,
             ) from error
         except BaseException:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from app.models.session import TaskStatus, TaskType
-from app.repositories.refusals import session_not_found
 from app.repositories.session_queries import SessionQueries, SessionSnapshot
 
 if TYPE_CHECKING:
@@ -26,10 +25,7 @@ def read_snapshot(database: Database, session_id: UUID) -> SessionSnapshot:
 
     """
     with database.transaction() as db:
-        snapshot = SessionQueries(db, owner=None).snapshot(session_id)
-    if snapshot is None:
-        raise session_not_found(session_id)
-    return snapshot
+        return SessionQueries(db, owner=None).get(session_id)
 
 
 @dataclass(frozen=True, slots=True)

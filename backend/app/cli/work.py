@@ -47,7 +47,7 @@ from app.core.errors import (
     TaskError,
     TaskValidationError,
 )
-from app.core.wording import count_text, names_text, size_text
+from app.core.wording import count_text, names_text, short_id, size_text
 from app.engines.dispatch import dispatcher
 from app.engines.sweeper import sweep_once
 from app.engines.worker import Worker
@@ -89,8 +89,8 @@ class Job:
 
     @property
     def short_id(self) -> str:
-        """The first characters of the session's id."""
-        return str(self.session_id)[:8]
+        """What people call the session by."""
+        return short_id(self.session_id)
 
 
 def run_command(  # noqa: PLR0913, PLR0917 - the options of the command are these

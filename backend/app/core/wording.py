@@ -1,4 +1,4 @@
-"""Times and sizes as people read them."""
+"""Times, sizes and names as people read them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
 _MINUTE = 60
 _HOUR = 60 * _MINUTE
@@ -49,6 +50,11 @@ def size_text(byte_count: int) -> str:
             break
         size, unit = size / _KILO, larger
     return f"{size:.0f} {unit}" if size >= 9.95 else f"{size:.1f} {unit}"  # noqa: PLR2004
+
+
+def short_id(session_id: UUID) -> str:
+    """The first eight digits: enough for people, and for the command line."""
+    return session_id.hex[:8]
 
 
 def count_text(count: int, one: str) -> str:

@@ -26,41 +26,37 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._started = Counter(
+        self._started = self._counter(
             "session_tasks_started",
             "Tasks started or retried through this process",
-            ["task_type"],
-            registry=self.registry,
+            "task_type",
         )
-        self._finished = Counter(
+        self._finished = self._counter(
             "session_tasks_finished",
             "Tasks that ended through this process",
-            ["task_type", "outcome"],
-            registry=self.registry,
+            "task_type",
+            "outcome",
         )
-        self._seconds = Histogram(
+        self._seconds = self._histogram(
             "session_tasks_duration_seconds",
             "From start to end of a run, its wait for a worker included",
-            ["task_type", "outcome"],
+            "task_type",
+            "outcome",
             buckets=_TASK_SECONDS,
-            registry=self.registry,
         )
-        self._waits = Histogram(
+        self._waits = self._histogram(
             "session_tasks_wait_seconds",
             "From the moment a task was due until a worker of this process took it in hand",
-            ["task_type"],
+            "task_type",
             buckets=_WAIT_SECONDS,
-            registry=self.registry,
         )
-        self._stale_claims = Counter(
+        self._stale_claims = self._counter(
             "session_tasks_stale_claims",
             "Attempts of this process whose claim was no longer theirs: nothing was written",
-            registry=self.registry,
         )
-        self._rescued = Counter(
+        self._rescued = self._counter(
             "session_tasks_rescued",
             "Runs failed because their worker was lost",
-            registry=self.registry,
         )
         self._running = self._gauge("session_tasks_running", "Tasks that a worker has in hand")
         self._waiting = self._gauge("session_tasks_waiting", "Tasks that wait for a worker")
@@ -99,6 +95,14 @@ class Metrics:
             self._running.set(live.running)
             self._waiting.set(live.waiting)
             self._oldest.set(live.oldest_waiting_seconds)
+
+    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
+        return Counter(name, documentation, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, documentation: str, *labels: str, buckets: Sequence[float]
+    ) -> Histogram:
+        return Histogram(name, documentation, labels, buckets=buckets, registry=self.registry)
 
     def _gauge(self, name: str, documentation: str) -> Gauge:
         return Gauge(name, documentation, registry=self.registry)

@@ -12,23 +12,17 @@ from datetime import datetime
 
 from sqlalchemy import (
     BigInteger,
-    Connection,
     ForeignKey,
     Index,
     Integer,
     String,
-    delete,
-    event,
     func,
-    insert,
-    inspect,
     text,
 )
-from sqlalchemy.orm import Mapped, Mapper, mapped_column, object_session
+from sqlalchemy.orm import Mapped, mapped_column
 
-from app.core.errors import ErrorCategory
 from app.models.base import Base, enum_by_value
-from app.models.session import SessionTask, TaskStatus, TaskType
+from app.models.session import TaskType
 
 
 class SessionTaskLease(Base):
@@ -104,55 +98,3 @@ class LeaseSentinel(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
-
-
-@event.listens_for(SessionTask, "after_insert")
-@event.listens_for(SessionTask, "after_update")
-def _keep_the_lease_in_step(
-    _mapper: Mapper[SessionTask], connection: Connection, task: SessionTask
-) -> None:
-    """Do for objects what the set-based statements do: one lease per running task, and no other.
-
-    And a retry for a temporary failure that has attempts left.
-    """
-    attributes = inspect(task).attrs
-    if not (attributes.status.history.has_changes() or attributes.task_id.history.has_changes()):
-        return
-    connection.execute(
-        delete(SessionTaskLease).where(SessionTaskLease.session_id == task.session_id)
-    )
-    if task.status == TaskStatus.RUNNING:
-        connection.execute(
-            insert(SessionTaskLease).values(
-                session_id=task.session_id,
-                task_id=task.task_id,
-                task_type=task.task_type,
-                attempt=task.retry_count + 1,
-            )
-        )
-    if task.can_be_retried and (task.failure_context or {}).get("category") == _TEMPORARY:
-        in_transaction = getattr(object_session(task), "info", {})
-        connection.execute(
-            _RETRY_LATER,
-            {
-                "session_id": task.session_id,
-                "task_id": task.task_id,
-                "retry_count": task.retry_count,
-                "backoff_seconds": in_transaction.get(
-                    "retry_backoff_seconds", RETRY_BACKOFF_SECONDS
-                ),
-            },
-        )
-
-
-_TEMPORARY = ErrorCategory.TEMPORARY.value
-_RETRY_LATER = text(
-    f"""INSERT INTO session_task_retries (session_id, task_id, retry_at)
-    VALUES (:session_id, :task_id, clock_timestamp() + {
-        RETRY_WAIT.format(
-            backoff_seconds="cast(:backoff_seconds AS float)", retry_count=":retry_count"
-        )
-    })
-    ON CONFLICT (session_id) DO UPDATE
-       SET task_id = excluded.task_id, retry_at = excluded.retry_at"""  # noqa: S608 - constants only
-)

@@ -37,17 +37,13 @@ from sqlalchemy import (
     and_,
     event,
     func,
-    inspect,
     or_,
     select,
     text,
-    update,
 )
 from sqlalchemy.ext.hybrid import hybrid_method, hybrid_property
-from sqlalchemy.orm import Mapped, Mapper, mapped_column, object_session, relationship
+from sqlalchemy.orm import Mapped, mapped_column, object_session, relationship
 from sqlalchemy.orm import Session as DbSession
-from sqlalchemy.orm.attributes import set_committed_value
-from sqlalchemy.orm.util import identity_key
 
 from app.core.database import after_commit, current_db_session, database_now
 from app.core.errors import ErrorCategory, TaskConflict, TaskValidationError
@@ -58,7 +54,6 @@ from app.models.base import Base, enum_by_value, utc_now
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from sqlalchemy.engine import Connection
 
 MAX_RETRY_COUNT = 3
 """Three failures, of whatever cause, and a task can no longer be retried."""
@@ -210,7 +205,7 @@ class SessionTask(Base):
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
     session_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
     task_type: Mapped[TaskType] = mapped_column(enum_by_value(TaskType, "task_type"))
-    # The old value is always loaded: a change is guarded by it (see below the class).
+    # The old value is always loaded: a change is guarded by it (`app.models.storing`).
     task_id: Mapped[uuid.UUID] = mapped_column(active_history=True)
     status: Mapped[TaskStatus] = mapped_column(
         enum_by_value(TaskStatus, "status"), active_history=True
@@ -347,7 +342,7 @@ class SessionTask(Base):
         context = {
             **sanitize_context(error_context),
             "attempt": count,
-            "failed_at": _told(moment),
+            "failed_at": told(moment),
         }
         if earlier is not None:
             briefs = [*earlier.get("earlier", ()), brief_of(earlier)]
@@ -498,9 +493,9 @@ class SessionTask(Base):
     def _touch_session(self, moment: datetime) -> None:
         session = self._known_session()
         if session is None:
-            self.__dict__.setdefault(_LEFT_BEHIND, {})["updated_at"] = func.clock_timestamp()
+            self.__dict__.setdefault(LEFT_BEHIND, {})["updated_at"] = func.clock_timestamp()
             return
-        if "stage" in (left := self.__dict__.pop(_LEFT_BEHIND, {})):
+        if "stage" in (left := self.__dict__.pop(LEFT_BEHIND, {})):
             session.stage = left["stage"]
         session.updated_at = moment
         if self._db() is None:
@@ -509,7 +504,7 @@ class SessionTask(Base):
     def _take_the_session_to(self, stage: SessionStage) -> None:
         session = self._known_session()
         if session is None:
-            self.__dict__[_LEFT_BEHIND]["stage"] = stage
+            self.__dict__[LEFT_BEHIND]["stage"] = stage
         else:
             session.stage = stage
 
@@ -526,9 +521,9 @@ class SessionTask(Base):
             after_commit(db, tell)
 
 
-_STAMPED = "_stamped"
-_LEFT_BEHIND = "_left_behind"
-_TAKEN_ALONG = "_taken_along"
+STAMPED = "_stamped"
+LEFT_BEHIND = "_left_behind"
+"""What `app.models.storing` has to see to when the object is stored."""
 
 
 @event.listens_for(SessionTask, "init")
@@ -536,109 +531,11 @@ def _count_from_zero(_task: SessionTask, _args: object, values: dict[str, Any]) 
     values.setdefault("retry_count", 0)
 
 
-def _told(moment: datetime) -> str:
+def told(moment: datetime) -> str:
+    """The moment as a failure context has it."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _have_the_database_stamp(target: Session | SessionTask, column: str) -> None:
     """Note that this is our own clock's moment: the database puts its own in when it is written."""
-    target.__dict__.setdefault(_STAMPED, set()).add(column)
-
-
-@event.listens_for(Session, "before_insert")
-@event.listens_for(Session, "before_update")
-@event.listens_for(SessionTask, "before_insert")
-@event.listens_for(SessionTask, "before_update")
-def _let_the_database_tell_the_time(
-    _mapper: Mapper[Any], connection: Connection, target: Session | SessionTask
-) -> None:
-    columns = target.__dict__.pop(_STAMPED, ())
-    if not columns:
-        return
-    moment = cast("datetime", connection.scalar(select(func.clock_timestamp())))
-    for column in columns:
-        if getattr(target, column) is not None:
-            setattr(target, column, moment)
-    if isinstance(target, SessionTask) and target.failed_at == moment:
-        target.failure_context = {**(target.failure_context or {}), "failed_at": _told(moment)}
-
-
-@event.listens_for(SessionTask, "before_insert")
-@event.listens_for(SessionTask, "before_update")
-def _take_along_the_session_left_behind(
-    _mapper: Mapper[SessionTask], connection: Connection, task: SessionTask
-) -> None:
-    """Move the session of a task that was given its `session_id` alone; so it is locked first."""
-    changes = task.__dict__.pop(_LEFT_BEHIND, None)
-    if changes is None:
-        return
-    task.__dict__[_TAKEN_ALONG] = changes
-    connection.execute(update(Session).where(Session.id == task.session_id).values(changes))
-    db = object_session(task)
-    session = db and db.identity_map.get(identity_key(Session, task.session_id))
-    if session is not None and "stage" in changes:
-        set_committed_value(session, "stage", changes["stage"])
-
-
-@event.listens_for(DbSession, "before_flush")
-def _lock_sessions_left_behind_in_order(db: DbSession, _context: object, _some: object) -> None:
-    """Several are locked in id order, as by every statement (`app.repositories.statements`)."""
-    left_behind = [
-        task.session_id
-        for task in (*db.new, *db.dirty)
-        if isinstance(task, SessionTask) and _LEFT_BEHIND in task.__dict__
-    ]
-    if len(left_behind) > 1:
-        wanted = select(Session.id).where(Session.id.in_(left_behind)).order_by(Session.id)
-        db.execute(wanted.with_for_update(key_share=True))
-
-
-@event.listens_for(DbSession, "persistent_to_transient")
-def _leave_the_session_behind_again(_db: DbSession, instance: object) -> None:
-    """It was stored, and that was rolled back: it may be stored again."""
-    if isinstance(instance, SessionTask) and _TAKEN_ALONG in instance.__dict__:
-        instance.__dict__[_LEFT_BEHIND] = instance.__dict__.pop(_TAKEN_ALONG)
-
-
-@event.listens_for(SessionTask, "before_insert")
-def _refuse_a_second_task(
-    _mapper: Mapper[SessionTask], connection: Connection, task: SessionTask
-) -> None:
-    """A session has one row for all its tasks; whoever began with it just now has it locked."""
-    is_there = select(SessionTask.id).where(SessionTask.session_id == task.session_id)
-    if connection.execute(is_there).first() is not None:
-        raise TaskConflict(
-            f"Session {task.session_id} has its task already",
-            ErrorCategory.TEMPORARY,
-            next_step="Read it; somebody was quicker.",
-            session_id=task.session_id,
-        )
-
-
-@event.listens_for(SessionTask, "before_update")
-def _refuse_what_has_moved_on(
-    _mapper: Mapper[SessionTask], connection: Connection, task: SessionTask
-) -> None:
-    """The guard of the set-based statements, for objects: write only over what was read.
-
-    The session's row was written just before (`_touch_session`), so it is locked first here too.
-    """
-    attributes = inspect(task).attrs
-    if not (attributes.status.history.has_changes() or attributes.task_id.history.has_changes()):
-        return
-    read = [
-        next(iter(attribute.history.deleted or attribute.history.unchanged))
-        for attribute in (attributes.status, attributes.task_id)
-    ]
-    stands = connection.execute(
-        select(SessionTask.status, SessionTask.task_id)
-        .where(SessionTask.id == task.id)
-        .with_for_update(key_share=True)
-    ).one_or_none()
-    if stands is None or list(stands) != read:
-        raise TaskConflict(
-            f"The task of session {task.session_id} has moved on since it was read",
-            ErrorCategory.TEMPORARY,
-            next_step="Read it again; somebody was quicker.",
-            session_id=task.session_id,
-        )
+    target.__dict__.setdefault(STAMPED, set()).add(column)

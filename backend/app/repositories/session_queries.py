@@ -22,6 +22,7 @@ from sqlalchemy.dialects import postgresql
 
 from app.core.database import plan_freely
 from app.core.errors import ErrorCategory
+from app.core.wording import short_id
 from app.models.lease import SessionTaskLease, SessionTaskRetry
 from app.models.session import (
     MAX_RETRY_COUNT,
@@ -31,6 +32,7 @@ from app.models.session import (
     TaskStatus,
     TaskType,
 )
+from app.repositories.refusals import session_not_found
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -39,9 +41,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
     from sqlalchemy.orm import Session as DbSession
-
-
-SHORT_ID_LENGTH = 8
 
 
 class Hold(Enum):
@@ -104,8 +103,8 @@ class SessionSnapshot:
 
     @property
     def short_id(self) -> str:
-        """The first characters of the session's id: enough for people, and for the command."""
-        return self.session_id.hex[:SHORT_ID_LENGTH]
+        """What people call it by: see `app.core.wording.short_id`."""
+        return short_id(self.session_id)
 
     @property
     def hold(self) -> Hold:
@@ -238,11 +237,23 @@ class SessionQueries:
         self._owner = owner
 
     def snapshot(self, session_id: UUID) -> SessionSnapshot | None:
-        """Return the session as it stands here; None if this owner has none of that id."""
+        """The session as it stands here; None if this owner has none of that id."""
         statement = _ANYBODYS if self._owner is None else _OWNED
         found = self._db.execute(statement, {"session_id": session_id, "owner": self._owner})
         row = found.one_or_none()
         return None if row is None else SessionSnapshot(*row)
+
+    def get(self, session_id: UUID) -> SessionSnapshot:
+        """The session as it stands here.
+
+        Raises:
+            SessionNotFound: this owner has none of that id.
+
+        """
+        snapshot = self.snapshot(session_id)
+        if snapshot is None:
+            raise session_not_found(session_id)
+        return snapshot
 
     def page(
         self,

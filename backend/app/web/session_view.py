@@ -12,7 +12,7 @@ from app.models.session import MAX_RETRY_COUNT, TaskStatus, TaskType
 from app.web.headline import NAMES_IN_SENTENCES
 from app.web.mending import in_page_words
 from app.web.steps import Step, steps_of
-from app.web.wording import NOT_STARTED, WHO_CAN_FIX, Sign, in_count, short_id
+from app.web.wording import NOT_STARTED, WHO_CAN_FIX, Sign, in_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -231,7 +231,7 @@ def _retry(session: SessionSnapshot, counts: ContentCounts, address: str) -> Act
     return Act(
         "retry", f"Retry {name}", tuple(said),
         curl=_curl(f"{address}/task/retry", session),
-        command=f"session-tasks retry {short_id(session.session_id)}",
+        command=f"session-tasks retry {session.short_id}",
         is_primary=not is_in_vain,
     )  # fmt: skip
 
@@ -246,7 +246,7 @@ def _cancel(session: SessionSnapshot, address: str) -> Act:
             "It costs no attempt, and can be run again.",
         ),
         curl=_curl(f"{address}/task/cancel", session),
-        command=f"session-tasks cancel {short_id(session.session_id)}",
+        command=f"session-tasks cancel {session.short_id}",
     )  # fmt: skip
 
 
@@ -276,7 +276,7 @@ def _reset(session: SessionSnapshot, address: str) -> Act:
             "Do it once the cause is gone. It is noted in the audit log.",
         ),
         curl=_curl(f"{address}/task/reset", None),
-        command=f"session-tasks retry {short_id(session.session_id)} --reset",
+        command=f"session-tasks retry {session.short_id} --reset",
         is_primary=True,
     )  # fmt: skip
 

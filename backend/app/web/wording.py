@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from app.core.errors import ErrorCategory
-from app.core.wording import age_text, count_text, duration_text, size_text
+from app.core.wording import age_text, count_text, duration_text, short_id, size_text
 from app.models.session import TaskStatus, TaskType
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from uuid import UUID
 
     from app.models.results import Finding, TicketDraft
     from app.repositories.content_repository import TicketTitle
@@ -64,14 +63,9 @@ def sign_of(session: SessionSnapshot) -> Sign:
             return CANCELLED
 
 
-def short_id(session_id: UUID) -> str:
-    """The first eight digits: enough for people, and for the command line."""
-    return session_id.hex[:8]
-
-
 def label_of(session: SessionSnapshot) -> str:
     """What people call it; a session without a label goes by its id."""
-    return session.label.strip() or f"Session {short_id(session.session_id)}"
+    return session.label.strip() or f"Session {session.short_id}"
 
 
 def ago(moment: datetime) -> str:

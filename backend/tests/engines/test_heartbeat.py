@@ -35,6 +35,11 @@ class Beating:
         with self.database.transaction() as db:
             return act(SessionRepository(db))
 
+    def begun(self, session_id: UUID) -> Run:
+        """The run of a session's first task."""
+        started = self.act(lambda s: s.start_task(session_id, TaskType.PROCESSING))
+        return self.run_of(session_id, started.task_id)
+
     def run_of(self, session_id: UUID, task_id: UUID) -> Run:
         claim = self.act(lambda s: s.claim_task(session_id, task_id, self.worker_id))
         (run,) = self.runs.add([claim], claimed_at=time.monotonic())
@@ -53,8 +58,7 @@ def test_a_cancelled_run_is_stopped_also_beside_the_one_that_follows_it(
     bench: Any, beating: Beating
 ) -> None:
     session_id = bench.new_session()
-    started = beating.act(lambda s: s.start_task(session_id, TaskType.PROCESSING))
-    cancelled = beating.run_of(session_id, started.task_id)
+    cancelled = beating.begun(session_id)
     beating.act(lambda s: s.cancel_task(session_id))
     again = beating.act(lambda s: s.retry_task(session_id))
     follower = beating.run_of(session_id, again.task_id)
@@ -67,10 +71,8 @@ def test_a_cancelled_run_is_stopped_also_beside_the_one_that_follows_it(
 def test_a_run_that_was_given_back_is_stopped_also_beside_its_own_next_claim(
     bench: Any, beating: Beating
 ) -> None:
-    session_id = bench.new_session()
-    started = beating.act(lambda s: s.start_task(session_id, TaskType.PROCESSING))
-    old = beating.run_of(session_id, started.task_id)
+    old = beating.begun(bench.new_session())
     beating.act(lambda s: s.release_task(old.claim))
-    new = beating.run_of(session_id, started.task_id)
+    new = beating.run_of(old.claim.session_id, old.claim.task_id)
     beating.heart.beat()
     assert (old.stop_reason, new.stop_reason) == (StopReason.CLAIM_LOST, None)
