@@ -11,7 +11,7 @@ from rich.text import Text
 from app.cli.snapshot import TASK_ORDER, Happening, happenings_between
 from app.core.wording import count_text, duration_text
 from app.models.session import TaskStatus, TaskType
-from app.repositories.session_queries import Hold, SessionSnapshot
+from app.repositories.session_queries import LeaseState, SessionSnapshot
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -189,12 +189,12 @@ def _remark(snapshot: SessionSnapshot) -> str:
     if snapshot.retry_at is not None:
         wait = (snapshot.retry_at - snapshot.moment).total_seconds()
         return f"tried again in {duration_text(wait)}" if wait > 0 else "about to be tried again"
-    match snapshot.hold:
-        case Hold.QUEUE:
+    match snapshot.lease_state:
+        case LeaseState.UNCLAIMED:
             return "waiting for a worker"
-        case Hold.OVERDUE:
+        case LeaseState.EXPIRED:
             return "its worker does not answer; to be taken back"
-        case Hold.LOST:
+        case LeaseState.MISSING:
             return "to be put back in line"
         case _:
             attempt = f"attempt {snapshot.retry_count + 1}" if snapshot.retry_count else ""

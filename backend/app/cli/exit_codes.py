@@ -13,7 +13,6 @@ from app.core.errors import (
     SessionNotFound,
     StaleClaim,
     TaskCancelled,
-    TaskConflict,
     TaskError,
     TaskValidationError,
     WorkerLost,
@@ -51,7 +50,6 @@ MEANINGS = {
 _BY_ERROR: tuple[tuple[type[TaskError], ExitCode], ...] = (
     (SessionNotFound, ExitCode.NOT_FOUND),
     (KeyNotFound, ExitCode.NOT_FOUND),
-    (TaskConflict, ExitCode.CONFLICT),
     (TaskValidationError, ExitCode.CONFLICT),
     (StaleClaim, ExitCode.CONFLICT),
     (DatabaseUnavailable, ExitCode.DATABASE_UNREACHABLE),

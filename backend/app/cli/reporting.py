@@ -12,9 +12,8 @@ from rich.table import Table
 from app.cli.terminal import printable
 from app.core.errors import ErrorCategory, TaskError
 from app.core.wording import count_text, duration_text, size_text
-from app.models.remedy import needs_new_session
 from app.models.session import MAX_RETRY_COUNT, TaskStatus, TaskType
-from app.repositories.session_queries import Hold, SessionSnapshot
+from app.repositories.session_queries import LeaseState, SessionSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,10 +29,10 @@ DOCUMENTS_SHOWN = 15
 FINDINGS_SHOWN = 10
 NOTES_SHOWN = 10
 
-HOLDS = {
-    Hold.QUEUE: "waiting for a worker",
-    Hold.OVERDUE: "its worker does not answer",
-    Hold.LOST: "to be put back in line",
+LEASE_STATES = {
+    LeaseState.UNCLAIMED: "waiting for a worker",
+    LeaseState.EXPIRED: "its worker does not answer",
+    LeaseState.MISSING: "to be put back in line",
 }
 
 _OPTION_TO_GIVE = re.compile(
@@ -79,7 +78,7 @@ def retry_command(
     because the session keeps the bytes it was given.
     """
     failure = snapshot.failure_context or {}
-    if not _needs_new_session(snapshot) and snapshot.status in {
+    if not snapshot.needs_new_session and snapshot.status in {
         TaskStatus.FAILED,
         TaskStatus.CANCELLED,
     }:
@@ -116,7 +115,7 @@ def print_failure(terminal: Terminal, snapshot: SessionSnapshot, command: str) -
     ]
     if command:
         lines.append(("  Then", command))
-    elif _needs_new_session(snapshot):
+    elif snapshot.needs_new_session:
         lines.append(("  Then", "correct the documents and start anew: session-tasks run FILES…"))
     terminal.say()
     _print_labelled(terminal.people, lines, "red")
@@ -217,8 +216,8 @@ def state_text(snapshot: SessionSnapshot) -> str:
     if snapshot.status != TaskStatus.RUNNING:
         is_tried_again = snapshot.retry_at is not None
         return "failed; tried again by itself" if is_tried_again else str(snapshot.status.value)
-    if snapshot.hold in HOLDS:
-        return HOLDS[snapshot.hold]
+    if snapshot.lease_state in LEASE_STATES:
+        return LEASE_STATES[snapshot.lease_state]
     total = snapshot.progress_total
     far = f", {snapshot.progress_current or 0:,} of {total:,}" if total else ""
     return f"running for {duration_text(snapshot.elapsed_seconds)}{far}"
@@ -284,7 +283,3 @@ def print_session(terminal: Terminal, snapshot: SessionSnapshot, content: Conten
 
 def _cut(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
-
-
-def _needs_new_session(snapshot: SessionSnapshot) -> bool:
-    return needs_new_session(snapshot.status, snapshot.task_type, snapshot.failure_context)

@@ -32,7 +32,7 @@ from app.models.session import SessionStage, TaskStatus
 from app.repositories.content_repository import ContentRepository
 from app.repositories.content_summary import read_content
 from app.repositories.session_queries import (
-    Hold,
+    LeaseState,
     SessionFilter,
     SessionQueries,
     SessionSnapshot,
@@ -187,7 +187,7 @@ def _watch(terminal: Terminal, database: Database, session_id: UUID) -> SessionS
     with display_for(terminal) as display:
         for last in follow(database, session_id, poll_seconds=POLL_SECONDS):
             display.show(last)
-            if last.hold == Hold.QUEUE and not is_told:
+            if last.lease_state == LeaseState.UNCLAIMED and not is_told:
                 is_told = True
                 terminal.say("Waiting for a worker; to start one: session-tasks worker")
         with database.transaction() as db:

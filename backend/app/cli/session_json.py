@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from app.core.errors import TaskError
+from app.repositories.session_queries import LeaseState
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -14,6 +15,15 @@ if TYPE_CHECKING:
     from app.cli.output_directory import WrittenExport
     from app.repositories.content_summary import ContentSummary
     from app.repositories.session_queries import SessionSnapshot
+
+_FORMER_LEASE_STATES = {
+    LeaseState.NONE: "nobody",
+    LeaseState.UNCLAIMED: "queue",
+    LeaseState.HELD: "worker",
+    LeaseState.EXPIRED: "overdue",
+    LeaseState.MISSING: "lost",
+}
+"""`lease_state` as it was spelled before; kept for one release."""
 
 
 def session_document(snapshot: SessionSnapshot) -> dict[str, Any]:
@@ -45,7 +55,8 @@ def _task(snapshot: SessionSnapshot) -> dict[str, Any] | None:
         "can_be_retried": snapshot.can_be_retried,
         "retry_at": _moment(snapshot.retry_at),
         "failure_context": snapshot.failure_context,
-        "in_the_hands_of": snapshot.hold.value,
+        "lease_state": snapshot.lease_state.value,
+        "in_the_hands_of": _FORMER_LEASE_STATES[snapshot.lease_state],
         "worker_id": str(snapshot.worker_id) if snapshot.worker_id else None,
         "progress": {
             "current": snapshot.progress_current,

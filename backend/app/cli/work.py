@@ -44,6 +44,7 @@ from app.core.errors import (
     DocumentError,
     ErrorCategory,
     OutputError,
+    TaskConflict,
     TaskError,
     TaskValidationError,
 )
@@ -55,7 +56,7 @@ from app.models.options import SessionOptions
 from app.models.session import SessionStage, TaskStatus, TaskType
 from app.repositories.content_repository import ContentRepository, IncomingDocument
 from app.repositories.content_summary import read_content
-from app.repositories.session_queries import Hold, SessionSnapshot
+from app.repositories.session_queries import LeaseState, SessionSnapshot
 from app.repositories.session_repository import SessionRepository
 from app.tasks.documents.decoding import decode
 from app.tasks.documents.intake import read_files
@@ -187,7 +188,7 @@ def retry_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
             sessions = SessionRepository(db)
             if reset:
                 sessions.reset_retries(session_id)
-            if snapshot.hold != Hold.QUEUE or documents or changes:
+            if snapshot.lease_state != LeaseState.UNCLAIMED or documents or changes:
                 sessions.retry_task(session_id, expected_task_id=snapshot.task_id)
             if changes:
                 sessions.change_options(session_id, changes)
@@ -227,7 +228,7 @@ def _read(files: Sequence[Path], settings: Settings) -> list[IncomingDocument]:
 
 def _take_back_what_was_left(database: Database, settings: Settings, session_id: UUID) -> None:
     """Have a sweep look after a task whose worker died, or whose lease was lost."""
-    if read_snapshot(database, session_id).hold in {Hold.OVERDUE, Hold.LOST}:
+    if read_snapshot(database, session_id).lease_state in {LeaseState.EXPIRED, LeaseState.MISSING}:
         sweep_once(database, settings)
 
 
@@ -380,10 +381,10 @@ def _interrupted(job: Job) -> ExitCode:
     try:
         with job.database.transaction() as db:
             SessionRepository(db).cancel_task(job.session_id)
-    except TaskValidationError:
-        pass  # it ended in the same moment: there is nothing to cancel
     except TaskError as error:
-        print_error(job.terminal.err, error)
+        # An illegal transition means that it ended meanwhile: there is nothing to cancel.
+        if not isinstance(error, TaskValidationError) or isinstance(error, TaskConflict):
+            print_error(job.terminal.err, error)
     snapshot = read_snapshot(job.database, job.session_id)
     command = command_to_retry(snapshot, out=job.out)
     if snapshot.status == TaskStatus.COMPLETED:

@@ -4,7 +4,7 @@
 
     TaskError                      anything that went wrong, and who can fix it
     ├── TaskValidationError        an illegal transition, or the retry limit
-    ├── TaskConflict               another task of the session is running
+    │   └── TaskConflict           another task of the session is running
     ├── StaleClaim                 your claim is no longer yours (a normal outcome)
     ├── TaskCancelled              the task you are running was cancelled (a normal outcome)
     ├── WorkerLost                 the process that ran the task died or stopped answering
@@ -88,10 +88,8 @@ class TaskValidationError(TaskError):
     default_category = ErrorCategory.USER_FIXABLE
 
 
-class TaskConflict(TaskError):  # noqa: N818 - the design's name
+class TaskConflict(TaskValidationError):  # noqa: N818 - the design's name
     """Another task of the session is running; nothing was changed."""
-
-    default_category = ErrorCategory.USER_FIXABLE
 
 
 class StaleClaim(TaskError):  # noqa: N818 - an outcome, not a bug

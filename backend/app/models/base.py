@@ -71,3 +71,8 @@ class Base(DeclarativeBase):
 def utc_now() -> datetime:
     """The application's present moment, for objects in memory; rows take the database's clock."""
     return datetime.now(UTC)
+
+
+def format_utc(moment: datetime) -> str:
+    """Return the moment as failure contexts store it: `2026-01-31T12:00:00Z`."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

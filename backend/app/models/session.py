@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any, cast
 
@@ -49,7 +49,7 @@ from app.core.database import after_commit, current_db_session, database_now
 from app.core.errors import ErrorCategory, TaskConflict, TaskValidationError
 from app.core.failure import MAX_EARLIER, TRIED_AGAIN, USED_UP, brief_of, sanitize_context
 from app.core.logging import log_cancelled, log_completed, log_failed, log_started
-from app.models.base import Base, enum_by_value, utc_now
+from app.models.base import Base, enum_by_value, format_utc, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -342,7 +342,7 @@ class SessionTask(Base):
         context = {
             **sanitize_context(error_context),
             "attempt": count,
-            "failed_at": told(moment),
+            "failed_at": format_utc(moment),
         }
         if earlier is not None:
             briefs = [*earlier.get("earlier", ()), brief_of(earlier)]
@@ -529,11 +529,6 @@ LEFT_BEHIND = "_left_behind"
 @event.listens_for(SessionTask, "init")
 def _count_from_zero(_task: SessionTask, _args: object, values: dict[str, Any]) -> None:
     values.setdefault("retry_count", 0)
-
-
-def told(moment: datetime) -> str:
-    """The moment as a failure context has it."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _have_the_database_stamp(target: Session | SessionTask, column: str) -> None:

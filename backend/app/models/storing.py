@@ -16,8 +16,9 @@ from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.util import identity_key
 
 from app.core.errors import ErrorCategory, TaskConflict
+from app.models.base import format_utc
 from app.models.lease import RETRY_BACKOFF_SECONDS, RETRY_WAIT, SessionTaskLease
-from app.models.session import LEFT_BEHIND, STAMPED, Session, SessionTask, TaskStatus, told
+from app.models.session import LEFT_BEHIND, STAMPED, Session, SessionTask, TaskStatus
 
 _TAKEN_ALONG = "_taken_along"
 
@@ -50,7 +51,7 @@ def _let_the_database_tell_the_time(
         if getattr(target, column) is not None:
             setattr(target, column, moment)
     if isinstance(target, SessionTask) and target.failed_at == moment:
-        target.failure_context = {**(target.failure_context or {}), "failed_at": told(moment)}
+        target.failure_context = {**(target.failure_context or {}), "failed_at": format_utc(moment)}
 
 
 @event.listens_for(SessionTask, "before_insert")

@@ -43,23 +43,23 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session as DbSession
 
 
-class Hold(Enum):
-    """Who has a running task in hand, by its lease; people are shown the difference."""
+class LeaseState(Enum):
+    """The state of a session's lease: whether a worker has the running task."""
 
-    NOBODY = "nobody"
-    """The task is not running."""
+    NONE = "none"
+    """The task is not running, and has no lease."""
 
-    QUEUE = "queue"
-    """It waits for a worker."""
+    UNCLAIMED = "unclaimed"
+    """The task waits for a worker."""
 
-    WORKER = "worker"
-    """A worker has it, and its lease lasts."""
+    HELD = "held"
+    """A worker runs the task, and its lease is valid."""
 
-    OVERDUE = "overdue"
-    """Its worker has not renewed the lease in time: the next sweep takes the task back."""
+    EXPIRED = "expired"
+    """The worker did not renew its lease in time; the next sweep fails the run."""
 
-    LOST = "lost"
-    """The lease is gone, after a database crash, say: the next sweep puts the task back in line."""
+    MISSING = "missing"
+    """The task runs without a lease, after a database crash, say; the sweeper makes a new one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +107,15 @@ class SessionSnapshot:
         return short_id(self.session_id)
 
     @property
-    def hold(self) -> Hold:
-        """Who has the task in hand."""
+    def lease_state(self) -> LeaseState:
+        """Whether a worker has the task, by its lease."""
         if self.status != TaskStatus.RUNNING:
-            return Hold.NOBODY
+            return LeaseState.NONE
         if self.enqueued_at is None:
-            return Hold.LOST
+            return LeaseState.MISSING
         if self.leased_until is None:
-            return Hold.QUEUE
-        return Hold.WORKER if self.leased_until > self.moment else Hold.OVERDUE
+            return LeaseState.UNCLAIMED
+        return LeaseState.HELD if self.leased_until > self.moment else LeaseState.EXPIRED
 
     @property
     def ended_at(self) -> datetime | None:
@@ -148,6 +148,18 @@ class SessionSnapshot:
     def can_be_restarted(self) -> bool:
         """Whether the same task may run again."""
         return self.can_be_retried or self.status == TaskStatus.CANCELLED
+
+    @property
+    def needs_new_session(self) -> bool:
+        """Whether only other documents can help, which this session can no longer take.
+
+        Validation checks what was exported; the documents were processed before that.
+        """
+        return (
+            self.status == TaskStatus.FAILED
+            and self.task_type == TaskType.ADF_VALIDATION
+            and (self.failure_context or {}).get("category") == ErrorCategory.USER_FIXABLE.value
+        )
 
     @property
     def is_settled(self) -> bool:

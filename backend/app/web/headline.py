@@ -8,7 +8,6 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from app.core.errors import ErrorCategory
-from app.models.remedy import needs_new_session
 from app.models.session import MAX_RETRY_COUNT, SessionStage, TaskStatus, TaskType
 from app.web.mending import in_page_words
 
@@ -181,7 +180,7 @@ def _of_failed(session: SessionSnapshot, name: str) -> Headline:
             session.retry_at,
             Counting.IN,
         )
-    if needs_new_session(session.status, session.task_type, failure):
+    if session.needs_new_session:
         after = "; you can fix it: correct the documents and open a new session with them."
     elif not session.can_be_restarted:
         after = (

@@ -22,7 +22,7 @@ from app.api.application import MOST_FORM_FIELDS
 from app.api.problems import Busy, kind_of
 from app.api.services import Caller, ServicesOf
 from app.api.uploads import NewSession
-from app.core.errors import TaskConflict, TaskError, TaskValidationError
+from app.core.errors import TaskError, TaskValidationError
 from app.core.wording import names_text
 from app.models.options import SessionOptions
 from app.tasks.documents.decoding import SUFFIXES
@@ -130,7 +130,7 @@ def _start(caller: Principal, services: Services, session_id: UUID) -> str:
     """Start processing, if the form was not sent twice and it runs already."""
     try:
         tasks.start_task(session_id, caller, services)
-    except (TaskConflict, TaskValidationError):
+    except TaskValidationError:
         return "This session was opened before."
     return "Session opened, and processing started."
 

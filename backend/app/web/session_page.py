@@ -41,7 +41,6 @@ from app.web.page import PageOf
 from app.web.session_view import (
     acts,
     failure_card,
-    needs_only_new_documents,
     run_shown,
     stage_lines,
 )
@@ -220,7 +219,7 @@ def _render(  # noqa: PLR0913 - what a route is given
         stages=stage_lines(session, times, session.moment),
         failure=failure_card(session),
         acts=acts(session, content.counts, page.server, is_admin=caller.role is KeyRole.ADMIN),
-        needs_new_session=needs_only_new_documents(session),
+        needs_new_session=session.needs_new_session,
         run=run_shown(session),
         mends=mends(session, [document.name for document in content.documents]),
         takes_documents=takes_documents(session),

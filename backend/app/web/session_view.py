@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from app.api.answers import API
 from app.core.errors import ErrorCategory
-from app.models.remedy import needs_new_session
 from app.models.session import MAX_RETRY_COUNT, TaskStatus, TaskType
 from app.web.headline import NAMES_IN_SENTENCES
 from app.web.mending import in_page_words
@@ -150,11 +149,6 @@ def acts(
     return found
 
 
-def needs_only_new_documents(session: SessionSnapshot) -> bool:
-    """Whether a new session is what helps, and a retry is not."""
-    return needs_new_session(session.status, session.task_type, session.failure_context)
-
-
 def run_shown(session: SessionSnapshot) -> str:
     """What a form carries to name the run that its page showed."""
     return session.task_id.hex if session.task_id is not None else "none"
@@ -222,7 +216,7 @@ def _retry(session: SessionSnapshot, counts: ContentCounts, address: str) -> Act
             "It is the last attempt: after another failure, an administrator has to give "
             "attempts back."
         )
-    is_in_vain = needs_only_new_documents(session)
+    is_in_vain = session.needs_new_session
     if is_in_vain:
         said.append(
             "It will find the same again, as documents cannot be exchanged once they are "

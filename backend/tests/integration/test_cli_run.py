@@ -565,7 +565,7 @@ def test_a_run_that_was_killed_can_be_cancelled_and_taken_up_again(
     environment = blocking_handler | {"SESSION_TASKS_DATABASE_URL": shared_database_url}
     process = start_process(["run", "one.md"], environment, tmp_path)
     short_id = wait_for_line(process, "processing started").split()[0]
-    _until(lambda: _hold(command, short_id) == "worker")
+    _until(lambda: _lease_state(command, short_id) == "held")
     process.kill()
     process.communicate()
 
@@ -577,8 +577,8 @@ def test_a_run_that_was_killed_can_be_cancelled_and_taken_up_again(
     assert command("retry", short_id)[0] == 0
 
 
-def _hold(command: Callable[..., Answer], short_id: str) -> str:
-    return str(only_document(command("show", short_id, "--json")[1])["task"]["in_the_hands_of"])
+def _lease_state(command: Callable[..., Answer], short_id: str) -> str:
+    return str(only_document(command("show", short_id, "--json")[1])["task"]["lease_state"])
 
 
 def _until(condition: Callable[[], bool]) -> None:
