@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks import adf_conversion, adf_validation, api_load, dashboard, pipeline
 from benchmarks.machine import where_this_ran
-from benchmarks.race import race
+from benchmarks.race import runner
 
 PROGRAMMES: dict[str, Callable[[], dict[str, Any]]] = {
     "pipeline": pipeline.measure,
@@ -18,7 +18,7 @@ PROGRAMMES: dict[str, Callable[[], dict[str, Any]]] = {
     "adf_validation": adf_validation.measure,
     "api_load": api_load.measure,
     "dashboard": dashboard.measure,
-    "race": race.measure,
+    "race": runner.measure,
 }
 
 
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="the race with few tasks, once")
     options = parser.parse_args()
     names = options.programme or list(PROGRAMMES)
-    programmes = PROGRAMMES | {"race": partial(race.measure, short=options.short)}
+    programmes = PROGRAMMES | {"race": partial(runner.measure, short=options.short)}
     print(json.dumps(where_this_ran(), indent=2))
     for name in names:
         print(f"\n{name}", flush=True)

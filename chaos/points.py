@@ -14,7 +14,7 @@ from typing import Any
 
 from app.engines import execution
 from app.engines.child_process import ChildProcess
-from app.engines.heartbeat import Heart
+from app.engines.heartbeat import LeaseRenewer
 from app.engines.messages import Assignments
 from app.repositories import transitions
 from chaos import journal
@@ -58,7 +58,7 @@ def arm() -> None:
     _around(transitions, "fail", after="failure written, nobody told", only_if_answered=True)
     _around(transitions, "rescue", after="rescue sent, not committed", only_if_answered=True)
     _around(transitions, "retry", after="rescued and retried, not committed", only_if_answered=True)
-    _around(Heart, "beat", before="before a heartbeat", after="after a heartbeat")
+    _around(LeaseRenewer, "beat", before="before a heartbeat", after="after a heartbeat")
     _around(
         execution.OutcomeWriter,
         "_write_once",

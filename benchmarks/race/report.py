@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.race.course import LIMIT, OURS
 from benchmarks.race.environment import ROOT
+from benchmarks.race.workloads import LIMIT, OURS
 
 PAGE = ROOT / "docs" / "performance.md"
 IMAGES = ROOT / "docs" / "images"
@@ -61,7 +61,7 @@ def goals(result: Mapping[str, Any]) -> list[tuple[str, float, float, bool]]:
     fed = max(each["fed_one_by_one_per_second"] for each in peers)
     whole = max(each["whole_per_second"] for each in peers)
     ahead = min(each["pickup_p50"] for each in peers)
-    alone = _goals_alone(result["ground"]) if "ground" in result else []
+    only_ours = _goals_alone(result["alone"]) if "alone" in result else []
     return [
         ("combined lives / pgbench", 3.0, ours["combined_lives_per_second"] / limit, True),
         ("combined lives / fastest peer", 9.0, ours["combined_lives_per_second"] / fed, True),
@@ -90,12 +90,12 @@ def goals(result: Mapping[str, Any]) -> list[tuple[str, float, float, bool]]:
             _ratio(ours["pickup_threads_p50"], ahead),
             False,
         ),
-        *alone,
+        *only_ours,
     ]
 
 
-def _goals_alone(ground: Mapping[str, Any]) -> list[tuple[str, float, float, bool]]:
-    growth, idle, many = ground["growth"], ground["idle"], ground["many_sessions"]
+def _goals_alone(alone: Mapping[str, Any]) -> list[tuple[str, float, float, bool]]:
+    growth, idle, many = alone["growth"], alone["idle"], alone["many_sessions"]
     grown = sum(growth["bytes_after"].values()) - sum(growth["bytes_before"].values())
     return [
         ("growth of all tables, MiB", 1.0, grown / 2**20, False),
@@ -108,7 +108,7 @@ def _goals_alone(ground: Mapping[str, Any]) -> list[tuple[str, float, float, boo
 
 
 def tables(result: Mapping[str, Any]) -> str:
-    """Where it ran, the goals, and every contestant's medians, in Markdown."""
+    """Where it ran, the goals, and every adapter's medians, in Markdown."""
     where = result.get("where", {})
     load = result["load_before_and_after"]
     lines = [
@@ -148,8 +148,8 @@ def tables(result: Mapping[str, Any]) -> str:
         ],
     )
     lines += ["", *_table(("ours, and the limit", "median"), _ours(median)), ""]
-    if "ground" in result:
-        lines += [*_table(("ours alone", "measured"), _ground(result["ground"])), ""]
+    if "alone" in result:
+        lines += [*_table(("ours alone", "measured"), _alone(result["alone"])), ""]
     lines += [f"Not run: {name} ({reason})" for name, reason in result["not_run"].items()]
     return "\n".join(lines) + "\n"
 
@@ -164,8 +164,8 @@ def _ratio(value: float, other: float) -> float:
     return value / other if other else float("inf")
 
 
-def _ground(ground: Mapping[str, Any]) -> list[Sequence[str]]:
-    growth, sizes_compared = ground["growth"], ground["many_sessions"]
+def _alone(alone: Mapping[str, Any]) -> list[Sequence[str]]:
+    growth, sizes_compared = alone["growth"], alone["many_sessions"]
     few, many, ratios = (sizes_compared[name] for name in ("few", "many", "ratios"))
 
     def sizes(name: str) -> str:
@@ -188,16 +188,16 @@ def _ground(ground: Mapping[str, Any]) -> list[Sequence[str]]:
         (
             "history of a run of its own",
             (
-                f"{ground['history']['recorded_versions']:,} versions, "
-                f"{len(ground['history']['violations'])} violations"
+                f"{alone['history']['recorded_versions']:,} versions, "
+                f"{len(alone['history']['violations'])} violations"
             ),
         ),
         (
             "idle worker",
             (
-                f"{ground['idle']['transactions_per_second']:.1f} transactions/s (the server's own "
-                f"{ground['idle']['transactions_per_second_without']:.1f} taken off), "
-                f"{ground['idle']['cpu_percent_of_a_core']:.1f} % of a core"
+                f"{alone['idle']['transactions_per_second']:.1f} transactions/s (the server's own "
+                f"{alone['idle']['transactions_per_second_without']:.1f} taken off), "
+                f"{alone['idle']['cpu_percent_of_a_core']:.1f} % of a core"
             ),
         ),
         (

@@ -30,8 +30,8 @@ from app.engines.worker import Worker
 from app.models.session import TaskType
 from app.repositories import transitions
 from app.repositories.combiner import TransitionCombiner
-from app.repositories.refusals import raised
 from app.repositories.session_repository import SessionRepository
+from app.repositories.transition_errors import unwrap
 from app.repositories.transitions import Transition
 from chaos.arena import LEASE_SECONDS, LOCK_SECONDS, Arena, Verdict
 from chaos.history import RESCUED, Acknowledged
@@ -355,7 +355,7 @@ def _start_some_way(arena: Arena, combiner: TransitionCombiner, session_id: UUID
     if arena.random.random() < SHARE_OF_STARTS_ALONE:
         return combiner.start_task(session_id, TaskType.PROCESSING)
     (outcome,) = combiner.start_tasks([(session_id, TaskType.PROCESSING)])
-    return raised(outcome)
+    return unwrap(outcome)
 
 
 def _cuts(proxy: Proxy) -> int:

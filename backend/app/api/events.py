@@ -14,7 +14,7 @@ from app.api.answers import API
 from app.api.hub import Stream
 from app.api.presenting import etag_of, session_resource
 from app.api.services import EVERYWHERE, Caller, ServicesOf, problems
-from app.repositories.refusals import session_not_found
+from app.repositories.transition_errors import session_not_found
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send

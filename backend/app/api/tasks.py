@@ -26,9 +26,9 @@ from app.api.services import (
 from app.api.sessions import etag_headers
 from app.core.errors import TaskError
 from app.repositories.idempotency_repository import KeptAnswer
-from app.repositories.refusals import no_task_yet, session_not_found
 from app.repositories.session_queries import SessionQueries, SessionSnapshot
 from app.repositories.session_repository import SessionRepository
+from app.repositories.transition_errors import no_task_yet, session_not_found
 
 if TYPE_CHECKING:
     from collections.abc import Callable

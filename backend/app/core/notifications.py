@@ -70,20 +70,20 @@ class Announcer:
         self,
         session_ids: Iterable[UUID],
         *,
-        but: Listener | None = None,
+        exclude: Listener | None = None,
         connection: psycopg.Connection[Any] | None = None,
     ) -> None:
         """Have these sessions announced; never raises, and returns at once.
 
-        Not to the listener `but`, who knows. With a `connection`, in autocommit, that is at hand,
-        the first after a quiet moment is sent by it before this returns.
+        The listener `exclude` is not notified. With a `connection` (in autocommit), the first
+        announcement after a quiet moment is sent through it before this returns.
         """
         changed = frozenset(session_ids)
         if not changed:
             return
         for listener in tuple(self._listeners):
             try:
-                if listener != but:
+                if listener != exclude:
                     listener(changed)
             except Exception:
                 logger.exception("A listener failed; what changed stands all the same")

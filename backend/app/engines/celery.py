@@ -4,7 +4,7 @@ Celery carries hints; PostgreSQL decides. So the settings here are about not los
 nothing, and nothing else depends on them: no result backend, no pickles, no state in the broker.
 
 In the worker's main process the sweeper runs. Each process that runs tasks (Celery's children, or
-with `--pool threads` the main process itself) has a `HintedWorker` and a `Publisher` of its own.
+with `--pool threads` the main process itself) has a `CeleryWorker` and a `Publisher` of its own.
 Spans are made in all of them; figures are told where one process has them all: with
 `--pool threads`.
 """
@@ -29,9 +29,9 @@ from app.core.config import Settings
 from app.core.database import Database
 from app.core.errors import ConfigurationError, TaskError
 from app.core.logging import configure_logging
+from app.engines.celery_worker import CeleryWorker
 from app.engines.dispatch import TASK_NAME, Publisher, require_broker
 from app.engines.heartbeat import require_timely_heartbeats
-from app.engines.hinted_worker import HintedWorker
 from app.engines.metrics_server import serving_metrics
 from app.engines.sweeper import Sweeper
 from app.engines.tracing import traced
@@ -163,7 +163,7 @@ class _Process:
     observing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     lock: threading.RLock = field(default_factory=threading.RLock)
     publisher: Publisher | None = None
-    hinted: HintedWorker | None = None
+    hinted: CeleryWorker | None = None
     database: Database | None = None
 
     def open_main(self) -> None:
@@ -215,14 +215,14 @@ class _Process:
         self.publisher = self.sweeper = None
         self.lock = threading.RLock()
 
-    def worker(self) -> HintedWorker:
+    def worker(self) -> CeleryWorker:
         """Return this process's worker, made when it is first asked for."""
         with self.lock:
             if self.hinted is None:
                 settings, main_database = self._opened()
                 self.database = Database(settings, main_database.url)
                 tell = self._publisher().tell
-                self.hinted = HintedWorker(self.database, settings, publish=tell)
+                self.hinted = CeleryWorker(self.database, settings, publish=tell)
                 self.hinted.start()
                 shutdown = threading.Thread(target=self._drain_at_shutdown, args=(self.hinted,))
                 shutdown.daemon = True
@@ -266,7 +266,7 @@ class _Process:
                 self.publisher.start()
             return self.publisher
 
-    def _drain_at_shutdown(self, hinted: HintedWorker) -> None:
+    def _drain_at_shutdown(self, hinted: CeleryWorker) -> None:
         select.select([self.shutdown_pipe[0]], [], [])
         hinted.drain()
 

@@ -29,12 +29,12 @@ from app.engines.messages import (
     Assignment,
     Assignments,
     Channel,
+    ControlMessage,
     Ended,
     Limited,
-    Recalled,
+    ReturnedUnstarted,
     Setup,
     Stop,
-    Word,
     results_in_parts,
 )
 from app.models.session import TaskType
@@ -66,7 +66,7 @@ def main(descriptor: int, supervisor: int) -> None:
         except Exception:
             logger.debug("Could not import %s ahead of its first task", module, exc_info=True)
     collect_garbage_seldom()
-    channel.send(Word.READY)
+    channel.send(ControlMessage.READY)
     _Child(channel, setup).serve()
 
 
@@ -122,7 +122,7 @@ class _Child:
             self._changed.wait_for(lambda: self._waiting)
             return self._begin()
 
-    def _end(self, ended: Ended | Word) -> _Task | None:
+    def _end(self, ended: Ended | ControlMessage) -> _Task | None:
         """Say how the last task ended, and with it, if another waits, that this has begun."""
         with self._changed:
             if self._waiting:
@@ -130,12 +130,12 @@ class _Child:
             self._send(ended)
             return None
 
-    def _begin(self, *ended: Ended | Word) -> _Task:
+    def _begin(self, *ended: Ended | ControlMessage) -> _Task:
         self._current = self._waiting.popleft()
-        self._send(*ended, Word.BEGUN)
+        self._send(*ended, ControlMessage.STARTED)
         return self._current
 
-    def _run(self, task: _Task) -> Ended | Word:
+    def _run(self, task: _Task) -> Ended | ControlMessage:
         """Run it, send its results in parts, and answer with its outcome."""
         if time.monotonic() > task.begin_before:
             return Ended(Released())
@@ -157,7 +157,7 @@ class _Child:
                 self._send(part)
         match outcome:
             case Completed():
-                return Word.COMPLETED
+                return ControlMessage.COMPLETED
             case Failed(failure):
                 return Ended(Failed(failure))
             case _:
@@ -198,9 +198,9 @@ class _Child:
                     for task in (*current, *self._waiting):
                         if task.identity.task_id == task_id:
                             task.is_cancelled = True
-                case Word.RECALL:
+                case ControlMessage.RETURN_UNSTARTED:
                     if self._waiting:
-                        self._send(Recalled(len(self._waiting)))
+                        self._send(ReturnedUnstarted(len(self._waiting)))
                         self._waiting.clear()
                 case _:
                     logger.warning("Ignored a message: %s", type(message).__name__)

@@ -19,7 +19,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from app.engines.messages import Channel, Word
+from app.engines.messages import Channel, ControlMessage
 
 if TYPE_CHECKING:
     from app.engines.messages import Setup
@@ -73,7 +73,7 @@ class ChildProcess:
         self.is_alive = True
         try:
             self.send(setup)
-            self.expect(Word.READY)
+            self.expect(ControlMessage.READY)
         except BaseException:
             self.close()
             raise
@@ -127,7 +127,7 @@ class ChildProcess:
                 raise ChildDied(self._end())
         return bool(events)
 
-    def expect(self, word: Word) -> None:
+    def expect(self, word: ControlMessage) -> None:
         """Wait for this word.
 
         Raises:

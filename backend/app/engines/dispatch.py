@@ -43,7 +43,7 @@ ATTEMPTS_TO_SEND = 2
 
 TASK_NAME = "session_tasks.run"
 
-Hint = tuple["UUID", "UUID"]
+TaskMessage = tuple["UUID", "UUID"]
 
 
 @contextlib.contextmanager
@@ -86,7 +86,7 @@ class Publisher:
         self.sent_count = 0
         self._app = make_app(lambda: settings, is_publisher=True)
         self._queue_name = settings.queue
-        self._unsent: queue.Queue[tuple[Hint, bool] | None] = queue.Queue(MOST_UNSENT)
+        self._unsent: queue.Queue[tuple[TaskMessage, bool] | None] = queue.Queue(MOST_UNSENT)
         self._connection: Any = None
         self._producer: Any = None
         self._is_away = False
@@ -109,11 +109,11 @@ class Publisher:
     def __exit__(self, *_exc_info: object) -> None:
         self.close()
 
-    def __call__(self, tasks: Sequence[Hint]) -> None:
+    def __call__(self, tasks: Sequence[TaskMessage]) -> None:
         """Tell again of tasks that nobody picked up, unless the queue is long as it is."""
         self._put(tasks, is_repeated=True)
 
-    def tell(self, tasks: Sequence[Hint]) -> None:
+    def tell(self, tasks: Sequence[TaskMessage]) -> None:
         """Tell of tasks that wait as of now; returns at once."""
         self._put(tasks, is_repeated=False)
 
@@ -136,7 +136,7 @@ class Publisher:
     def _on_transitions(self, moved: Sequence[Transition]) -> None:
         self.tell([(t.session_id, t.task_id) for t in moved if t.status is TaskStatus.RUNNING])
 
-    def _put(self, tasks: Sequence[Hint], *, is_repeated: bool) -> None:
+    def _put(self, tasks: Sequence[TaskMessage], *, is_repeated: bool) -> None:
         for count, hint in enumerate(tasks):
             try:
                 self._unsent.put_nowait((hint, is_repeated))
@@ -163,7 +163,7 @@ class Publisher:
             self._send(batch)
         self._disconnect()
 
-    def _send(self, batch: list[tuple[Hint, bool]]) -> None:
+    def _send(self, batch: list[tuple[TaskMessage, bool]]) -> None:
         """Send the batch, each hint once if all goes well; what cannot be sent is left out."""
         for attempt in range(1, ATTEMPTS_TO_SEND + 1):
             try:

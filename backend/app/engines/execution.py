@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from app.core.database import Database
     from app.core.notifications import Listener
     from app.models.session import SessionTask
-    from app.repositories.transitions import Claim, Wish
+    from app.repositories.transitions import Claim, ClaimRequest
     from app.tasks.context import TaskContext
     from app.tasks.registry import Handler
 
@@ -151,7 +151,7 @@ class OutcomeWriter:
     a finished task are held, and written if the claim then still holds.
 
     Args:
-        but: need not be told what `complete_together` changes: whoever calls it.
+        exclude: need not be told what `complete_together` changes: whoever calls it.
 
     """
 
@@ -161,10 +161,10 @@ class OutcomeWriter:
         *,
         worker: str,
         give_up: threading.Event,
-        but: Listener | None = None,
+        exclude: Listener | None = None,
     ) -> None:
         self._database = database
-        self._but = but
+        self._exclude = exclude
         self._combiner = TransitionCombiner(database, waits_for_locks=False)
         self._worker = worker
         self._give_up = give_up
@@ -244,7 +244,7 @@ class OutcomeWriter:
         twice. Raises what one statement for all of them raises.
         """
         done = Completed()
-        answers = self._combiner.complete_tasks(claims, but=self._but)
+        answers = self._combiner.complete_tasks(claims, exclude=self._exclude)
         outcomes = [done if isinstance(answer, Transition) else answer for answer in answers]
         return [None if isinstance(outcome, StaleClaim) else outcome for outcome in outcomes]
 
@@ -253,7 +253,7 @@ class OutcomeWriter:
         """Whether nothing is tried again any more."""
         return self._give_up.is_set()
 
-    def release(self, claims: Sequence[Claim | Wish]) -> None:
+    def release(self, claims: Sequence[Claim | ClaimRequest]) -> None:
         """Give claims back in one statement, whatever their runs are at; costs no attempt.
 
         For a worker that cannot wait for them: what a run writes after this is stale. Where the

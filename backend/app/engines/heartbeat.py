@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from app.core.errors import ConfigurationError
 from app.engines.connections import HeldConnection
-from app.engines.runs import RunTable, StopReason
+from app.engines.runs import RunRegistry, StopReason
 from app.repositories import transitions
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ SECONDS_BETWEEN_NEWS = 0.5
 """Progress, and the question whether a claim still holds, wait no longer than this."""
 
 
-class Heart:
+class LeaseRenewer:
     """Beats for all runs in hand; a run whose claim is gone is told to stop.
 
     `step` is the body of a `Loop`. A beat is due every `heartbeat_seconds`, and sooner where there
@@ -32,7 +32,7 @@ class Heart:
     """
 
     def __init__(
-        self, vital: Database, settings: Settings, runs: RunTable, announcer: Database
+        self, vital: Database, settings: Settings, runs: RunRegistry, announcer: Database
     ) -> None:
         self._connection = HeldConnection(vital)
         self._settings = settings
@@ -47,7 +47,7 @@ class Heart:
         return self._is_asked
 
     def step(self) -> float | None:
-        """Beat if it is time to; answers in how many seconds to look again."""
+        """Heartbeat if it is time to; answers in how many seconds to look again."""
         runs = self._runs.all()
         if not runs:
             return None
@@ -71,20 +71,20 @@ class Heart:
 
         """
         self._is_asked = False
-        beats = {run: run.take_beat() for run in self._runs.all()}
+        beats = {run: run.take_heartbeat() for run in self._runs.all()}
         if not beats:
             return
         sent_at = time.monotonic()
         try:
             with self._connection.use() as connection:
-                held = transitions.beat(
+                held = transitions.heartbeat(
                     connection,
                     [beat for beat, _ in beats.values()],
                     lease_seconds=self._settings.lease_seconds,
                     skips_locked=True,
                 )
                 left = [run.claim for run in beats if run.claim.claim_token not in held]
-                locked = transitions.holding(connection, left)
+                locked = transitions.still_valid(connection, left)
         except BaseException:
             for run, (_, progress) in beats.items():
                 run.give_back(progress)

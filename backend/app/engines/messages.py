@@ -2,9 +2,9 @@
 
 ::
 
-    supervisor → child    Setup, then Assignments; Stop (of one task), RECALL (of what waits)
-    child → supervisor    READY, then for each task BEGUN, Limited, Progress, Produced…, and
-                          COMPLETED or Ended; Recalled
+    supervisor → child    Setup, then Assignments; Stop (one task), RETURN_UNSTARTED
+    child → supervisor    READY, then for each task STARTED, Limited, Progress, Produced…, and
+                          COMPLETED or Ended; ReturnedUnstarted
 
 What is sent is several messages in one write: that a task has ended and that the next has begun is
 told together, so that a death always belongs to one of the two. There are thousands a second, so
@@ -80,13 +80,15 @@ class Assignments(NamedTuple):
     tasks: Sequence[Assignment]
 
 
-class Word(Enum):
+class ControlMessage(Enum):
     """What needs no more than a word."""
 
     READY = "the child has started and waits for tasks"
-    BEGUN = "the child begins the next task: from here on its death is that task's"
+    STARTED = "the child begins the next task: from here on its death is that task's"
     COMPLETED = "the handler returned; its results are what was `Produced`"
-    RECALL = "tasks that have not begun are wanted back: the one before them takes its time"
+    RETURN_UNSTARTED = (
+        "tasks that have not begun are wanted back: the one before them takes its time"
+    )
 
 
 class Stop(NamedTuple):
@@ -95,7 +97,7 @@ class Stop(NamedTuple):
     task_id: uuid.UUID
 
 
-class Recalled(NamedTuple):
+class ReturnedUnstarted(NamedTuple):
     """So many tasks will not be begun: the last that were assigned."""
 
     task_count: int
@@ -123,7 +125,11 @@ class Ended(NamedTuple):
 
 _PICKLED: dict[tuple[object, ...], bytes] = {
     words: pickle.dumps(words, pickle.HIGHEST_PROTOCOL)
-    for words in ((Word.BEGUN,), (Word.COMPLETED,), (Word.COMPLETED, Word.BEGUN))
+    for words in (
+        (ControlMessage.STARTED,),
+        (ControlMessage.COMPLETED,),
+        (ControlMessage.COMPLETED, ControlMessage.STARTED),
+    )
 }
 """What is said for every light task, so that nobody pickles it again."""
 
@@ -160,7 +166,7 @@ class Channel:
             OSError: the other end is closed.
 
         """
-        is_words = all(isinstance(message, Word) for message in messages)
+        is_words = all(isinstance(message, ControlMessage) for message in messages)
         pickled = _PICKLED.get(messages) if is_words else None
         pickled = pickled or pickle.dumps(messages, pickle.HIGHEST_PROTOCOL)
         self._end.sendall(_HEAD.pack(len(pickled)) + pickled)

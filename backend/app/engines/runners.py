@@ -24,14 +24,14 @@ from app.engines.loops import backoff_seconds
 from app.engines.messages import (
     Assignment,
     Assignments,
+    ControlMessage,
     Ended,
     Limited,
     Produced,
-    Recalled,
     ResultParts,
+    ReturnedUnstarted,
     Setup,
     Stop,
-    Word,
 )
 from app.engines.runs import Run, StopReason
 from app.tasks.context import Progress, TaskContext, TaskIdentity
@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 STARTS_BEFORE_RELEASE = 3
 LONGEST_PAUSE_BETWEEN_STARTS = 10.0
 
-SECONDS_UNTIL_RECALL = 0.1
+SECONDS_BEFORE_RETURN = 0.1
 """Tasks that were handed over together wait no longer than this for one that takes its time."""
 
 
@@ -123,7 +123,7 @@ class ProcessRunner:
             try:
                 child = self._living_child()
                 child.send(Assignments([_assignment(run) for run in waiting]))
-                child.expect(Word.BEGUN)
+                child.expect(ControlMessage.STARTED)
             except (ChildDied, OSError) as error:  # it died idle: that is not a task's doing
                 self.close()
                 failed_starts += 1
@@ -160,13 +160,13 @@ class ProcessRunner:
             run = waiting.popleft()
             self.is_busy = bool(waiting) and child.is_alive
             if self.is_busy and not is_light(outcome):
-                _recall(child)  # there may be more of such weight
+                _ask_back_unstarted(child)  # there may be more of such weight
             yield run, outcome
             del outcome
             if not self.is_busy:
                 return
             try:
-                child.expect(Word.BEGUN)
+                child.expect(ControlMessage.STARTED)
             except ChildDied as death:
                 logger.warning("A process for tasks %s; starting another", death)
                 self.close()
@@ -175,7 +175,7 @@ class ProcessRunner:
     def _outcome_of_first(self, child: ChildProcess, waiting: collections.deque[Run]) -> Outcome:
         run = waiting[0]
         parts = ResultParts()
-        is_recalled = False
+        is_asked_back = False
 
         def tell() -> None:
             with contextlib.suppress(ChildDied):
@@ -184,19 +184,19 @@ class ProcessRunner:
         with run.running(tell=tell, kill=child.kill):
             try:
                 while True:
-                    may_recall = len(waiting) > 1 and not is_recalled
-                    match child.receive(SECONDS_UNTIL_RECALL if may_recall else None):
-                        case Word.COMPLETED:
+                    may_ask_back = len(waiting) > 1 and not is_asked_back
+                    match child.receive(SECONDS_BEFORE_RETURN if may_ask_back else None):
+                        case ControlMessage.COMPLETED:
                             return Completed(parts.results()) if parts else Completed()
                         case Ended(outcome):
                             if isinstance(outcome, Failed) and parts:
                                 outcome = Failed(outcome.context, parts.results())
                             return _settled(run, outcome, self._setup.worker)
-                        case Recalled(count):
+                        case ReturnedUnstarted(count):
                             self._give_back([waiting.pop() for _ in range(count)][::-1])
                         case None:
-                            _recall(child)
-                            is_recalled = True
+                            _ask_back_unstarted(child)
+                            is_asked_back = True
                         case message:
                             _take_note(run, parts, message)
             except ChildDied as death:
@@ -304,9 +304,9 @@ def _assignment(run: Run) -> Assignment:
     )
 
 
-def _recall(child: ChildProcess) -> None:
+def _ask_back_unstarted(child: ChildProcess) -> None:
     with contextlib.suppress(ChildDied):  # which is met again where it is listened to
-        child.send(Word.RECALL)
+        child.send(ControlMessage.RETURN_UNSTARTED)
 
 
 def _take_note(run: Run, parts: ResultParts, message: object) -> None:

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from app.engines.attempts import attempt_began
-from app.repositories.transitions import Beat
+from app.repositories.transitions import Heartbeat
 
 if TYPE_CHECKING:
     import uuid
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 NEVER = float("inf")
 
-MOST_PUT_OFF = 2_048
+MAX_DEFERRED = 2_048
 """So many runs may be over and unwritten before they stand in the way of others."""
 
 FENCE_SHARE = 0.9
@@ -54,7 +54,7 @@ class Run:
         max_run_seconds: the longest it may run.
         stop_reason: the first reason to stop that was given; None: it may go on.
         is_writing: its outcome is being written, so what is announced of it is no news.
-        put_off_count: how often it was over and could not be written yet.
+        deferral_count: how often it was over and could not be written yet.
 
     """
 
@@ -71,7 +71,7 @@ class Run:
         self.leased_at = claimed_at
         self.stop_reason: StopReason | None = None
         self.is_writing = False
-        self.put_off_count = 0
+        self.deferral_count = 0
         self._settings = settings
         self._on_clock = on_clock
         self._lock = threading.RLock()
@@ -152,13 +152,13 @@ class Run:
         """Whether there is progress that no heartbeat has carried."""
         return self._progress is not None
 
-    def take_beat(self) -> tuple[Beat, Progress | None]:
+    def take_heartbeat(self) -> tuple[Heartbeat, Progress | None]:
         """Return the next heartbeat, and the progress it carries."""
         with self._lock:
             progress, self._progress = self._progress, None
         if progress is None:
-            return Beat(self.claim), None
-        return Beat(self.claim, progress.current, progress.total, progress.message), progress
+            return Heartbeat(self.claim), None
+        return Heartbeat(self.claim, progress.current, progress.total, progress.message), progress
 
     def give_back(self, progress: Progress | None) -> None:
         """Keep the progress of a heartbeat that was not sent, unless there is newer."""
@@ -238,7 +238,7 @@ def _do_nothing() -> None:
     """Stop nothing: nothing runs yet."""
 
 
-class RunTable:
+class RunRegistry:
     """All runs in hand, by the token of their claim; safe to use from many threads.
 
     A task that was given back may be claimed anew before its old run is let go of.
@@ -259,7 +259,7 @@ class RunTable:
         self._due_at = NEVER  # when the clocks are looked at next
         self._news: list[float] | None = None  # of who began while they are looked at
         self._runs: dict[uuid.UUID, Run] = {}
-        self._put_off: set[uuid.UUID] = set()
+        self._deferred: set[uuid.UUID] = set()
         self._changed = threading.Condition()
 
     def __len__(self) -> int:
@@ -268,14 +268,14 @@ class RunTable:
     @property
     def occupied_count(self) -> int:
         """How many take up room: not those that were put off, as long as they are not too many."""
-        return len(self._runs) - min(len(self._put_off), MOST_PUT_OFF)
+        return len(self._runs) - min(len(self._deferred), MAX_DEFERRED)
 
-    def put_off(self, runs: Sequence[Run]) -> None:
+    def deferred(self, runs: Sequence[Run]) -> None:
         """Note that these are over and cannot be written yet; others may take their place."""
         with self._changed:
             for run in runs:
-                run.put_off_count += 1
-                self._put_off.add(run.claim.claim_token)
+                run.deferral_count += 1
+                self._deferred.add(run.claim.claim_token)
         self._on_room()
 
     def add(
@@ -309,8 +309,8 @@ class RunTable:
         with self._changed:
             for run in runs:
                 self._runs.pop(run.claim.claim_token, None)
-            if self._put_off:
-                self._put_off.difference_update(run.claim.claim_token for run in runs)
+            if self._deferred:
+                self._deferred.difference_update(run.claim.claim_token for run in runs)
             if not self._runs:
                 self._changed.notify_all()
         self._on_room()

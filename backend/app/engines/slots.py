@@ -26,11 +26,11 @@ from app.engines.execution import (
     is_light,
     outcome_name,
 )
-from app.engines.handout import Handout
 from app.engines.loops import backoff_seconds
 from app.engines.memory import SECONDS_OF_LIGHT_WORK, give_back_memory
 from app.engines.runners import ProcessRunner, Runner, ThreadRunner, make_setup
-from app.engines.runs import Run, RunTable
+from app.engines.runs import Run, RunRegistry
+from app.engines.work_queue import WorkQueue
 from app.tasks.registry import handler_references
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ LIGHTEST_SECONDS = 0.001
 MOST_TOGETHER = 512
 """So many completions are written by one statement at most: each costs it the same."""
 
-PUT_OFFS_TO_TELL_OF = 5
+DEFERRALS_BEFORE_WARNING = 5
 """A completion that was put off so often has waited for some seconds."""
 
 
@@ -75,13 +75,13 @@ class Slots:
         database: Database,
         settings: Settings,
         *,
-        runs: RunTable,
+        runs: RunRegistry,
         writer: OutcomeWriter,
         worker: str,
         count: int,
         threads: bool,
     ) -> None:
-        self.waiting: Handout[Run] = Handout()
+        self.waiting: WorkQueue[Run] = WorkQueue()
         self.outcome_counts: collections.Counter[str] = collections.Counter()
         self.usual_seconds = 1.0
         self._database = database
@@ -93,7 +93,7 @@ class Slots:
         self._count = count
         self._may_wait_aside = threading.BoundedSemaphore(count)
         self._in_threads = threads
-        self._completed: Handout[Run] = Handout()
+        self._completed: WorkQueue[Run] = WorkQueue()
         self._busy: set[threading.Thread] = set()
         self._threads: list[threading.Thread] = []
         self._numbers = itertools.count(1)
@@ -276,7 +276,7 @@ class Slots:
             finally:
                 self._may_wait_aside.release()
 
-        self._runs.put_off((run,))
+        self._runs.deferred((run,))
         threading.Thread(target=outwait, name="outcome", daemon=True).start()
 
     def _write_completions(self, least: int) -> None:
@@ -288,15 +288,15 @@ class Slots:
                 self._completed.put_back(
                     run for run in runs if first_of[run.claim.session_id] != run
                 )
-            put_off: list[Run] = []
+            deferred: list[Run] = []
             try:
-                put_off = self._write_together(together)
+                deferred = self._write_together(together)
             except Exception:
                 logger.exception("Outcomes could not be written; the leases will end by themselves")
             finally:
-                self._runs.remove([run for run in together if run not in put_off])
-            if put_off:
-                self._write_later(put_off)
+                self._runs.remove([run for run in together if run not in deferred])
+            if deferred:
+                self._write_later(deferred)
 
     def _write_together(self, runs: list[Run]) -> list[Run]:
         """Write by one statement; answers those that are still to be written.
@@ -316,18 +316,18 @@ class Slots:
         finally:
             for run in runs:
                 run.is_writing = False
-        put_off: list[Run] = []
+        deferred: list[Run] = []
         for number, run in enumerate(runs):
             outcome = None if outcomes is None else outcomes[number]
             if isinstance(outcome, DatabaseBusy):
-                put_off.append(run)
-                if run.put_off_count == PUT_OFFS_TO_TELL_OF:
+                deferred.append(run)
+                if run.deferral_count == DEFERRALS_BEFORE_WARNING:
                     logger.warning("An outcome waits to be written: %s", outcome)
                 continue
-            if outcomes is None or (outcome is None and run.put_off_count):
+            if outcomes is None or (outcome is None and run.deferral_count):
                 outcome = self._writer.write(run.claim, Completed(), is_doubtful=True)
             self.conclude(run, outcome)
-        return put_off
+        return deferred
 
     def _write_later(self, runs: list[Run]) -> None:
         """Write these in a moment, unless the worker has given up."""
@@ -336,8 +336,8 @@ class Slots:
                 self.conclude(run, None)
             self._runs.remove(runs)
             return
-        self._runs.put_off(runs)
-        pause = backoff_seconds(max(run.put_off_count for run in runs), longest=2.0)
+        self._runs.deferred(runs)
+        pause = backoff_seconds(max(run.deferral_count for run in runs), longest=2.0)
         timer = threading.Timer(pause, self._completed.put, (runs,))
         timer.daemon = True
         timer.start()

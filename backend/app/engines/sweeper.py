@@ -21,7 +21,7 @@ from app.core.errors import DatabaseUnavailable
 from app.engines.loops import Loop
 from app.engines.vacuum import TABLE, VACUUM_LEASES, LeaseVacuum
 from app.models.session import TaskStatus
-from app.repositories import upkeep
+from app.repositories import maintenance_statements
 from app.repositories.idempotency_repository import forget_old_answers
 from app.repositories.session_repository import SessionRepository
 
@@ -168,7 +168,7 @@ class Sweeper:
 
 def _is_anything_urgent(database: Database) -> bool:
     with database.driver_connection() as connection:
-        row = connection.execute(upkeep.IS_ANYTHING_URGENT).fetchone()
+        row = connection.execute(maintenance_statements.IS_ANYTHING_URGENT).fetchone()
     return row is None or bool(row[0])
 
 

@@ -31,20 +31,20 @@ from uuid import UUID, uuid4
 import psycopg
 
 from app.core.errors import DatabaseBusy, DatabaseUnavailable
+from app.engines.change_listener import ChangeListener
 from app.engines.connections import HeldConnection, vital_database
 from app.engines.execution import OutcomeWriter, Released
-from app.engines.heartbeat import Heart, require_timely_heartbeats
+from app.engines.heartbeat import LeaseRenewer, require_timely_heartbeats
 from app.engines.loops import Loop
 from app.engines.memory import collect_garbage_seldom
-from app.engines.runs import RunTable, StopReason
+from app.engines.runs import RunRegistry, StopReason
 from app.engines.slots import Slots
 from app.engines.stop_requests import Request, StopRequests
 from app.engines.sweeper import Sweeper
-from app.engines.wakeups import Wakeups
 from app.repositories import transitions
-from app.repositories.local_workers import offering
+from app.repositories.local_dispatch import offering
 from app.repositories.session_repository import ALL_TASK_TYPES
-from app.repositories.transitions import Wish
+from app.repositories.transitions import ClaimRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -130,7 +130,7 @@ class Worker:
         self._is_started = False
         self._handing_over = threading.Lock()
 
-        self._runs = RunTable(
+        self._runs = RunRegistry(
             settings,
             on_clock=self._on_clock,
             on_first=self._on_first_run,
@@ -140,7 +140,7 @@ class Worker:
             database,
             worker=str(self.id),
             give_up=self._give_up,
-            but=self.on_sessions_changed,
+            exclude=self.on_sessions_changed,
         )
         self._slots = Slots(
             database,
@@ -153,13 +153,13 @@ class Worker:
         )
         self._vital = vital_database(database, settings)
         self._claim_connection = HeldConnection(self._vital)
-        self._heart = Heart(self._vital, settings, self._runs, database)
+        self._heart = LeaseRenewer(self._vital, settings, self._runs, database)
         self._watch_loop = Loop("watch", self._runs.enforce)
         self._heart_loop = Loop(
             "heart", self._heart.step, longest_pause=settings.heartbeat_seconds / 2
         )
         self._claim_loop = Loop("claim", self._claim)
-        self._wakeups = Wakeups(database, self._vital, self.on_sessions_changed)
+        self._listener = ChangeListener(database, self._vital, self.on_sessions_changed)
         self._sweeper = Sweeper(database, settings) if sweeps else None
         self._offering = contextlib.ExitStack()
         self._inquiries: list[_Inquiry] = []
@@ -172,7 +172,7 @@ class Worker:
         self._watch_loop.start()
         self._heart_loop.start()
         self._slots.start()
-        self._wakeups.start()
+        self._listener.start()
         self._claim_loop.start()
         self._offering.enter_context(offering(self._database, self))
         if self._sweeper is not None:
@@ -205,7 +205,7 @@ class Worker:
         self._slots.stop(SECONDS_TO_WRITE_AT_STOP)
         self._heart_loop.stop()
         self._watch_loop.stop()
-        self._wakeups.stop()
+        self._listener.stop()
         self._close()
         logger.info("Worker %s stopped", self.id)
 
@@ -303,7 +303,7 @@ class Worker:
             self._heart_loop.wake()
         self._on_room()
 
-    def hand_over(self, claims: Sequence[Claim], *, claimed_at: float) -> None:
+    def dispatch_local(self, claims: Sequence[Claim], *, claimed_at: float) -> None:
         """Run these; where this worker has been told to stop meanwhile, give them back."""
         with self._handing_over:
             if self._is_started:
@@ -313,7 +313,7 @@ class Worker:
                 return
         self._writer.release(claims)
 
-    def look_for(self, wishes: Sequence[Wish]) -> None:
+    def look_for(self, wishes: Sequence[ClaimRequest]) -> None:
         """Have the claim loop ask for these, as soon as the database answers."""
         with self._handing_over:
             if self._is_started:
@@ -335,7 +335,7 @@ class Worker:
         claims = self._claims(room)
         self._runs.add(claims, claimed_at=asked_at, hand_out=self._slots.waiting.put)
         self._database.announce(
-            (claim.session_id for claim in claims), but=self.on_sessions_changed
+            (claim.session_id for claim in claims), exclude=self.on_sessions_changed
         )
         if len(claims) == room:
             return 0.0
@@ -356,7 +356,7 @@ class Worker:
             with connect() as connection:
                 claims = inquiry.ask(connection)
             self._forget(inquiry)
-            self.hand_over(claims, claimed_at=inquiry.claimed_at or asked_at)
+            self.dispatch_local(claims, claimed_at=inquiry.claimed_at or asked_at)
 
     def _give_back_what_was_not_answered(self) -> None:
         """Take it as a worker that has been told to stop does: it goes back."""
@@ -384,7 +384,7 @@ class Worker:
             with self._claim_connection.use() as connection:
                 claims = [run.claim for run in late]
                 given_back = transitions.release(connection, claims, skips_locked=True)
-                locked = transitions.holding(
+                locked = transitions.still_valid(
                     connection, [each for each in claims if each.claim_token not in given_back]
                 )
         except BaseException:
@@ -424,10 +424,10 @@ class Worker:
             )
         if not runs:
             return []
-        inquiry = self._inquiry_about([Wish(*run, self.id) for run in runs])
+        inquiry = self._inquiry_about([ClaimRequest(*run, self.id) for run in runs])
         return self._answered(inquiry, inquiry.ask)
 
-    def _inquiry_about(self, wishes: Sequence[Wish]) -> _Inquiry:
+    def _inquiry_about(self, wishes: Sequence[ClaimRequest]) -> _Inquiry:
         """To claim these; asked again, what was claimed is told."""
         return _Inquiry(
             None,

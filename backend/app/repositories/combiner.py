@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from app.core.failure import sanitize_context
 from app.repositories.async_lane import AsyncLane
 from app.repositories.lane import Lane
-from app.repositories.refusals import raised, stale_claim
+from app.repositories.transition_errors import stale_claim, unwrap
 from app.repositories.transition_kinds import Ending, TransitionKinds
-from app.repositories.transitions import Beat, Claim, Transition, Wish
+from app.repositories.transitions import Claim, ClaimRequest, Heartbeat, Transition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,7 +51,7 @@ class TransitionCombiner:
             SessionNotFound, TaskConflict, TaskValidationError: why it could not be started.
 
         """
-        return raised(self._lane.send(self._kinds.starts, (session_id, task_type, uuid.uuid4())))
+        return unwrap(self._lane.send(self._kinds.starts, (session_id, task_type, uuid.uuid4())))
 
     def start_tasks(
         self, starts: Iterable[tuple[uuid.UUID, TaskType]]
@@ -75,7 +75,7 @@ class TransitionCombiner:
         self, session_id: uuid.UUID, task_id: uuid.UUID, worker_id: uuid.UUID
     ) -> Claim | None:
         """The claim of this very task; None if it does not wait (any more)."""
-        return self._lane.send(self._kinds.wishes, Wish(session_id, task_id, worker_id))
+        return self._lane.send(self._kinds.wishes, ClaimRequest(session_id, task_id, worker_id))
 
     def complete_task(self, claim: Claim) -> Transition:
         """Complete a task that has no results to write.
@@ -84,18 +84,17 @@ class TransitionCombiner:
             StaleClaim: the claim is no longer yours.
 
         """
-        return raised(self._lane.send(self._kinds.completions, claim))
+        return unwrap(self._lane.send(self._kinds.completions, claim))
 
     def complete_tasks(
-        self, claims: Sequence[Claim], *, but: Listener | None = None
+        self, claims: Sequence[Claim], *, exclude: Listener | None = None
     ) -> list[Ending]:
         """Complete tasks that have no results to write, all by one statement, at once.
 
         For who gathers them himself; no session twice. Answers what became of each, in order; ask
-        again in a moment for those that another has locked. All are told of it `but` that listener,
-        who knows.
+        again in a moment for those that another has locked. `exclude` is not notified.
         """
-        return self._kinds.complete(claims, but=but)
+        return self._kinds.complete(claims, exclude=exclude)
 
     def fail_task(self, claim: Claim, error_context: Mapping[str, Any]) -> Transition:
         """Fail the task, counted.
@@ -104,7 +103,7 @@ class TransitionCombiner:
             StaleClaim: the claim is no longer yours.
 
         """
-        return raised(
+        return unwrap(
             self._lane.send(self._kinds.failures, (claim, sanitize_context(error_context)))
         )
 
@@ -121,7 +120,7 @@ class TransitionCombiner:
             StaleClaim: the claim is no longer yours.
 
         """
-        if not self._lane.send(self._kinds.beats, Beat(claim, current, total, message)):
+        if not self._lane.send(self._kinds.beats, Heartbeat(claim, current, total, message)):
             raise stale_claim(claim)
 
 
@@ -140,24 +139,26 @@ class AsyncTransitionCombiner:
         """See `TransitionCombiner.start_task`."""
         start = (session_id, task_type, uuid.uuid4())
         outcome = await self._lane.send(self._kinds.starts, start)
-        return raised(outcome)
+        return unwrap(outcome)
 
     async def claim_task(
         self, session_id: uuid.UUID, task_id: uuid.UUID, worker_id: uuid.UUID
     ) -> Claim | None:
         """See `TransitionCombiner.claim_task`."""
-        return await self._lane.send(self._kinds.wishes, Wish(session_id, task_id, worker_id))
+        return await self._lane.send(
+            self._kinds.wishes, ClaimRequest(session_id, task_id, worker_id)
+        )
 
     async def complete_task(self, claim: Claim) -> Transition:
         """See `TransitionCombiner.complete_task`."""
         outcome = await self._lane.send(self._kinds.completions, claim)
-        return raised(outcome)
+        return unwrap(outcome)
 
     async def fail_task(self, claim: Claim, error_context: Mapping[str, Any]) -> Transition:
         """See `TransitionCombiner.fail_task`."""
         failure = (claim, sanitize_context(error_context))
         outcome = await self._lane.send(self._kinds.failures, failure)
-        return raised(outcome)
+        return unwrap(outcome)
 
     async def report_progress(
         self,
@@ -167,7 +168,7 @@ class AsyncTransitionCombiner:
         message: str | None = None,
     ) -> None:
         """See `TransitionCombiner.report_progress`."""
-        beat = Beat(claim, current, total, message)
+        beat = Heartbeat(claim, current, total, message)
         if not await self._lane.send(self._kinds.beats, beat):
             raise stale_claim(claim)
 

@@ -32,7 +32,7 @@ from app.models.session import (
     TaskStatus,
     TaskType,
 )
-from app.repositories.refusals import session_not_found
+from app.repositories.transition_errors import session_not_found
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

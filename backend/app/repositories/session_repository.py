@@ -24,18 +24,18 @@ from app.models.session import Session, SessionTask, TaskStatus, TaskType
 from app.repositories import transitions
 from app.repositories.content_repository import ContentRepository, IncomingDocument
 from app.repositories.lifecycle_log import log_reset
-from app.repositories.refusals import (
+from app.repositories.maintenance import Maintenance
+from app.repositories.session_views import SessionView, SessionViews
+from app.repositories.transition_errors import (
     moved_on,
     no_agreement,
     no_task_yet,
     nothing_to_reset,
-    raised,
     session_not_found,
     stale_claim,
+    unwrap,
 )
-from app.repositories.session_views import SessionView, SessionViews
-from app.repositories.sweeping import Sweeping
-from app.repositories.transitions import Beat, Claim, Start, Transition, Wish
+from app.repositories.transitions import Claim, ClaimRequest, Heartbeat, Start, Transition
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,7 @@ ALL_TASK_TYPES = tuple(TaskType)
 LABEL_CHARACTERS = 200
 
 
-class SessionRepository(SessionViews, Sweeping):
+class SessionRepository(SessionViews, Maintenance):
     """Named transitions and reads, in the transaction of `db`; it never commits."""
 
     # -- sessions ---------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ class SessionRepository(SessionViews, Sweeping):
             SessionNotFound, TaskConflict, TaskValidationError: why it could not be started.
 
         """
-        return raised(self.start_tasks([(session_id, task_type)])[0])
+        return unwrap(self.start_tasks([(session_id, task_type)])[0])
 
     def start_tasks(
         self, starts: Sequence[tuple[uuid.UUID, TaskType]]
@@ -277,7 +277,7 @@ class SessionRepository(SessionViews, Sweeping):
         """The claim of this very task; None if it does not wait (any more)."""
         claims = transitions.claim_these(
             driver_connection(self._db),
-            [Wish(session_id, task_id, worker_id)],
+            [ClaimRequest(session_id, task_id, worker_id)],
             lease_seconds=lease_seconds,
         )
         self._announce([claim.session_id for claim in claims])
@@ -304,9 +304,9 @@ class SessionRepository(SessionViews, Sweeping):
 
     def heartbeat(self, claims: Sequence[Claim], *, lease_seconds: float = 30.0) -> set[uuid.UUID]:
         """Renew the claims; answers the sessions whose claim still holds."""
-        held = transitions.beat(
+        held = transitions.heartbeat(
             driver_connection(self._db),
-            [Beat(claim) for claim in claims],
+            [Heartbeat(claim) for claim in claims],
             lease_seconds=lease_seconds,
         )
         return {claim.session_id for claim in claims if claim.claim_token in held}
@@ -326,9 +326,9 @@ class SessionRepository(SessionViews, Sweeping):
             StaleClaim: the claim is no longer yours.
 
         """
-        held = transitions.beat(
+        held = transitions.heartbeat(
             driver_connection(self._db),
-            [Beat(claim, current, total, message)],
+            [Heartbeat(claim, current, total, message)],
             lease_seconds=lease_seconds,
         )
         if not held:
@@ -344,7 +344,7 @@ class SessionRepository(SessionViews, Sweeping):
             StaleClaim: the claim is no longer yours; nothing was written.
 
         """
-        return raised(self.complete_tasks([(claim, results)])[0])
+        return unwrap(self.complete_tasks([(claim, results)])[0])
 
     def complete_tasks(
         self, completions: Sequence[tuple[Claim, TaskResults | None]]
@@ -375,7 +375,7 @@ class SessionRepository(SessionViews, Sweeping):
             StaleClaim: the claim is no longer yours; nothing was written.
 
         """
-        transition = raised(
+        transition = unwrap(
             self.fail_tasks([(claim, error_context)], backoff_seconds=backoff_seconds)[0]
         )
         if results is not None:

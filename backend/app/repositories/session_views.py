@@ -13,7 +13,7 @@ from sqlalchemy.orm import joinedload
 from app.models.lease import SessionTaskLease
 from app.models.session import Session, SessionTask
 from app.repositories.in_transaction import InTransaction
-from app.repositories.refusals import session_not_found
+from app.repositories.transition_errors import session_not_found
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -431,7 +431,7 @@ RETURNING held.claim_token"""  # noqa: S608 - constants only
 _BEATS = _given(
     "session_id", "task_id", "claim_token", current="bigint", total="bigint", message="text"
 )
-BEAT = f"""
+HEARTBEAT = f"""
 WITH held AS MATERIALIZED (
     SELECT l.session_id, w.current, w.total, w.message
       FROM {_BEATS}
@@ -448,7 +448,7 @@ RETURNING lease.claim_token"""  # noqa: S608 - constants only
 
 # After a database crash the leases are gone, and a worker that still lives takes its own back: if
 # the row still runs under its task_id and nobody else has claimed it. A rescue changes the task_id.
-RETAKE = f"""
+RESTORE_LEASE = f"""
 WITH {_locked(_given("session_id", "task_id", "claim_token", "worker_id"))},
 live AS MATERIALIZED (
     SELECT session_tasks.session_id, session_tasks.task_id, session_tasks.task_type,
@@ -471,7 +471,7 @@ RETURNING lease.claim_token"""  # noqa: S608 - constants only
 
 # Asked, of claims by which nothing could be written, without waiting for any lock: the others are
 # no longer theirs.
-HOLDING = f"""
+STILL_VALID = f"""
 SELECT w.claim_token
   FROM session_tasks JOIN {_CLAIMS} ON w.session_id = session_tasks.session_id
   LEFT JOIN session_task_leases l ON l.session_id = session_tasks.session_id

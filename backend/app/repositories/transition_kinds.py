@@ -25,17 +25,17 @@ from app.models.session import Session, SessionTask, TaskStatus
 from app.repositories import transitions
 from app.repositories.lane import ASIDES_AT_ONCE, Aside, Input, Kind, Output
 from app.repositories.lifecycle_log import log_transitions
-from app.repositories.local_workers import local_worker_for
-from app.repositories.refusals import locked_by_another, raised, stale_claim
+from app.repositories.local_dispatch import local_worker_for
 from app.repositories.session_repository import SessionRepository, next_starts, successor_id
-from app.repositories.transitions import Beat, Claim, Start, Transition, Wish
+from app.repositories.transition_errors import locked_by_another, stale_claim, unwrap
+from app.repositories.transitions import Claim, ClaimRequest, Heartbeat, Start, Transition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from app.core.database import Database
     from app.core.notifications import Listener
-    from app.repositories.local_workers import LocalWorker
+    from app.repositories.local_dispatch import LocalWorker
 
 Answer = TypeVar("Answer")
 
@@ -69,7 +69,9 @@ class TransitionKinds:
         self.failures: Kind[Failure, Ending] = Kind(
             self._send_failures, lambda failure: failure[0].session_id
         )
-        self.beats: Kind[Beat, bool] = Kind(self._send_beats, lambda beat: beat.claim.session_id)
+        self.beats: Kind[Heartbeat, bool] = Kind(
+            self._send_beats, lambda beat: beat.claim.session_id
+        )
 
     def _send_starts(self, starts: Sequence[Start]) -> list[Transition | Aside[Transition]]:
         moved = self._started(starts)
@@ -126,19 +128,19 @@ class TransitionKinds:
                 skips_locked=True,
             )
             claims = [transitions.claim_with_its_start(each, worker.id) for each in moved]
-            worker.hand_over(claims, claimed_at=asked_at)
+            worker.dispatch_local(claims, claimed_at=asked_at)
             handed_over.update(claim.task_id for claim in claims)
             return moved
 
         moved: dict[uuid.UUID, Transition] = {}
         is_unsure = True
         try:
-            moved, is_unsure = self._moved(start_and_hand_over, but=worker.on_sessions_changed)
+            moved, is_unsure = self._moved(start_and_hand_over, exclude=worker.on_sessions_changed)
         finally:
             if is_unsure:
                 worker.look_for(
                     [
-                        Wish(session_id, task_id, worker.id, claim_token=task_id)
+                        ClaimRequest(session_id, task_id, worker.id, claim_token=task_id)
                         for session_id, _, task_id in starts
                         if task_id not in handed_over
                     ]
@@ -149,9 +151,9 @@ class TransitionKinds:
         """What became of a start that moved nothing, or moves now that its session is unlocked."""
         with self._database.transaction() as db:
             outcome = SessionRepository(db).start_as([start])[0]
-        return raised(outcome)
+        return unwrap(outcome)
 
-    def _send_wishes(self, wishes: Sequence[Wish]) -> list[Claim | None]:
+    def _send_wishes(self, wishes: Sequence[ClaimRequest]) -> list[Claim | None]:
         claims, _ = self._answered(
             lambda connection: transitions.claim_these(
                 connection, wishes, lease_seconds=self._database.settings.lease_seconds
@@ -169,9 +171,9 @@ class TransitionKinds:
 
         return self._or_aside(claims, endings, complete_alone)
 
-    def complete(self, claims: Sequence[Claim], *, but: Listener | None = None) -> list[Ending]:
+    def complete(self, claims: Sequence[Claim], *, exclude: Listener | None = None) -> list[Ending]:
         """Complete them; answers what became of each, in order."""
-        return self._complete(claims, but=but)[0]
+        return self._complete(claims, exclude=exclude)[0]
 
     def _complete(
         self,
@@ -179,7 +181,7 @@ class TransitionKinds:
         *,
         skips_locked: bool = True,
         is_unsure: bool = False,
-        but: Listener | None = None,
+        exclude: Listener | None = None,
     ) -> tuple[list[Ending], bool]:
         """What became of each, and whether an earlier try may have taken effect unseen."""
 
@@ -189,7 +191,7 @@ class TransitionKinds:
                 starts = next_starts(completed)
                 return [*completed, *(transitions.start(connection, starts) if starts else ())]
 
-        moved, was_lost = self._moved(complete_and_advance, but=but)
+        moved, was_lost = self._moved(complete_and_advance, exclude=exclude)
         if is_unsure or was_lost:
             moved |= self._read_back(claims, moved, _as_completed)
         return self._answers(claims, moved, skips_locked=skips_locked), was_lost
@@ -227,10 +229,10 @@ class TransitionKinds:
             )
         return self._answers(claims, moved, skips_locked=skips_locked), was_lost
 
-    def _send_beats(self, beats: Sequence[Beat]) -> list[bool | Aside[bool]]:
+    def _send_beats(self, beats: Sequence[Heartbeat]) -> list[bool | Aside[bool]]:
         held = self._beat(beats, skips_locked=True)
         left = [beat.claim for beat in beats if beat.claim.claim_token not in held]
-        locked = self._holding(left)
+        locked = self._still_valid(left)
         return [
             self._aside(self._beat_alone, beat)
             if beat.claim.claim_token in locked
@@ -238,12 +240,12 @@ class TransitionKinds:
             for beat in beats
         ]
 
-    def _beat_alone(self, beat: Beat) -> bool:
+    def _beat_alone(self, beat: Heartbeat) -> bool:
         return bool(self._beat([beat], skips_locked=False))
 
-    def _beat(self, beats: Sequence[Beat], *, skips_locked: bool) -> set[uuid.UUID]:
+    def _beat(self, beats: Sequence[Heartbeat], *, skips_locked: bool) -> set[uuid.UUID]:
         held, _ = self._answered(
-            lambda connection: transitions.beat(
+            lambda connection: transitions.heartbeat(
                 connection,
                 beats,
                 lease_seconds=self._database.settings.lease_seconds,
@@ -257,12 +259,12 @@ class TransitionKinds:
 
     # -- who is locked by another transaction -----------------------------------------------------
 
-    def _holding(self, claims: Sequence[Claim]) -> set[uuid.UUID]:
+    def _still_valid(self, claims: Sequence[Claim]) -> set[uuid.UUID]:
         """The tokens of those that could write, but for a lock."""
         if not claims:
             return set()
         held, _ = self._answered(
-            lambda connection: transitions.holding(connection, claims), lambda _held: ()
+            lambda connection: transitions.still_valid(connection, claims), lambda _held: ()
         )
         return held
 
@@ -272,7 +274,7 @@ class TransitionKinds:
         """What became of each, in order; who moved nothing, and was not skipped, is stale."""
         endings: list[Ending | None] = [moved.get(claim.task_id) for claim in claims]
         left = [claim for claim, ending in zip(claims, endings, strict=True) if ending is None]
-        locked = self._holding(left) if skips_locked else set()
+        locked = self._still_valid(left) if skips_locked else set()
         return [
             ending
             or (
@@ -316,10 +318,10 @@ class TransitionKinds:
         self,
         act: Callable[[psycopg.Connection[Any]], list[Transition]],
         *,
-        but: Listener | None = None,
+        exclude: Listener | None = None,
     ) -> tuple[dict[uuid.UUID, Transition], bool]:
         moved, is_unsure = self._answered(
-            act, lambda moved: [each.session_id for each in moved], but=but
+            act, lambda moved: [each.session_id for each in moved], exclude=exclude
         )
         log_transitions(moved)
         return {transition.task_id: transition for transition in moved}, is_unsure
@@ -329,18 +331,18 @@ class TransitionKinds:
         act: Callable[[psycopg.Connection[Any]], Answer],
         changed: Callable[[Answer], Iterable[uuid.UUID]],
         *,
-        but: Listener | None = None,
+        exclude: Listener | None = None,
     ) -> tuple[Answer, bool]:
         """What `act` answers, and whether an earlier try may have taken effect unseen.
 
-        The sessions that its answer says have `changed` are announced to all `but` who knows.
+        The sessions that its answer says have `changed` are announced to all `exclude` who knows.
         """
         is_unsure = False
         for wait in (*WAITS_AFTER_LOSS, None):
             try:
                 with self._database.driver_connection() as connection:
                     answer = act(connection)
-                    self._database.announce(changed(answer), but=but, connection=connection)
+                    self._database.announce(changed(answer), exclude=exclude, connection=connection)
                     return answer, is_unsure
             except DatabaseUnavailable as error:
                 if wait is None:

@@ -33,7 +33,7 @@ LARGEST_BIGINT = 2**63 - 1
 STARTS_PER_STATEMENT = 2_000
 """More in one statement take longer each: what it holds no longer fits into `work_mem`."""
 
-RETAKEN_SECONDS = 30.0
+RESTORED_LEASE_SECONDS = 30.0
 """How long a lease lasts that is taken back only to be ended in the same breath."""
 
 
@@ -59,7 +59,7 @@ class Claim(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ClaimRequest:
     """To claim this very task; asked again with the same token, a claim that was made is told."""
 
     session_id: uuid.UUID
@@ -69,7 +69,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class Heartbeat:
     """One heartbeat: the claim it renews, and how far its task is (None: as it was)."""
 
     claim: Claim
@@ -194,7 +194,7 @@ def _variant(statement: str, *, skips_locked: bool) -> str:
     return statements.skipping_locked(statement) if skips_locked else statement
 
 
-def _claim_parameters(claims: Sequence[Claim | Wish]) -> dict[str, Any]:
+def _claim_parameters(claims: Sequence[Claim | ClaimRequest]) -> dict[str, Any]:
     return {
         "session_ids": _Uuids([claim.session_id for claim in claims]),
         "task_ids": _Uuids([claim.task_id for claim in claims]),
@@ -365,7 +365,7 @@ def waiting(
 
 
 def claim_these(
-    connection: psycopg.Connection[Any], wishes: Sequence[Wish], *, lease_seconds: float
+    connection: psycopg.Connection[Any], wishes: Sequence[ClaimRequest], *, lease_seconds: float
 ) -> list[Claim]:
     """Claim each, where it waits and nobody else was quicker; no session twice in one call."""
     return _claims(
@@ -447,7 +447,7 @@ def _ended_by(
         moved = send(claims)
         if len(moved) < len(claims):
             connection.execute("ROLLBACK TO SAVEPOINT before_ending")
-            take_back(connection, claims)
+            restore_leases(connection, claims)
             moved = send(claims)
         connection.execute("RELEASE SAVEPOINT before_ending")
         return moved
@@ -456,8 +456,8 @@ def _ended_by(
         return moved
     ended = {transition.task_id for transition in moved}
     lost = [claim for claim in claims if claim.task_id not in ended]
-    retaken = take_back(connection, lost, skips_locked=skips_locked)
-    again = [claim for claim in lost if claim.claim_token in retaken]
+    restored = restore_leases(connection, lost, skips_locked=skips_locked)
+    again = [claim for claim in lost if claim.claim_token in restored]
     return moved + (send(again) if again else [])
 
 
@@ -488,7 +488,7 @@ def expired(connection: psycopg.Connection[Any]) -> list[uuid.UUID]:
 
 def release(
     connection: psycopg.Connection[Any],
-    claims: Sequence[Claim | Wish],
+    claims: Sequence[Claim | ClaimRequest],
     *,
     skips_locked: bool = False,
 ) -> set[uuid.UUID]:
@@ -500,19 +500,19 @@ def release(
     )
 
 
-def holding(connection: psycopg.Connection[Any], claims: Sequence[Claim]) -> set[uuid.UUID]:
+def still_valid(connection: psycopg.Connection[Any], claims: Sequence[Claim]) -> set[uuid.UUID]:
     """Answers the tokens of the claims that hold, or can be taken back; asks past any lock.
 
     Where nothing could be written by such a claim, another transaction has the session locked.
     """
     if not claims:
         return set()
-    return _claim_tokens(connection, statements.HOLDING, _claim_parameters(claims))
+    return _claim_tokens(connection, statements.STILL_VALID, _claim_parameters(claims))
 
 
-def beat(
+def heartbeat(
     connection: psycopg.Connection[Any],
-    beats: Sequence[Beat],
+    beats: Sequence[Heartbeat],
     *,
     lease_seconds: float,
     skips_locked: bool = False,
@@ -526,14 +526,14 @@ def beat(
     if _is_between_transactions(connection):
         renewed = _renew(connection, beats, lease_seconds, skips_locked=skips_locked)
         lost = [beat.claim for beat in beats if beat.claim.claim_token not in renewed]
-        return renewed | take_back(
+        return renewed | restore_leases(
             connection, lost, lease_seconds=lease_seconds, skips_locked=skips_locked
         )
     connection.execute("SAVEPOINT before_renewal")
     renewed = _renew(connection, beats, lease_seconds, skips_locked=skips_locked)
     if len(renewed) < len(beats):
         connection.execute("ROLLBACK TO SAVEPOINT before_renewal")
-        take_back(
+        restore_leases(
             connection,
             [beat.claim for beat in beats],
             lease_seconds=lease_seconds,
@@ -546,14 +546,14 @@ def beat(
 
 def _renew(
     connection: psycopg.Connection[Any],
-    beats: Sequence[Beat],
+    beats: Sequence[Heartbeat],
     lease_seconds: float,
     *,
     skips_locked: bool,
 ) -> set[uuid.UUID]:
     return _claim_tokens(
         connection,
-        _variant(statements.BEAT, skips_locked=skips_locked),
+        _variant(statements.HEARTBEAT, skips_locked=skips_locked),
         {
             **_claim_parameters([beat.claim for beat in beats]),
             "currents": [_whole(beat.current) for beat in beats],
@@ -572,11 +572,11 @@ def _whole(number: int | None) -> int | None:
     return None if number is None else max(0, min(int(number), LARGEST_BIGINT))
 
 
-def take_back(
+def restore_leases(
     connection: psycopg.Connection[Any],
     claims: Sequence[Claim],
     *,
-    lease_seconds: float = RETAKEN_SECONDS,
+    lease_seconds: float = RESTORED_LEASE_SECONDS,
     skips_locked: bool = False,
 ) -> set[uuid.UUID]:
     """Make leases anew that a database crash took; answers the tokens of their claims.
@@ -588,7 +588,7 @@ def take_back(
         return set()
     return _claim_tokens(
         connection,
-        _variant(statements.RETAKE, skips_locked=skips_locked),
+        _variant(statements.RESTORE_LEASE, skips_locked=skips_locked),
         {
             **_claim_parameters(claims),
             "worker_ids": _Uuids([claim.worker_id for claim in claims]),

@@ -17,7 +17,7 @@ from sqlalchemy import select
 from app.core.errors import DatabaseUnavailable
 from app.models.session import Session
 from app.repositories.content_repository import ContentRepository
-from app.repositories.refusals import session_not_found
+from app.repositories.transition_errors import session_not_found
 
 if TYPE_CHECKING:
     import uuid

@@ -29,9 +29,9 @@ from app.models.session import TaskStatus, TaskType
 from app.repositories import transition_kinds, transitions
 from app.repositories.combiner import AsyncTransitionCombiner, TransitionCombiner
 from app.repositories.lane import Aside
-from app.repositories.local_workers import offering
+from app.repositories.local_dispatch import offering
 from app.repositories.session_repository import SessionRepository, successor_id
-from app.repositories.transitions import Beat, Transition, Wish, claim_these
+from app.repositories.transitions import ClaimRequest, Heartbeat, Transition, claim_these
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -49,15 +49,15 @@ class WorkerHere:
     def __init__(self) -> None:
         self.id = uuid.uuid4()
         self.claims: list[Claim] = []
-        self.wishes: list[Wish] = []
+        self.wishes: list[ClaimRequest] = []
 
     def has_slots_for(self, starts: object) -> bool:
         return True
 
-    def hand_over(self, claims: Sequence[Claim], *, claimed_at: float) -> None:
+    def dispatch_local(self, claims: Sequence[Claim], *, claimed_at: float) -> None:
         self.claims.extend(claims)
 
-    def look_for(self, wishes: Sequence[Wish]) -> None:
+    def look_for(self, wishes: Sequence[ClaimRequest]) -> None:
         self.wishes.extend(wishes)
 
     def on_sessions_changed(self, session_ids: frozenset[uuid.UUID]) -> None:
@@ -498,7 +498,7 @@ class TestLockedSessions:
         combiner = TransitionCombiner(database)
         with pytest.raises(ZeroDivisionError), database.transaction() as db:
             SessionRepository(db).cancel_task(claims[0].session_id)
-            answers = combiner._kinds.beats.send([Beat(claim, 3, 7) for claim in claims])
+            answers = combiner._kinds.beats.send([Heartbeat(claim, 3, 7) for claim in claims])
             assert isinstance(answers[0], Aside)
             assert answers[1:] == [True] * 7
             raise ZeroDivisionError  # the cancel is taken back

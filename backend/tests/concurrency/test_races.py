@@ -24,7 +24,7 @@ from app.models.session import SessionTask, TaskStatus, TaskType
 from app.repositories import transitions
 from app.repositories.combiner import TransitionCombiner
 from app.repositories.session_repository import SessionRepository
-from app.repositories.transitions import Beat, Claim, Transition
+from app.repositories.transitions import Claim, Heartbeat, Transition
 from tests.concurrency.conftest import outcome_of
 
 if TYPE_CHECKING:
@@ -299,7 +299,9 @@ class Crowd:
 
     def beat(self, _some: Sequence[uuid.UUID], claims: Sequence[Claim]) -> None:
         with self.database.driver_connection() as connection:
-            transitions.beat(connection, [Beat(c, 1, 2) for c in claims], lease_seconds=0.02)
+            transitions.heartbeat(
+                connection, [Heartbeat(c, 1, 2) for c in claims], lease_seconds=0.02
+            )
 
     def beat_in_transaction(self, _some: Sequence[uuid.UUID], claims: Sequence[Claim]) -> None:
         committed(self.database, lambda s: s.heartbeat(claims, lease_seconds=0.02))

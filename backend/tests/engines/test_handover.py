@@ -13,7 +13,7 @@ import pytest
 from app.engines import runners
 from app.engines.execution import Cancelled, Completed, Failed, Outcome, Released
 from app.engines.runners import ProcessRunner, make_setup
-from app.engines.runs import Run, RunTable, StopReason
+from app.engines.runs import Run, RunRegistry, StopReason
 from app.models.session import TaskStatus, TaskType
 from app.repositories.transitions import Claim
 from app.tasks.registry import handler_references
@@ -35,7 +35,7 @@ class Handover:
         self.runner = ProcessRunner(setup, give_back=self.given_back.extend)
         self.lease_seconds = 3600.0
         patient = bench.settings.model_copy(update={"lease_seconds": self.lease_seconds})
-        self.table = RunTable(patient, on_clock=lambda: None, on_first=lambda: None)
+        self.table = RunRegistry(patient, on_clock=lambda: None, on_first=lambda: None)
 
     def run(self, behaviour: str = "succeed", *, age: float = 0.0, **options: Any) -> Run:
         session_id = self.bench.session(behaviour, **options)
@@ -50,7 +50,7 @@ class Handover:
 @pytest.fixture
 def handover(bench: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Handover]:
     """Without recalls: a busy machine can hold up the lightest task."""
-    monkeypatch.setattr(runners, "SECONDS_UNTIL_RECALL", 3600.0)
+    monkeypatch.setattr(runners, "SECONDS_BEFORE_RETURN", 3600.0)
     handover = Handover(bench)
     yield handover
     handover.runner.close()
@@ -91,7 +91,7 @@ def test_tasks_behind_one_that_takes_its_time_are_recalled(
     ]
     outcomes = handover.runner.run(runs)
     assert next(outcomes)[1] == Completed()
-    monkeypatch.setattr(runners, "SECONDS_UNTIL_RECALL", 0.1)
+    monkeypatch.setattr(runners, "SECONDS_BEFORE_RETURN", 0.1)
     rest: list[tuple[Run, Outcome]] = []
     listener = threading.Thread(target=lambda: rest.extend(outcomes))
     listener.start()

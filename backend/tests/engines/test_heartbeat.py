@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.engines.connections import vital_database
-from app.engines.heartbeat import Heart
-from app.engines.runs import RunTable, StopReason
+from app.engines.heartbeat import LeaseRenewer
+from app.engines.runs import RunRegistry, StopReason
 from app.models.session import TaskType
 from app.repositories.session_repository import SessionRepository
 
@@ -26,9 +26,9 @@ class Beating:
 
     def __init__(self, bench: Any) -> None:
         self.database = bench.database
-        self.runs = RunTable(bench.settings, on_clock=lambda: None, on_first=lambda: None)
+        self.runs = RunRegistry(bench.settings, on_clock=lambda: None, on_first=lambda: None)
         self.vital = vital_database(bench.database, bench.settings)
-        self.heart = Heart(self.vital, bench.settings, self.runs, bench.database)
+        self.heart = LeaseRenewer(self.vital, bench.settings, self.runs, bench.database)
         self.worker_id = uuid.uuid4()
 
     def act(self, act: Any) -> Any:

@@ -10,8 +10,8 @@ import pytest
 from app.models.session import TaskStatus, TaskType
 from app.repositories import transitions
 from app.repositories.combiner import TransitionCombiner
-from app.repositories.local_workers import local_worker_for
-from app.repositories.transitions import Wish
+from app.repositories.local_dispatch import local_worker_for
+from app.repositories.transitions import ClaimRequest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,8 +91,8 @@ def test_a_start_whose_answer_was_lost_is_looked_for(bench: Any) -> None:
     started = start_for(bench, worker, session_id)
     worker.look_for(
         [
-            Wish(session_id, started.task_id, worker.id, started.task_id),
-            Wish(never_started, nobody := uuid.uuid4(), worker.id, nobody),
+            ClaimRequest(session_id, started.task_id, worker.id, started.task_id),
+            ClaimRequest(never_started, nobody := uuid.uuid4(), worker.id, nobody),
         ]
     )
     bench.until_status(session_id, "completed")
@@ -108,9 +108,11 @@ def test_what_a_stopped_worker_is_handed_goes_back(bench: Any, *, is_heard_of: b
     started = start_for(bench, worker, session_id)
     assert bench.lease(session_id).worker_id == worker.id
     if is_heard_of:
-        worker.hand_over([transitions.claim_with_its_start(started, worker.id)], claimed_at=0.0)
+        worker.dispatch_local(
+            [transitions.claim_with_its_start(started, worker.id)], claimed_at=0.0
+        )
     else:
-        worker.look_for([Wish(session_id, started.task_id, worker.id, started.task_id)])
+        worker.look_for([ClaimRequest(session_id, started.task_id, worker.id, started.task_id)])
     assert bench.lease(session_id).claim_token is None
     assert bench.task(session_id).status == TaskStatus.RUNNING
     bench.worker()

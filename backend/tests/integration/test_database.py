@@ -16,7 +16,7 @@ from app.core.config import Settings
 from app.core.database import Database, after_commit, current_db_session, driver_connection
 from app.core.errors import ConfigurationError, DatabaseBusy, DatabaseUnavailable, NoTransaction
 from app.core.notifications import CHANNEL, announced_sessions
-from app.engines.wakeups import Wakeups
+from app.engines.change_listener import ChangeListener
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -268,7 +268,7 @@ def test_what_a_process_announces_it_hears_once_and_not_at_all_if_it_knows(
             heard_other.set()
 
     url = make_url(database.url).set(drivername="postgresql")
-    wakeups = Wakeups(database, database, hear)
+    wakeups = ChangeListener(database, database, hear)
     with (
         psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as listener,
         Database(settings, database.url) as another,
@@ -278,7 +278,7 @@ def test_what_a_process_announces_it_hears_once_and_not_at_all_if_it_knows(
         while not heard_other.is_set():  # until it listens
             another.announce(other)
             heard_other.wait(0.1)
-        database.announce(known, but=hear)
+        database.announce(known, exclude=hear)
         database.announce(own)
         notified: set[uuid.UUID] = set()
         for notification in listener.notifies(timeout=30):

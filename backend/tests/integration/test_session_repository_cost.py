@@ -16,7 +16,7 @@ from app.core.database import Database, driver_connection
 from app.models.session import SessionStage, TaskType
 from app.repositories import statements, transitions
 from app.repositories.session_queries import SessionFilter, SessionQueries
-from app.repositories.transitions import Beat
+from app.repositories.transitions import Heartbeat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,8 +73,8 @@ def test_thousands_of_lives_are_hot_updates_in_tables_that_do_not_grow(
         assert len(transitions.start(connection, [(s, P, uuid.uuid4()) for s in ids])) == SESSIONS
         claims = claim_all()
         for _ in range(2):
-            beats = [Beat(claim, 1, 2, "m") for claim in claims]
-            assert len(transitions.beat(connection, beats, lease_seconds=30)) == SESSIONS
+            beats = [Heartbeat(claim, 1, 2, "m") for claim in claims]
+            assert len(transitions.heartbeat(connection, beats, lease_seconds=30)) == SESSIONS
         failures = [(claim, {"message": "x", "category": "user_fixable"}) for claim in claims]
         assert len(transitions.fail(connection, failures, backoff_seconds=1)) == SESSIONS
         again = [(session_id, None, uuid.uuid4()) for session_id in ids]
@@ -156,8 +156,8 @@ def test_every_transition_finds_its_rows_by_index(crowded: psycopg.Connection[An
     ids = [row[0] for row in crowded.execute("SELECT id FROM sessions LIMIT 64")]
     given = arguments(ids, "processing")
     for name in (
-        "START", "RETRY", "CANCEL", "COMPLETE", "FAIL", "RELEASE", "BEAT", "RETAKE", "CLAIM_THESE",
-        "HOLDING",
+        "START", "RETRY", "CANCEL", "COMPLETE", "FAIL", "RELEASE", "HEARTBEAT", "RESTORE_LEASE",
+        "CLAIM_THESE", "STILL_VALID",
     ):  # fmt: skip
         for node in plan_of(crowded, getattr(statements, name), given):
             if node["Node Type"] == "Seq Scan":
@@ -182,9 +182,13 @@ def test_plans_that_were_kept_from_when_the_tables_were_small_read_none_of_them_
         started = transitions.start(
             connection, [(each, TaskType.PROCESSING, uuid.uuid4()) for each in ids]
         )
-        wishes = [transitions.Wish(each.session_id, each.task_id, worker_id) for each in started]
+        wishes = [
+            transitions.ClaimRequest(each.session_id, each.task_id, worker_id) for each in started
+        ]
         claims = transitions.claim_these(connection, wishes, lease_seconds=30)
-        transitions.beat(connection, [transitions.Beat(each) for each in claims], lease_seconds=30)
+        transitions.heartbeat(
+            connection, [transitions.Heartbeat(each) for each in claims], lease_seconds=30
+        )
         assert len(transitions.complete(connection, claims)) == len(ids)
 
     def rows_read(connection: psycopg.Connection[Any]) -> int:
@@ -217,9 +221,9 @@ def test_a_transition_is_planned_once_whatever_has_been_vacuumed_meanwhile(
             (started,) = transitions.start(
                 connection, [(session_id, TaskType.PROCESSING, uuid.uuid4())]
             )
-            wish = transitions.Wish(session_id, started.task_id, worker_id)
+            wish = transitions.ClaimRequest(session_id, started.task_id, worker_id)
             claims = transitions.claim_these(connection, [wish], lease_seconds=30)
-            transitions.beat(connection, [Beat(claims[0])], lease_seconds=30)
+            transitions.heartbeat(connection, [Heartbeat(claims[0])], lease_seconds=30)
             if number % 2:
                 transitions.complete(connection, claims)
             else:
@@ -276,7 +280,7 @@ STANDING = {
     "RELEASE": ("running", "claimed"),
     "BEAT": ("running", "claimed"),
     "CLAIM_THESE": ("running", "waiting"),
-    "RETAKE": ("running", ""),
+    "RESTORE_LEASE": ("running", ""),
 }
 """What moves a task, and how the task and its lease stand when it does."""
 

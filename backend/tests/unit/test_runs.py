@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from app.core.config import Settings
-from app.engines.runs import Run, RunTable
+from app.engines.runs import Run, RunRegistry
 from app.models.session import TaskType
 from app.repositories.transitions import Claim
 
@@ -25,7 +25,7 @@ class Table:
 
     def __init__(self) -> None:
         self.wake_count = 0
-        self.runs = RunTable(Settings(), on_clock=self._count, on_first=lambda: None)
+        self.runs = RunRegistry(Settings(), on_clock=self._count, on_first=lambda: None)
 
     def _count(self) -> None:
         self.wake_count += 1

@@ -1,4 +1,4 @@
-"""What every contestant is asked to do, and how it answers: one line of JSON.
+"""What every adapter is asked to do, and how it answers: one line of JSON.
 
 =========== ================================================ =====================================
 act         what it does                                     answer
@@ -220,7 +220,7 @@ def quantiles(milliseconds: list[float]) -> dict[str, float]:
 
 
 def run(make: Callable[[str], Peer], module: str) -> None:
-    """Do what the command line asks of this contestant."""
+    """Do what the command line asks of this adapter."""
     parser = argparse.ArgumentParser()
     parser.add_argument("act")
     parser.add_argument("--url", required=True)

@@ -1,6 +1,6 @@
-"""The course: who does what, in which order, how often; and what came of it, as plain figures.
+"""The workloads of the race: what each adapter runs, in which order and how often.
 
-Rounds are interleaved: in each, every contestant does everything once, in a database that is made
+Rounds are interleaved: in each, every adapter does everything once, in a database that is made
 for it, and what is reported is the median over the rounds. Whatever else the machine does hits
 all of them alike, so only ratios within a run are results.
 """
@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.race import limit
-from benchmarks.race.arena import Arena
 from benchmarks.race.environment import PEERS, ROOT, PeerEnvironment
+from benchmarks.race.fixtures import RaceServer
 
 OURS = "session_tasks"
 LIMIT = "pgbench"
@@ -64,10 +64,10 @@ SLOW_PEERS = ("saq", "procrastinate", "dbos", "celery")
 
 @dataclass(slots=True)
 class Figures:
-    """What was measured: contestant, then figure, then a value per round.
+    """What was measured: adapter, then figure, then a value per round.
 
     Attributes:
-        failures: what could not be run, and why: a contestant that is missing is said to be.
+        failures: what could not be run, and why: an adapter that is missing is said to be.
 
     """
 
@@ -76,29 +76,29 @@ class Figures:
     )
     failures: dict[str, str] = field(default_factory=dict)
 
-    def add(self, contestant: str, **figures: float) -> None:
+    def add(self, adapter: str, **figures: float) -> None:
         """Note figures of one round."""
         for name, value in figures.items():
-            self.values[contestant][name].append(value)
+            self.values[adapter][name].append(value)
 
     def medians(self) -> dict[str, dict[str, float]]:
         """The median of each figure over the rounds."""
         return {
-            contestant: {name: statistics.median(values) for name, values in figures.items()}
-            for contestant, figures in self.values.items()
+            adapter: {name: statistics.median(values) for name, values in figures.items()}
+            for adapter, figures in self.values.items()
         }
 
     @contextmanager
-    def attempt(self, contestant: str) -> Iterator[None]:
+    def attempt(self, adapter: str) -> Iterator[None]:
         """Note why the block failed, if it did; the others race on."""
         try:
             yield
         except (RuntimeError, subprocess.TimeoutExpired) as error:
-            self.failures[contestant] = str(error).strip()[-500:]
+            self.failures[adapter] = str(error).strip()[-500:]
 
 
-def act(python: Path | str, contestant: str, *arguments: object) -> dict[str, Any]:
-    """One act of a contestant, in a process of its own.
+def act(python: Path | str, adapter: str, *arguments: object) -> dict[str, Any]:
+    """One act of an adapter, in a process of its own.
 
     Raises:
         RuntimeError: it failed; its last words.
@@ -106,7 +106,7 @@ def act(python: Path | str, contestant: str, *arguments: object) -> dict[str, An
     """
     done = subprocess.run(
         [
-            str(python), "-m", f"benchmarks.race.contestants.{contestant}",
+            str(python), "-m", f"benchmarks.race.adapters.{adapter}",
             *(str(argument) for argument in arguments),
         ],
         cwd=ROOT,
@@ -129,7 +129,7 @@ def ours(url: str, *arguments: object) -> dict[str, Any]:
 
 
 def run(
-    arena: Arena, environment: PeerEnvironment, size: Size, say: Callable[[str], None]
+    server: RaceServer, environment: PeerEnvironment, size: Size, say: Callable[[str], None]
 ) -> Figures:
     """All rounds."""
     figures = Figures(failures=dict(environment.missing))
@@ -140,30 +140,30 @@ def run(
         if pgbench is not None:
             say(f"round {number} of {size.rounds}: {LIMIT}")
             with figures.attempt(LIMIT):
-                _race_limit(arena, size, figures, pgbench)
+                _race_limit(server, size, figures, pgbench)
         say(f"round {number} of {size.rounds}: {OURS}")
-        _race_ours(arena, size, figures)
+        _race_ours(server, size, figures)
         for peer in PEERS:
             if peer not in figures.failures:
                 say(f"round {number} of {size.rounds}: {peer}")
                 with figures.attempt(peer):
-                    _race_peer(arena, size, figures, environment.python, peer)
+                    _race_peer(server, size, figures, environment.python, peer)
     return figures
 
 
-def _race_limit(arena: Arena, size: Size, figures: Figures, pgbench: str) -> None:
-    url = arena.fresh(LIMIT)
+def _race_limit(server: RaceServer, size: Size, figures: Figures, pgbench: str) -> None:
+    url = server.fresh(LIMIT)
     ours(url, "prepare")
     ours(url, "plant", "--count", size.sessions)
-    with arena.wal() as written:
+    with server.wal() as written:
         rate = limit.lives_per_second(pgbench, url)
     lives = size.sessions * LIVES_PER_SESSION
     figures.add(LIMIT, lives_per_second=rate, wal_bytes_per_life=written.bytes / lives)
-    arena.drop(LIMIT)
+    server.drop(LIMIT)
 
 
-def _race_ours(arena: Arena, size: Size, figures: Figures) -> None:
-    url = arena.fresh(OURS)
+def _race_ours(server: RaceServer, size: Size, figures: Figures) -> None:
+    url = server.fresh(OURS)
     ours(url, "prepare")
     for name, how, callers in (
         ("combined", "lives-in-a-loop", CALLERS),
@@ -171,7 +171,7 @@ def _race_ours(arena: Arena, size: Size, figures: Figures) -> None:
         ("transactions", "lives-in-transactions", TRANSACTION_CALLERS),
     ):
         ours(url, "plant", "--count", size.sessions)
-        with arena.wal() as written:
+        with server.wal() as written:
             done = ours(url, how, "--callers", callers)
         lives = done["lives"]
         figures.add(
@@ -188,7 +188,7 @@ def _race_ours(arena: Arena, size: Size, figures: Figures) -> None:
     figures.add(OURS, singles_per_second=size.singles / single["seconds"])
     for how in ("threads", "processes"):
         ours(url, "plant", "--count", size.bulk)
-        with arena.wal() as written:
+        with server.wal() as written:
             done = ours(url, f"bulk-and-drain-{how}")
         figures.add(
             OURS,
@@ -219,17 +219,17 @@ def _race_ours(arena: Arena, size: Size, figures: Figures) -> None:
             OURS,
             **{f"pickup_{how}_p50": quantiles["p50"], f"pickup_{how}_p99": quantiles["p99"]},
         )
-    arena.drop(OURS)
+    server.drop(OURS)
 
 
-def _race_peer(arena: Arena, size: Size, figures: Figures, python: Path, peer: str) -> None:
+def _race_peer(server: RaceServer, size: Size, figures: Figures, python: Path, peer: str) -> None:
     singles, bulk = (size.slow, size.slow) if peer in SLOW_PEERS else (size.singles, size.bulk)
 
     def do(*arguments: object) -> dict[str, Any]:
         return act(python, peer, *arguments, "--url", url)
 
     # Each part in a database of its own: what one left half done, the next would find and count.
-    url = arena.fresh(peer)
+    url = server.fresh(peer)
     do("prepare")
     single = do("singles", "--count", singles, "--callers", CALLERS)
     drained = do("drain", "--count", singles)
@@ -238,9 +238,9 @@ def _race_peer(arena: Arena, size: Size, figures: Figures, python: Path, peer: s
         singles_per_second=singles / single["seconds"],
         fed_one_by_one_per_second=singles / (single["seconds"] + drained["seconds"]),
     )
-    url = arena.fresh(peer)
+    url = server.fresh(peer)
     do("prepare")
-    with arena.wal() as written:
+    with server.wal() as written:
         begun = do("bulk", "--count", bulk)
         done = do("drain", "--count", bulk)
     figures.add(
@@ -252,15 +252,15 @@ def _race_peer(arena: Arena, size: Size, figures: Figures, python: Path, peer: s
     )
     seconds = {"one_after_another": begun["seconds"] + done["seconds"]}
     for way, part in () if peer in SLOW_PEERS else (("beside", 0), ("in_parts", PART)):
-        url = arena.fresh(peer)
+        url = server.fresh(peer)
         do("prepare")
         seconds[way] = do("whole", "--count", bulk, "--part", part)["seconds"]
     figures.add(peer, **_whole(bulk, "", seconds))
-    url = arena.fresh(peer)
+    url = server.fresh(peer)
     do("prepare")
     quantiles = do("pickup", "--count", size.pickups)
     figures.add(peer, pickup_p50=quantiles["p50"], pickup_p99=quantiles["p99"])
-    arena.drop(peer)
+    server.drop(peer)
 
 
 def _whole(count: int, prefix: str, seconds: Mapping[str, float]) -> dict[str, float]:

@@ -18,7 +18,7 @@ SECONDS_PER_LISTENING = 0.5
 SECONDS_BETWEEN_TESTS = 30.0
 
 
-class Wakeups:
+class ChangeListener:
     """Calls `on_change` with the sessions that this process, or any other, says have changed.
 
     What this process sends is heard once: by its own subscription, and not as a notification too.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from procrastinate import App, PsycopgConnector
 
-from benchmarks.race.contestants import protocol
+from benchmarks.race.adapters import protocol
 
 CONCURRENCY = 50
 MOST_CONNECTIONS = 20
@@ -50,4 +50,4 @@ class Procrastinate(protocol.Peer):
 
 
 if __name__ == "__main__":
-    protocol.run(Procrastinate, "benchmarks.race.contestants.procrastinate")
+    protocol.run(Procrastinate, "benchmarks.race.adapters.procrastinate")

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dbos import DBOS, DBOSClient, DBOSConfig
 from sqlalchemy import make_url
 
-from benchmarks.race.contestants import protocol
+from benchmarks.race.adapters import protocol
 
 CONCURRENCY = 50
 MOST_CONNECTIONS = 20
@@ -81,4 +81,4 @@ class Dbos(protocol.Peer):
 
 
 if __name__ == "__main__":
-    protocol.run(Dbos, "benchmarks.race.contestants.dbos")
+    protocol.run(Dbos, "benchmarks.race.adapters.dbos")

@@ -14,7 +14,7 @@ from pgqueuer.db import AsyncpgDriver, AsyncpgPoolDriver
 from pgqueuer.models import Job
 from pgqueuer.queries import Queries
 
-from benchmarks.race.contestants import protocol
+from benchmarks.race.adapters import protocol
 
 BATCH = 1_000
 MOST_CONNECTIONS = 20
@@ -55,4 +55,4 @@ class Pgqueuer(protocol.Peer):
 
 
 if __name__ == "__main__":
-    protocol.run(Pgqueuer, "benchmarks.race.contestants.pgqueuer")
+    protocol.run(Pgqueuer, "benchmarks.race.adapters.pgqueuer")

@@ -8,13 +8,13 @@ from chaos.waiting import until
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.engines.handout import Handout
+from app.engines.work_queue import WorkQueue
 
 DEADLINE_SECONDS = 60.0
 
 
 def test_what_is_put_is_taken_in_order_and_what_is_put_back_comes_first() -> None:
-    handout: Handout[int] = Handout()
+    handout: WorkQueue[int] = WorkQueue()
     handout.put([1, 2, 3])
     first = handout.take(2)
     handout.put_back(first)
@@ -22,7 +22,7 @@ def test_what_is_put_is_taken_in_order_and_what_is_put_back_comes_first() -> Non
 
 
 def test_a_closed_handout_gives_the_rest_and_then_nothing() -> None:
-    handout: Handout[int] = Handout()
+    handout: WorkQueue[int] = WorkQueue()
     handout.put([1])
     handout.close()
     assert [handout.take(), handout.take()] == [[1], []]
@@ -30,7 +30,7 @@ def test_a_closed_handout_gives_the_rest_and_then_nothing() -> None:
 
 @given(st.lists(st.integers()), st.integers())
 def test_withdrawing_takes_what_is_meant_and_keeps_the_order(items: list[int], least: int) -> None:
-    handout: Handout[int] = Handout()
+    handout: WorkQueue[int] = WorkQueue()
     handout.put(items)
     assert handout.withdraw(lambda item: item < least) == [i for i in items if i < least]
     kept = [item for item in items if item >= least]
@@ -40,7 +40,7 @@ def test_withdrawing_takes_what_is_meant_and_keeps_the_order(items: list[int], l
 
 
 def test_many_takers_get_everything_once_and_all_leave_at_the_end() -> None:
-    handout: Handout[int] = Handout()
+    handout: WorkQueue[int] = WorkQueue()
     taken: list[int] = []
 
     def serve(most: int) -> None:
@@ -60,7 +60,7 @@ def test_many_takers_get_everything_once_and_all_leave_at_the_end() -> None:
 
 
 def test_while_one_is_held_up_by_what_it_took_another_takes_the_next() -> None:
-    handout: Handout[int] = Handout()
+    handout: WorkQueue[int] = WorkQueue()
     all_are_at_work = threading.Barrier(4, timeout=DEADLINE_SECONDS)
 
     def serve() -> None:
@@ -76,7 +76,7 @@ def test_while_one_is_held_up_by_what_it_took_another_takes_the_next() -> None:
 
 
 def test_who_waits_for_several_leaves_fewer_to_others() -> None:
-    handout: Handout[int] = Handout()
+    handout: WorkQueue[int] = WorkQueue()
     shares: dict[int, list[list[int]]] = {1: [], 3: []}
     is_held_up, may_go_on = threading.Event(), threading.Event()
 
@@ -107,7 +107,7 @@ def test_who_waits_for_several_leaves_fewer_to_others() -> None:
 def test_who_wakes_up_to_too_few_wakes_another_for_them() -> None:
     is_waking_up, may_go_on = threading.Event(), threading.Event()
 
-    class SlowToWake(Handout[int]):
+    class SlowToWake(WorkQueue[int]):
         def _stand_by(self, patience: float) -> None:
             if threading.current_thread().name == "several":
                 is_waking_up.set()
@@ -136,7 +136,7 @@ def test_who_wakes_up_to_too_few_wakes_another_for_them() -> None:
 
 
 def test_nobody_takes_what_another_could_do_meanwhile() -> None:
-    handout: Handout[int] = Handout()
+    handout: WorkQueue[int] = WorkQueue()
     shares: list[int] = []
 
     def serve() -> None:

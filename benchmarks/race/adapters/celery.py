@@ -16,7 +16,7 @@ from pathlib import Path
 from celery import Celery
 from sqlalchemy import make_url
 
-from benchmarks.race.contestants import protocol
+from benchmarks.race.adapters import protocol
 
 CONCURRENCY = 50
 CALLERS = 20
@@ -89,4 +89,4 @@ class CeleryPeer(protocol.Peer):
 
 
 if __name__ == "__main__":
-    protocol.run(CeleryPeer, "benchmarks.race.contestants.celery")
+    protocol.run(CeleryPeer, "benchmarks.race.adapters.celery")

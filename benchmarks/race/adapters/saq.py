@@ -10,7 +10,7 @@ import asyncio
 from saq import Worker
 from saq.queue.postgres import PostgresQueue
 
-from benchmarks.race.contestants import protocol
+from benchmarks.race.adapters import protocol
 
 CONCURRENCY = 50
 MOST_CONNECTIONS = 20
@@ -56,4 +56,4 @@ class Saq(protocol.Peer):
 
 
 if __name__ == "__main__":
-    protocol.run(Saq, "benchmarks.race.contestants.saq")
+    protocol.run(Saq, "benchmarks.race.adapters.saq")

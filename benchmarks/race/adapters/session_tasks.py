@@ -35,7 +35,7 @@ from app.models.session import TaskType
 from app.repositories import transitions
 from app.repositories.combiner import AsyncTransitionCombiner, TransitionCombiner
 from app.repositories.session_repository import SessionRepository
-from benchmarks.race.contestants.protocol import (
+from benchmarks.race.adapters.protocol import (
     SECONDS_TO_REST,
     SEED,
     WARM_UPS,
@@ -43,7 +43,7 @@ from benchmarks.race.contestants.protocol import (
     worker_process,
 )
 
-MODULE = "benchmarks.race.contestants.session_tasks"
+MODULE = "benchmarks.race.adapters.session_tasks"
 CONCURRENCY = 64
 PROCESSES = 2
 PIPE = "RACE_PIPE"

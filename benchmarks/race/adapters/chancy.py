@@ -14,7 +14,7 @@ import logging
 
 from chancy import Chancy, Queue, Worker, job
 
-from benchmarks.race.contestants import protocol
+from benchmarks.race.adapters import protocol
 
 MOST_CONNECTIONS = 20
 
@@ -67,8 +67,8 @@ class ChancyPeer(protocol.Peer):
 
 def _job() -> object:
     """The task as its worker imports it: this module is `__main__` here."""
-    return importlib.import_module("benchmarks.race.contestants.chancy").task.job
+    return importlib.import_module("benchmarks.race.adapters.chancy").task.job
 
 
 if __name__ == "__main__":
-    protocol.run(ChancyPeer, "benchmarks.race.contestants.chancy")
+    protocol.run(ChancyPeer, "benchmarks.race.adapters.chancy")

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.core.database import driver_connection, is_connection_loss, plan_freely
 from app.models.lease import RETRY_BACKOFF_SECONDS, LeaseSentinel
-from app.repositories import transitions, upkeep
+from app.repositories import maintenance_statements, transitions
 from app.repositories.in_transaction import InTransaction
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Sweeping(InTransaction):
+class Maintenance(InTransaction):
     """What the sweeper does, in the caller's transaction."""
 
     def rescue_expired(
@@ -72,7 +72,8 @@ class Sweeping(InTransaction):
         Each is answered to one caller, and not again for `older_than_seconds`.
         """
         rows = self._db.execute(
-            text(upkeep.REDISPATCH), {"older_than_seconds": older_than_seconds, "limit": limit}
+            text(maintenance_statements.REDISPATCH),
+            {"older_than_seconds": older_than_seconds, "limit": limit},
         )
         return [(session_id, task_id) for session_id, task_id in rows]
 
@@ -88,15 +89,17 @@ class Sweeping(InTransaction):
         sentinel = select(LeaseSentinel.id)
         if self._db.scalar(sentinel) is not None:
             return -1
-        self._db.execute(select(func.pg_advisory_xact_lock(upkeep.REBUILD_LOCK)))
-        if self._db.scalar(text(upkeep.PLANT_SENTINEL)) is None:
+        self._db.execute(select(func.pg_advisory_xact_lock(maintenance_statements.REBUILD_LOCK)))
+        if self._db.scalar(text(maintenance_statements.PLANT_SENTINEL)) is None:
             return -1
         rebuilt = self._db.scalars(
-            text(upkeep.REBUILD_LEASES), {"lease_seconds": lease_seconds}
+            text(maintenance_statements.REBUILD_LEASES), {"lease_seconds": lease_seconds}
         ).all()
-        self._db.execute(text(upkeep.REBUILD_RETRIES), {"backoff_seconds": backoff_seconds})
-        if self._db.scalar(text(upkeep.IS_ANYTHING_LEFT)):
-            self._db.execute(text(upkeep.PULL_SENTINEL))
+        self._db.execute(
+            text(maintenance_statements.REBUILD_RETRIES), {"backoff_seconds": backoff_seconds}
+        )
+        if self._db.scalar(text(maintenance_statements.IS_ANYTHING_LEFT)):
+            self._db.execute(text(maintenance_statements.PULL_SENTINEL))
         self._announce(rebuilt)
         return len(rebuilt)
 
@@ -105,7 +108,7 @@ class Sweeping(InTransaction):
         plan_freely(self._db)
         deleted = list(
             self._db.scalars(
-                text(upkeep.DELETE_EXPIRED),
+                text(maintenance_statements.DELETE_EXPIRED),
                 {"seconds": retention.total_seconds(), "limit": limit},
             )
         )
@@ -122,7 +125,7 @@ class Sweeping(InTransaction):
 
     def _due(self, limit: int | None) -> list[tuple[uuid.UUID, uuid.UUID]]:
         """Retries whose time has come; their sessions are locked, those in use are left out."""
-        rows = self._db.execute(text(upkeep.DUE_RETRIES), {"limit": limit})
+        rows = self._db.execute(text(maintenance_statements.DUE_RETRIES), {"limit": limit})
         return [(session_id, task_id) for session_id, task_id in rows]
 
     def _retry(self, due: Sequence[tuple[uuid.UUID, uuid.UUID]]) -> list[Transition]:
@@ -130,7 +133,7 @@ class Sweeping(InTransaction):
             driver_connection(self._db), [(*retry, uuid.uuid4()) for retry in due]
         )
         self._db.execute(
-            text(upkeep.FORGET_RETRIES),
+            text(maintenance_statements.FORGET_RETRIES),
             {
                 "session_ids": [session_id for session_id, _ in due],
                 "task_ids": [task_id for _, task_id in due],

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Outcome = TypeVar("Outcome")
 
 
-def raised(outcome: Outcome | Exception) -> Outcome:
+def unwrap(outcome: Outcome | Exception) -> Outcome:
     """The outcome, unless it is an error: that is raised."""
     if isinstance(outcome, Exception):
         raise outcome

@@ -1,4 +1,4 @@
-"""What only concerns us: growing tables, a million sessions, an idle worker, a history."""
+"""Measurements of Session Tasks alone: table growth, many sessions, an idle worker, a history."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ import psycopg
 
 from app.engines.sweeper import Sweeper
 from app.repositories.combiner import TransitionCombiner
-from benchmarks.race.arena import Arena
-from benchmarks.race.contestants.session_tasks import in_threads, live, open_database, session_ids
-from benchmarks.race.course import CALLERS, LIVES_PER_SESSION, Figures, ours
+from benchmarks.race.adapters.session_tasks import in_threads, live, open_database, session_ids
+from benchmarks.race.fixtures import RaceServer
+from benchmarks.race.workloads import CALLERS, LIVES_PER_SESSION, Figures, ours
 
 TABLES = ["sessions", "session_tasks", "session_task_leases"]
-GROUND = "ground"
-MANY = "ground_many"
+ALONE = "alone"
+MANY = "alone_many"
 
 
 @dataclass(frozen=True, slots=True)
-class GroundSize:
+class AloneSize:
     """How much of it.
 
     Attributes:
@@ -50,30 +50,30 @@ class GroundSize:
     checked: int
 
 
-FULL = GroundSize(1_000, 200_000, 60.0, 1_000_000, 11, 1_700, 60, 2_000)
-SHORT = GroundSize(1_000, 12_000, 5.0, 50_000, 3, 170, 10, 200)
+FULL = AloneSize(1_000, 200_000, 60.0, 1_000_000, 11, 1_700, 60, 2_000)
+SHORT = AloneSize(1_000, 12_000, 5.0, 50_000, 3, 170, 10, 200)
 
 
-def measure(arena: Arena, size: GroundSize, say: Callable[[str], None]) -> dict[str, Any]:
+def measure(server: RaceServer, size: AloneSize, say: Callable[[str], None]) -> dict[str, Any]:
     """All of it, by name."""
-    url = arena.fresh(GROUND)
+    url = server.fresh(ALONE)
     ours(url, "prepare")
     say("growth")
     figures: dict[str, Any] = {"growth": growth(url, size)}
     say("a history that is checked")
-    figures["history"] = ours(arena_url := arena.fresh("checked"), "prepare") or ours(
-        arena_url, "checked", "--count", size.checked
+    figures["history"] = ours(checked_url := server.fresh("checked"), "prepare") or ours(
+        checked_url, "checked", "--count", size.checked
     )
-    arena.drop("checked")
+    server.drop("checked")
     say("an idle worker")
     figures["idle"] = ours(url, "idle", "--count", size.idle_seconds)
     say(f"{size.sessions:,} and {size.many:,} sessions")
-    figures["many_sessions"] = many_sessions(arena, url, size)
-    arena.drop(GROUND)
+    figures["many_sessions"] = many_sessions(server, url, size)
+    server.drop(ALONE)
     return figures
 
 
-def growth(url: str, size: GroundSize) -> dict[str, Any]:
+def growth(url: str, size: AloneSize) -> dict[str, Any]:
     """Bytes and HOT updates after so many lives; then with a snapshot held open, and after it."""
     ours(url, "plant", "--count", size.sessions)
     ids = session_ids(url)
@@ -147,13 +147,13 @@ def _hot_percent(connection: psycopg.Connection[Any]) -> dict[str, float]:
     return {name: float(percent or 0) for name, percent in rows}
 
 
-def many_sessions(arena: Arena, url: str, size: GroundSize) -> dict[str, Any]:
+def many_sessions(server: RaceServer, url: str, size: AloneSize) -> dict[str, Any]:
     """Lives of the newest sessions and reads of any, among few and among many, in turn.
 
     A run takes half a second, and two of the same differ by a fifth: the ratio is the median of
     many pairs'.
     """
-    urls = {"few": url, "many": arena.fresh(MANY)}
+    urls = {"few": url, "many": server.fresh(MANY)}
     ours(urls["many"], "prepare")
     for its_url in urls.values():
         ours(its_url, "plant", "--count", size.sessions)
@@ -163,7 +163,7 @@ def many_sessions(arena: Arena, url: str, size: GroundSize) -> dict[str, Any]:
         for name in sorted(urls, reverse=pair % 2 == 1):
             its_url = urls[name]
             _again(its_url)
-            with arena.wal():
+            with server.wal():
                 done = ours(its_url, "lives", "--callers", CALLERS, "--count", size.sessions)
             reads = ours(its_url, "status-reads", "--count", size.reads)
             figures.add(
@@ -172,7 +172,7 @@ def many_sessions(arena: Arena, url: str, size: GroundSize) -> dict[str, Any]:
                 status_read_p50=reads["p50"],
                 status_read_p99=reads["p99"],
             )
-    arena.drop(MANY)
+    server.drop(MANY)
     answer: dict[str, Any] = {**figures.medians()}
     many, few = (figures.values[name]["lives_per_second"] for name in ("many", "few"))
     answer["ratios"] = sorted(one / other for one, other in zip(many, few, strict=True))

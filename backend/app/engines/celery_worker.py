@@ -1,6 +1,6 @@
 """A worker that is told which task to claim, and otherwise does as the embedded one.
 
-The claim decides, the same clocks run (`RunTable`), the same heart beats, the handler runs in a
+The claim decides, the same clocks run (`RunRegistry`), the same heart beats, the handler runs in a
 child process of the slot's own (`ProcessRunner`), and the outcome is written by the same writer.
 Only where work comes from differs: not from the table of leases, but from messages.
 
@@ -23,14 +23,14 @@ from uuid import uuid4
 from app.core.errors import DatabaseBusy, DatabaseUnavailable
 from app.core.failure import failure_context
 from app.engines.attempts import attempt_ended
+from app.engines.change_listener import ChangeListener
 from app.engines.connections import vital_database
 from app.engines.execution import Failed, OutcomeWriter, Released, outcome_name
-from app.engines.heartbeat import Heart, require_timely_heartbeats
+from app.engines.heartbeat import LeaseRenewer, require_timely_heartbeats
 from app.engines.loops import Loop, backoff_seconds
 from app.engines.memory import SECONDS_OF_LIGHT_WORK, give_back_memory
 from app.engines.runners import ProcessRunner, make_setup
-from app.engines.runs import Run, RunTable, StopReason
-from app.engines.wakeups import Wakeups
+from app.engines.runs import Run, RunRegistry, StopReason
 from app.repositories import transitions
 from app.tasks.registry import handler_references
 
@@ -48,7 +48,7 @@ SECONDS_TO_WRITE_AT_STOP = 5.0
 LONGEST_PAUSE_SECONDS = 5.0
 
 
-class HintedWorker:
+class CeleryWorker:
     """Runs the tasks that it is told of, each in the calling thread's own child process.
 
     Args:
@@ -80,24 +80,24 @@ class HintedWorker:
         self._slot = threading.local()
         self._runners: list[ProcessRunner] = []
         self._vital = vital_database(database, settings)
-        self._runs = RunTable(
+        self._runs = RunRegistry(
             settings,
             on_clock=self._on_clock,
             on_first=self._on_first_run,
         )
         self._writer = OutcomeWriter(database, worker=str(self.id), give_up=self._give_up)
-        self._heart = Heart(self._vital, settings, self._runs, database)
+        self._heart = LeaseRenewer(self._vital, settings, self._runs, database)
         self._watch_loop = Loop("watch", self._runs.enforce)
         self._heart_loop = Loop(
             "heart", self._heart.step, longest_pause=settings.heartbeat_seconds / 2
         )
-        self._wakeups = Wakeups(database, self._vital, self._on_sessions_changed)
+        self._listener = ChangeListener(database, self._vital, self._on_sessions_changed)
 
     def start(self) -> None:
         """Begin to keep the clocks; opens no connection before the first task."""
         self._watch_loop.start()
         self._heart_loop.start()
-        self._wakeups.start()
+        self._listener.start()
 
     def run(self, session_id: UUID, task_id: UUID) -> str:
         """Claim the task and run it to its written outcome; answers with the outcome's name.
@@ -131,7 +131,7 @@ class HintedWorker:
         self._give_up.set()
         self._heart_loop.stop()
         self._watch_loop.stop()
-        self._wakeups.stop()
+        self._listener.stop()
         for runner in self._runners:
             runner.close()
         self._heart.close()
@@ -139,7 +139,7 @@ class HintedWorker:
 
     def _claim(self, session_id: UUID, task_id: UUID) -> tuple[float, Claim | None]:
         failures = 0
-        wish = transitions.Wish(session_id, task_id, self.id)
+        wish = transitions.ClaimRequest(session_id, task_id, self.id)
         while not self._stopping.is_set():
             asked_at = time.monotonic()
             try:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from app.core.database import Database
-    from app.repositories.transitions import Claim, Start, Wish
+    from app.repositories.transitions import Claim, ClaimRequest, Start
 
 
 class LocalWorker(Protocol):
@@ -30,13 +30,13 @@ class LocalWorker(Protocol):
     def has_slots_for(self, starts: Sequence[Start]) -> bool:
         """Whether it would begin all of these at once."""
 
-    def hand_over(self, claims: Sequence[Claim], *, claimed_at: float) -> None:
-        """Run these, which were claimed for it; `claimed_at` as for `RunTable.add`."""
+    def dispatch_local(self, claims: Sequence[Claim], *, claimed_at: float) -> None:
+        """Run these, which were claimed for it; `claimed_at` as for `RunRegistry.add`."""
 
     def on_sessions_changed(self, session_ids: frozenset[uuid.UUID]) -> None:
         """Hear that these changed, but for what is handed over."""
 
-    def look_for(self, wishes: Sequence[Wish]) -> None:
+    def look_for(self, wishes: Sequence[ClaimRequest]) -> None:
         """Run those of these that were claimed for it, or wait: their starts were not answered."""
 
 

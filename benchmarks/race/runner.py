@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import where_this_ran
-from benchmarks.race import course, ground, report
-from benchmarks.race.arena import open_arena
-from benchmarks.race.contestants.protocol import SEED
+from benchmarks.race import alone, report, workloads
+from benchmarks.race.adapters.protocol import SEED
 from benchmarks.race.environment import PEERS, peer_environment
+from benchmarks.race.fixtures import open_server
 
 GIVEN = "SESSION_TASKS_BENCH_DATABASE_URL"
 
@@ -26,28 +26,28 @@ def measure(*, short: bool = False, rounds: int | None = None) -> dict[str, Any]
         print(f"  load {os.getloadavg()[0]:.1f}  {what}", file=sys.stderr, flush=True)
 
     environment = peer_environment()
-    size = course.SHORT if short else course.FULL
+    size = workloads.SHORT if short else workloads.FULL
     size = dataclasses.replace(size, rounds=rounds or size.rounds)
     before = os.getloadavg()
-    with open_arena(os.environ.get(GIVEN)) as arena:
-        figures = course.run(arena, environment, size, say)
-        own_ground: dict[str, Any] = {}
+    with open_server(os.environ.get(GIVEN)) as server:
+        figures = workloads.run(server, environment, size, say)
+        measured_alone: dict[str, Any] = {}
         with figures.attempt("ours alone"):
-            own_ground["ground"] = ground.measure(
-                arena, ground.SHORT if short else ground.FULL, say
+            measured_alone["alone"] = alone.measure(
+                server, alone.SHORT if short else alone.FULL, say
             )
         return {
-            "server": arena.description,
+            "server": server.description,
             "seed": SEED,
             "size": dataclasses.asdict(size),
             "load_before_and_after": [round(before[0], 1), round(os.getloadavg()[0], 1)],
             "peers": {name: environment.versions.get(name) for name in PEERS},
             "not_run": figures.failures,
             "median": {
-                contestant: {name: round(value, 3) for name, value in values.items()}
-                for contestant, values in figures.medians().items()
+                adapter: {name: round(value, 3) for name, value in values.items()}
+                for adapter, values in figures.medians().items()
             },
-            **own_ground,
+            **measured_alone,
             "all_rounds": figures.values,
         }
 

@@ -1,4 +1,4 @@
-"""The one PostgreSQL of a race, with a database for each contestant."""
+"""The one PostgreSQL of a race, with a database for each adapter."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from app.core.embedded import EmbeddedServer
 
 
 @dataclass(frozen=True, slots=True)
-class Arena:
+class RaceServer:
     """A server with its own durability, and the right to create databases in it.
 
     Attributes:
@@ -85,7 +85,7 @@ def _wal_statistics(connection: psycopg.Connection[tuple[int, ...]]) -> tuple[in
 
 
 @contextlib.contextmanager
-def open_arena(given_url: str | None) -> Iterator[Arena]:
+def open_server(given_url: str | None) -> Iterator[RaceServer]:
     """The server that is given, or an embedded one of its own, with PostgreSQL's own settings."""
     if given_url is not None:
         url = make_url(given_url).set(drivername="postgresql")
@@ -102,7 +102,7 @@ def open_arena(given_url: str | None) -> Iterator[Arena]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _described(url: str, which: str) -> Arena:
+def _described(url: str, which: str) -> RaceServer:
     with psycopg.connect(url) as connection:
 
         def setting(name: str) -> str:
@@ -110,7 +110,7 @@ def _described(url: str, which: str) -> Arena:
             assert row is not None
             return str(row[0])
 
-        return Arena(
+        return RaceServer(
             url,
             f"PostgreSQL {setting('server_version')}, {which}, "
             f"synchronous_commit {setting('synchronous_commit')}, fsync {setting('fsync')}, "

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 
-class Handout(Generic[Item]):
+class WorkQueue(Generic[Item]):
     """A queue for many takers, of whom at most one at a time is being woken up.
 
     Who takes and leaves something wakes the next; he takes at once, or with `patience`, once

@@ -11,7 +11,7 @@ import oban
 from oban import Oban, worker
 from oban.schema import install
 
-from benchmarks.race.contestants import protocol
+from benchmarks.race.adapters import protocol
 
 LIMIT = 200
 MOST_CONNECTIONS = 20
@@ -57,4 +57,4 @@ class ObanPeer(protocol.Peer):
 
 
 if __name__ == "__main__":
-    protocol.run(ObanPeer, "benchmarks.race.contestants.oban")
+    protocol.run(ObanPeer, "benchmarks.race.adapters.oban")
