@@ -121,7 +121,7 @@ def test_what_a_stopped_worker_is_handed_goes_back(bench: Any, *, is_heard_of: b
 
 def test_a_claim_that_is_fresh_is_not_renewed(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     beats: list[object] = []
-    monkeypatch.setattr(transitions, "beat", lambda *arguments, **_o: beats.append(arguments))
+    monkeypatch.setattr(transitions, "heartbeat", lambda *arguments, **_o: beats.append(arguments))
     patient = bench.settings.model_copy(update={"heartbeat_seconds": 600, "lease_seconds": 3600})
     worker = idle(bench, settings=patient)
     sessions = [bench.new_session() for _ in range(3)]

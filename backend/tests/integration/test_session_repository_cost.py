@@ -278,7 +278,7 @@ STANDING = {
     "COMPLETE": ("running", "claimed"),
     "FAIL": ("running", "claimed"),
     "RELEASE": ("running", "claimed"),
-    "BEAT": ("running", "claimed"),
+    "HEARTBEAT": ("running", "claimed"),
     "CLAIM_THESE": ("running", "waiting"),
     "RESTORE_LEASE": ("running", ""),
 }
