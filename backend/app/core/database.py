@@ -31,9 +31,9 @@ from app.core.errors import (
     DatabaseUnavailable,
     NoTransaction,
 )
+from app.core.minimal_cursor import MinimalDescriptionCursor
 from app.core.notifications import Announcer
 from app.core.schema_version import bring_schema_up_to_date, require_current_schema
-from app.core.terse_cursor import TerseCursor
 
 if TYPE_CHECKING:
     from sqlalchemy.pool import ConnectionPoolEntry
@@ -66,7 +66,7 @@ TRUSTED_SECONDS = 1.0
 """How long after its last use a pooled connection works unless its socket says otherwise."""
 
 PLANNING = "-c enable_seqscan=off -c plan_cache_mode=force_generic_plan"
-"""How statements are planned, as libpq's `options`: by index, and once; `plan_freely` apart.
+"""How statements are planned, as libpq's `options`: by index, and once; `use_custom_plans` apart.
 
 A plan that was made and kept while a table was small would read all of it once it has grown, until
 it is next analysed: a start of 256 tasks among 20,000 took 3.7 s. And while a kept plan looks
@@ -143,17 +143,17 @@ def database_now(db: DbSession) -> datetime:
     return cast("datetime", db.scalar(text("SELECT clock_timestamp()"))).astimezone(UTC)
 
 
-_PLAN_FREELY = text(
+_USE_CUSTOM_PLANS = text(
     "SELECT set_config('enable_seqscan', 'on', true), set_config('plan_cache_mode', 'auto', true)"
 )
 
 
-def plan_freely(db: DbSession) -> None:
+def use_custom_plans(db: DbSession) -> None:
     """Let PostgreSQL plan this transaction's statements as it pleases, each for its own values.
 
     For what searches: a rare status among many sessions wants another plan than a common one.
     """
-    db.execute(_PLAN_FREELY)
+    db.execute(_USE_CUSTOM_PLANS)
 
 
 @contextlib.contextmanager
@@ -425,7 +425,7 @@ def _create_engine(settings: Settings, url: str, silence_seconds: float) -> Engi
         pool_timeout=settings.lock_timeout_seconds,
         hide_parameters=True,
         connect_args={
-            "cursor_factory": TerseCursor,
+            "cursor_factory": MinimalDescriptionCursor,
             **connection_options(settings, "session-tasks"),
         },
     )

@@ -27,7 +27,7 @@ def connect_with_deadline(engine: Engine, seconds: float) -> None:
     The call then raises `psycopg.OperationalError` without an SQLSTATE, as for any lost connection.
     """
 
-    class ImpatientConnection(psycopg.Connection[Any]):
+    class ReadTimeoutConnection(psycopg.Connection[Any]):
         def wait(
             self, gen: PQGen[Answer], interval: float = _INTERVAL, timeout: float | None = None
         ) -> Answer:
@@ -44,5 +44,5 @@ def connect_with_deadline(engine: Engine, seconds: float) -> None:
     @event.listens_for(engine, "do_connect")
     def connect(
         _dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]
-    ) -> ImpatientConnection:
-        return ImpatientConnection.connect(*arguments, **options)
+    ) -> ReadTimeoutConnection:
+        return ReadTimeoutConnection.connect(*arguments, **options)

@@ -11,7 +11,7 @@ import psycopg
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from app.core.database import driver_connection, is_connection_loss, plan_freely
+from app.core.database import driver_connection, is_connection_loss, use_custom_plans
 from app.models.lease import RETRY_BACKOFF_SECONDS, LeaseSentinel
 from app.repositories import maintenance_statements, transitions
 from app.repositories.in_transaction import InTransaction
@@ -105,7 +105,7 @@ class Maintenance(InTransaction):
 
     def delete_expired(self, *, retention: timedelta, limit: int = 100) -> list[uuid.UUID]:
         """Delete up to `limit` sessions past their retention, never one whose task is running."""
-        plan_freely(self._db)
+        use_custom_plans(self._db)
         deleted = list(
             self._db.scalars(
                 text(maintenance_statements.DELETE_EXPIRED),

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
-from app.core.database import plan_freely
+from app.core.database import use_custom_plans
 from app.core.errors import ErrorCategory
 from app.core.wording import short_id
 from app.models.lease import SessionTaskLease, SessionTaskRetry
@@ -275,7 +275,7 @@ class SessionQueries:
         before: tuple[datetime, UUID] | None = None,
     ) -> list[SessionSnapshot]:
         """Up to `limit` sessions, the newest first, from behind `before` (created_at, id)."""
-        plan_freely(self._db)
+        use_custom_plans(self._db)
         statement = (
             _SNAPSHOTS.where(*self._matches(wanted))
             .order_by(Session.created_at.desc(), Session.id.desc())
@@ -305,7 +305,7 @@ class SessionQueries:
         limit: int,
         only: Sequence[UUID] | None,
     ) -> list[tuple[UUID, UUID]]:
-        plan_freely(self._db)
+        use_custom_plans(self._db)
         statement = (
             select(Session.id, SessionTask.task_id)
             .join(SessionTask, SessionTask.session_id == Session.id)
@@ -345,7 +345,7 @@ class SessionQueries:
 
     def changed_since(self, moment: datetime, *, limit: int) -> list[SessionSnapshot]:
         """Up to `limit` sessions whose last activity is not before `moment`, the oldest first."""
-        plan_freely(self._db)
+        use_custom_plans(self._db)
         statement = (
             _SNAPSHOTS.where(Session.owner == self._owner, Session.updated_at >= moment)
             .order_by(Session.updated_at)

@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import aliased
 
-from app.core.database import plan_freely
+from app.core.database import use_custom_plans
 from app.core.errors import ErrorCategory
 from app.models.base import UtcDateTime
 from app.models.content import Document
@@ -160,7 +160,7 @@ class Statistics:
     """Figures of one owner's sessions, in the transaction of `db`, which may read whole tables."""
 
     def __init__(self, db: DbSession, *, owner: str) -> None:
-        plan_freely(db)
+        use_custom_plans(db)
         self._db = db
         self._owner = owner
 
