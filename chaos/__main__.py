@@ -13,61 +13,43 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.core.embedded import EmbeddedServer
-from chaos.arena import HOSTILITY_ENDED, Arena, Verdict, own_server
-from chaos.programmes import broker, checker, database, kill, misfortune, pause
+from chaos.programmes import broker, checker, database, faults, kill, pause
+from chaos.rig import HOSTILITY_ENDED, Rig, Verdict, own_server
 
-Programme = Callable[[Arena, EmbeddedServer, Path, bool], Verdict]
+Programme = Callable[[Rig, EmbeddedServer, Path, bool], Verdict]
 
 PROGRAMMES: dict[str, Programme] = {
-    "bugs": lambda arena, *_: checker.deliberate_bugs(arena),
-    "adversaries": lambda arena, _s, _f, short: checker.adversaries(
-        arena, rounds=60 if short else 150, seeds=1 if short else 20
+    "bugs": lambda rig, *_: checker.deliberate_bugs(rig),
+    "adversaries": lambda rig, _s, _f, short: checker.adversaries(
+        rig, rounds=60 if short else 150, seeds=1 if short else 20
     ),
-    "poison": lambda arena, _s, _f, short: misfortune.poison(
-        arena, times=2 if short else 40, with_workers=not short
+    "poison": lambda rig, _s, _f, short: faults.poison(
+        rig, times=2 if short else 40, with_workers=not short
     ),
-    "pause": lambda arena, _s, _f, short: pause.pause(
-        arena, pauses=4 if short else 200, at_once=2 if short else 8
+    "pause": lambda rig, _s, _f, short: pause.pause(
+        rig, pauses=4 if short else 200, at_once=2 if short else 8
     ),
-    "restarts": lambda arena, server, folder, short: database.restarts(
-        arena, server, folder, times=2 if short else 50
+    "restarts": lambda rig, server, folder, short: database.restarts(
+        rig, server, folder, times=2 if short else 50
     ),
-    "cuts": lambda arena, _s, _f, short: database.cut_connections(
-        arena, cuts=8 if short else 400, silences=1 if short else 5
+    "cuts": lambda rig, _s, _f, short: database.cut_connections(
+        rig, cuts=8 if short else 400, silences=1 if short else 5
     ),
-    "local": lambda arena, _s, _f, short: database.local_starts(
-        arena, starts=60 if short else 1_500
+    "local": lambda rig, _s, _f, short: database.local_starts(rig, starts=60 if short else 1_500),
+    "named": lambda rig, _s, _f, short: database.named_sessions(rig, rounds=3 if short else 100),
+    "locked": lambda rig, _s, _f, short: database.locked_sessions(rig, locks=9 if short else 300),
+    "terminated": lambda rig, _s, _f, short: database.terminated_backends(
+        rig, backends=10 if short else 300
     ),
-    "named": lambda arena, _s, _f, short: database.named_sessions(
-        arena, rounds=3 if short else 100
-    ),
-    "locked": lambda arena, _s, _f, short: database.locked_sessions(
-        arena, locks=9 if short else 300
-    ),
-    "terminated": lambda arena, _s, _f, short: database.terminated_backends(
-        arena, backends=10 if short else 300
-    ),
-    "pool": lambda arena, _s, _f, short: database.exhausted_pool(
-        arena, sessions=20 if short else 300
-    ),
-    "cancel": lambda arena, _s, _f, short: misfortune.cancel_races(
-        arena, cancels=30 if short else 1_000
-    ),
-    "delete": lambda arena, _s, _f, short: misfortune.deleted_sessions(
-        arena, sessions=4 if short else 100
-    ),
-    "sigterm": lambda arena, _s, _f, short: misfortune.terminations(
-        arena, times=2 if short else 60
-    ),
-    "clock": lambda arena, _s, _f, short: misfortune.wrong_clocks(
-        arena, sessions=3 if short else 50
-    ),
-    "redis": lambda arena, _s, _f, short: broker.broker(arena, "Redis", blows=2 if short else 20),
-    "rabbitmq": lambda arena, _s, _f, short: broker.broker(
-        arena, "RabbitMQ", blows=1 if short else 6
-    ),
-    "idle": lambda arena, _s, _f, short: misfortune.idle(arena, seconds=5 if short else 60),
-    "kill": lambda arena, _s, _f, short: kill.kill(arena, kills=15 if short else 1_000),
+    "pool": lambda rig, _s, _f, short: database.exhausted_pool(rig, sessions=20 if short else 300),
+    "cancel": lambda rig, _s, _f, short: faults.cancel_races(rig, cancels=30 if short else 1_000),
+    "delete": lambda rig, _s, _f, short: faults.deleted_sessions(rig, sessions=4 if short else 100),
+    "sigterm": lambda rig, _s, _f, short: faults.terminations(rig, times=2 if short else 60),
+    "clock": lambda rig, _s, _f, short: faults.wrong_clocks(rig, sessions=3 if short else 50),
+    "redis": lambda rig, _s, _f, short: broker.broker(rig, "Redis", blows=2 if short else 20),
+    "rabbitmq": lambda rig, _s, _f, short: broker.broker(rig, "RabbitMQ", blows=1 if short else 6),
+    "idle": lambda rig, _s, _f, short: faults.idle(rig, seconds=5 if short else 60),
+    "kill": lambda rig, _s, _f, short: kill.kill(rig, kills=15 if short else 1_000),
 }
 
 
@@ -109,8 +91,8 @@ def _end_hostility(*_: object) -> None:
 
 def _run(name: str, options: argparse.Namespace, server: EmbeddedServer, folder: Path) -> Verdict:
     try:
-        with Arena(server.url, options.seed, longest_seconds=options.longest) as arena:
-            return PROGRAMMES[name](arena, server, folder, options.short)
+        with Rig(server.url, options.seed, longest_seconds=options.longest) as rig:
+            return PROGRAMMES[name](rig, server, folder, options.short)
     except Exception as error:  # noqa: BLE001 - the other programmes still have something to say
         traceback.print_exc()
         return Verdict(name, "broken off", broken=[f"{type(error).__name__}: {error}"])

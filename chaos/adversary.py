@@ -200,7 +200,7 @@ class Adversary:
         self._told(ending, moved.session_id, moved.task_id, old.claim_token)
 
 
-def torment(
+def race_adversaries(
     database: Database,
     session_ids: Sequence[uuid.UUID],
     *,

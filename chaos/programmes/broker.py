@@ -9,8 +9,8 @@ from pathlib import Path
 
 from app.core.config import EngineName, Settings
 from app.engines.dispatch import dispatcher
-from chaos.arena import Arena, Verdict, WorkerProcess
 from chaos.brokers import DELIVERY, Broker, delivered, find
+from chaos.rig import Rig, Verdict, WorkerProcess
 from chaos.waiting import until
 
 NAMES = ("Redis", "RabbitMQ")
@@ -18,7 +18,7 @@ QUEUE = "chaos"
 AT_ONCE = 4
 
 
-def broker(arena: Arena, name: str, *, blows: int) -> Verdict:
+def broker(rig: Rig, name: str, *, blows: int) -> Verdict:
     """Kill or empty the broker under load, every message doubled; then deliver none at all.
 
     After each blow only the sweeper knows what is still to be told.
@@ -31,11 +31,11 @@ def broker(arena: Arena, name: str, *, blows: int) -> Verdict:
         if found is None:
             return Verdict(title, "0", skipped=f"{name} is not installed")
         with found as own:
-            return _tried(arena, own, title, blows)
+            return _tried(rig, own, title, blows)
 
 
-def _tried(arena: Arena, own: Broker, title: str, blows: int) -> Verdict:
-    settings = arena.settings.model_copy(
+def _tried(rig: Rig, own: Broker, title: str, blows: int) -> Verdict:
+    settings = rig.settings.model_copy(
         update={
             "engine": EngineName.CELERY,
             "broker_url": Settings(broker_url=own.url).broker_url,
@@ -43,12 +43,12 @@ def _tried(arena: Arena, own: Broker, title: str, blows: int) -> Verdict:
         }
     )
     counts: Counter[str] = Counter()
-    doubled = _blows(arena, own, settings, blows, counts)
-    silent = _silence(arena, own, settings, blows)
-    broken = [line for line in arena.broken() if '"logger": "celery' not in line]
-    begun = Counter(entry.subject[:2] for entry in arena.journal("begun"))
+    doubled = _blows(rig, own, settings, blows, counts)
+    silent = _silence(rig, own, settings, blows)
+    broken = [line for line in rig.broken() if '"logger": "celery' not in line]
+    begun = Counter(entry.subject[:2] for entry in rig.journal("begun"))
     broken += [f"run {run} was begun {n} times" for run, n in begun.items() if n > 1]
-    runs = ", ".join(f"{status} {n}" for status, n in sorted(arena.outcome_counts().items()))
+    runs = ", ".join(f"{status} {n}" for status, n in sorted(rig.outcome_counts().items()))
     return Verdict(
         title,
         f"{counts['restart']} restarts, {counts['flush']} flushes",
@@ -62,42 +62,42 @@ def _tried(arena: Arena, own: Broker, title: str, blows: int) -> Verdict:
     )
 
 
-def _blows(arena: Arena, own: Broker, settings: Settings, blows: int, counts: Counter[str]) -> int:
+def _blows(rig: Rig, own: Broker, settings: Settings, blows: int, counts: Counter[str]) -> int:
     """Blow after blow, each while work is under way; answers how many sessions were started."""
-    workers = _fleet(arena, own.url, "twice")
+    workers = _fleet(rig, own.url, "twice")
     started = 0
     with delivered("twice"), dispatcher(settings):
         for number in range(blows):
-            if arena.is_time_up:
+            if rig.is_time_up:
                 break
-            begun = len(arena.journal("begun"))
-            started += _some(arena)
-            until(lambda b=begun: len(arena.journal("begun")) > b, "work is under way")  # type: ignore[misc]
+            begun = len(rig.journal("begun"))
+            started += _some(rig)
+            until(lambda b=begun: len(rig.journal("begun")) > b, "work is under way")  # type: ignore[misc]
             if number % 2:
                 own.flush(QUEUE)
                 counts["flush"] += 1
             else:
                 own.restart()
                 counts["restart"] += 1
-            started += _some(arena)
-        arena.settle()
+            started += _some(rig)
+        rig.settle()
     for worker in workers:
         worker.kill()
     return started
 
 
-def _silence(arena: Arena, own: Broker, settings: Settings, rounds: int) -> int:
+def _silence(rig: Rig, own: Broker, settings: Settings, rounds: int) -> int:
     """Nobody is told of anything until the sweeper repeats; answers how many were started."""
-    workers = _fleet(arena, own.url, "never")
+    workers = _fleet(rig, own.url, "never")
     with delivered("never"), dispatcher(settings):
-        started = sum(_some(arena) for _ in range(rounds))
-        arena.settle()
+        started = sum(_some(rig) for _ in range(rounds))
+        rig.settle()
     for worker in workers:
         worker.kill()
     return started
 
 
-def _fleet(arena: Arena, url: str, delivery: str) -> list[WorkerProcess]:
+def _fleet(rig: Rig, url: str, delivery: str) -> list[WorkerProcess]:
     environment = {
         "SESSION_TASKS_ENGINE": EngineName.CELERY.value,
         "SESSION_TASKS_BROKER_URL": url,
@@ -106,10 +106,10 @@ def _fleet(arena: Arena, url: str, delivery: str) -> list[WorkerProcess]:
     }
     command = ("-m", "celery", "-A", "chaos.celery_worker", "worker")
     options = ("--concurrency", "2", "--without-gossip", "--without-mingle")
-    return [arena.worker(*options, command=command, environment=environment)]
+    return [rig.worker(*options, command=command, environment=environment)]
 
 
-def _some(arena: Arena) -> int:
+def _some(rig: Rig) -> int:
     for _ in range(AT_ONCE):
-        arena.start(auto_advance=True, seconds=arena.random.uniform(0, 0.4))
+        rig.start(auto_advance=True, seconds=rig.random.uniform(0, 0.4))
     return AT_ONCE

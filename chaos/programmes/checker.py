@@ -12,9 +12,9 @@ from app.repositories.lifecycle_log import observe_transitions
 from app.repositories.session_repository import SessionRepository
 from app.repositories.transitions import Transition
 from chaos import history
-from chaos.adversary import torment
-from chaos.arena import Arena, Verdict
+from chaos.adversary import race_adversaries
 from chaos.bugs import BUGS, Bug, WrongFunction, planted
+from chaos.rig import Rig, Verdict
 
 SESSIONS = 4
 THREADS = 8
@@ -22,16 +22,16 @@ ROUNDS_TO_CATCH = (20, 40, *(120,) * 10)
 FORGET = "TRUNCATE history_tasks, history_leases, history_commits, sessions CASCADE"
 
 
-def adversaries(arena: Arena, *, rounds: int, seeds: int = 1) -> Verdict:
-    """The product as it is, tormented: nothing may be found, and nothing may deadlock."""
+def adversaries(rig: Rig, *, rounds: int, seeds: int = 1) -> Verdict:
+    """The product as it is, raced: nothing may be found, and nothing may deadlock."""
     broken: list[str] = []
     acts: dict[str, int] = {}
     done = 0
     for _ in range(seeds):
-        if arena.is_time_up:
+        if rig.is_time_up:
             break
         done += 1
-        found, counts = _tormented(arena, rounds)
+        found, counts = _race_adversaries(rig, rounds)
         broken += found
         for act, count in counts.items():
             acts[act] = acts.get(act, 0) + count
@@ -40,26 +40,26 @@ def adversaries(arena: Arena, *, rounds: int, seeds: int = 1) -> Verdict:
     return Verdict("adversaries", trials, figures, broken)
 
 
-def caught(arena: Arena, bug: Bug | WrongFunction) -> str:
+def caught(rig: Rig, bug: Bug | WrongFunction) -> str:
     """What the checker says about the product with this bug; empty if it was not caught.
 
-    Short torments first: most bugs show at once, and few need sessions that get far.
+    Short races first: most bugs show at once, and few need sessions that get far.
     """
     with planted(bug):
         for rounds in ROUNDS_TO_CATCH:
-            found, _ = _tormented(arena, rounds)
+            found, _ = _race_adversaries(rig, rounds)
             if found:
                 return found[0]
     return ""
 
 
-def deliberate_bugs(arena: Arena) -> Verdict:
+def deliberate_bugs(rig: Rig) -> Verdict:
     """Every deliberate bug: the checker must catch it."""
     broken = []
     figures = {}
     for bug in BUGS:
         began = time.monotonic()
-        what = caught(arena, bug)
+        what = caught(rig, bug)
         figures[bug.name] = f"caught in {time.monotonic() - began:.1f} s" if what else "NOT CAUGHT"
         if not what:
             broken.append(f"not caught: {bug.name}")
@@ -92,16 +92,16 @@ def heard_too_early(database: Database) -> Iterator[list[str]]:
         stop()
 
 
-def _tormented(arena: Arena, rounds: int) -> tuple[list[str], dict[str, int]]:
-    with arena.database.driver_connection() as connection:
+def _race_adversaries(rig: Rig, rounds: int) -> tuple[list[str], dict[str, int]]:
+    with rig.database.driver_connection() as connection:
         connection.execute(FORGET.encode())
-    with arena.database.transaction() as db:
+    with rig.database.transaction() as db:
         sessions = SessionRepository(db)
         ids = [sessions.create_session(auto_advance=False).id for _ in range(SESSIONS)]
-    seed = arena.random.randrange(1 << 20)
-    with heard_too_early(arena.database) as too_early:
-        ledger = torment(arena.database, ids, seed=seed, threads=THREADS, rounds=rounds)
-    with arena.database.driver_connection() as connection:
+    seed = rig.random.randrange(1 << 20)
+    with heard_too_early(rig.database) as too_early:
+        ledger = race_adversaries(rig.database, ids, seed=seed, threads=THREADS, rounds=rounds)
+    with rig.database.driver_connection() as connection:
         recorded = history.read(connection)
     found = [f"{type(error).__name__}: {error}" for error in ledger.errors]
     found += too_early

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from app.engines.sweeper import Sweeper
 from chaos import history
-from chaos.arena import LEASE_SECONDS, SWEEP_SECONDS, Arena, Verdict, WorkerProcess
 from chaos.points import POINTS
+from chaos.rig import LEASE_SECONDS, SWEEP_SECONDS, Rig, Verdict, WorkerProcess
 
 _CHILD = re.compile(r"\(pid (\d+)\)")
 LIVE_SESSIONS = 24
@@ -37,7 +37,7 @@ class Killer:
     Half of the fleet is left alone until it reaches its point; the other half dies at random.
     """
 
-    arena: Arena
+    rig: Rig
     target: int
     points: list[str] = field(default_factory=list)
     random_kills: list[tuple[float, int, str]] = field(default_factory=list)
@@ -46,12 +46,12 @@ class Killer:
 
     @property
     def random(self) -> random.Random:
-        return self.arena.random
+        return self.rig.random
 
     def run(self, size: int) -> None:
         self.fleet = [self._worker(is_doomed=index % 2 == 0) for index in range(size)]
         next_kill = time.monotonic() + 1.0
-        while self.count() < self.target and not self.arena.is_time_up:
+        while self.count() < self.target and not self.rig.is_time_up:
             self._top_up()
             self._replace_the_dead()
             if time.monotonic() >= next_kill:
@@ -62,29 +62,29 @@ class Killer:
             worker.kill()
 
     def count(self) -> int:
-        return len(self.random_kills) + len(self.arena.journal("died"))
+        return len(self.random_kills) + len(self.rig.journal("died"))
 
     def _worker(self, *, is_doomed: bool) -> WorkerProcess:
         options = ("--concurrency", "1")
         if not is_doomed:
-            return self.arena.worker(*options, is_forked=True)
+            return self.rig.worker(*options, is_forked=True)
         if not self.points:
             self.points = list(POINTS)
             self.random.shuffle(self.points)
         point = self.points.pop()
         arrival = self.random.randint(1, 2)
-        worker = self.arena.worker(*options, point=point, arrival=arrival, is_forked=True)
+        worker = self.rig.worker(*options, point=point, arrival=arrival, is_forked=True)
         self.doomed[worker.pid] = point
         return worker
 
     def _top_up(self) -> None:
-        if self.arena.live_count() < LIVE_SESSIONS // 2:
+        if self.rig.live_count() < LIVE_SESSIONS // 2:
             for number in range(LIVE_SESSIONS // 2):
                 behaviour = "stumble" if number % 4 == 0 else "work"
-                self.arena.start(behaviour, auto_advance=True, seconds=self.random.uniform(0, 0.4))
+                self.rig.start(behaviour, auto_advance=True, seconds=self.random.uniform(0, 0.4))
 
     def _replace_the_dead(self) -> None:
-        deaths = Counter(entry.parent for entry in self.arena.journal("died"))
+        deaths = Counter(entry.parent for entry in self.rig.journal("died"))
         for index, worker in enumerate(self.fleet):
             if worker.is_alive and deaths[worker.pid] >= DEATHS_OF_CHILDREN:
                 self._kill(worker.pid, "worker")
@@ -97,7 +97,7 @@ class Killer:
         worker = self.random.choice(self.fleet)
         if worker.pid in self.doomed:
             return
-        is_at_work = any(begun.parent == worker.pid for begun in self.arena.journal("begun"))
+        is_at_work = any(begun.parent == worker.pid for begun in self.rig.journal("begun"))
         if not is_at_work and self.random.random() < 0.95:
             return
         children = worker.children()
@@ -115,25 +115,25 @@ class Killer:
         self.random_kills.append((now, pid, kind))
 
 
-def kill(arena: Arena, *, kills: int, fleet: int = 8) -> Verdict:
+def kill(rig: Rig, *, kills: int, fleet: int = 8) -> Verdict:
     """Kill workers and children until so many have died; then let one worker finish the rest."""
-    killer = Killer(arena, kills)
-    sweeper = Sweeper(arena.database, arena.settings)
+    killer = Killer(rig, kills)
+    sweeper = Sweeper(rig.database, rig.settings)
     sweeper.start()  # stands for the machine that is still there
     try:
         killer.run(fleet)
-        arena.worker()
-        broken = [what for what in arena.broken() if NO_CHILD not in what]
+        rig.worker()
+        broken = [what for what in rig.broken() if NO_CHILD not in what]
     finally:
         sweeper.stop()
-    died = arena.journal("died")
-    by_child, by_worker = _seconds_to_rescue(arena, killer)
+    died = rig.journal("died")
+    by_child, by_worker = _seconds_to_rescue(rig, killer)
     points = Counter(entry.subject[0] for entry in died)
     broken += _too_slow("a child's death", by_child, CHILD_SECONDS)
     broken += _too_slow("a worker's death", by_worker, WORKER_SECONDS)
     if killer.count() >= KILLS_THAT_REACH_EVERY_POINT:
         broken += [f"never reached: {point}" for point in POINTS if not points[point]]
-    counts = arena.outcome_counts()
+    counts = rig.outcome_counts()
     return Verdict(
         "kill -9",
         f"{killer.count()} kills",
@@ -149,12 +149,12 @@ def kill(arena: Arena, *, kills: int, fleet: int = 8) -> Verdict:
     )
 
 
-def _seconds_to_rescue(arena: Arena, killer: Killer) -> tuple[list[float], list[float]]:
+def _seconds_to_rescue(rig: Rig, killer: Killer) -> tuple[list[float], list[float]]:
     """From each kill to the moment at which the row of each run that it hit says so."""
     deaths = {pid: at for at, pid, _ in killer.random_kills}
-    deaths |= {entry.pid: entry.at for entry in arena.journal("died")}
-    processes = {worker.id: worker.pid for worker in arena.workers}
-    with arena.database.driver_connection() as connection:
+    deaths |= {entry.pid: entry.at for entry in rig.journal("died")}
+    processes = {worker.id: worker.pid for worker in rig.workers}
+    with rig.database.driver_connection() as connection:
         versions = history.read(connection).tasks
     by_child, by_worker = [], []
     for version in versions:

@@ -7,13 +7,13 @@ import signal
 import time
 from collections import Counter
 
-from chaos.arena import Arena, Verdict, WorkerProcess
+from chaos.rig import Rig, Verdict, WorkerProcess
 from chaos.waiting import until
 
 SPARE_WORKERS = 2
 
 
-def pause(arena: Arena, *, pauses: int, at_once: int = 8) -> Verdict:
+def pause(rig: Rig, *, pauses: int, at_once: int = 8) -> Verdict:
     """Pause workers in the midst of a run, until another has done it; then let them go on.
 
     Half are paused with their child (a machine that sleeps), half without: then the child's
@@ -21,16 +21,16 @@ def pause(arena: Arena, *, pauses: int, at_once: int = 8) -> Verdict:
     """
     fleet = {}
     for _ in range(at_once + SPARE_WORKERS):
-        worker = arena.worker("--concurrency", "1")
+        worker = rig.worker("--concurrency", "1")
         fleet[worker.pid] = worker
     for worker in fleet.values():
         worker.until_started()
     counts: Counter[str] = Counter()
     taken_over_at: dict[str, int] = {}
-    while counts["paused"] < pauses and not arena.is_time_up:
-        _one_round(arena, fleet, min(at_once, pauses - counts["paused"]), counts, taken_over_at)
-    broken = arena.broken()
-    rows = sum(_rows_after(arena, session_id, n) for session_id, n in taken_over_at.items())
+    while counts["paused"] < pauses and not rig.is_time_up:
+        _one_round(rig, fleet, min(at_once, pauses - counts["paused"]), counts, taken_over_at)
+    broken = rig.broken()
+    rows = sum(_rows_after(rig, session_id, n) for session_id, n in taken_over_at.items())
     if rows:
         broken.append(f"workers that woke up wrote {rows} rows")
     refused = sum(worker.logged("was no longer ours") for worker in fleet.values())
@@ -47,29 +47,29 @@ def pause(arena: Arena, *, pauses: int, at_once: int = 8) -> Verdict:
 
 
 def _one_round(
-    arena: Arena,
+    rig: Rig,
     fleet: dict[int, WorkerProcess],
     count: int,
     counts: Counter[str],
     taken_over_at: dict[str, int],
 ) -> None:
-    sessions = [arena.start("hold") for _ in range(count)]
+    sessions = [rig.start("hold") for _ in range(count)]
     stopped: list[int] = []
-    holders = {session_id: arena.until_begun(session_id) for session_id in sessions}
+    holders = {session_id: rig.until_begun(session_id) for session_id in sessions}
     try:
         for session_id, begun in holders.items():
-            is_whole = arena.random.random() < 0.5
+            is_whole = rig.random.random() < 0.5
             for pid in (begun.parent, begun.pid) if is_whole else (begun.parent,):
                 os.kill(pid, signal.SIGSTOP)
                 stopped.append(pid)
-            (arena.gates / str(session_id)).touch()
+            (rig.gates / str(session_id)).touch()
             counts["whole" if is_whole else "supervisor"] += 1
             counts["paused"] += 1
         for session_id in sessions:
-            arena.until_status(session_id, "completed")
-        latest = arena.rows("SELECT last_value FROM history_order")[0][0]
+            rig.until_status(session_id, "completed")
+        latest = rig.rows("SELECT last_value FROM history_order")[0][0]
         taken_over_at.update(dict.fromkeys(map(str, sessions), latest))
-        time.sleep(arena.random.uniform(0, 0.1))
+        time.sleep(rig.random.uniform(0, 0.1))
     finally:
         for pid in reversed(stopped):  # children first: a worker that wakes up late kills its own
             os.kill(pid, signal.SIGCONT)
@@ -91,9 +91,9 @@ def _dropped(worker: WorkerProcess, session_id: str) -> bool:
     )
 
 
-def _rows_after(arena: Arena, session_id: str, n: int) -> int:
+def _rows_after(rig: Rig, session_id: str, n: int) -> int:
     return sum(
-        arena.rows(f"SELECT count(*) FROM {t} WHERE session_id = :id AND n > :n",
+        rig.rows(f"SELECT count(*) FROM {t} WHERE session_id = :id AND n > :n",
                    id=session_id, n=n)[0][0]
         for t in ("history_tasks", "history_leases", "history_commits")
     )  # fmt: skip

@@ -156,13 +156,13 @@ class WorkerProcess:
         self.process.wait()
 
 
-class Arena:
+class Rig:
     """One fresh database, the workers on it, and everything that anybody was told."""
 
     def __init__(self, server_url: str, seed: int, *, longest_seconds: float = 1e9) -> None:
         self._ends_at = time.monotonic() + longest_seconds
         self.random = random.Random(seed)
-        self.folder = Path(tempfile.mkdtemp(prefix="session-tasks-arena-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="session-tasks-rig-"))
         self.gates = self.folder / "gates"
         self.gates.mkdir()
         self._journal = journals.Reader(self.folder / "journal")

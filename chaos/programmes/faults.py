@@ -14,8 +14,8 @@ import psutil
 from app.core.config import Settings
 from app.core.errors import TaskValidationError
 from app.repositories.session_repository import SessionRepository
-from chaos.arena import BY_COMMAND, Arena, Verdict
 from chaos.history import Acknowledged
+from chaos.rig import BY_COMMAND, Rig, Verdict
 from chaos.waiting import until
 
 MOST_WHEN_IDLE = 0.01
@@ -27,92 +27,92 @@ AS_SHIPPED = {
 WAYS = ("SIGKILL", "exit", "segmentation fault", "abort")
 
 
-def poison(arena: Arena, *, times: int, with_workers: bool = True) -> Verdict:
+def poison(rig: Rig, *, times: int, with_workers: bool = True) -> Verdict:
     """A handler that kills its process, or its whole worker: failed after three."""
-    worker = arena.worker()
-    poisoned = [arena.start("poison", way=WAYS[number % len(WAYS)]) for number in range(times)]
+    worker = rig.worker()
+    poisoned = [rig.start("poison", way=WAYS[number % len(WAYS)]) for number in range(times)]
     for session_id in poisoned:
         until(
-            lambda s=session_id: arena.status(s) == ("failed", 3),  # type: ignore[misc]
+            lambda s=session_id: rig.status(s) == ("failed", 3),  # type: ignore[misc]
             "failed after three",
             60 + 10 * times,  # each death costs the start of a process
         )
-    healthy = arena.start(auto_advance=True)
-    arena.until_status(healthy, "completed")
+    healthy = rig.start(auto_advance=True)
+    rig.until_status(healthy, "completed")
     broken = [] if worker.is_alive else ["the worker died of its tasks"]
     if not with_workers:
-        broken += arena.broken()
+        broken += rig.broken()
         figures = {"ways": ", ".join(WAYS[:times])}
         return Verdict("poison", f"{times} that kill their process", figures, broken)
     worker.kill()
-    deadly = arena.start("poison", way="whole worker")
+    deadly = rig.start("poison", way="whole worker")
     workers = 0
-    while arena.status(deadly) != ("failed", 3):
+    while rig.status(deadly) != ("failed", 3):
         if not worker.is_alive:
-            worker = arena.worker("--concurrency", "1")
+            worker = rig.worker("--concurrency", "1")
             workers += 1
         time.sleep(0.05)
         if workers > 10:
             broken.append("a task killed more than ten workers")
             break
-    broken += arena.broken()
+    broken += rig.broken()
     return Verdict(
         "poison",
         f"{times} that kill their process, 1 that kills its worker",
         {"ways": ", ".join(WAYS), "workers it killed": str(sum(
-            w.process.poll() == -signal.SIGKILL for w in arena.workers[1:]))},
+            w.process.poll() == -signal.SIGKILL for w in rig.workers[1:]))},
         broken,
     )  # fmt: skip
 
 
-def cancel_races(arena: Arena, *, cancels: int) -> Verdict:
+def cancel_races(rig: Rig, *, cancels: int) -> Verdict:
     """Cancels that meet a claim, a run, or its completion: each is told the truth."""
-    arena.worker("--concurrency", "4").until_started()
-    arena.start(seconds=0)
-    arena.warm_up()
-    delays = [(arena.random.uniform(0, 0.05), arena.random.uniform(0, 0.2)) for _ in range(cancels)]
+    rig.worker("--concurrency", "4").until_started()
+    rig.start(seconds=0)
+    rig.warm_up()
+    delays = [(rig.random.uniform(0, 0.05), rig.random.uniform(0, 0.2)) for _ in range(cancels)]
 
     def race(delay: tuple[float, float]) -> str:
-        session_id = arena.start(seconds=delay[0])
+        session_id = rig.start(seconds=delay[0])
         time.sleep(delay[1])  # where in the run it falls is the point
         try:
-            with arena.database.transaction() as db:
+            with rig.database.transaction() as db:
                 moved = SessionRepository(db).cancel_task(session_id)
         except TaskValidationError:
             return "too late"
-        arena.acknowledged.append(Acknowledged("cancelled", session_id, moved.task_id))
+        rig.acknowledged.append(Acknowledged("cancelled", session_id, moved.task_id))
         return "cancelled"
 
     with ThreadPoolExecutor(4) as pool:
         counts = Counter(pool.map(race, delays))
-    broken = arena.broken()
-    cancelled = arena.outcome_counts().get("cancelled", 0)
+    broken = rig.broken()
+    cancelled = rig.outcome_counts().get("cancelled", 0)
     if cancelled != counts["cancelled"]:
         broken.append(f"{cancelled} rows cancelled, {counts['cancelled']} callers told so")
     return Verdict("cancel races", f"{cancels} cancels", {k: str(v) for k, v in counts.items()},
                    broken)  # fmt: skip
 
 
-def deleted_sessions(arena: Arena, *, sessions: int) -> Verdict:
+def deleted_sessions(rig: Rig, *, sessions: int) -> Verdict:
     """Sessions deleted while their task runs: nothing of them stays, and the worker goes on."""
-    worker = arena.worker("--concurrency", "4").until_started()
+    worker = rig.worker("--concurrency", "4").until_started()
     for _ in range(0, sessions, 4):
-        some = [arena.start("listen") for _ in range(4)]
+        some = [rig.start("listen") for _ in range(4)]
         for session_id in some:
-            arena.until_begun(session_id)
-        with arena.database.transaction() as db:
+            rig.until_begun(session_id)
+        with rig.database.transaction() as db:
             for session_id in sorted(some):
                 SessionRepository(db).delete_session(session_id)
-    healthy = arena.start(auto_advance=True)
-    arena.until_status(healthy, "completed")
-    broken = arena.broken()
+    healthy = rig.start(auto_advance=True)
+    rig.until_status(healthy, "completed")
+    broken = rig.broken()
     if not worker.is_alive:
         broken.append("the worker died of a deleted session")
     left = [
         f"{count} rows left in {table}"
         for table in ("sessions", "session_tasks", "session_task_leases", "session_task_retries")
         if (
-            count := arena.rows(f"SELECT count(*) FROM {table} WHERE {_id(table)} <> :healthy",
+            count := rig.rows(f"SELECT count(*) FROM {table} WHERE {_id(table)} <> :healthy",
                                 healthy=healthy)[0][0]
         )
     ]  # fmt: skip
@@ -125,32 +125,32 @@ def _id(table: str) -> str:
     return "id" if table == "sessions" else "session_id"
 
 
-def terminations(arena: Arena, *, times: int, at_once: int = 4) -> Verdict:
+def terminations(rig: Rig, *, times: int, at_once: int = 4) -> Verdict:
     """SIGTERM at any moment of a worker's life: exit 0, no attempt spent, nothing lost."""
     codes: Counter[str] = Counter()
     broken: list[str] = []
     waiting: list[UUID] = []
     for first in range(0, times, at_once):
-        if arena.is_time_up:
+        if rig.is_time_up:
             break
-        workers = [arena.worker(command=BY_COMMAND) for _ in range(min(at_once, times - first))]
+        workers = [rig.worker(command=BY_COMMAND) for _ in range(min(at_once, times - first))]
         for _ in range(4 * len(workers)):
-            waiting += [arena.start(auto_advance=True, seconds=arena.random.uniform(0, 2))]
+            waiting += [rig.start(auto_advance=True, seconds=rig.random.uniform(0, 2))]
         for worker in workers:
             worker.until_started()
-            time.sleep(arena.random.uniform(0, 1.0))  # the phase it is met in
+            time.sleep(rig.random.uniform(0, 1.0))  # the phase it is met in
             worker.process.terminate()
         for worker in workers:
             code = worker.process.wait(30)
             codes[f"exit {code}"] += 1
             if code != 0:
                 broken.append(f"{worker.log.name}: exit {code} after SIGTERM")
-    running = arena.rows("SELECT count(*) FROM session_task_leases WHERE claim_token IS NOT NULL")
+    running = rig.rows("SELECT count(*) FROM session_task_leases WHERE claim_token IS NOT NULL")
     if running[0][0]:
         broken.append(f"{running[0][0]} claims kept by workers that are gone")
-    arena.worker("--concurrency", "8", "--threads")
-    broken += arena.broken()
-    failed = arena.outcome_counts().get("failed", 0)
+    rig.worker("--concurrency", "8", "--threads")
+    broken += rig.broken()
+    failed = rig.outcome_counts().get("failed", 0)
     if failed:
         broken.append(f"{failed} attempts spent by a shutdown")
     figures = {code: str(count) for code, count in codes.items()}
@@ -158,7 +158,7 @@ def terminations(arena: Arena, *, times: int, at_once: int = 4) -> Verdict:
     return Verdict("SIGTERM", f"{sum(codes.values())} workers", figures, broken)
 
 
-def wrong_clocks(arena: Arena, *, sessions: int) -> Verdict:
+def wrong_clocks(rig: Rig, *, sessions: int) -> Verdict:
     """Workers whose clocks are hours off, one of which is killed: nothing is early or late."""
     library = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
     if library is None:
@@ -166,7 +166,7 @@ def wrong_clocks(arena: Arena, *, sessions: int) -> Verdict:
             "clocks off", "0", skipped="libfaketime is not installed (Debian: libfaketime)"
         )
     workers = [
-        arena.worker(
+        rig.worker(
             environment={
                 "LD_PRELOAD": str(library),
                 "FAKETIME": shift,
@@ -177,27 +177,27 @@ def wrong_clocks(arena: Arena, *, sessions: int) -> Verdict:
         for shift in ("+5h", "-7h")
     ]
     for _ in range(sessions):
-        arena.start(auto_advance=True, seconds=arena.random.uniform(0, 0.3))
-    until(lambda: not arena.unsettled(), "every session ends", 60)
-    early = arena.outcome_counts().get("failed", 0)
+        rig.start(auto_advance=True, seconds=rig.random.uniform(0, 0.3))
+    until(lambda: not rig.unsettled(), "every session ends", 60)
+    early = rig.outcome_counts().get("failed", 0)
     broken = [f"{early} runs were taken from workers that lived"] if early else []
-    held = arena.start("hold")
-    holder = arena.until_begun(held)
+    held = rig.start("hold")
+    holder = rig.until_begun(held)
     killed_at = time.monotonic()
     next(worker for worker in workers if worker.pid == holder.parent).kill()
-    arena.until_status(held, "completed")
+    rig.until_status(held, "completed")
     took = time.monotonic() - killed_at
     return Verdict(
         "clocks off",
         f"{sessions} sessions, 1 kill",
         {"clocks": "+5 h and -7 h", "taken over after the kill": f"{took:.1f} s"},
-        broken + arena.broken(),
+        broken + rig.broken(),
     )
 
 
-def idle(arena: Arena, *, seconds: float) -> Verdict:
+def idle(rig: Rig, *, seconds: float) -> Verdict:
     """A worker with nothing to do, as people run it: what it costs, its children counted."""
-    worker = arena.worker(command=BY_COMMAND, environment=AS_SHIPPED).until_started()
+    worker = rig.worker(command=BY_COMMAND, environment=AS_SHIPPED).until_started()
     until(lambda: len(worker.children()) >= 2, "its children start")
     until(lambda: _share_of_a_core(worker.pid, 1.0) < 0.05, "it comes to rest")
     share = _share_of_a_core(worker.pid, seconds)
