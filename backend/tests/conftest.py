@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from sqlalchemy import URL, create_engine, make_url, text
 
@@ -30,6 +31,11 @@ SERVER_URL = "SESSION_TASKS_TEST_DATABASE_URL"
 DATA_DIR = "SESSION_TASKS_TEST_DATA_DIR"
 
 _server = pytest.StashKey[EmbeddedServer]()
+
+
+# A loaded machine pauses any example for longer than Hypothesis' usual 200 ms.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -16,12 +16,10 @@ from app.api.resources import (
     TaskResource,
     WorkerResource,
 )
-from app.core.errors import ErrorCategory
 from app.models.session import MAX_RETRY_COUNT, TaskStatus
+from app.presentation.failures import failure_report
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from pydantic import BaseModel
 
     from app.repositories.session_queries import SessionSnapshot
@@ -44,7 +42,7 @@ def task_resource(snapshot: SessionSnapshot) -> TaskResource:
         waiting_since=snapshot.enqueued_at if snapshot.claimed_at is None else None,
         worker=_worker(snapshot),
         progress=_progress(snapshot),
-        failure=_failure(snapshot.failure_context),
+        failure=_failure(snapshot),
         retry_at=snapshot.retry_at,
         is_settled=snapshot.is_settled,
         next_task_type=snapshot.next_task_type,
@@ -141,17 +139,18 @@ def _progress(snapshot: SessionSnapshot) -> ProgressResource | None:
     )
 
 
-def _failure(context: Mapping[str, Any] | None) -> FailureResource | None:
-    if context is None:
+def _failure(snapshot: SessionSnapshot) -> FailureResource | None:
+    report = failure_report(snapshot)
+    if report is None:
         return None
-    attempt = context.get("attempt")
     return FailureResource(
-        error=str(context.get("error") or ""),
-        message=str(context.get("message") or ""),
-        category=ErrorCategory.of(context.get("category")),
-        next_step=str(context.get("next_step") or ""),
-        attempt=attempt if isinstance(attempt, int) else None,
-        earlier=[item for item in context.get("earlier") or () if isinstance(item, dict)],
+        error=report.error,
+        message=report.message,
+        category=report.category,
+        next_step=report.next_step,
+        options=list(report.options),
+        attempt=report.attempt,
+        earlier=[dict(item) for item in report.earlier],
     )
 
 

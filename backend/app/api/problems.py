@@ -28,6 +28,7 @@ from app.core.errors import (
     TaskValidationError,
 )
 from app.core.redaction import redact_text
+from app.presentation.failures import error_next_step
 from app.repositories.access_repository import KeyNotFound
 from app.repositories.idempotency_repository import IdempotencyKeyInFlight, IdempotencyKeyReused
 
@@ -223,7 +224,7 @@ def problem_response(
             status=kind.status,
             detail=redact_text(known.message),
             category=known.category,
-            next_step=redact_text(known.next_step),
+            next_step=redact_text(error_next_step(known)),
             trace_id=trace_id,
             errors=list(getattr(known, "errors", ())) or None,
             current=getattr(known, "current", None),

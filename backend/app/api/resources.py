@@ -77,8 +77,12 @@ class FailureResource(BaseModel):
 
     error: str
     message: str
-    category: ErrorCategory
+    category: ErrorCategory = Field(
+        description="who can fix it now; of a temporary failure whose attempts are used up: "
+        "`admin_required`"
+    )
     next_step: str
+    options: list[str] = Field(description="names of the session options to correct")
     attempt: int | None
     earlier: list[dict[str, Any]] = Field(description="the failures before, in brief")
 

@@ -65,3 +65,18 @@ Delimiter = Annotated[
         help="CSV: what stands between cells, if not found by itself; a character or its name.",
     ),
 ]
+
+
+_FLAGS = {
+    "project_key": "--project KEY",
+    "issue_type": "--issue-type NAME",
+    "split_level": "--split-level LEVEL",
+    "title_column": "--title-column NAME",
+    "body_column": "--body-column NAME",
+    "delimiter": "--delimiter CHAR",
+}
+
+
+def option_flag(name: str) -> str:
+    """Return how the commands take a session option: `--title-column NAME`."""
+    return _FLAGS.get(name, name)

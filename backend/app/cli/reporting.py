@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.table import Table
 
+from app.cli.parameters import option_flag
 from app.cli.terminal import printable
-from app.core.errors import ErrorCategory, TaskError
+from app.core.errors import TaskError
 from app.core.wording import count_text, duration_text, size_text
 from app.models.session import MAX_RETRY_COUNT, TaskStatus, TaskType
+from app.presentation.failures import error_next_step, failure_report
+from app.presentation.labels import WHO_CAN_FIX
 from app.repositories.session_queries import LeaseState, SessionSnapshot
 
 if TYPE_CHECKING:
@@ -35,25 +37,14 @@ LEASE_STATES = {
     LeaseState.MISSING: "to be put back in line",
 }
 
-_OPTION_TO_GIVE = re.compile(
-    "--(?:title-column|body-column|delimiter|split-level|project|issue-type) [A-Z]+"
-)
-"""How a failure's next step asks for an option: `--title-column NAME`."""
-
-WHO_CAN_FIX_IT = {
-    ErrorCategory.USER_FIXABLE: "you",
-    ErrorCategory.ADMIN_REQUIRED: "whoever runs this installation (database, settings, disk)",
-    ErrorCategory.TEMPORARY: "nobody needs to: it passes, and can be tried again",
-}
-
 
 def print_error(
     console: Console, error: TaskError | str, *, next_step: str = "", who: str = ""
 ) -> None:
     """Say what went wrong, who can fix it and what to do next: three lines, no traceback."""
     if isinstance(error, TaskError):
-        next_step = error.next_step
-        who = WHO_CAN_FIX_IT[error.category]
+        next_step = error_next_step(error, option_flag)
+        who = WHO_CAN_FIX[error.category]
     _print_labelled(
         console, [("Error", str(error)), ("Who can fix it", who), ("Next", next_step)], "red"
     )
@@ -77,16 +68,15 @@ def retry_command(
     documents came from: where the failure names a document, the command hands its file in again,
     because the session keeps the bytes it was given.
     """
-    failure = snapshot.failure_context or {}
+    failure = failure_report(snapshot)
     if not snapshot.needs_new_session and snapshot.status in {
         TaskStatus.FAILED,
         TaskStatus.CANCELLED,
     }:
         words = ["session-tasks", "retry", snapshot.short_id]
-        document = str(failure.get("document", ""))
-        wanted = _OPTION_TO_GIVE.findall(str(failure.get("next_step", "")))
-        if wanted:
-            words += " ".join(wanted).split()
+        document = str(failure.context.get("document")) if failure else ""
+        if failure and failure.options:
+            words += " ".join(map(option_flag, failure.options)).split()
         elif snapshot.task_type == TaskType.PROCESSING and sources and document in sources:
             words.append(str(sources[document]))
         if not snapshot.can_be_restarted:
@@ -99,18 +89,17 @@ def retry_command(
 
 def print_failure(terminal: Terminal, snapshot: SessionSnapshot, command: str) -> None:
     """Say what failed, who can fix it, and the command that takes the session up again."""
-    failure = snapshot.failure_context or {}
+    failure = failure_report(snapshot, option_flag)
+    if failure is None:
+        return
     task = snapshot.task_type.value if snapshot.task_type else "the session"
-    category = ErrorCategory.of(failure.get("category"))
-    if category is ErrorCategory.TEMPORARY and not snapshot.can_be_retried:
-        category = ErrorCategory.ADMIN_REQUIRED  # it passes, but its attempts are used up
     attempts = (
         f"attempt {snapshot.retry_count} of {MAX_RETRY_COUNT}" if snapshot.retry_count else ""
     )
     lines = [
-        (f"✗ {task} failed", str(failure.get("message", "it gave no reason"))),
-        ("  Who can fix it", WHO_CAN_FIX_IT[category]),
-        ("  Next", str(failure.get("next_step", ""))),
+        (f"✗ {task} failed", failure.message),
+        ("  Who can fix it", WHO_CAN_FIX[failure.category]),
+        ("  Next", failure.next_step),
         ("  Attempts", attempts if snapshot.can_be_retried else f"{attempts}: all are used up"),
     ]
     if command:

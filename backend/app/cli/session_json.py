@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from app.cli.parameters import option_flag
 from app.core.errors import TaskError
+from app.presentation.failures import error_next_step, failure_report
 from app.repositories.session_queries import LeaseState
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ def _task(snapshot: SessionSnapshot) -> dict[str, Any] | None:
         "retry_count": snapshot.retry_count,
         "can_be_retried": snapshot.can_be_retried,
         "retry_at": _moment(snapshot.retry_at),
-        "failure_context": snapshot.failure_context,
+        "failure_context": _failure(snapshot),
         "lease_state": snapshot.lease_state.value,
         "in_the_hands_of": _FORMER_LEASE_STATES[snapshot.lease_state],
         "worker_id": str(snapshot.worker_id) if snapshot.worker_id else None,
@@ -63,6 +65,18 @@ def _task(snapshot: SessionSnapshot) -> dict[str, Any] | None:
             "total": snapshot.progress_total,
             "message": snapshot.progress_message,
         },
+    }
+
+
+def _failure(snapshot: SessionSnapshot) -> dict[str, Any] | None:
+    """What was stored of the failure, with who can fix it and what is next, as they stand now."""
+    report = failure_report(snapshot, option_flag)
+    if report is None:
+        return None
+    return {
+        **snapshot.failure,
+        "category": report.category.value,
+        "next_step": report.next_step,
     }
 
 
@@ -99,7 +113,8 @@ def error_document(error: BaseException, exit_code: ExitCode) -> dict[str, Any]:
     """A command's refusal."""
     said: dict[str, Any] = {"error": type(error).__name__, "message": str(error)}
     if isinstance(error, TaskError):
-        said |= {"category": error.category.value, "next_step": error.next_step}
+        next_step = error_next_step(error, option_flag)
+        said |= {"category": error.category.value, "next_step": next_step}
     return {"error": said, "exit_code": int(exit_code)}
 
 

@@ -26,6 +26,7 @@ from app.cli.parameters import (
     SessionId,
     SplitLevel,
     TitleColumn,
+    option_flag,
 )
 from app.cli.reporting import (
     print_error,
@@ -250,8 +251,8 @@ def _refuse_what_comes_too_late(
     is_processed = snapshot.task_type != TaskType.PROCESSING
     is_exported = snapshot.task_type == TaskType.ADF_VALIDATION
     too_late = ["documents"] if has_documents and is_processed else []
-    too_late += [_option(name) for name in processing if is_processed]
-    too_late += [_option(name) for name in export if is_exported]
+    too_late += [option_flag(name).split()[0] for name in processing if is_processed]
+    too_late += [option_flag(name).split()[0] for name in export if is_exported]
     if too_late:
         raise TaskValidationError(
             f"Session {snapshot.short_id} is at {snapshot.task_type.value}: it is too late for "
@@ -260,10 +261,6 @@ def _refuse_what_comes_too_late(
             next_step="Open a new session: session-tasks run FILES…",
             session_id=snapshot.session_id,
         )
-
-
-def _option(name: str) -> str:
-    return "--project" if name == "project_key" else "--" + name.replace("_", "-")
 
 
 def _replace(

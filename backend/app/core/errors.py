@@ -29,6 +29,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
 
@@ -60,6 +61,8 @@ class TaskError(Exception):
         message: what happened, for people.
         category: who can fix it.
         next_step: the next thing to do, one sentence; empty where the message says it.
+        options: names of the session options that `next_step` asks for (`title_column`); each
+            door names them its own way: a flag, a field of the form, a key of the JSON.
         session_id: the session it is about, where there is one.
 
     """
@@ -73,12 +76,14 @@ class TaskError(Exception):
         category: ErrorCategory | str | None = None,
         *,
         next_step: str = "",
+        options: Sequence[str] = (),
         session_id: UUID | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.category = ErrorCategory(category) if category is not None else self.default_category
         self.next_step = next_step or self.default_next_step
+        self.options = tuple(options)
         self.session_id = session_id
 
 
@@ -131,8 +136,9 @@ class DocumentError(TaskError):
         name: str = "",
         row: int | None = None,
         next_step: str = "",
+        options: Sequence[str] = (),
     ) -> None:
-        super().__init__(message, next_step=next_step)
+        super().__init__(message, next_step=next_step, options=options)
         self.name = name
         self.row = row
 

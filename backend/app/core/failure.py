@@ -6,9 +6,12 @@ own, and both answer with a JSON object that has at least these keys, each a str
     error       the exception's class, or the caller's name for the failure
     message     what happened
     category    who can fix it: a value of ErrorCategory
-    next_step   the next thing to do
+    next_step   what the exception itself says to do next, or empty
     traceback   may be empty
     worker      the id of the process that ran the task, or empty
+
+and `options`, a list: names of the session options that `next_step` asks for. What else is next
+follows from category and attempts; `app.presentation.failures` says it, where it is shown.
 
 The order of the work is the guarantee: made safe (`app.core.json_safety`), then redacted, then
 cut, so that no cut can hide the beginning of a secret from the redaction. The result has at most
@@ -70,23 +73,9 @@ _WORKER_BYTES: Final = 300
 _MESSAGE_BYTES: Final = 3_500
 _NEXT_STEP_BYTES: Final = 1_000
 _EXTRA_BYTES: Final = 4_000
+_MAX_OPTIONS: Final = 20
+_MAX_OPTION_CHARACTERS: Final = 40
 _MAX_PAIRS: Final = 10_000
-
-TRIED_AGAIN: Final = "It is tried again by itself; look again in a while."
-USED_UP: Final = (
-    "All attempts are used up: find the cause, then an admin can give them back "
-    "(session-tasks retry ID --reset)."
-)
-"""Instead of `TRIED_AGAIN`, where the failure was the last that is allowed."""
-
-GIVEN_BACK: Final = "Retry it: its attempts were given back."
-"""Instead of `USED_UP`, once they were."""
-
-_NEXT_STEPS: Final = {
-    ErrorCategory.USER_FIXABLE: "Correct what the message names, then retry the task.",
-    ErrorCategory.ADMIN_REQUIRED: "Find the cause in message and traceback, remove it, then retry.",
-    ErrorCategory.TEMPORARY: TRIED_AGAIN,
-}
 
 
 def failure_context(  # noqa: PLR0913 - one keyword for each thing a caller may know better
@@ -115,6 +104,7 @@ def failure_context(  # noqa: PLR0913 - one keyword for each thing a caller may 
         context["category"] = _valid_category(category) or category_of(error)
         next_step = exception_attribute(error, "next_step")
         context["next_step"] = next_step if type(next_step) is str else None
+        context["options"] = exception_attribute(error, "options")
         context["traceback"] = ask(lambda: exception_traceback(error), "")
     return _context_of(context, _pairs_of(extra))
 
@@ -125,7 +115,7 @@ def sanitize_context(context: Mapping[str, Any]) -> dict[str, Any]:
     An `earlier` list stays, as the last two of its entries in brief; so does `attempt`.
     """
     pairs = _pairs_of(context)
-    return _context_of(_picked(pairs, _OWN_KEYS), pairs)
+    return _context_of(_picked(pairs, (*_OWN_KEYS, "options")), pairs)
 
 
 def brief_of(context: Mapping[str, Any]) -> dict[str, Any]:
@@ -235,25 +225,36 @@ def _category_or_default(value: object) -> ErrorCategory:
 
 def _context_of(own: Mapping[str, Any], others: list[tuple[Any, Any]]) -> dict[str, Any]:
     """Return the whole context: safe, redacted, then cut."""
-    extra = _safe_and_redacted((key, value) for key, value in others if not _is_known(key))
+    extra = _cut_extra(
+        _safe_and_redacted((key, value) for key, value in others if not _is_known(key))
+    )
     category = _category_or_default(own.get("category"))
     safe = _safe_and_redacted(own.items())
     context: dict[str, Any] = {
         "error": cut_end(_text_of(safe.get("error")) or "Failure", _ERROR_BYTES),
         "message": cut_end(_message_of(safe), _MESSAGE_BYTES),
         "category": category.value,
-        "next_step": cut_end(
-            _text_of(safe.get("next_step")) or _NEXT_STEPS[category], _NEXT_STEP_BYTES
-        ),
+        "next_step": cut_end(_text_of(safe.get("next_step")), _NEXT_STEP_BYTES),
+        "options": _option_names(own.get("options")) or extra.pop("options", []),
         "traceback": "",
         "worker": cut_end(_text_of(safe.get("worker")), _WORKER_BYTES),
         **_added(_picked(others, _ADDED_KEYS)),
     }
-    for key, value in _cut_extra(extra).items():
+    for key, value in extra.items():
         context.setdefault(key, value)
     room = CONTEXT_BYTES - RESERVED_BYTES - json_bytes(_without(context, "earlier", "attempt"))
     context["traceback"] = cut_middle(_text_of(safe.get("traceback")), room)
     return context
+
+
+def _option_names(value: object) -> list[str]:
+    """Return the names of options; of what is no list of names, none."""
+    names = list(value) if type(value) in {list, tuple} else []  # type: ignore[call-overload]
+    return names[:_MAX_OPTIONS] if all(map(_is_option_name, names)) else []
+
+
+def _is_option_name(value: object) -> bool:
+    return type(value) is str and value.isidentifier() and len(value) <= _MAX_OPTION_CHARACTERS
 
 
 def _cut_extra(extra: dict[str, JsonValue]) -> dict[str, JsonValue]:

@@ -47,7 +47,7 @@ from sqlalchemy.orm import Session as DbSession
 
 from app.core.database import after_commit, current_db_session, database_now
 from app.core.errors import ErrorCategory, TaskConflict, TaskValidationError
-from app.core.failure import MAX_EARLIER, TRIED_AGAIN, USED_UP, brief_of, sanitize_context
+from app.core.failure import MAX_EARLIER, brief_of, sanitize_context
 from app.core.logging import log_cancelled, log_completed, log_failed, log_started
 from app.models.base import Base, enum_by_value, format_utc, utc_now
 
@@ -199,6 +199,9 @@ class SessionTask(Base):
         CheckConstraint(
             "status <> 'failed' OR failure_context IS NOT NULL", name="failure_explained"
         ),
+        CheckConstraint(
+            "jsonb_typeof(failure_context) = 'object'", name="failure_context_is_object"
+        ),
         {"postgresql_with": {"fillfactor": 45}},
     )
 
@@ -347,8 +350,6 @@ class SessionTask(Base):
         if earlier is not None:
             briefs = [*earlier.get("earlier", ()), brief_of(earlier)]
             context["earlier"] = briefs[-MAX_EARLIER:]
-        if count == MAX_RETRY_COUNT and context["next_step"] == TRIED_AGAIN:
-            context["next_step"] = USED_UP
         self.failure_context = context
         self._tell(log_failed, count, context)
 

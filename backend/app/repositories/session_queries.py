@@ -12,8 +12,10 @@ from sqlalchemy import (
     String,
     and_,
     bindparam,
+    case,
     cast,
     func,
+    null,
     or_,
     select,
     tuple_,
@@ -150,6 +152,11 @@ class SessionSnapshot:
         return self.can_be_retried or self.status == TaskStatus.CANCELLED
 
     @property
+    def failure(self) -> Mapping[str, Any]:
+        """The context of the last failure; empty where there is none that can be read."""
+        return self.failure_context if isinstance(self.failure_context, dict) else {}
+
+    @property
     def needs_new_session(self) -> bool:
         """Whether only other documents can help, which this session can no longer take.
 
@@ -158,13 +165,41 @@ class SessionSnapshot:
         return (
             self.status == TaskStatus.FAILED
             and self.task_type == TaskType.ADF_VALIDATION
-            and (self.failure_context or {}).get("category") == ErrorCategory.USER_FIXABLE.value
+            and self.failure.get("category") == ErrorCategory.USER_FIXABLE.value
         )
+
+    @property
+    def fixable_by(self) -> ErrorCategory:
+        """Who can fix the last failure now: a temporary one needs an administrator at last.
+
+        It is retried automatically until its attempts are used up. `fixable_by_sql` says the same
+        of rows.
+        """
+        category = ErrorCategory.of(self.failure.get("category"))
+        is_used_up = self.status == TaskStatus.FAILED and not self.can_be_retried
+        if category is ErrorCategory.TEMPORARY and is_used_up:
+            return ErrorCategory.ADMIN_REQUIRED
+        return category
 
     @property
     def is_settled(self) -> bool:
         """Whether nothing more will happen by itself."""
         return self.status != TaskStatus.RUNNING and self.retry_at is None
+
+
+def fixable_by_sql(category: ColumnElement[str]) -> ColumnElement[str | None]:
+    """`SessionSnapshot.fixable_by` of a task row; `category` is the failure's stored one.
+
+    Null for a task that has not failed.
+    """
+    temporary = ErrorCategory.TEMPORARY.value
+    is_used_up = SessionTask.retry_count >= MAX_RETRY_COUNT
+    return case(
+        (SessionTask.status != TaskStatus.FAILED, null()),
+        (and_(category == temporary, ~is_used_up), temporary),
+        (category == ErrorCategory.USER_FIXABLE.value, category),
+        else_=ErrorCategory.ADMIN_REQUIRED.value,
+    )
 
 
 _SNAPSHOTS: Select[Any] = (
@@ -226,7 +261,7 @@ class SessionFilter:
 
     Attributes:
         text: stands in the label, or the id begins with it.
-        category: of the failure that a failed task shows.
+        category: who can fix the failure of a failed task.
         error: the type of that failure.
 
     """
@@ -325,7 +360,7 @@ class SessionQueries:
             (Session.stage, wanted.stage),
             (SessionTask.status, wanted.status),
             (SessionTask.task_type, wanted.task_type),
-            (context["category"].astext, wanted.category and wanted.category.value),
+            (fixable_by_sql(context["category"].astext), wanted.category and wanted.category.value),
             (context["error"].astext, wanted.error),
         ):
             if value is not None:

@@ -11,12 +11,12 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, case, delete, func, literal, update
+from sqlalchemy import delete, func, literal, update
 from sqlalchemy.dialects.postgresql import JSONB
 
 from app.core.database import after_commit, driver_connection
 from app.core.errors import StaleClaim, TaskError
-from app.core.failure import GIVEN_BACK, USED_UP, sanitize_context
+from app.core.failure import sanitize_context
 from app.core.json_safety import safe_text
 from app.models.lease import RETRY_BACKOFF_SECONDS
 from app.models.results import TaskResults
@@ -240,7 +240,7 @@ class SessionRepository(SessionViews, Maintenance):
         task_id = self._db.scalar(
             update(SessionTask)
             .where(SessionTask.session_id == session_id, SessionTask.status == TaskStatus.FAILED)
-            .values(retry_count=0, failure_context=_told_of_its_attempts())
+            .values(retry_count=0)
             .returning(SessionTask.task_id)
             .execution_options(synchronize_session=False)
         )
@@ -457,13 +457,6 @@ class SessionRepository(SessionViews, Maintenance):
         starts = next_starts(completed)
         if starts:
             self._after(transitions.start(driver_connection(self._db), starts))
-
-
-def _told_of_its_attempts() -> ColumnElement[Any]:
-    """The failure's context; where it says that all attempts are used up, it no longer does."""
-    context: ColumnElement[Any] = SessionTask.failure_context  # type: ignore[assignment]  # mapped
-    given_back = context.op("||")(literal({"next_step": GIVEN_BACK}, JSONB))
-    return case((context["next_step"].astext == USED_UP, given_back), else_=context)
 
 
 def _ended(

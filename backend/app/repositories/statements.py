@@ -37,8 +37,6 @@ from app.core.failure import (
     BRIEF_MESSAGE_BYTES,
     BRIEF_MESSAGE_CHARACTERS,
     MAX_EARLIER,
-    TRIED_AGAIN,
-    USED_UP,
 )
 from app.models.lease import RETRY_WAIT
 from app.models.session import (
@@ -338,9 +336,6 @@ _FAILED = f"""UPDATE session_tasks
              || jsonb_build_object(
                   'attempt', least(session_tasks.retry_count + 1, {MAX_RETRY_COUNT}),
                   'failed_at', {_MOMENT})
-             || CASE WHEN session_tasks.retry_count + 1 >= {MAX_RETRY_COUNT}
-                      AND held.context ->> 'next_step' = '{TRIED_AGAIN}'
-                THEN jsonb_build_object('next_step', '{USED_UP}') ELSE '{{}}'::jsonb END
              || CASE WHEN session_tasks.failure_context IS NULL THEN '{{}}'::jsonb
                 ELSE jsonb_build_object('earlier', (
                   CASE WHEN coalesce(jsonb_array_length(
@@ -392,7 +387,7 @@ held AS MATERIALIZED (
              'message', 'The worker died or stopped answering; its lease ended at '
                         || to_char(l.leased_until AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')
                         || ' UTC',
-             'next_step', '{TRIED_AGAIN}',
+             'next_step', '', 'options', '[]'::jsonb,
              'traceback', '', 'worker', coalesce(l.worker_id::text, '')) AS context
       FROM session_task_leases l JOIN lock ON lock.session_id = l.session_id
      WHERE l.leased_until < clock_timestamp()

@@ -39,6 +39,7 @@ from app.models.base import UtcDateTime
 from app.models.content import Document
 from app.models.lease import SessionTaskLease
 from app.models.session import Session, SessionStage, SessionTask, TaskStatus, TaskType
+from app.repositories.session_queries import fixable_by_sql
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -356,7 +357,7 @@ class Statistics:
                 cast(SessionTask.task_type, String),
                 failure.c.error,
                 normalised(failure.c.message),
-                failure.c.category,
+                fixable_by_sql(failure.c.category),
                 func.count(),
                 func.count().filter(is_special),
                 func.min(SessionTask.failed_at),

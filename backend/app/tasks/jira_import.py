@@ -60,9 +60,11 @@ def build_bodies(
     that is no ADF document.
     """
     if not _PROJECT_KEY.fullmatch(project_key):
-        raise _unusable(f"{project_key!r} is no Jira project key.", _ABOUT_PROJECT_KEYS)
+        message = f"{project_key!r} is no Jira project key."
+        raise _unusable(message, _ABOUT_PROJECT_KEYS, "project_key")
     if not issue_type.strip() or not issue_type.isprintable():
-        raise _unusable(f"{issue_type!r} is no Jira issue type.", _ABOUT_ISSUE_TYPES)
+        message = f"{issue_type!r} is no Jira issue type."
+        raise _unusable(message, _ABOUT_ISSUE_TYPES, "issue_type")
     if not 1 <= issues_per_body <= MAXIMUM_ISSUES_PER_BODY:
         message = f"A Jira bulk request cannot hold {issues_per_body} issues."
         raise _unusable(message, f"Choose a size from 1 to {MAXIMUM_ISSUES_PER_BODY}.")
@@ -111,8 +113,10 @@ def _with_title(number: int, title: str, description: str) -> str:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
 
-def _unusable(message: str, next_step: str) -> ConfigurationError:
-    return ConfigurationError(message, ErrorCategory.USER_FIXABLE, next_step=next_step)
+def _unusable(message: str, next_step: str, *options: str) -> ConfigurationError:
+    return ConfigurationError(
+        message, ErrorCategory.USER_FIXABLE, next_step=next_step, options=options
+    )
 
 
 def _no_document(number: int, title: str) -> ContentViolation:

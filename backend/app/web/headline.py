@@ -7,9 +7,10 @@ from datetime import timedelta
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from app.core.errors import ErrorCategory
 from app.models.session import MAX_RETRY_COUNT, SessionStage, TaskStatus, TaskType
-from app.web.mending import in_page_words
+from app.presentation.failures import USED_UP, failure_report
+from app.presentation.labels import CAN_FIX_IT
+from app.web.mending import option_label
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -23,11 +24,6 @@ NAMES_IN_SENTENCES = {
     TaskType.PROCESSING: "processing",
     TaskType.EXPORT: "export",
     TaskType.ADF_VALIDATION: "ADF validation",
-}
-WHO = {
-    ErrorCategory.USER_FIXABLE: "you can fix it",
-    ErrorCategory.ADMIN_REQUIRED: "whoever runs this installation can fix it",
-    ErrorCategory.TEMPORARY: "nobody needs to fix it",
 }
 _COUNTS = (
     "no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
@@ -167,29 +163,20 @@ def _busy_text(count: int) -> str:
 
 
 def _of_failed(session: SessionSnapshot, name: str) -> Headline:
-    failure = session.failure_context or {}
     count = session.retry_count
-    before = f"Failed in {name}, attempt {count} of {MAX_RETRY_COUNT}, "
-    step = in_page_words(str(failure.get("next_step") or "").strip()) or "see the failure below."
-    who = WHO[ErrorCategory.of(failure.get("category"))]
+    attempt = f", attempt {count} of {MAX_RETRY_COUNT}" if count else ""
+    failed = f"Failed in {name}{attempt}"
     if session.retry_at is not None:
-        return Headline(
-            f"Failed in {name}, attempt {count} of {MAX_RETRY_COUNT}; it is tried again by "
-            "itself in ",
-            ".",
-            session.retry_at,
-            Counting.IN,
-        )
-    if session.needs_new_session:
-        after = "; you can fix it: correct the documents and open a new session with them."
-    elif not session.can_be_restarted:
-        after = (
-            "; all attempts are used up: an administrator can give them back, once the cause is "
-            "gone."
-        )
+        before = f"{failed}; it will be retried automatically in "
+        return Headline(before, ".", session.retry_at, Counting.IN)
+    failure = failure_report(session, option_label)
+    if failure is None:
+        after = "."
+    elif session.can_be_retried or session.needs_new_session:
+        after = f". {CAN_FIX_IT[failure.category]}: {failure.next_step}"
     else:
-        after = f"; {who}: {step}"
-    return Headline(before, after, session.failed_at)
+        after = f". {USED_UP}"
+    return Headline(f"{failed}, ", after, session.failed_at)
 
 
 def _of_completed(session: SessionSnapshot, name: str) -> Headline:

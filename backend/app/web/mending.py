@@ -6,7 +6,6 @@ come too late; after export, another project does.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +43,6 @@ _OF_CSV = ("title_column", "body_column", "delimiter")
 _OF_MARKDOWN = ("split_level",)
 _OF_THE_EXPORT = ("project_key", "issue_type")
 _HAS_DEFAULT = frozenset(_OF_THE_EXPORT)
-_OPTION = re.compile(r"--([a-z]+(?:-[a-z]+)*)(?: [A-Z]+\b)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,19 +116,9 @@ def retry_mended(
             )
 
 
-def in_page_words(text: str) -> str:
-    """A next step with what the page calls an option, where it names one as the command does.
-
-    `Say which one holds the titles: --title-column NAME.` becomes
-    `Say which one holds the titles: “Column of the titles”.`
-    """
-
-    def label(found: re.Match[str]) -> str:
-        name = found.group(1).replace("-", "_")
-        known = LABELS.get("project_key" if name == "project" else name)
-        return f"“{known}”" if known else found.group()
-
-    return _OPTION.sub(label, text)
+def option_label(name: str) -> str:
+    """Return what pages call a session option: `“Column of the titles”`."""
+    return f"“{LABELS[name]}”" if name in LABELS else name
 
 
 def _kind(name: str) -> DocumentKind | None:

@@ -17,11 +17,12 @@ from app.core.database import database_now
 from app.core.errors import ErrorCategory
 from app.core.wording import duration_text
 from app.models.session import TaskType
+from app.presentation.labels import CATEGORY_LABELS
 from app.repositories.statistics import Live, RunTimes, Standing, Statistics
 from app.web.bulk_acts import MOST_AT_ONCE, BulkAct, act_on
 from app.web.charts import Chart, Series, bar_chart, line_chart
 from app.web.page import PageOf
-from app.web.wording import TASK_NAMES, WHO_CAN_FIX
+from app.web.wording import TASK_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,9 +41,9 @@ MOST_KEPT = 1_000
 
 FIX_ORDER = (ErrorCategory.USER_FIXABLE, ErrorCategory.ADMIN_REQUIRED, ErrorCategory.TEMPORARY)
 FIX_WORDS = {
-    ErrorCategory.USER_FIXABLE: "The message says what to correct; then retry.",
-    ErrorCategory.ADMIN_REQUIRED: "Something around the work needs an operator; then retry.",
-    ErrorCategory.TEMPORARY: "Retried by itself while attempts are left.",
+    ErrorCategory.USER_FIXABLE: "Correct what the message names, then retry.",
+    ErrorCategory.ADMIN_REQUIRED: "Remove the cause or reset the attempts, then retry.",
+    ErrorCategory.TEMPORARY: "Retried automatically.",
 }
 
 
@@ -199,7 +200,7 @@ def overview(
         spans=SPANS,
         fix_order=FIX_ORDER,
         fix_words=FIX_WORDS,
-        who=WHO_CAN_FIX,
+        categories=CATEGORY_LABELS,
     )
 
 

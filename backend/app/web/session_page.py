@@ -21,6 +21,8 @@ from app.api.uploads import NewSession, checked_names, documents_of
 from app.core.errors import DatabaseBusy, DocumentError, SessionNotFound, TaskError
 from app.models.access import KeyRole
 from app.models.session import TaskStatus
+from app.presentation.failures import error_next_step, failure_report
+from app.presentation.labels import WHO_CAN_FIX
 from app.repositories.content_repository import ContentRepository
 from app.repositories.content_summary import summarize_content
 from app.repositories.session_queries import SessionQueries, SessionSnapshot, count_workers_at_work
@@ -31,8 +33,8 @@ from app.web.headline import NAMES_IN_SENTENCES, headline
 from app.web.mending import (
     SPLIT_LEVELS,
     changes,
-    in_page_words,
     mends,
+    option_label,
     retry_mended,
     takes_documents,
 )
@@ -40,7 +42,6 @@ from app.web.new_session import UNUSABLE, field_problems
 from app.web.page import PageOf
 from app.web.session_view import (
     acts,
-    failure_card,
     run_shown,
     stage_lines,
 )
@@ -179,7 +180,7 @@ def _retry(  # noqa: PLR0913, PLR0917 - what a route is given
     except ValidationError as error:
         return _render(page, services, caller, session_id, refused=field_problems(error))
     except DocumentError as error:
-        said = f"{error.message}. {in_page_words(error.next_step)}"
+        said = f"{error.message}. {error_next_step(error, option_label)}"
         return _render(page, services, caller, session_id, refused={"documents": said})
     except TaskError as error:
         return _refused(page, session_id, error)
@@ -217,7 +218,8 @@ def _render(  # noqa: PLR0913 - what a route is given
         look_again_at=session.moment + LOOK_AGAIN if changes_by_itself else None,
         time_left=left,
         stages=stage_lines(session, times, session.moment),
-        failure=failure_card(session),
+        failure=failure_report(session, option_label),
+        who_can_fix=WHO_CAN_FIX,
         acts=acts(session, content.counts, page.server, is_admin=caller.role is KeyRole.ADMIN),
         needs_new_session=session.needs_new_session,
         run=run_shown(session),

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from app.api.answers import API
-from app.core.errors import ErrorCategory
 from app.models.session import MAX_RETRY_COUNT, TaskStatus, TaskType
 from app.web.headline import NAMES_IN_SENTENCES
-from app.web.mending import in_page_words
 from app.web.steps import Step, steps_of
-from app.web.wording import NOT_STARTED, WHO_CAN_FIX, Sign, in_count
+from app.web.wording import NOT_STARTED, Sign, in_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,10 +18,6 @@ if TYPE_CHECKING:
     from app.models.session import StageTimes
     from app.repositories.content_repository import ContentCounts
     from app.repositories.session_queries import SessionSnapshot
-
-_SHOWN_ON_ITS_OWN = frozenset({
-    "error", "message", "category", "next_step", "traceback", "earlier", "attempt",
-})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +41,6 @@ class StageLine:
     ended_at: datetime | None = None
     wait_share: float = 0.0
     run_share: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class FailureCard:
-    """The last failure: what happened, who can fix it, and what to do next."""
-
-    is_present: bool
-    error: str
-    message: str
-    who: str
-    next_step: str
-    attempt: int | None
-    failed_at: datetime | None
-    traceback: str
-    context: Mapping[str, Any]
-    earlier: tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,32 +81,6 @@ def stage_lines(
         )
         for line in lines
     ]
-
-
-def failure_card(session: SessionSnapshot) -> FailureCard | None:
-    """The last failure of the task, while it is of any use."""
-    context = session.failure_context
-    if not context or session.status is TaskStatus.COMPLETED:
-        return None
-    attempt = context.get("attempt")
-    earlier = context.get("earlier")
-    is_present = session.status is TaskStatus.FAILED
-    return FailureCard(
-        is_present=is_present,
-        error=str(context.get("error") or "Failure"),
-        message=str(context.get("message") or "It gave no reason."),
-        who=WHO_CAN_FIX[ErrorCategory.of(context.get("category"))],
-        next_step=in_page_words(str(context.get("next_step") or "")),
-        attempt=attempt if isinstance(attempt, int) else None,
-        failed_at=session.failed_at if is_present else None,
-        traceback=str(context.get("traceback") or ""),
-        context={key: value for key, value in context.items() if key not in _SHOWN_ON_ITS_OWN},
-        earlier=tuple(
-            item
-            for item in (earlier if isinstance(earlier, list) else ())
-            if isinstance(item, dict)
-        ),
-    )
 
 
 def acts(

@@ -11,6 +11,7 @@ from app.api.paging import session_of_token, session_token
 from app.api.services import Caller, Services, ServicesOf
 from app.core.errors import ErrorCategory
 from app.models.session import MAX_RETRY_COUNT, SessionStage, TaskStatus, TaskType
+from app.presentation.labels import CATEGORY_LABELS
 from app.repositories.session_queries import SessionQueries
 from app.web.bulk_acts import MOST_AT_ONCE, BulkAct, act_on
 from app.web.expectation import times_left
@@ -18,7 +19,7 @@ from app.web.filters import AGES, Filters, FiltersOf
 from app.web.overview import RecentFiguresOf
 from app.web.page import PageOf
 from app.web.steps import steps_of
-from app.web.wording import TASK_NAMES, WHO_CAN_FIX
+from app.web.wording import TASK_NAMES
 
 if TYPE_CHECKING:
     from app.repositories.access_repository import Principal
@@ -37,7 +38,7 @@ CHOICES = {
             (SessionStage.COMPLETED, "Completed"),
         )
     ],
-    "category": [(category.value, WHO_CAN_FIX[category]) for category in ErrorCategory],
+    "category": [(category.value, CATEGORY_LABELS[category]) for category in ErrorCategory],
     "age": [(age.value, words) for age, (_, words) in AGES.items()],
 }
 

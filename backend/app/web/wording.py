@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from app.core.errors import ErrorCategory
 from app.core.wording import age_text, count_text, duration_text, short_id, size_text
 from app.models.session import TaskStatus, TaskType
 
@@ -40,11 +39,6 @@ TASK_NAMES = {
     TaskType.PROCESSING: "Processing",
     TaskType.EXPORT: "Export",
     TaskType.ADF_VALIDATION: "ADF validation",
-}
-WHO_CAN_FIX = {
-    ErrorCategory.USER_FIXABLE: "You can fix it",
-    ErrorCategory.ADMIN_REQUIRED: "An administrator can fix it",
-    ErrorCategory.TEMPORARY: "It passes by itself",
 }
 
 
@@ -98,6 +92,11 @@ def in_count(count: int, one: str) -> str:
     return count_text(count, one)
 
 
+def first_capital(text: str) -> str:
+    """The text with its first letter as a capital; the others stay."""
+    return text[:1].upper() + text[1:]
+
+
 def source_place(made: TicketDraft | TicketTitle | Finding) -> str:
     """Where a ticket comes from: `notes.md, line 3`, `rows.csv, row 3`."""
     is_table = made.source_name.lower().endswith((".csv", ".tsv"))
@@ -107,6 +106,7 @@ def source_place(made: TicketDraft | TicketTitle | Finding) -> str:
 FILTERS: dict[str, Callable[..., object]] = {
     "ago": ago,
     "duration": duration_text,
+    "first_capital": first_capital,
     "in_count": in_count,
     "in_utc": in_utc,
     "label_of": label_of,

@@ -25,7 +25,6 @@ from sqlalchemy import make_url
 
 from app.core.database import Database
 from app.core.errors import TaskError
-from app.core.failure import GIVEN_BACK, USED_UP
 from app.models.session import Session, SessionStage, SessionTask, TaskStatus, TaskType
 from app.repositories.session_repository import SessionRepository, successor_id
 from app.repositories.transitions import Claim, Transition
@@ -276,9 +275,6 @@ class Faces(RuleBasedStateMachine):
         self.by_hand.count = 0
         self._in_sql(lambda s: s.reset_retries(self.session_id))
         self._there.retry_count = 0
-        context = self._there.failure_context or {}
-        if context["next_step"] == USED_UP:
-            self._there.failure_context = {**context, "next_step": GIVEN_BACK}
         self._compare()
 
     # -- the three shapes -------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import IntegrityError
 
 from app.core import schema_version
 from app.core.config import Settings
@@ -117,6 +119,83 @@ def test_every_step_can_be_taken_up_down_and_up_again(
     require_current_schema(engine)
 
 
+@pytest.mark.parametrize(
+    ("stored", "status", "read"),
+    [
+        (
+            {"next_step": "Say which one holds the titles: --title-column NAME.", "row": 3},
+            "failed",
+            {
+                "next_step": "Name the column that holds the titles.",
+                "options": ["title_column"],
+                "row": 3,
+            },
+        ),
+        ({"next_step": "Give it once."}, "failed", {"next_step": "Give it once."}),
+        (None, "running", None),
+    ],
+)
+def test_failures_that_asked_for_an_option_by_its_flag_name_it(
+    blank_database_url: str, engine_of: Callable[[str], Engine], stored: Any, status: str, read: Any
+) -> None:
+    engine = engine_of(blank_database_url)
+    upgrade_schema(blank_database_url, "0005")
+    store_task(engine, json.dumps(stored) if stored is not None else None, status)
+    upgrade_schema(blank_database_url, "0006")
+    assert stored_context(engine) == read
+    downgrade_schema(blank_database_url, "0005")
+    assert stored_context(engine) == stored
+
+
+@pytest.mark.parametrize(
+    ("stored", "status", "message"),
+    [
+        ('"the disk was full"', "failed", "the disk was full"),
+        ("[1, 2]", "running", "[1, 2]"),
+        ("null", "failed", ""),
+    ],
+)
+def test_a_failure_context_that_is_no_object_becomes_one(
+    blank_database_url: str,
+    engine_of: Callable[[str], Engine],
+    stored: str,
+    status: str,
+    message: str,
+) -> None:
+    engine = engine_of(blank_database_url)
+    upgrade_schema(blank_database_url, "0005")
+    store_task(engine, stored, status)
+    upgrade_schema(blank_database_url, "0006")
+    context = stored_context(engine)
+    assert (context["message"], context["category"]) == (message, "admin_required")
+    with engine.begin() as connection, pytest.raises(IntegrityError, match="is_object"):
+        connection.execute(text("UPDATE session_tasks SET failure_context = '[]'"))
+
+
+def store_task(engine: Engine, context: str | None, status: str) -> None:
+    """Store a session whose task has this context, as version 0.1.0 would have."""
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "WITH opened AS (INSERT INTO sessions (id, owner, label, stage, auto_advance,"
+                " options) VALUES (gen_random_uuid(), 'ada', '', 'processing', true, '{}')"
+                " RETURNING id)"
+                " INSERT INTO session_tasks (id, session_id, task_type, task_id, status,"
+                " started_at, failed_at, retry_count, failure_context)"
+                " SELECT id, id, 'processing', id, CAST(:status AS text), now(),"
+                " CASE CAST(:status AS text) WHEN 'failed' THEN now() END, 1,"
+                " CAST(:context AS jsonb)"
+                " FROM opened"
+            ),
+            {"context": context, "status": status},
+        )
+
+
+def stored_context(engine: Engine) -> Any:
+    with engine.connect() as connection:
+        return connection.scalar(text("SELECT failure_context FROM session_tasks"))
+
+
 def test_a_migration_that_finds_a_table_in_use_gives_up_soon_and_changes_nothing(
     blank_database_url: str,
     engine_of: Callable[[str], Engine],
@@ -189,6 +268,7 @@ def test_constraints_have_names_to_be_found_by(
         "ck_session_tasks_completed_at_when_completed",
         "ck_session_tasks_failed_at_when_failed",
         "ck_session_tasks_failure_explained",
+        "ck_session_tasks_failure_context_is_object",
         "ck_sessions_stage",
     }
 

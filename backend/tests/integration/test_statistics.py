@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import String, literal, select, text
 
 from app.core.errors import ErrorCategory
-from app.models.session import MAX_RETRY_COUNT, TaskType
+from app.models.session import MAX_RETRY_COUNT, TaskStatus, TaskType
 from app.repositories.content_repository import IncomingDocument
+from app.repositories.session_queries import SessionFilter, SessionQueries
 from app.repositories.session_repository import SessionRepository
 from app.repositories.statistics import SessionCounts, Standing, Statistics, normalised
 
@@ -133,6 +134,34 @@ def test_failures_that_differ_in_names_and_numbers_only_are_one_group(
     assert len(runs) == 2
     assert spent not in {session_id for session_id, _ in runs}
     assert read(database, lambda s: s.failed_like(E, rows.error, rows.message, limit=10)) == []
+
+
+def test_a_temporary_failure_whose_attempts_are_used_up_is_an_administrators_everywhere(
+    database: Database, moved: Callable[..., uuid.UUID]
+) -> None:
+    for category in (*ErrorCategory, "of another program"):
+        for times in range(1, MAX_RETRY_COUNT + 1):
+            moved("failed", failure("m", category), times=times)
+    moved("running")
+    moved("cancelled")
+    with database.transaction() as db:
+        queries = SessionQueries(db, owner=OWNER)
+        failed = queries.page(SessionFilter(status=TaskStatus.FAILED), limit=100)
+        found = {
+            category: {
+                s.session_id for s in queries.page(SessionFilter(category=category), limit=100)
+            }
+            for category in ErrorCategory
+        }
+    for category in ErrorCategory:
+        assert found[category] == {s.session_id for s in failed if s.fixable_by is category}
+    standing: Standing = read(database, Statistics.standing)
+    assert standing.failed_by_category == {c: len(found[c]) for c in ErrorCategory}
+    assert standing.failed_by_category == {
+        ErrorCategory.USER_FIXABLE: 3,
+        ErrorCategory.ADMIN_REQUIRED: 3 + 3 + 1,
+        ErrorCategory.TEMPORARY: 2,
+    }
 
 
 def test_a_failure_that_is_being_retried_is_no_failure(

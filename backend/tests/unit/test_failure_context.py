@@ -268,8 +268,29 @@ def test_context_can_be_made_without_an_exception() -> None:
     )
     assert (context["error"], context["message"]) == ("WorkerLost", "The worker died.")
     assert context["category"] == "temporary"
-    assert context["next_step"]
+    assert context["next_step"] == ""
     assert_storable(failure_context(None))
+
+
+def test_the_options_that_an_exception_asks_for_are_kept() -> None:
+    error = DocumentError("No title.", next_step="Name the column.", options=["title_column"])
+    context = failure_context(error)
+    assert (context["next_step"], context["options"]) == ("Name the column.", ["title_column"])
+    assert sanitize_context(context)["options"] == ["title_column"]
+
+
+@pytest.mark.parametrize(
+    "options", [{"a": 1}, "title_column", [1], ["two words"], [HostileText("x")]]
+)
+def test_what_is_no_list_of_option_names_is_kept_as_any_other_value(options: Any) -> None:
+    context = sanitize_context({"options": options})
+    assert_storable(context)
+    assert context["options"] == json_safe(options)
+
+
+def test_a_context_without_options_has_an_empty_list() -> None:
+    assert failure_context(ValueError("x"))["options"] == []
+    assert sanitize_context({"message": "m"})["options"] == []
 
 
 def test_keywords_stand_before_what_the_exception_says() -> None:

@@ -105,7 +105,7 @@ SENTENCES = [
         failed(),
         None,
         (
-            "Failed in export, attempt 2 of 3, four minutes ago; you can fix it: Give the "
+            "Failed in export, attempt 2 of 3, four minutes ago. You can fix it: Give the "
             "project's key."
         ),
     ),
@@ -113,37 +113,42 @@ SENTENCES = [
         failed("admin_required", 1),
         None,
         (
-            "Failed in export, attempt 1 of 3, four minutes ago; whoever runs this "
-            "installation can fix it: Give the project's key."
+            "Failed in export, attempt 1 of 3, four minutes ago. An administrator can fix it: "
+            "Give the project's key."
         ),
     ),
     (
         failed("of another programme", failure_context={"category": 7}),
         None,
         (
-            "Failed in export, attempt 2 of 3, four minutes ago; whoever runs this "
-            "installation can fix it: see the failure below."
+            "Failed in export, attempt 2 of 3, four minutes ago. An administrator can fix it: "
+            "Find the cause in the message and the traceback, remove it, then retry."
         ),
     ),
     (
         failed("temporary", 1, retry_at=NOW + timedelta(seconds=5)),
         None,
-        "Failed in export, attempt 1 of 3; it is tried again by itself in 5 s.",
+        "Failed in export, attempt 1 of 3; it will be retried automatically in 5 s.",
     ),
     (
         failed(count=3),
         None,
         (
-            "Failed in export, attempt 3 of 3, four minutes ago; all attempts are used up: "
-            "an administrator can give them back, once the cause is gone."
+            "Failed in export, attempt 3 of 3, four minutes ago. All 3 attempts are used up: "
+            "once the cause is removed, an administrator can reset them."
         ),
     ),
     (
-        failed(task_type=TaskType.ADF_VALIDATION),
+        failed("temporary", 0),
+        None,
+        "Failed in export, four minutes ago. It is temporary: Retry.",
+    ),
+    (
+        failed(task_type=TaskType.ADF_VALIDATION, failure_context={"category": "user_fixable"}),
         None,
         (
-            "Failed in ADF validation, attempt 2 of 3, four minutes ago; you can fix it: "
-            "correct the documents and open a new session with them."
+            "Failed in ADF validation, attempt 2 of 3, four minutes ago. You can fix it: "
+            "Correct the documents and open a new session with them."
         ),
     ),
     (

@@ -12,8 +12,8 @@ import pytest
 from app.models.session import SessionStage, StageTimes, TaskStatus, TaskType
 from app.repositories.content_repository import ContentCounts
 from app.repositories.session_queries import SessionSnapshot
-from app.web.mending import changes, in_page_words, mends, takes_documents
-from app.web.session_view import acts, failure_card, stage_lines
+from app.web.mending import changes, mends, takes_documents
+from app.web.session_view import acts, stage_lines
 
 NOW = datetime(2026, 11, 23, 21, 0, tzinfo=UTC)
 COUNTS = ContentCounts(documents=2, tickets=12, exports=0, findings=0)
@@ -131,19 +131,6 @@ def test_times_of_an_earlier_life_are_not_shown_for_what_is_ahead() -> None:
     assert (export.ran_seconds, validation.ran_seconds) == (None, None)
 
 
-def test_a_failure_that_another_programme_wrote_is_shown_all_the_same() -> None:
-    odd = replace(
-        failed(TaskType.EXPORT),
-        failure_context={"earlier": "no list", "attempt": "two", "message": 7, "category": None},
-    )
-
-    card = failure_card(odd)
-
-    assert card is not None
-    assert (card.message, card.attempt, card.earlier) == ("7", None, ())
-    assert failure_card(DONE) is None
-
-
 @pytest.mark.parametrize(
     ("task_type", "names"),
     [
@@ -172,17 +159,3 @@ def test_changes_are_what_is_not_as_it_was() -> None:
 
     assert changes(offered, given) == {"title_column": None, "body_column": "Text"}
     assert changes(offered, {"title_column": "Summary", "run": "x"}) == {}
-
-
-@pytest.mark.parametrize(
-    ("step", "words"),
-    [
-        ("It is: --title-column NAME.", "It is: “Column of the titles”."),
-        ("Give it with --delimiter; or not", "Give it with “Between cells”; or not"),
-        ("Try --project KEY", "Try “Jira project”"),
-        ("See session-tasks retry --reset.", "See session-tasks retry --reset."),
-        ("Nothing -- at all", "Nothing -- at all"),
-    ],
-)
-def test_a_next_step_speaks_of_what_the_page_has(step: str, words: str) -> None:
-    assert in_page_words(step) == words

@@ -28,7 +28,8 @@ FAILURE = {
     "error": "DocumentError",
     "message": f"odd.csv has no title {HOSTILE}",
     "category": "user_fixable",
-    "next_step": "Say which one holds the titles: --title-column NAME.",
+    "next_step": "Name the column that holds the titles.",
+    "options": ["title_column"],
     "traceback": f"Traceback: {HOSTILE}",
     "document": HOSTILE,
 }
@@ -121,7 +122,8 @@ def test_a_failure_is_told_with_who_can_fix_it_and_the_next_step_and_nothing_bre
 
     assert page.status_code == 200
     assert "Failed in processing, attempt 1 of 3" in page.text
-    assert "you can fix it: Say which one holds the titles: “Column of the titles”." in page.text
+    step = "Name the column that holds the titles (“Column of the titles”)."
+    assert f"You can fix it: {step}" in page.text
     assert "DocumentError" in page.text
     assert "<script>alert" not in page.text
     assert "onerror" not in page.text

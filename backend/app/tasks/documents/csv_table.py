@@ -97,15 +97,16 @@ def read_csv(  # noqa: PLR0913 - the options of a CSV are these
         column_name(cell) or f"column {position}"
         for position, cell in enumerate(survey.header, start=1)
     )
-    title = _find(name, header, title_column, TITLE_COLUMNS, "--title-column")
+    title = _find(name, header, title_column, TITLE_COLUMNS, "title_column")
     if title is None:
         raise DocumentError(
             f"{name} has no column named {_listed(TITLE_COLUMNS, 'or')};"
             f" its columns are {_columns(header)}",
             name=name,
-            next_step="Say which one holds the titles: --title-column NAME.",
+            next_step="Name the column that holds the titles.",
+            options=["title_column"],
         )
-    body = _find(name, header, body_column, BODY_COLUMNS, "--body-column")
+    body = _find(name, header, body_column, BODY_COLUMNS, "body_column")
     if not survey.row_count:
         raise DocumentError(
             f"{name} has a header but no rows",
@@ -230,8 +231,9 @@ class _Survey:
             f"{self.name}: {where} has more than {self._max_columns:,} columns",
             name=self.name,
             row=row,
-            next_step="If the delimiter was guessed wrongly, give it with --delimiter;"
-            " if not, raise the limit: SESSION_TASKS_MAX_COLUMNS.",
+            next_step="Raise the limit, SESSION_TASKS_MAX_COLUMNS; or, if the delimiter was"
+            " guessed wrongly, name the right one.",
+            options=["delimiter"],
         )
 
     def _unclosed_quote(self) -> DocumentError:
@@ -257,7 +259,8 @@ def _find(
         raise DocumentError(
             f"{name} has no column “{asked}”; its columns are {_columns(header)}",
             name=name,
-            next_step=f"Give {option} one of them.",
+            next_step="Name one of these columns.",
+            options=[option],
         )
     return folded.index(column_name(asked).casefold())
 

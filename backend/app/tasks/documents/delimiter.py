@@ -37,7 +37,8 @@ def delimiter_from(option: str) -> str:
         raise ConfigurationError(
             f"“{option}” cannot be a delimiter",
             ErrorCategory.USER_FIXABLE,
-            next_step="Give one character, or comma, semicolon, tab or pipe.",
+            next_step="Use one character, or comma, semicolon, tab or pipe.",
+            options=["delimiter"],
         )
     return delimiter
 

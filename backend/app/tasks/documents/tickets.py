@@ -176,6 +176,7 @@ def _located(error: DocumentError, name: str, row: int | None = None) -> Documen
         name=name,
         row=row or error.row,
         next_step=error.next_step,
+        options=error.options,
     )
 
 
