@@ -27,11 +27,12 @@ demo: install  ## The main job, on the real files in examples/
 test: install  ## Every test, in parallel
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal --durations 20
 
-lint: install  ## Style, types, direction of the arrows
+lint: install  ## Style, types, direction of the imports, plain English
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tools/plain_english.py
 
 format: install
 	$(BIN)/ruff check --fix
