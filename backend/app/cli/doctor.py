@@ -134,7 +134,9 @@ def _packaged_schema() -> Check:
 def _settings() -> Check:
     prefix = str(Settings.model_config.get("env_prefix"))
     known = {f"{prefix}{name}".upper() for name in Settings.model_fields}
-    given = {name.upper() for name in os.environ if name.upper().startswith(prefix)}
+    given = {
+        name.upper().partition("__")[0] for name in os.environ if name.upper().startswith(prefix)
+    }
     unknown = sorted(given - known)
     if unknown:
         return Check(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from app.core.config import Settings
 from app.core.database import Database
@@ -32,6 +33,12 @@ def load_settings() -> Settings:
     """
     try:
         return Settings()
+    except SettingsError as error:  # JSON that cannot be read; it names the setting, not its value
+        raise ConfigurationError(
+            f"The environment holds a setting that cannot be used: {error}",
+            ErrorCategory.USER_FIXABLE,
+            next_step="Correct or unset it; docs/operations.md lists every setting.",
+        ) from error
     except ValidationError as error:
         problems = "; ".join(
             f"{_variable(problem['loc'])}: {problem['msg']}"

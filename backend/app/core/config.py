@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MEBIBYTE = 1024 * 1024
@@ -26,11 +26,25 @@ def _default_data_dir() -> Path:
     return Path(base) / "session-tasks"
 
 
+class JiraSiteSettings(BaseModel):
+    """A Jira site beside the default one, and how to sign in to it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    url: str
+    email: str | None = None
+    token: SecretStr | None = None
+
+
 class Settings(BaseSettings):
     """Everything that can be set, each with its unit; the environment overrides the defaults."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SESSION_TASKS_", extra="ignore", hide_input_in_errors=True, frozen=True
+        env_prefix="SESSION_TASKS_",
+        env_nested_delimiter="__",
+        extra="ignore",
+        hide_input_in_errors=True,
+        frozen=True,
     )
 
     # Where the truth is kept
@@ -159,4 +173,29 @@ class Settings(BaseSettings):
     )
     max_description_characters: Annotated[int, Field(ge=1)] = Field(
         32_000, description="text in one description; Jira refuses more than 32,767"
+    )
+
+    # Jira
+    jira_url: str | None = Field(
+        None,
+        description="address of the site that `--to jira` delivers to, such as "
+        "`https://example.atlassian.net`; https only, but on loopback",
+    )
+    jira_email: str | None = Field(
+        None, description="account that signs in to Jira; without it the token is a bearer token"
+    )
+    jira_token: SecretStr | None = Field(None, description="the account's API token, a secret")
+    jira_sites: dict[str, JiraSiteSettings] = Field(
+        default_factory=dict,
+        description="more sites, by name: `JIRA_SITES__TEST__URL`, `…__EMAIL` and `…__TOKEN` are "
+        "those of `--to jira:test`",
+    )
+    jira_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
+        60.0, description="how long Jira may take to respond to one request"
+    )
+    jira_index_seconds: Annotated[float, Field(ge=0)] = Field(
+        30.0, description="how long Jira's search may not find an issue that was created"
+    )
+    jira_patience_seconds: Annotated[float, Field(gt=0)] = Field(
+        600.0, description="how long a task waits for a Jira that cannot be reached before it fails"
     )

@@ -27,7 +27,8 @@ DOCUMENTS = [
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 DEFAULT_FACTORIES = {
-    "data_dir": "`$XDG_DATA_HOME/session-tasks`, else `~/.local/share/session-tasks`"
+    "jira_sites": "-",
+    "data_dir": "`$XDG_DATA_HOME/session-tasks`, else `~/.local/share/session-tasks`",
 }
 
 
