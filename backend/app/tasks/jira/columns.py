@@ -1,0 +1,472 @@
+"""The columns of one table as fields: what each row says, and what of it stays in its table.
+
+A cell that cannot be read as its field stays in the table, and a note tells how many did. Fields
+that only a site can resolve stay there too, unless the session goes to a site.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from app.core.errors import ConfigurationError, ErrorCategory
+from app.tasks.jira.spellings import (
+    IDENTITIES,
+    FieldName,
+    Origin,
+    field_named,
+    field_of_column,
+    folded,
+    origin_of,
+)
+from app.tasks.jira.values import (
+    DEFAULT_PRIORITIES,
+    LONGEST_LABEL,
+    NO_PRIORITIES,
+    OTHER_PRIORITIES,
+    AmbiguousDate,
+    make_label,
+    read_date,
+    read_estimate,
+    read_person,
+    split_names,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    Rows = Callable[[], Iterator[tuple[int, Sequence[str]]]]
+    _Filled = Sequence[tuple[int, str]]
+
+TITLE = "summary"
+BODY = "description"
+_TITLE_NAMES = frozenset(("summary", "title"))
+_BODY_NAMES = frozenset(("description", "body"))
+
+_ISSUE_KEY = re.compile(r"[A-Z][A-Z0-9_]+-\d+")
+_TRELLO_COLOUR = re.compile(r" \([a-z_ ]+\)$")
+_SECONDS_IN_UNIT = {Origin.JIRA: 1, Origin.AZURE_DEVOPS: 3600, Origin.REDMINE: 3600}
+"""What a bare number of an export's estimate counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class MapRule:
+    """What a person decided about a column: `[FILE:]COLUMN=FIELD`.
+
+    Attributes:
+        file: the document that it holds for; "": all.
+        column: its name.
+        field: a field's id; `summary` and `description` too; "": the column is left out.
+
+    """
+
+    file: str
+    column: str
+    field: str
+
+    def holds_for(self, document: str, column: str) -> bool:
+        """Whether it speaks of this column of this document."""
+        return self.file in {"", document} and folded(self.column) == folded(column)
+
+
+def read_rules(texts: Iterable[str], documents: Iterable[str]) -> tuple[MapRule, ...]:
+    """Return the rules that `--map` was given, for a session of these documents.
+
+    Raises:
+        ConfigurationError: one cannot be read, or names an unknown field (`user_fixable`).
+
+    """
+    names = sorted(documents, key=len, reverse=True)
+    return tuple(_rule(text, names) for text in texts)
+
+
+def _rule(text: str, documents: Sequence[str]) -> MapRule:
+    left, equals, wanted = text.rpartition("=")
+    file = next((name for name in documents if left.startswith(f"{name}:")), "")
+    column = left[len(file) + 1 :] if file else left
+    if not equals or not column.strip():
+        raise _unusable(
+            f"--map {text!r} cannot be read", "Write COLUMN=FIELD, or COLUMN= to leave it out."
+        )
+    wanted = wanted.strip()
+    if wanted.casefold() in _TITLE_NAMES:
+        return MapRule(file, column, TITLE)
+    if wanted.casefold() in _BODY_NAMES:
+        return MapRule(file, column, BODY)
+    found = field_named(wanted) if wanted else None
+    if wanted and found is None:
+        raise _unusable(
+            f"--map {text!r}: there is no field {wanted!r}",
+            "Name a field as Jira does (priority, labels, due date, …), or by its id, such as "
+            "customfield_10016.",
+        )
+    return MapRule(file, column, found.id if found else "")
+
+
+def _unusable(message: str, next_step: str) -> ConfigurationError:
+    return ConfigurationError(message, ErrorCategory.USER_FIXABLE, next_step=next_step)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MappingOptions:
+    """How a person wants columns to be read.
+
+    Attributes:
+        day_first: what `03/04/2026` means; None: it stays in the table, and a note asks.
+        has_site: whether the session goes to a site, which resolves what only it can.
+
+    """
+
+    rules: tuple[MapRule, ...] = ()
+    day_first: bool | None = None
+    has_site: bool = False
+
+    def column_for(self, document: str, header: Sequence[str], wanted: str) -> str | None:
+        """Return the column that a rule makes the title or the body of a document's tickets."""
+        for rule in self.rules:
+            for column in header:
+                if rule.field == wanted and rule.holds_for(document, column):
+                    return column
+        return None
+
+
+@dataclass(slots=True)
+class MappedRow:
+    """What a row says about its ticket.
+
+    Attributes:
+        fields: by field, in values that JSON has; empty where it says nothing.
+        shown: the columns that stay in the table, by index.
+        keys: names by which other rows may call it their parent.
+        parent_row: its parent is this row of the same table.
+        parent_key: its parent has this key.
+
+    """
+
+    fields: dict[str, Any] = field(default_factory=dict)
+    shown: set[int] = field(default_factory=set)
+    keys: list[str] = field(default_factory=list)
+    parent_row: int | None = None
+    parent_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnUse:
+    """What becomes of a column, for a preview: `field` is "" where it stays in the table."""
+
+    column: str
+    field: str
+    is_left_out: bool = False
+
+
+class ColumnMapping:
+    """How the columns of one table become fields; `rows` gives all of them, from the first.
+
+    Rows are read once more in two cases: to find a row that another names as its parent, and to
+    tell the order of day and month by the whole column.
+    """
+
+    def __init__(  # noqa: PLR0913 - what a table is told by
+        self,
+        document: str,
+        header: Sequence[str],
+        *,
+        title: int | None,
+        body: int | None,
+        options: MappingOptions,
+        rows: Rows,
+    ) -> None:
+        self._document = document
+        self._header = header
+        self._options = options
+        self._rows = rows
+        self.origin = origin_of(header)
+        self._taken = {index for index in (title, body) if index is not None}
+        self._left_out: set[int] = set()
+        self._columns: dict[str, list[int]] = {}
+        self._chosen = self._choose()
+        self._place()
+        self._identities = [
+            index
+            for name in IDENTITIES
+            for index, each in enumerate(header)
+            if folded(each) == name and index not in self._taken
+        ]
+        if self.origin is Origin.ASANA and title is not None:
+            self._identities.append(title)
+        self._read: dict[str, Callable[[_Filled], Any]] = {
+            "labels": self._labels,
+            "components": self._names,
+            "fixVersions": self._names,
+            "versions": self._names,
+            "duedate": self._date,
+            "startdate": self._date,
+            "priority": self._priority,
+            "originalEstimate": self._estimate,
+            "assignee": self._person,
+            "reporter": self._person,
+        }
+        self._row_number = 0
+        self._remarks: dict[str, tuple[int, int, str]] = {}
+        self._day_first: dict[int, bool | None] = {}
+        self._families: dict[str, int] | None = None
+
+    def _choose(self) -> set[str]:
+        """Place the columns that rules speak of; return the fields that they fill."""
+        for index, name in enumerate(self._header):
+            rule = next(
+                (rule for rule in self._options.rules if rule.holds_for(self._document, name)), None
+            )
+            if rule is None or index in self._taken:
+                continue
+            if rule.field:
+                self._columns.setdefault(rule.field, []).append(index)
+            else:
+                self._left_out.add(index)
+        return set(self._columns)
+
+    def _place(self) -> None:
+        """Place all other columns by their names; a field that a rule fills is not filled twice."""
+        placed = {index for indices in self._columns.values() for index in indices}
+        for index, name in enumerate(self._header):
+            found = field_of_column(name, self.origin)
+            is_free = index not in self._taken | self._left_out | placed
+            if found is not None and found.id not in self._chosen and is_free:
+                self._columns.setdefault(found.id, []).append(index)
+
+    # -- what becomes of the columns --------------------------------------------------------------
+
+    @property
+    def uses(self) -> list[ColumnUse]:
+        """Each column that is neither title nor body, and what becomes of it."""
+        by_index = {index: name for name, indices in self._columns.items() for index in indices}
+        return [
+            ColumnUse(
+                name,
+                by_index[index] if index in by_index and self._becomes(by_index[index]) else "",
+                index in self._left_out,
+            )
+            for index, name in enumerate(self._header)
+            if index not in self._taken
+        ]
+
+    def _becomes(self, name: str) -> bool:
+        """Whether the values of a field leave the table."""
+        if name == "status":
+            return False
+        known: FieldName | None = field_named(name)
+        return self._options.has_site or known is None or not known.needs_site
+
+    def row(self, number: int, cells: Sequence[str]) -> MappedRow:
+        """Return what a row says."""
+        self._row_number = number
+        row = MappedRow(shown=set(range(len(cells))) - self._left_out - self._taken)
+        for name, indices in self._columns.items():
+            filled = [
+                (index, value)
+                for index in indices
+                if index < len(cells) and (value := cells[index].strip())
+            ]
+            if not filled:
+                continue
+            if name == "parent":
+                self._parent(row, filled)
+            elif not self._becomes(name) or (name == "sprint" and not filled[0][1].isdigit()):
+                self._remark(f"{self._named(indices)} stays in the table: {_WHY_NOT[name]}")
+            else:
+                value = self._value(name, filled)
+                if value is not None:
+                    row.fields[name] = value
+                    row.shown.difference_update(index for index, _value in filled)
+        row.keys = [cells[index].strip() for index in self._identities if index < len(cells)]
+        return row
+
+    def notes(self) -> list[str]:
+        """Return what people should know of the rows so far, one line for each kind."""
+        return [
+            f"{self._document}: {remark} ({_rows_text(count, first)}{_quoted(example)})"
+            for remark, (count, first, example) in self._remarks.items()
+        ]
+
+    def _remark(self, text: str, example: str = "") -> None:
+        count, first, shown = self._remarks.get(text, (0, self._row_number, example))
+        self._remarks[text] = (count + 1, first, shown)
+
+    def _named(self, indices: Sequence[int]) -> str:
+        return "“" + "”, “".join(dict.fromkeys(self._header[index] for index in indices)) + "”"
+
+    # -- values -----------------------------------------------------------------------------------
+
+    def _value(self, name: str, filled: _Filled) -> Any:
+        """Return the field's value; None: it cannot be read, and stays in the table."""
+        read = self._read.get(name)
+        if read is not None:
+            return read(filled)
+        values = [value for _index, value in filled]
+        return values[0] if len(values) == 1 else values
+
+    def _labels(self, filled: _Filled) -> list[str] | None:
+        names = [name for _index, value in filled for name in split_names(value)]
+        if self.origin is Origin.TRELLO:
+            names = [_TRELLO_COLOUR.sub("", name) for name in names]
+        labels = list(dict.fromkeys(map(make_label, names)))
+        changed = [name for name in names if make_label(name) != name]
+        if changed:
+            self._remark("blanks in labels became “-”, as Jira takes none", changed[0])
+        if any(len(label) > LONGEST_LABEL for label in labels):
+            self._remark(f"labels of more than {LONGEST_LABEL} characters stay in the table")
+            return None
+        return labels or None
+
+    def _names(self, filled: _Filled) -> list[str] | None:
+        values = [value for _index, value in filled]
+        if len(values) > 1 or self.origin is Origin.JIRA:  # one name in each of several columns
+            return list(dict.fromkeys(" ".join(value.split()) for value in values))
+        return split_names(values[0]) or None
+
+    def _date(self, filled: _Filled) -> str | None:
+        column, text = filled[0]
+        found = read_date(text, day_first=self._options.day_first)
+        if isinstance(found, AmbiguousDate):
+            order = self._order_of(column)
+            if order is None:
+                self._remark(
+                    "dates that can be read two ways stay in the table: add --day-first or "
+                    "--month-first",
+                    text,
+                )
+                return None
+            return (found.day_first if order else found.month_first).isoformat()
+        if found is None:
+            self._remark("dates that cannot be read stay in the table", text)
+            return None
+        return found.isoformat()
+
+    def _order_of(self, column: int) -> bool | None:
+        """Tell day-first from month-first by the dates of the column that leave no choice."""
+        if column not in self._day_first:
+            orders = {
+                _is_day_first(cells[column])
+                for _number, cells in self._rows()
+                if column < len(cells)
+            } - {None}
+            self._day_first[column] = orders.pop() if len(orders) == 1 else None
+        return self._day_first[column]
+
+    def _priority(self, filled: _Filled) -> str | None:
+        text = " ".join(filled[0][1].split())
+        if text.casefold() in NO_PRIORITIES:
+            return None
+        is_known = text.casefold() in OTHER_PRIORITIES or text.title() in DEFAULT_PRIORITIES
+        is_trusted = self.origin is Origin.JIRA or "priority" in self._chosen
+        if is_known or is_trusted or self._options.has_site:
+            return text
+        self._remark(
+            "priorities that are none of Jira's default ones stay in the table: add "
+            f'--map "{self._header[filled[0][0]]}=priority" if your Jira has them',
+            text,
+        )
+        return None
+
+    def _estimate(self, filled: _Filled) -> str | None:
+        text = filled[0][1]
+        found = read_estimate(text, seconds_in_unit=_SECONDS_IN_UNIT.get(self.origin))
+        if found is None and text.strip(" 0.:hms"):
+            self._remark("estimates stay in the table unless they are like 3d 4h or 90m", text)
+        return found
+
+    def _person(self, filled: _Filled) -> str | None:
+        people = [read_person(value) for _index, value in filled]
+        best = min(people, key=lambda person: (not person.account_id, not person.email))
+        if best.account_id or best.email:
+            return best.text
+        names = split_names(best.text)
+        if len(names) > 1:
+            self._remark("Jira has one assignee, so the first is taken", best.text)
+        return names[0] if names else None
+
+    # -- families ---------------------------------------------------------------------------------
+
+    def _parent(self, row: MappedRow, filled: _Filled) -> None:
+        """Find the row's parent by the first of its names that leads somewhere."""
+        for index, name in filled:
+            found = self._row_of(name)
+            if found == self._row_number:
+                continue
+            if found is not None:
+                row.parent_row = found
+            elif _ISSUE_KEY.fullmatch(name):
+                row.parent_key = name
+            else:
+                continue
+            if row.parent_row is None or self._options.has_site:
+                row.shown.discard(index)
+            if row.parent_row is not None and self._options.has_site:  # its id, key and summary
+                row.shown -= {other for other, same in filled if self._row_of(same) == found}
+            return
+        self._remark(
+            "parents that are neither a row nor the key of an issue stay in the table", filled[0][1]
+        )
+
+    def _row_of(self, name: str) -> int | None:
+        if self._families is None:
+            self._families = {}
+            for number, cells in self._rows():
+                for index in self._identities:
+                    if index < len(cells) and (own := cells[index].strip()):
+                        self._families.setdefault(own, number)
+        return self._families.get(name)
+
+
+_WHY_NOT = {
+    "status": "an issue gets its status from its project's workflow",
+    "assignee": "only a site can tell its accounts (--to jira)",
+    "reporter": "only a site can tell its accounts (--to jira)",
+    "storypoints": "the field has another id on every site (--to jira, or --map …=customfield_…)",
+    "startdate": "the field has another id on every site (--to jira, or --map …=customfield_…)",
+    "sprint": "Jira takes a sprint's number only, and --to jira",
+}
+
+
+_LONGEST_EXAMPLE = 60
+
+
+def _is_day_first(text: str) -> bool | None:
+    """Return the order of a date with slashes that has a number above 12."""
+    by_day, by_month = read_date(text, day_first=True), read_date(text, day_first=False)
+    match = re.match(r"\s*(\d{1,2})[/-](\d{1,2})[/-]", text)
+    if match is None or by_day is None or by_day != by_month or match[1] == match[2]:
+        return None
+    return int(match[1]) > int(match[2])
+
+
+def _rows_text(count: int, first: int) -> str:
+    return f"row {first:,}" if count == 1 else f"{count:,} rows, the first is row {first:,}"
+
+
+def _quoted(example: str) -> str:
+    is_long = len(example) > _LONGEST_EXAMPLE
+    return f": “{example[:_LONGEST_EXAMPLE]}{'…' if is_long else ''}”" if example else ""
+
+
+def fields_of_front_matter(
+    document: str, values: Mapping[str, Any], options: MappingOptions
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the fields that a document's front matter holds, and notes about it."""
+    names = list(values)
+    cells = [_cell(values[name]) for name in names]
+    mapping = ColumnMapping(
+        document, names, title=None, body=None, options=options, rows=lambda: iter([(1, cells)])
+    )
+    row = mapping.row(1, cells)
+    if row.parent_key:
+        row.fields["parent"] = row.parent_key
+    notes = [note.replace("(row 1: ", "(").replace(" (row 1)", "") for note in mapping.notes()]
+    return row.fields, notes
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return "; ".join(map(str, value))
+    return "" if value is None else str(value)
