@@ -1,4 +1,4 @@
-"""Our side of the conversation with Jira: what is sent again, what is obeyed, what is told."""
+"""Our side of the conversation with Jira: retries, rate limits, errors."""
 
 from __future__ import annotations
 

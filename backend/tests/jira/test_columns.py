@@ -253,7 +253,7 @@ def test_rows_that_name_each_other_keep_their_family() -> None:
     assert [sorted(row.shown & {3, 4}) for row in found] == [[3], [3, 4], [], [4], [3, 4], [3, 4]]
     assert any("the old one" in note for note in mapping.notes())
     _mapping, found = mapped(header, *rows)
-    assert 4 in found[0].shown, "without a site nothing else would say who the parent is"
+    assert 4 in found[0].shown, "without a site nothing else would name the parent"
 
 
 def test_parents_are_named_by_title_in_asana() -> None:

@@ -1,4 +1,4 @@
-"""What the stand-in does wrong on demand: what it does, what it says, and when."""
+"""Faults on demand: what is done with a request, what is responded, and when."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum, auto
 
 
 class Does(Enum):
-    """What becomes of the request."""
+    """How much of the request is carried out."""
 
     ALL = auto()
     NOTHING = auto()
@@ -19,7 +19,7 @@ class Does(Enum):
 
 
 class Says(Enum):
-    """What is answered."""
+    """The response."""
 
     TRUTH = auto()
     NOTHING = auto()

@@ -1,4 +1,4 @@
-"""What Jira changes in what it is given: the difference between what was sent and what is read.
+"""Jira's own changes: the difference between what was sent and what is read.
 
 Each change is one that Jira Cloud is known to make; a reader that compares must know them all.
 """
@@ -19,7 +19,7 @@ _WITH_LOCAL_ID = frozenset(
 
 
 def normalise_adf(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the document as Jira gives it back.
+    """Return the document as Jira returns it.
 
     Empty `attrs` and `marks` go, runs of text with the same marks become one, marks come in one
     order, tables say their layout, and some nodes get a `localId` of Jira's own.

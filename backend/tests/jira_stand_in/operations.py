@@ -1,4 +1,4 @@
-"""What each operation of the contract does to the site."""
+"""The operations of the contract, carried out on a site."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Response:
 def create_issues(
     site: Site, account: Account, given: Any, refused: frozenset[int] = frozenset()
 ) -> Response:
-    """Create up to 50 issues, each by itself; those at the positions `refused` are refused."""
+    """Create up to 50 issues, each on its own; those at the positions `refused` are refused."""
     updates = given.get("issueUpdates") or []
     if not 1 <= len(updates) <= MOST_ISSUES_IN_BULK:
         problem = f"You can create 1 to {MOST_ISSUES_IN_BULK} issues at a time."

@@ -113,7 +113,7 @@ class JiraStandIn(ThreadingHTTPServer):
             return False
 
     def account_of(self, authorization: str) -> Account | None:
-        """Return who signs in so: `Basic` with address and token, or `Bearer` with the token."""
+        """Return the account that signs in so: `Basic` with address and token, or `Bearer` with the token."""
         scheme, _, credentials = authorization.partition(" ")
         email = ""
         if scheme == "Basic":

@@ -1,4 +1,4 @@
-"""What the stand-in takes, keeps and refuses, as Jira does."""
+"""The stand-in takes, keeps and refuses as Jira does."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class JiraClient:
     def __exit__(self, *_exc_info: object) -> None:
         self._http.close()
 
-    # -- who and what is there --------------------------------------------------------------------
+    # -- the account and the project --------------------------------------------------------------------
 
     def myself(self) -> dict[str, Any]:
         """Return the account that signed in: `accountId`, `displayName`, …."""
@@ -392,5 +392,5 @@ def _json(response: httpx.Response) -> Any:
 
 
 def _may_have_been_done(response: httpx.Response) -> bool:
-    """Whether a response leaves open what became of the request."""
+    """Whether a response leaves it open that the request was carried out."""
     return response.is_server_error or response.is_success or response.status_code == 408  # noqa: PLR2004

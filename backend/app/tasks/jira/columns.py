@@ -1,4 +1,4 @@
-"""The columns of one table as fields: what each row says, and what of it stays in its table.
+"""Read the columns of a table as Jira's fields.
 
 A cell that cannot be read as its field stays in the table, and a note tells how many did. Fields
 that only a site can resolve stay there too, unless the session goes to a site.
@@ -52,7 +52,7 @@ _SECONDS_IN_UNIT = {Origin.JIRA: 1, Origin.AZURE_DEVOPS: 3600, Origin.REDMINE: 3
 
 @dataclass(frozen=True, slots=True)
 class MapRule:
-    """What a person decided about a column: `[FILE:]COLUMN=FIELD`.
+    """A decision about a column: `[FILE:]COLUMN=FIELD`.
 
     Attributes:
         file: the document that it holds for; "": all.
@@ -133,7 +133,7 @@ class MappingOptions:
 
 @dataclass(slots=True)
 class MappedRow:
-    """What a row says about its ticket.
+    """The fields of one row.
 
     Attributes:
         fields: by field, in values that JSON has; empty where it says nothing.
@@ -153,7 +153,7 @@ class MappedRow:
 
 @dataclass(frozen=True, slots=True)
 class ColumnUse:
-    """What becomes of a column, for a preview: `field` is "" where it stays in the table."""
+    """The use of a column, for a preview: `field` is "" where it stays in the table."""
 
     column: str
     field: str
@@ -167,7 +167,7 @@ class ColumnMapping:
     tell the order of day and month by the whole column.
     """
 
-    def __init__(  # noqa: PLR0913 - what a table is told by
+    def __init__(  # noqa: PLR0913 - all that describes a table
         self,
         document: str,
         header: Sequence[str],
@@ -235,11 +235,11 @@ class ColumnMapping:
             if found is not None and found.id not in self._chosen and is_free:
                 self._columns.setdefault(found.id, []).append(index)
 
-    # -- what becomes of the columns --------------------------------------------------------------
+    # -- columns and rows -------------------------------------------------------------------------
 
     @property
     def uses(self) -> list[ColumnUse]:
-        """Each column that is neither title nor body, and what becomes of it."""
+        """The use of each column that is neither title nor body."""
         by_index = {index: name for name, indices in self._columns.items() for index in indices}
         return [
             ColumnUse(

@@ -1,13 +1,13 @@
-"""What can go wrong between us and Jira.
+"""Errors of a conversation with Jira.
 
 ::
 
     ConfigurationError
-    └── JiraDenied          the site refuses the account, or is no Jira (an operator's to mend)
+    └── JiraDenied          the site refuses the account, or is no Jira (for an operator to fix)
     JiraUnavailable         it cannot be reached, or asks for patience (passes)
     └── OutcomeUnknown      a request was sent and its response never came
     ContentViolation
-    └── JiraRefused         it refuses what it was asked (the person's to mend)
+    └── JiraRefused         it refuses what it was asked (for the user to fix)
 """
 
 from __future__ import annotations

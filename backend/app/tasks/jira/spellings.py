@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Origin(Enum):
-    """The program that a table was exported from, told by columns that only its exports have."""
+    """The program that a table was exported from, known by columns that only its exports have."""
 
     JIRA = "Jira"
     AZURE_DEVOPS = "Azure DevOps"

@@ -1,4 +1,4 @@
-"""What people write in cells, as the values that Jira takes: dates, estimates, labels, users."""
+"""Read cells as the values that Jira takes: dates, estimates, labels, users."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ _BETWEEN_NAMES = re.compile(r"[,;\n\r]+")
 
 
 def split_names(text: str) -> list[str]:
-    """Return the names that a cell lists: by commas, semicolons, lines, or as a JSON array."""
+    """Return the names that a cell lists: comma, semicolon or line separated, or a JSON array."""
     text = text.strip()
     if text.startswith("[") and text.endswith("]"):
         listed = _json_names(text)
@@ -210,7 +210,7 @@ class Person:
 
 
 def read_person(text: str) -> Person:
-    """Return who a cell names: `Ann Other <ann@example.com>`, an address, an account id, a name."""
+    """Return the person that a cell names: `Ann Other <ann@example.com>`, an address, an account id, a name."""
     text = " ".join(text.split())
     if _ACCOUNT_ID.fullmatch(text):
         return Person(text, account_id=text)
