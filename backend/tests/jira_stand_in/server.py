@@ -113,7 +113,7 @@ class JiraStandIn(ThreadingHTTPServer):
             return False
 
     def account_of(self, authorization: str) -> Account | None:
-        """Return the account that signs in so: `Basic` with address and token, or `Bearer` with the token."""
+        """Return the account of a `Basic` (address and token) or `Bearer` (token) header."""
         scheme, _, credentials = authorization.partition(" ")
         email = ""
         if scheme == "Basic":

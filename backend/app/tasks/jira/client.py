@@ -91,7 +91,7 @@ class JiraClient:
     def __exit__(self, *_exc_info: object) -> None:
         self._http.close()
 
-    # -- the account and the project --------------------------------------------------------------------
+    # -- the account and the project --------------------------------------------------------------
 
     def myself(self) -> dict[str, Any]:
         """Return the account that signed in: `accountId`, `displayName`, …."""

@@ -210,7 +210,10 @@ class Person:
 
 
 def read_person(text: str) -> Person:
-    """Return the person that a cell names: `Ann Other <ann@example.com>`, an address, an account id, a name."""
+    """Return the person that a cell names.
+
+    By `Ann Other <ann@example.com>`, by an address, an account id or a name.
+    """
     text = " ".join(text.split())
     if _ACCOUNT_ID.fullmatch(text):
         return Person(text, account_id=text)
