@@ -21,6 +21,7 @@ from app.cli import operation_commands, session_commands, work
 from app.cli.database_commands import database_application
 from app.cli.doctor import doctor_command
 from app.cli.exit_codes import ExitCode, exit_code_of
+from app.cli.jira_commands import jira_application
 from app.cli.keys import keys_application
 from app.cli.reporting import print_error
 from app.cli.serve import serve_command
@@ -101,6 +102,7 @@ application.command("worker", rich_help_panel=_OPERATION)(operation_commands.wor
 application.command("sweep", rich_help_panel=_OPERATION)(operation_commands.sweep_command)
 application.command("cleanup", rich_help_panel=_OPERATION)(operation_commands.cleanup_command)
 application.add_typer(database_application, name="db", rich_help_panel=_OPERATION)
+application.add_typer(jira_application, name="jira", rich_help_panel=_OPERATION)
 application.command("doctor", rich_help_panel=_OPERATION)(doctor_command)
 
 

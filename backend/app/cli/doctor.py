@@ -19,6 +19,7 @@ from rich.table import Table
 from sqlalchemy import func, select, text
 
 from app.cli.exit_codes import ExitCode, exit_code_of
+from app.cli.jira_commands import PATIENCE_SECONDS
 from app.cli.opening import load_settings
 from app.cli.parameters import AsJson
 from app.cli.terminal import Terminal
@@ -30,6 +31,7 @@ from app.core.schema_version import schema_revisions
 from app.core.wording import count_text, duration_text, size_text
 from app.models.lease import SessionTaskLease
 from app.models.session import Session, SessionTask
+from app.tasks.jira.sites import configured_targets, open_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -102,6 +104,8 @@ def examine() -> Iterator[Check]:
     yield from _database(settings)
     if settings.engine == EngineName.CELERY:
         yield _celery(settings)
+    for target in configured_targets(settings):
+        yield _jira(settings, target)
 
 
 def _failure(name: str, error: TaskError) -> Check:
@@ -311,6 +315,16 @@ def _celery(settings: Settings) -> Check:
             ExitCode.USAGE,
         )
     return Check("broker", Verdict.OK, "set")
+
+
+def _jira(settings: Settings, target: str) -> Check:
+    """Check that the site lets the account in; a project is checked by `jira check --project`."""
+    try:
+        with open_client(settings, target, patience_seconds=PATIENCE_SECONDS) as client:
+            name = client.myself().get("displayName", "?")
+    except TaskError as error:
+        return _failure(target, error)
+    return Check(target, Verdict.OK, f"{client.site.url}, signed in as {name}")
 
 
 def _print_checks(console: Console, checks: list[Check]) -> None:

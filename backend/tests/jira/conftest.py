@@ -47,3 +47,12 @@ def connect(site: JiraSite, waits: list[tuple[float, str]]) -> Iterator[Connect]
     yield make
     for client in opened:
         client.__exit__()
+
+
+@pytest.fixture
+def configured(jira: JiraStandIn, account: Account, monkeypatch: pytest.MonkeyPatch) -> JiraStandIn:
+    """The stand-in as the site that the environment names."""
+    monkeypatch.setenv("SESSION_TASKS_JIRA_URL", jira.url)
+    monkeypatch.setenv("SESSION_TASKS_JIRA_EMAIL", account.email)
+    monkeypatch.setenv("SESSION_TASKS_JIRA_TOKEN", account.token)
+    return jira

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from app.tasks.jira.errors import JiraRefused
+from app.core.errors import ConfigurationError, ErrorCategory
+from app.tasks.jira.errors import JiraDenied, JiraRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -119,7 +120,8 @@ def read_project(client: JiraClient, key: str) -> SiteProject:
     """Read everything about a project but its screens.
 
     Raises:
-        JiraRefused: there is no such project, or the account may not see it.
+        ConfigurationError: there is no such project, or the account may not see it
+            (`user_fixable`).
         JiraDenied, JiraUnavailable: as every request.
 
     """
@@ -131,16 +133,32 @@ def read_project(client: JiraClient, key: str) -> SiteProject:
         components = pool.submit(_unless_refused, lambda: client.components(key))
         versions = pool.submit(_unless_refused, lambda: client.versions(key))
         me = account.result()
+        try:
+            held = rights.result()
+        except JiraRefused as error:
+            raise ConfigurationError(
+                f"There is no project {key} on {client.site.url}, or the account may not see it",
+                ErrorCategory.USER_FIXABLE,
+                next_step="Check the project key: it stands before each issue's number.",
+            ) from error
         return SiteProject(
             key=key,
             base_url=str(info.result().get("baseUrl") or client.site.url).rstrip("/"),
             account_id=str(me.get("accountId", "")),
             account_name=str(me.get("displayName") or me.get("emailAddress") or "?"),
-            rights=rights.result(),
+            rights=held,
             issue_types=[_issue_type(each) for each in types.result()],
             components=[str(each.get("name", "")) for each in components.result()],
             versions=[str(each.get("name", "")) for each in versions.result()],
         )
+
+
+def missing_rights_error(project: SiteProject) -> JiraDenied:
+    """Return the error that says which needed rights the account lacks."""
+    return JiraDenied(
+        f"{project.account_name} may not {' or '.join(project.missing_rights)} in {project.key}",
+        next_step="Have a Jira administrator grant it, or sign in as another account.",
+    )
 
 
 def read_screens(client: JiraClient, project: SiteProject, names: Iterable[str]) -> None:

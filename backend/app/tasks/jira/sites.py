@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -12,7 +13,10 @@ from pydantic import SecretStr
 from app.core.errors import ConfigurationError, ErrorCategory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from app.core.config import Settings
+    from app.tasks.jira.client import JiraClient
 
 DEFAULT_SITE = "jira"
 """The target that stands for the settings `JIRA_URL`, `JIRA_EMAIL` and `JIRA_TOKEN`."""
@@ -118,3 +122,32 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def open_client(
+    settings: Settings,
+    target: str,
+    *,
+    patience_seconds: float | None = None,
+    wait: Callable[[float, str], None] = lambda seconds, _reason: time.sleep(seconds),
+) -> JiraClient:
+    """Return a client for the site that `target` names; it connects with its first request.
+
+    Raises:
+        ConfigurationError: as `find_site`; or the extra `jira` is not installed.
+
+    """
+    site = find_site(settings, target)
+    try:
+        from app.tasks.jira.client import JiraClient  # noqa: PLC0415 - needs the extra
+    except ImportError as error:
+        raise ConfigurationError(
+            f"--to {target} needs the extra `jira`: {error}",
+            next_step="pip install 'session-tasks[jira]'",
+        ) from error
+    return JiraClient(
+        site,
+        timeout_seconds=settings.jira_timeout_seconds,
+        patience_seconds=patience_seconds or settings.jira_patience_seconds,
+        wait=wait,
+    )
