@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psycopg
 
-from app.core.database import PLANNING
+from app.core.connections import PINNED_SETTINGS, startup_options
 from app.models.session import TaskType
 from app.repositories import statements
 
@@ -103,7 +103,7 @@ def lives_per_second(pgbench: str, url: str) -> float:
                 pgbench, "-n", "-M", "prepared", "-c", str(CLIENTS), "-j", str(THREADS),
                 "-t", str(each), "-D", "number=0", "-f", str(path), url,
             ],
-            env={**os.environ, "PGOPTIONS": PLANNING},
+            env={**os.environ, "PGOPTIONS": startup_options(PINNED_SETTINGS)},
             capture_output=True,
             text=True,
             check=False,

@@ -16,11 +16,10 @@ import anyio
 import anyio.to_thread
 import psycopg
 from fastapi.sse import format_sse_event
-from sqlalchemy import make_url
 
 from app.api.presenting import etag_of, session_resource
 from app.api.problems import TooManyRequests
-from app.core.database import connection_options, database_now, translated_errors
+from app.core.database import database_now, translated_errors
 from app.core.errors import DatabaseUnavailable, TaskError
 from app.core.notifications import CHANNEL, announced_sessions
 from app.repositories.access_repository import AccessRepository
@@ -133,20 +132,10 @@ class SnapshotReader:
 
     async def _ask(self, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
         if self._connection is None:
-            self._connection = await _connect(self._database, "session-tasks reads")
+            self._connection = await self._database.connect_async("session-tasks reads")
         cursor = self._connection.cursor(binary=True)
         await cursor.execute(SNAPSHOTS_SQL, parameters)
         return await cursor.fetchall()
-
-
-async def _connect(database: Database, name: str) -> psycopg.AsyncConnection[Any]:
-    """Open a connection beside the pool, in autocommit."""
-    url = make_url(database.url).set(drivername="postgresql")
-    return await psycopg.AsyncConnection.connect(
-        url.render_as_string(hide_password=False),
-        autocommit=True,
-        **connection_options(database.settings, name),
-    )
 
 
 def _unavailable(error: BaseException) -> DatabaseUnavailable:
@@ -306,13 +295,13 @@ class Hub:
     async def _listen(self) -> None:
         while True:
             try:
-                connection = await _connect(self._database, "session-tasks events")
+                connection = await self._database.connect_async("session-tasks events")
                 async with connection:
                     await connection.execute(f"LISTEN {CHANNEL}")
                     self._mark(self._watched())
                     async for notification in connection.notifies():
                         self._mark(announced_sessions(notification))
-            except (psycopg.Error, OSError) as error:
+            except (psycopg.Error, OSError, DatabaseUnavailable) as error:
                 # Streams are fed by `_look_again` meanwhile.
                 logger.warning("Listening for changes failed, trying again: %s", error)
             await anyio.sleep(SECONDS_BEFORE_LISTENING_AGAIN)

@@ -52,8 +52,6 @@ def follow(
                 away_since = away_since or time.monotonic()
                 if time.monotonic() - away_since > PATIENCE_SECONDS:
                     raise
-                if database.server is not None:
-                    database.server.ensure_running()
             else:
                 away_since = None
                 yield snapshot

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import select
-import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -17,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from sqlalchemy import Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError, InvalidatePoolError
+from sqlalchemy import event, make_url, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session as DbSession
 from sqlalchemy.orm import SessionTransaction
 
-from app.core.deadline import connect_with_deadline
+from app.core.connections import Connector, test_idle_connections, timeouts
 from app.core.embedded import OLDEST_MAJOR, EmbeddedServer
 from app.core.errors import (
     ConfigurationError,
@@ -31,13 +29,10 @@ from app.core.errors import (
     DatabaseUnavailable,
     NoTransaction,
 )
-from app.core.minimal_cursor import MinimalDescriptionCursor
 from app.core.notifications import Announcer
 from app.core.schema_version import bring_schema_up_to_date, require_current_schema
 
 if TYPE_CHECKING:
-    from sqlalchemy.pool import ConnectionPoolEntry
-
     from app.core.config import Settings
 
 logger = logging.getLogger(__name__)
@@ -61,20 +56,6 @@ _LIMIT_LOCK_WAIT = text("SELECT set_config('lock_timeout', :milliseconds, true)"
 
 SILENCE_SECONDS = 5.0
 """How long after its own timeout a server may still keep silent before we hang up."""
-
-TRUSTED_SECONDS = 1.0
-"""How long after its last use a pooled connection works unless its socket says otherwise."""
-
-PLANNING = "-c enable_seqscan=off -c plan_cache_mode=force_generic_plan"
-"""How statements are planned, as libpq's `options`: by index, and once; `use_custom_plans` apart.
-
-A plan that was made and kept while a table was small would read all of it once it has grown, until
-it is next analysed: a start of 256 tasks among 20,000 took 3.7 s. And while a kept plan looks
-dearer than those before it, as it may after any vacuum, PostgreSQL plans each execution anew, which
-takes 0.4 ms.
-"""
-
-_RETURNED_AT = "returned_at"
 
 INTERRUPTIONS = (KeyboardInterrupt, SystemExit)
 
@@ -211,13 +192,6 @@ def _is_of_use(connection: psycopg.Connection[Any]) -> bool:
     return not (connection.broken or connection.closed or is_in_flight)
 
 
-def _is_silent(connection: psycopg.Connection[Any]) -> bool:
-    """Whether the server has said nothing since it was last asked, such as that it hangs up."""
-    socket = select.poll()
-    socket.register(connection.fileno(), select.POLLIN)
-    return not socket.poll(0)
-
-
 class Database:
     """A PostgreSQL database with Session Tasks in it.
 
@@ -228,9 +202,13 @@ class Database:
         announce, is_own, subscribe: how sessions that changed are told and heard of; see
             `Announcer`. Call `announce` once the change is committed.
 
+    Whenever a connection to the embedded server cannot be opened, the server is started again if
+    it died, and the connection tried again: no caller has to see to that.
+
     Args:
         silence_seconds: how long the server may be silent before a connection is given up; by
             default some seconds longer than a statement may take.
+        releases_server: whether `close` releases the embedded server.
 
     """
 
@@ -241,13 +219,30 @@ class Database:
         server: EmbeddedServer | None = None,
         *,
         silence_seconds: float | None = None,
+        releases_server: bool = True,
     ) -> None:
         self.settings = settings
         self.url = url
         self.server = server
+        self._releases_server = releases_server
         if silence_seconds is None:
             silence_seconds = settings.statement_timeout_seconds + SILENCE_SECONDS
-        self.engine = _create_engine(settings, url, silence_seconds)
+        self._connector = Connector(
+            url,
+            timeouts(settings),
+            connect_timeout=settings.connect_timeout_seconds,
+            read_timeout=silence_seconds,
+            revive=self.revive,
+        )
+        self.engine = self._connector.engine(
+            pool_size=settings.pool_size,
+            max_overflow=0,
+            # Which was used last is in the processor's caches, its server process too: a third of
+            # the client's CPU of a transaction.
+            pool_use_lifo=True,
+            pool_timeout=settings.lock_timeout_seconds,
+        )
+        test_idle_connections(self.engine)
         self.autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._announcer = Announcer(self.driver_connection)
         self.announce = self._announcer.announce
@@ -354,21 +349,44 @@ class Database:
                 else:
                     pooled.invalidate()
 
-    def revive(self) -> None:
-        """Start the embedded server again if it died; a given one is its operator's business.
+    async def connect_async(self, application_name: str) -> psycopg.AsyncConnection[Any]:
+        """A connection beside the pool, in autocommit; the caller closes it.
 
         Raises:
-            DatabaseUnavailable: it cannot be started.
+            psycopg.OperationalError, DatabaseUnavailable: the server cannot be reached.
 
         """
-        if self.server is not None:
-            self.server.ensure_running()
+        return await self._connector.connect_async(application_name)
+
+    def second_pool(self, settings: Settings, *, silence_seconds: float | None = None) -> Database:
+        """The same database by a pool of its own; close it before this one."""
+        return Database(
+            settings,
+            self.url,
+            self.server,
+            silence_seconds=silence_seconds,
+            releases_server=False,
+        )
+
+    def revive(self) -> bool:
+        """Start the embedded server again if it died; False where that is not this process's part.
+
+        It waits no longer than a connection may take: recovery goes on without it.
+
+        Raises:
+            DatabaseUnavailable: it cannot be started, or still recovers.
+
+        """
+        if self.server is None or not self.server.is_acquired:
+            return False
+        self.server.ensure_running(self.settings.connect_timeout_seconds)
+        return True
 
     def close(self) -> None:
-        """Close all connections, and let go of the embedded server; may be called again."""
+        """Close all connections, and release the embedded server; may be called again."""
         self._announcer.close()
         self.engine.dispose()
-        if self.server is not None:
+        if self.server is not None and self._releases_server:
             self.server.release()
 
     def __enter__(self) -> Self:
@@ -393,69 +411,3 @@ def _psycopg_url(url: str) -> str:
             next_step="Write postgresql://user:password@host:5432/database.",
         )
     return parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
-
-
-def connection_options(settings: Settings, application_name: str) -> dict[str, Any]:
-    """What every connection to PostgreSQL is opened with, as libpq reads it: limits of waiting."""
-    limits = {
-        "statement_timeout": settings.statement_timeout_seconds,
-        "lock_timeout": settings.lock_timeout_seconds,
-        "idle_in_transaction_session_timeout": settings.idle_in_transaction_timeout_seconds,
-    }
-    options = " ".join(f"-c {name}={round(limit * 1000)}" for name, limit in limits.items())
-    return {
-        "connect_timeout": settings.connect_timeout_seconds,
-        "application_name": application_name,
-        "options": f"{options} {PLANNING} -c timezone=UTC",
-        "keepalives_idle": 30,
-        "keepalives_interval": 10,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 30_000,
-    }
-
-
-def _create_engine(settings: Settings, url: str, silence_seconds: float) -> Engine:
-    engine = create_engine(
-        url,
-        pool_size=settings.pool_size,
-        max_overflow=0,
-        # Which was used last is in the processor's caches, its server process too: a third of the
-        # client's CPU of a transaction.
-        pool_use_lifo=True,
-        pool_timeout=settings.lock_timeout_seconds,
-        hide_parameters=True,
-        connect_args={
-            "cursor_factory": MinimalDescriptionCursor,
-            **connection_options(settings, "session-tasks"),
-        },
-    )
-    connect_with_deadline(engine, silence_seconds)
-    _test_what_was_idle(engine)
-    return engine
-
-
-def _test_what_was_idle(engine: Engine) -> None:
-    """Have a pooled connection tested before use: by a look at its socket, or by asking.
-
-    SQLAlchemy's `pool_pre_ping` asks before every use, a round trip more for each transaction. A
-    server that hung up is seen on the socket; only a network that forgot us, which takes longer
-    than a second, is seen by nothing but asking.
-    """
-
-    @event.listens_for(engine, "checkin")
-    def note_the_time(_connection: object, record: ConnectionPoolEntry) -> None:
-        record.info[_RETURNED_AT] = time.monotonic()
-
-    @event.listens_for(engine, "checkout")
-    def test(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
-        returned_at = record.info.get(_RETURNED_AT)
-        if returned_at is None:
-            return  # it is new
-        try:
-            if time.monotonic() - returned_at < TRUSTED_SECONDS and _is_silent(connection):
-                return
-            alive = engine.dialect.do_ping(connection)
-        except psycopg.Error as error:
-            raise InvalidatePoolError from error
-        if not alive:
-            raise InvalidatePoolError

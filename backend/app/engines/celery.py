@@ -220,7 +220,7 @@ class _Process:
         with self.lock:
             if self.hinted is None:
                 settings, main_database = self._opened()
-                self.database = Database(settings, main_database.url)
+                self.database = main_database.second_pool(settings)
                 tell = self._publisher().tell
                 self.hinted = CeleryWorker(self.database, settings, publish=tell)
                 self.hinted.start()

@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from app.core.database import Database
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import psycopg
 
     from app.core.config import Settings
+    from app.core.database import Database
 
 CONNECTIONS = 3
 """Heartbeats, claims, notifications."""
@@ -28,7 +27,7 @@ def vital_database(database: Database, settings: Settings) -> Database:
     No statement takes more than a quarter of the lease, and no server may be silent for a third.
     """
     statement_seconds = min(settings.statement_timeout_seconds, settings.lease_seconds / 4)
-    return Database(
+    return database.second_pool(
         settings.model_copy(
             update={
                 "pool_size": CONNECTIONS,
@@ -37,7 +36,6 @@ def vital_database(database: Database, settings: Settings) -> Database:
                 "connect_timeout_seconds": max(2, min(settings.connect_timeout_seconds, 5)),
             }
         ),
-        database.url,
         silence_seconds=settings.lease_seconds / 3,
     )
 

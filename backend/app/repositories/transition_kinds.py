@@ -350,7 +350,6 @@ class TransitionKinds:
                 logger.warning("%s; trying again in %s s", error, wait)
                 is_unsure = True
                 time.sleep(wait)
-                self._database.revive()
         raise AssertionError  # the last try returns or raises
 
     def _read_back(

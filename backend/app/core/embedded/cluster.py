@@ -73,15 +73,21 @@ done
 """
 
 
-def bring_up(place: Place) -> str:
+STARTS = 3
+"""How often a server is started that ends before it answers: it may have been killed meanwhile."""
+
+
+def bring_up(place: Place, seconds: float = START_SECONDS) -> str:
     """Return the version of the running server, started if it did not run.
+
+    `seconds` is how long it may take to answer; it is left to itself after that.
 
     Raises:
         DatabaseUnavailable: it cannot be made or started; the error carries the log's last lines.
 
     """
     try:
-        return _bring_up(place)
+        return _bring_up(place, seconds)
     except OSError as error:
         raise DatabaseUnavailable(
             f"The embedded PostgreSQL in {place.home} could not be started: {error}.",
@@ -89,23 +95,23 @@ def bring_up(place: Place) -> str:
         ) from error
 
 
-def _bring_up(place: Place) -> str:
-    is_ours = False
-    log_start = 0
+def _bring_up(place: Place, seconds: float) -> str:
+    deadline = time.monotonic() + seconds
+    starts = log_start = 0
     while True:
         if not _listens(place):
             _end_leftovers(place)
             log_start = _start(place)
-            is_ours = True
-        version = _await_answer(place, log_start)
+            starts += 1
+        version = _await_answer(place, log_start, deadline)
         if version is not None:
             return version
-        if is_ours:
+        if starts == STARTS:
             raise DatabaseUnavailable(
                 f"The embedded PostgreSQL in {place.home} did not start: {_log(place, log_start)}",
                 next_step=f"See {place.log}; or set SESSION_TASKS_DATABASE_URL.",
             )
-        # It was on its way out when we came: whoever stopped it was killed. Start it again.
+        # It was on its way out when we came, or was killed while it started.
 
 
 def shut_down(place: Place) -> None:
@@ -148,9 +154,9 @@ def _listens(place: Place) -> bool:
     return True
 
 
-def _await_answer(place: Place, log_start: int) -> str | None:
+def _await_answer(place: Place, log_start: int, deadline: float) -> str | None:
     """Return the version of the server that answers; None if its last process has ended."""
-    deadline = time.monotonic() + START_SECONDS
+    began = time.monotonic()
     reason = "no answer"
     conninfo = (
         f"host={place.socket_directory} port={PORT} user={USER} dbname=postgres connect_timeout=5"
@@ -167,7 +173,7 @@ def _await_answer(place: Place, log_start: int) -> str | None:
         time.sleep(POLL_SECONDS)
     raise DatabaseUnavailable(
         f"The embedded PostgreSQL in {place.home} runs but did not take a connection for"
-        f" {START_SECONDS:.0f} s ({reason}): {_log(place, log_start)}",
+        f" {time.monotonic() - began:.0f} s ({reason}): {_log(place, log_start)}",
         next_step=f"See {place.log}; if it is recovering, try again later.",
     )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import atexit
 import logging
+import threading
+import time
 from typing import TYPE_CHECKING, Self
 
 from sqlalchemy import URL
@@ -42,6 +44,7 @@ class EmbeddedServer:
     def __init__(self, place: Place, users: FileLock, version: str) -> None:
         self._place = place
         self._users = users
+        self._reviving = threading.Lock()
         self.version = version
         self.url = URL.create(
             "postgresql+psycopg",
@@ -74,17 +77,33 @@ class EmbeddedServer:
         atexit.register(server.release)
         return server
 
-    def ensure_running(self) -> None:
+    @property
+    def is_acquired(self) -> bool:
+        """Whether this process uses the server: not after `release`, nor in a forked child."""
+        return self._users.is_open
+
+    def ensure_running(self, seconds: float = cluster.START_SECONDS) -> None:
         """Start the server again if it died; does nothing while it answers.
 
+        Several threads and processes may ask at once: one starts it, the others wait.
+
+        Args:
+            seconds: how long to wait until it answers; what it has begun goes on after that.
+
         Raises:
-            DatabaseUnavailable: it cannot be started, or this object was released.
+            DatabaseUnavailable: it cannot be started, does not answer yet, or was released.
 
         """
-        with _deciding(self._place):
-            if not self._users.is_open:
-                raise DatabaseUnavailable("The embedded PostgreSQL was released by this process.")
-            self.version = cluster.bring_up(self._place)
+        latest = time.monotonic() + seconds
+        if not self._reviving.acquire(timeout=seconds):
+            raise DatabaseUnavailable("The embedded PostgreSQL is being started again.")
+        try:
+            with _deciding(self._place, latest - time.monotonic()):
+                if not self.is_acquired:
+                    raise DatabaseUnavailable("This process has released the embedded PostgreSQL.")
+                self.version = cluster.bring_up(self._place, latest - time.monotonic())
+        finally:
+            self._reviving.release()
 
     def release(self) -> None:
         """Stop using the server; the last user stops it and waits until it has ended. Idempotent.
@@ -111,10 +130,12 @@ class EmbeddedServer:
         self.release()
 
 
-def _deciding(place: Place) -> FileLock:
+def _deciding(place: Place, seconds: float | None = None) -> FileLock:
     try:
         place.make_lock_files()
-        return decide_alone(place.decision_lock, DECISION_SECONDS)
+        return decide_alone(
+            place.decision_lock, DECISION_SECONDS if seconds is None else max(0.0, seconds)
+        )
     except OSError as error:
         raise DatabaseUnavailable(
             f"The embedded PostgreSQL in {place.home} cannot be reached: {error}.",

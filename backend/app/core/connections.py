@@ -1,0 +1,240 @@
+"""Opens every connection to PostgreSQL: one set of session settings, and a dead server revived.
+
+A connection inherits settings from the role, the database, the server's configuration, the URL and
+the environment (`PGCLIENTENCODING`, `PGDATESTYLE`, `PGTZ`, `PGOPTIONS`). What the code relies on is
+pinned here, for the pool, the driver, LISTEN, child processes and Alembic. What belongs to
+the operator is left alone: `synchronous_commit`, `search_path`, `default_transaction_read_only`,
+`work_mem` and all else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import time
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy.exc import InvalidatePoolError
+
+from app.core.driver import MinimalDescriptionCursor, ReadTimeoutConnection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sqlalchemy.pool import ConnectionPoolEntry
+
+    from app.core.config import Settings
+
+PINNED_SETTINGS: Mapping[str, str] = {
+    # How values and statements are written and read
+    "client_encoding": "UTF8",
+    "DateStyle": "ISO, MDY",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "standard_conforming_strings": "on",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "array_nulls": "on",
+    "transform_null_equals": "off",
+    # How transactions behave
+    "default_transaction_isolation": "read committed",
+    "default_transaction_deferrable": "off",
+    # How statements are planned: by index, and once (`use_custom_plans` for what searches). A plan
+    # that was made and kept while a table was small would read all of it once it has grown, until
+    # it is next analysed: a start of 256 tasks among 20,000 took 3.7 s. And while a kept plan looks
+    # dearer than those before it, as it may after any vacuum, PostgreSQL plans each execution
+    # again, which takes 0.4 ms.
+    "enable_seqscan": "off",
+    "plan_cache_mode": "force_generic_plan",
+}
+"""Session settings that no role, database or environment may change."""
+
+KEEPALIVE: Mapping[str, int] = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+
+TRUSTED_SECONDS = 1.0
+"""How long after its last use a pooled connection works unless its socket says otherwise."""
+
+MOST_ATTEMPTS = 3
+"""To connect: once as usual, once without `options`, once after the server was revived."""
+
+_SET = """SELECT pg_catalog.set_config(name, value, false)
+            FROM unnest(%s::text[], %s::text[]) AS wanted (name, value)"""
+_RETURNED_AT = "returned_at"
+
+
+def timeouts(settings: Settings) -> dict[str, str]:
+    """The server's timeouts for a session of the program, in milliseconds."""
+    seconds = {
+        "statement_timeout": settings.statement_timeout_seconds,
+        "lock_timeout": settings.lock_timeout_seconds,
+        "idle_in_transaction_session_timeout": settings.idle_in_transaction_timeout_seconds,
+    }
+    return {name: str(round(1_000 * limit)) for name, limit in seconds.items()}
+
+
+class Connector:
+    """Opens connections to one database, with the same session settings whatever their kind.
+
+    The settings travel in the startup packet (`options`) and cost no round trip. PgBouncer before
+    1.20 refuses `options`: there they are set by one statement instead, which lasts as long as the
+    pooler keeps the server connection (session pooling).
+
+    Args:
+        url: SQLAlchemy's; its `options`, or PGOPTIONS, are kept as far as they are not pinned.
+        session_settings: in addition to those that are pinned.
+        read_timeout: how many seconds the server may be silent before a connection is given up.
+        revive: called when a connection cannot be opened; returns whether to try again.
+
+    """
+
+    def __init__(
+        self,
+        url: str,
+        session_settings: Mapping[str, str],
+        *,
+        connect_timeout: int,
+        read_timeout: float | None = None,
+        revive: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._url = make_url(url)
+        self._settings = {**PINNED_SETTINGS, **session_settings}
+        self._read_timeout = read_timeout
+        self._revive = revive
+        self._takes_options = True
+        inherited = self._url.query.get("options") or os.environ.get("PGOPTIONS", "")
+        self._parameters: dict[str, Any] = {
+            "connect_timeout": connect_timeout,
+            "application_name": "session-tasks",
+            "client_encoding": self._settings["client_encoding"],
+            "options": f"{inherited} {startup_options(self._settings)}".strip(),
+            **KEEPALIVE,
+        }
+
+    def engine(self, **pool: Any) -> Engine:
+        """An engine whose pool opens its connections here; `pool` as `create_engine` takes it."""
+        engine = create_engine(
+            self._url,
+            hide_parameters=True,
+            connect_args={"cursor_factory": MinimalDescriptionCursor, **self._parameters},
+            **pool,
+        )
+
+        @event.listens_for(engine, "do_connect")
+        def connect(
+            _dialect: object, _record: object, arguments: list[Any], parameters: dict[str, Any]
+        ) -> ReadTimeoutConnection:
+            return self._connect(*arguments, **parameters)
+
+        return engine
+
+    def _connect(self, *arguments: Any, **parameters: Any) -> ReadTimeoutConnection:
+        for attempt in range(1, MOST_ATTEMPTS + 1):
+            try:
+                connection = ReadTimeoutConnection.connect(*arguments, **self._accepted(parameters))
+                break
+            except psycopg.OperationalError as error:
+                if attempt == MOST_ATTEMPTS or not self._may_try_again(error):
+                    raise
+        connection.read_timeout = self._read_timeout
+        if missing := self._missing(connection):
+            connection.autocommit = True
+            connection.execute(_SET, [list(missing), list(missing.values())])
+            connection.autocommit = False
+        return connection
+
+    async def connect_async(self, application_name: str) -> psycopg.AsyncConnection[Any]:
+        """A connection beside the pool, in autocommit; the caller closes it.
+
+        Raises:
+            psycopg.OperationalError: the server cannot be reached.
+
+        """
+        url = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
+        parameters = {**self._parameters, "application_name": application_name}
+        for attempt in range(1, MOST_ATTEMPTS + 1):
+            try:
+                connection = await psycopg.AsyncConnection.connect(
+                    url, autocommit=True, **self._accepted(parameters)
+                )
+                break
+            except psycopg.OperationalError as error:
+                if attempt == MOST_ATTEMPTS or not await asyncio.to_thread(
+                    self._may_try_again, error
+                ):
+                    raise
+        if missing := self._missing(connection):
+            await connection.execute(_SET, [list(missing), list(missing.values())])
+        return connection
+
+    def _accepted(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        if self._takes_options:
+            return parameters
+        return {name: value for name, value in parameters.items() if name != "options"}
+
+    def _may_try_again(self, error: psycopg.OperationalError) -> bool:
+        if self._takes_options and "startup parameter" in str(error):  # PgBouncer's refusal
+            self._takes_options = False
+            return True
+        return self._revive()
+
+    def _missing(self, connection: psycopg.BaseConnection[Any]) -> dict[str, str]:
+        """The settings that the server reports to be other than they should; it reports but a few.
+
+        libpq sends PGDATESTYLE and PGTZ in a way that outranks `options`.
+        """
+        if not self._takes_options:
+            return self._settings
+        report = connection.info.parameter_status
+        return {
+            name: value
+            for name, value in self._settings.items()
+            if report(name) not in {None, value}
+        }
+
+
+def startup_options(settings: Mapping[str, str]) -> str:
+    """The settings as command-line options, blanks escaped (PostgreSQL, libpq, `options`)."""
+    pairs = (f"{name}={value}" for name, value in settings.items())
+    return " ".join("-c" + pair.replace(" ", "\\ ") for pair in pairs)
+
+
+def test_idle_connections(engine: Engine) -> None:
+    """Have a pooled connection tested before use: by a look at its socket, or by asking.
+
+    SQLAlchemy's `pool_pre_ping` asks before every use, a round trip more for each transaction. A
+    server that disconnected is noticed on the socket. Only a network that dropped the connection,
+    which takes longer than a second, is noticed by nothing but asking.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def note_the_time(_connection: object, record: ConnectionPoolEntry) -> None:
+        record.info[_RETURNED_AT] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def test(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
+        returned_at = record.info.get(_RETURNED_AT)
+        if returned_at is None:
+            return  # it is new
+        try:
+            if time.monotonic() - returned_at < TRUSTED_SECONDS and _is_silent(connection):
+                return
+            alive = engine.dialect.do_ping(connection)
+        except psycopg.Error as error:
+            raise InvalidatePoolError from error
+        if not alive:
+            raise InvalidatePoolError
+
+
+def _is_silent(connection: psycopg.Connection[Any]) -> bool:
+    """Whether the server has said nothing since it was last asked, such as that it disconnects."""
+    socket = select.poll()
+    socket.register(connection.fileno(), select.POLLIN)
+    return not socket.poll(0)
