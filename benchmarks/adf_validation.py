@@ -10,6 +10,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from app.models.results import TicketDraft
 from app.tasks.adf.atlassian_schema import load_validator
 from app.tasks.adf.validation import find_violations, is_valid_adf
 from app.tasks.jira_import import build_bodies
@@ -52,7 +53,7 @@ def measure() -> dict[str, Any]:
     assert not any(map(find_violations, documents))
     assert all(map(find_violations, spoilt))
     validator = load_validator()
-    tickets = [(f"Ticket {number}", text) for number, text in enumerate(texts)]
+    tickets = [TicketDraft(f"Ticket {at}", text, "a.md", 1) for at, text in enumerate(texts)]
     contenders: dict[str, Callable[[], Iterable[object]]] = {
         "schema_verdict_only": lambda: map(validator.is_valid, documents),
         "is_valid_adf": lambda: map(is_valid_adf, documents),

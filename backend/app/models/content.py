@@ -37,6 +37,8 @@ class Ticket(_Numbered, Base):
     description: Mapped[str] = mapped_column(JSON)
     source_name: Mapped[str] = mapped_column(Text)
     source_row: Mapped[int]
+    fields: Mapped[str | None] = mapped_column(JSON)
+    parent: Mapped[int | None]
 
 
 class Export(_Numbered, Base):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+NO_FIELDS = "{}"
+
 
 @dataclass(frozen=True, slots=True)
 class TicketDraft:
@@ -15,6 +17,9 @@ class TicketDraft:
         description: the ADF document, as compact JSON text.
         source_name: the document's name.
         source_row: the CSV's data row (first is 1) or the Markdown's line (first is 1).
+        fields: what the document says of the issue's other fields, as compact JSON text: an
+            object by the names of `app.tasks.jira.spellings`.
+        parent: the number of its parent among the session's tickets (first is 1), if it has one.
 
     """
 
@@ -22,6 +27,8 @@ class TicketDraft:
     description: str
     source_name: str
     source_row: int
+    fields: str = NO_FIELDS
+    parent: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

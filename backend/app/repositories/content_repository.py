@@ -15,7 +15,7 @@ from sqlalchemy import Text, cast, delete, func, select
 
 from app.core.database import driver_connection
 from app.models.content import Document, Export, SessionNote, Ticket, ValidationFinding
-from app.models.results import ExportBody, Finding, TaskResults, TicketDraft
+from app.models.results import NO_FIELDS, ExportBody, Finding, TaskResults, TicketDraft
 from app.models.session import TaskType
 
 if TYPE_CHECKING:
@@ -131,6 +131,8 @@ class ContentRepository:
                 cast(Ticket.description, Text),
                 Ticket.source_name,
                 Ticket.source_row,
+                func.coalesce(cast(Ticket.fields, Text), NO_FIELDS),
+                Ticket.parent,
             )
             .where(Ticket.session_id == session_id, Ticket.position > after)
             .order_by(Ticket.position)
@@ -269,7 +271,7 @@ class ContentRepository:
 
 
 _COLUMNS: dict[type[Any], tuple[str, ...]] = {
-    Ticket: ("title", "description", "source_name", "source_row"),
+    Ticket: ("title", "description", "source_name", "source_row", "fields", "parent"),
     Export: ("body", "issue_count"),
     ValidationFinding: (
         "ticket", "title", "source_name", "source_row", "path", "rule", "reason",
@@ -278,7 +280,14 @@ _COLUMNS: dict[type[Any], tuple[str, ...]] = {
 
 
 def _ticket_rows(results: TaskResults) -> Iterator[tuple[object, ...]]:
-    return ((t.title, t.description, t.source_name, t.source_row) for t in results.tickets)
+    return (
+        (t.title, t.description, t.source_name, t.source_row, _or_null(t.fields), t.parent)
+        for t in results.tickets
+    )
+
+
+def _or_null(fields: str) -> str | None:
+    return None if fields == NO_FIELDS else fields
 
 
 def _export_rows(results: TaskResults) -> Iterator[tuple[object, ...]]:

@@ -23,9 +23,10 @@ def export_tickets(context: TaskContext) -> TaskResults:
     total = context.counts().tickets
     bodies: list[ExportBody] = []
     issue_count = 0
-    tickets = ((ticket.title, ticket.description) for ticket in context.tickets())
     for body in build_bodies(
-        tickets, project_key=context.options.project_key, issue_type=context.options.issue_type
+        context.tickets(),
+        project_key=context.options.project_key,
+        issue_type=context.options.issue_type,
     ):
         bodies.append(body)
         issue_count += body.issue_count

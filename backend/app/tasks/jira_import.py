@@ -1,8 +1,8 @@
 """Tickets as the bodies of Jira Cloud's `POST /rest/api/3/issue/bulk`: pure text in, text out.
 
 A body is `{"issueUpdates": [{"fields": {"project": {"key"}, "issuetype": {"name"}, "summary",
-"description"}}, ...]}` with at most 50 issues, Jira's own limit. Descriptions are JSON already, so
-they are copied into it as they are; only where a title must be cut is one parsed.
+"description", ...}}, ...]}` with at most 50 issues, Jira's own limit. Descriptions are JSON
+already, so they are copied into it as they are; only where a title must be cut is one parsed.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from app.core.errors import ConfigurationError, ContentViolation, ErrorCategory
-from app.models.results import ExportBody
+from app.models.results import NO_FIELDS, ExportBody
+from app.tasks.jira.payload import default_issue_type, named_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from app.models.results import TicketDraft
 
 MAXIMUM_ISSUES_PER_BODY = 50
 """Issues that Jira takes in one bulk request."""
@@ -26,6 +29,8 @@ MAXIMUM_SUMMARY_LENGTH = 255
 """Characters that Jira takes in a summary; kept in UTF-16 code units, which are never fewer."""
 
 NO_TITLE = "(no title)"
+
+_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 _ABOUT_PROJECT_KEYS = (
     "Give the key that Jira shows before each issue's number, like ABC in ABC-123: a capital "
@@ -42,13 +47,15 @@ _EXTENDING = re.compile("[\ufe00-\ufe0f\U0001f3fb-\U0001f3ff\U000e0100-\U000e01e
 
 
 def build_bodies(
-    tickets: Iterable[tuple[str, str]],
+    tickets: Iterable[TicketDraft],
     *,
     project_key: str,
     issue_type: str,
     issues_per_body: int = MAXIMUM_ISSUES_PER_BODY,
 ) -> Iterator[ExportBody]:
-    """Return the bulk bodies for `tickets`, which are (title, ADF description as JSON text).
+    """Return the bulk bodies for `tickets`; fields that only a site can resolve are left out.
+
+    `issue_type` is that of tickets whose document names none.
 
     Every ticket stands in exactly one body, in order; no more than one body is held at a time, and
     `tickets` is read no faster than the bodies are asked for. A title becomes the summary: one
@@ -89,16 +96,34 @@ def _bodies(issues: Iterator[str], issues_per_body: int) -> Iterator[ExportBody]
         yield ExportBody('{"issueUpdates":[' + ",".join(batch) + "]}", len(batch))
 
 
-def _issues(tickets: Iterable[tuple[str, str]], project_key: str, issue_type: str) -> Iterator[str]:
-    project = json.dumps({"key": project_key}, separators=(",", ":"))
-    kind = json.dumps({"name": issue_type}, separators=(",", ":"))
-    opening = f'{{"fields":{{"project":{project},"issuetype":{kind},"summary":'
-    for number, (title, description) in enumerate(tickets, start=1):
-        if not (description.startswith("{") and description.endswith("}")):
-            raise _no_document(number, title)
-        summary, whole = make_summary(title)
-        kept = description if summary == whole else _with_title(number, whole, description)
-        yield f'{opening}{json.dumps(summary, ensure_ascii=False)},"description":{kept}}}}}'
+def _issues(tickets: Iterable[TicketDraft], project_key: str, issue_type: str) -> Iterator[str]:
+    for number, ticket in enumerate(tickets, start=1):
+        given = json.loads(ticket.fields) if ticket.fields != NO_FIELDS else {}
+        kind = default_issue_type(given["issuetype"]) if "issuetype" in given else issue_type
+        opening = {"project": {"key": project_key}, "issuetype": {"name": kind}}
+        yield f'{{"fields":{issue_fields(number, ticket, opening, named_fields(given))}}}'
+
+
+def issue_fields(
+    number: int, ticket: TicketDraft, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> str:
+    """Return the `fields` of ticket number `number` as JSON text.
+
+    Summary and description come from the ticket, and stand between the two mappings.
+
+    Raises:
+        ContentViolation: the description is no ADF document.
+
+    """
+    description = ticket.description
+    if not (description.startswith("{") and description.endswith("}")):
+        raise _no_document(number, ticket.title)
+    summary, whole = make_summary(ticket.title)
+    if summary != whole:
+        description = _with_title(number, whole, description)
+    opening = _compact({**before, "summary": summary}).removesuffix("}")
+    closing = _compact(after).removeprefix("{")
+    return f'{opening},"description":{description}{"," if after else ""}{closing}'
 
 
 def _with_title(number: int, title: str, description: str) -> str:
@@ -110,7 +135,7 @@ def _with_title(number: int, title: str, description: str) -> str:
         raise _no_document(number, title)
     paragraph = {"type": "paragraph", "content": [{"type": "text", "text": title}]}
     document["content"].insert(0, paragraph)
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    return _compact(document)
 
 
 def _unusable(message: str, next_step: str, *options: str) -> ConfigurationError:

@@ -10,6 +10,7 @@ import pytest
 from app.models.results import ExportBody, Finding, TaskResults, TicketDraft
 from app.models.session import TaskType
 from app.repositories.content_repository import ContentRepository, IncomingDocument, TicketTitle
+from app.repositories.session_repository import SessionRepository
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,3 +100,15 @@ def test_a_failure_without_results_leaves_what_was_there(
     act(lambda s: s.fail_task(next_claim(), {"message": "x"}))
     with database.transaction() as db:
         assert list(ContentRepository(db).tickets(session_id)) == TICKETS
+
+
+def test_a_ticket_keeps_its_fields_and_its_parent(database: Database) -> None:
+    family = [
+        TicketDraft("Parent", '{"type":"doc"}', "a.csv", 1),
+        TicketDraft("Child", '{"type":"doc"}', "a.csv", 2, '{"labels":["a b"]}', 1),
+    ]
+    with database.transaction() as db:
+        session_id = SessionRepository(db).create_session().id
+        content = ContentRepository(db)
+        content.write_results(session_id, TaskType.PROCESSING, TaskResults(tickets=family))
+        assert list(content.tickets(session_id)) == family

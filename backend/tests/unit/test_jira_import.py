@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.errors import ConfigurationError, ContentViolation, ErrorCategory
+from app.models.results import TicketDraft
 from app.tasks.adf.validation import find_violations
 from app.tasks.jira_import import NO_TITLE, build_bodies, make_summary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
 def description(text: str = "text") -> str:
@@ -27,14 +28,20 @@ def utf16_length(text: str) -> int:
     return len(text.encode("utf-16-le")) // 2
 
 
+def drafts(tickets: Iterable[tuple[str, str]]) -> Iterator[TicketDraft]:
+    return (TicketDraft(title, text, "a.md", 1) for title, text in tickets)
+
+
 def issues_of(tickets: list[tuple[str, str]], **options: Any) -> list[Any]:
     arguments = {"project_key": "ABC", "issue_type": "Task"} | options
-    bodies = list(build_bodies(tickets, **arguments))
+    bodies = list(build_bodies(drafts(tickets), **arguments))
     return [issue for body in bodies for issue in json.loads(body.body)["issueUpdates"]]
 
 
 def test_body_has_the_shape_of_jiras_bulk_request() -> None:
-    [body] = build_bodies([("A title", description())], project_key="AB_1", issue_type="User Story")
+    [body] = build_bodies(
+        drafts([("A title", description())]), project_key="AB_1", issue_type="User Story"
+    )
     assert json.loads(body.body) == {
         "issueUpdates": [
             {
@@ -50,6 +57,31 @@ def test_body_has_the_shape_of_jiras_bulk_request() -> None:
     assert body.issue_count == 1
 
 
+def test_fields_of_the_document_stand_in_the_issue() -> None:
+    fields = {
+        "issuetype": "User Story", "priority": "Urgent", "labels": ["a"], "duedate": "2026-12-24",
+        "parent": "ABC-1", "assignee": "ann", "storypoints": "5", "customfield_10030": "x",
+    }  # fmt: skip
+    plain, full = (
+        TicketDraft("A title", description(), "a.csv", 1),
+        TicketDraft("A title", description(), "a.csv", 2, json.dumps(fields)),
+    )
+    [body] = build_bodies([plain, full], project_key="ABC", issue_type="Bug")
+    first, second = (issue["fields"] for issue in json.loads(body.body)["issueUpdates"])
+    assert first["issuetype"] == {"name": "Bug"}
+    assert second == {
+        "project": {"key": "ABC"},
+        "issuetype": {"name": "Story"},
+        "summary": "A title",
+        "description": json.loads(description()),
+        "priority": {"name": "Highest"},
+        "labels": ["a"],
+        "duedate": "2026-12-24",
+        "parent": {"key": "ABC-1"},
+        "customfield_10030": "x",
+    }
+
+
 @given(
     titles=st.lists(st.text(max_size=300), max_size=130),
     size=st.integers(1, 50),
@@ -60,7 +92,9 @@ def test_every_ticket_stands_in_exactly_one_body_in_order(
 ) -> None:
     tickets = [(title, description(f"ticket {n}")) for n, title in enumerate(titles)]
     bodies = list(
-        build_bodies(tickets, project_key="ABC", issue_type=issue_type, issues_per_body=size)
+        build_bodies(
+            drafts(tickets), project_key="ABC", issue_type=issue_type, issues_per_body=size
+        )
     )
     seen = []
     for number, body in enumerate(bodies):
@@ -105,7 +139,7 @@ def test_whole_title_survives_in_summary_or_description(title: str) -> None:
 
 def test_title_that_fits_is_kept_and_the_description_copied_to_the_letter() -> None:
     odd = '{ "version":1,\n"type":"doc","content":[],"note":1.0e2 }'
-    [body] = build_bodies([("a" * 255, odd)], project_key="ABC", issue_type="Task")
+    [body] = build_bodies(drafts([("a" * 255, odd)]), project_key="ABC", issue_type="Task")
     assert odd in body.body
 
 
@@ -158,7 +192,7 @@ def test_bodies_are_built_while_the_tickets_are_read() -> None:
             read += 1
             yield f"ticket {number}", description()
 
-    bodies = build_bodies(tickets(), project_key="ABC", issue_type="Task")
+    bodies = build_bodies(drafts(tickets()), project_key="ABC", issue_type="Task")
     assert read == 0
     assert next(bodies).issue_count == 50
     assert read == 50
@@ -170,7 +204,7 @@ def test_bodies_are_built_while_the_tickets_are_read() -> None:
 )
 def test_bodies_are_filled_one_after_the_other(tickets: int, size: int, counts: list[int]) -> None:
     many = [("title", description())] * tickets
-    bodies = build_bodies(many, project_key="ABC", issue_type="Task", issues_per_body=size)
+    bodies = build_bodies(drafts(many), project_key="ABC", issue_type="Task", issues_per_body=size)
     assert [body.issue_count for body in bodies] == counts
 
 
