@@ -13,13 +13,14 @@ from fastapi.openapi.utils import get_openapi
 from starlette.middleware.cors import CORSMiddleware
 
 from app.api import content, events, keys, operations, sessions, tasks
-from app.api.gate import Gate
+from app.api.api_key_cache import ApiKeyCache
+from app.api.event_broadcaster import EventBroadcaster
 from app.api.http_metrics import HttpMetrics
-from app.api.hub import Hub, SnapshotReader
-from app.api.keyring import Keyring
 from app.api.polling import StatusReads
 from app.api.problems import Problem, add_problem_handlers
+from app.api.request_guard import RequestGuard
 from app.api.services import Services
+from app.api.snapshot_loader import SnapshotLoader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -46,20 +47,25 @@ def create_app(
         hosts: Host headers that are answered; none: any.
 
     """
-    metrics = HttpMetrics()
-    keyring = Keyring(database)
+    services = Services(
+        database=database,
+        settings=settings,
+        api_keys=ApiKeyCache(database),
+        metrics=HttpMetrics(),
+        snapshots=SnapshotLoader(database),
+        broadcaster=EventBroadcaster(database, settings),
+        uploads=threading.BoundedSemaphore(settings.max_uploads_at_once),
+    )
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.services.hub = hub = Hub(database, settings)
-        app.state.services.reader = SnapshotReader(database)
-        stop_counting = metrics.observe()
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        stop_counting = services.metrics.observe()
         async with anyio.create_task_group() as background:
-            background.start_soon(hub.run)
+            background.start_soon(services.broadcaster.run)
             yield
-            hub.end_streams()
+            services.broadcaster.end_streams()
             background.cancel_scope.cancel()
-        await app.state.services.reader.close()
+        await services.snapshots.close()
         stop_counting()
 
     app = FastAPI(
@@ -82,21 +88,17 @@ def create_app(
             "logs": settings.telemetry,
         },
     )
-    app.state.services = Services(
-        database=database,
-        settings=settings,
-        keyring=keyring,
-        metrics=metrics,
-        reader=SnapshotReader(database),
-        hub=Hub(database, settings),
-        uploads=threading.BoundedSemaphore(settings.max_uploads_at_once),
-    )
+    app.state.services = services
     for module in (tasks, sessions, content, events, keys, operations):  # the hottest first
         app.include_router(module.router)
     add_problem_handlers(app)
-    app.add_middleware(StatusReads, services=app.state.services)
+    app.add_middleware(StatusReads, services=services)
     app.add_middleware(
-        Gate, settings=settings, keyring=keyring, metrics=metrics, hosts=tuple(hosts)
+        RequestGuard,
+        settings=settings,
+        api_keys=services.api_keys,
+        metrics=services.metrics,
+        hosts=tuple(hosts),
     )
     origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
     if origins:

@@ -9,10 +9,10 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Response
 from fastapi.responses import StreamingResponse
 
-from app.api.answers import API, json_answer, telling_state
 from app.api.paging import position_of_token, position_token
 from app.api.problems import NotReady
 from app.api.resources import ExportResource, FindingList, FindingResource, TicketPage
+from app.api.responses import API, json_response, reporting_state
 from app.api.services import EVERYWHERE, Caller, ServicesOf, problems
 from app.api.sessions import PageSize, PageToken
 from app.repositories.content_repository import ContentRepository
@@ -82,7 +82,7 @@ def list_findings(session_id: UUID, caller: Caller, services: ServicesOf) -> Res
         )
         for finding in found
     ]
-    return json_answer(FindingList(items=items, total=total))
+    return json_response(FindingList(items=items, total=total))
 
 
 @router.get(
@@ -121,7 +121,7 @@ def get_export_body(
 def _bodies(
     services: Services, caller: Principal, session_id: UUID, *, after: int, limit: int
 ) -> list[str]:
-    with telling_state(services, caller, session_id), services.database.transaction() as db:
+    with reporting_state(services, caller, session_id), services.database.transaction() as db:
         SessionRepository(db, owner=caller.owner).get(session_id)
         exports = ContentRepository(db).exports(session_id, after=after, limit=limit)
         found = [export.body for export in exports]

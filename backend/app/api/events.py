@@ -10,9 +10,9 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 
-from app.api.answers import API
-from app.api.hub import Stream
-from app.api.presenting import etag_of, session_resource
+from app.api.event_broadcaster import Stream
+from app.api.responses import API
+from app.api.serializers import etag_of, session_resource
 from app.api.services import EVERYWHERE, Caller, ServicesOf, problems
 from app.repositories.transition_errors import session_not_found
 
@@ -43,7 +43,7 @@ class Until(str, Enum):
 
 
 class EventStream(StreamingResponse):
-    """A stream that leaves the hub however it ends, even before it has begun."""
+    """A stream that leaves the broadcaster however it ends, even before it has begun."""
 
     media_type = "text/event-stream"
 
@@ -53,7 +53,7 @@ class EventStream(StreamingResponse):
             media_type=self.media_type,
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
-        self._hub = services.hub
+        self._broadcaster = services.broadcaster
         self._stream = stream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,7 +61,7 @@ class EventStream(StreamingResponse):
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._hub.remove(self._stream)
+            self._broadcaster.remove(self._stream)
 
 
 @router.get(
@@ -79,13 +79,13 @@ async def watch_session(
 ) -> Response:
     """Begin with the session as it stands (unless you have that), then tell every change."""
     stream = Stream(caller, session_id, until_settled=until is Until.SETTLED)
-    services.hub.add(stream)  # before the first look: a change in between is not missed
+    services.broadcaster.add(stream)  # before the first look: a change in between is not missed
     try:
-        snapshot = await services.reader.read(session_id, caller.owner)
+        snapshot = await services.snapshots.read(session_id, caller.owner)
         if snapshot is None:
             raise session_not_found(session_id)  # noqa: TRY301 - the stream must be removed
     except BaseException:
-        services.hub.remove(stream)
+        services.broadcaster.remove(stream)
         raise
     body, etag = etag_of(session_resource(snapshot), snapshot.task_id)
     if last_event_id == etag.strip('"'):
@@ -106,13 +106,13 @@ async def watch_all(
 ) -> Response:
     """Tell every change from now on; resumed, also what changed since the last event."""
     stream = Stream(caller, None)
-    services.hub.add(stream)
+    services.broadcaster.add(stream)
     try:
         since = _moment_of(last_event_id)
         if since is not None:
-            await services.hub.resume(stream, since)
+            await services.broadcaster.resume(stream, since)
     except BaseException:
-        services.hub.remove(stream)
+        services.broadcaster.remove(stream)
         raise
     return EventStream(services, stream)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Path, Response
 
-from app.api.answers import API, json_answer
 from app.api.resources import CreatedKey, KeyList, KeyResource, NewKeyRequest, SafeText
+from app.api.responses import API, json_response
 from app.api.services import EVERYWHERE, Administrator, ServicesOf, problems
 from app.repositories.access_repository import AccessRepository
 
@@ -28,7 +28,7 @@ router = APIRouter(prefix=API, tags=["keys"], responses=problems(*EVERYWHERE, 40
 )
 def create_key(body: NewKeyRequest, _caller: Administrator, services: ServicesOf) -> Response:
     """The key itself is in this answer and nowhere else, ever."""
-    answer = json_answer(made_key(services, body))
+    answer = json_response(made_key(services, body))
     answer.status_code = 201
     return answer
 
@@ -38,7 +38,7 @@ def list_keys(_caller: Administrator, services: ServicesOf) -> Response:
     """Revoked and expired ones too; secrets are not kept, so none is shown."""
     with services.database.transaction() as db:
         keys = [KeyResource(**_fields(key)) for key in AccessRepository(db).all_keys()]
-    return json_answer(KeyList(items=keys))
+    return json_response(KeyList(items=keys))
 
 
 @router.delete("/keys/{key_id}", status_code=204, summary="Revoke a key", responses=problems(404))
@@ -48,7 +48,7 @@ def revoke_key(
     """It is refused here at once, by other processes within seconds; its streams end."""
     with services.database.transaction() as db:
         AccessRepository(db).revoke_key(key_id)
-    services.keyring.forget(key_id)
+    services.api_keys.forget(key_id)
     return Response(status_code=204)
 
 

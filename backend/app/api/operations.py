@@ -8,9 +8,9 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.api.answers import json_answer
-from app.api.gate import COOKIE, LOGIN_PATH
+from app.api.request_guard import COOKIE, LOGIN_PATH
 from app.api.resources import Check, Health, Readiness
+from app.api.responses import json_response
 from app.api.services import Caller, Services, ServicesOf, problems
 from app.core.database import translated_errors
 from app.core.errors import TaskError
@@ -29,7 +29,7 @@ COOKIE_SECONDS = 30 * 24 * 3600
 @router.get("/healthz", response_model=Health, summary="Does the process answer?")
 async def healthz() -> Response:
     """Nothing else is looked at: a database that is away does not make it worth a restart."""
-    return json_answer(Health(status="ok"))
+    return json_response(Health(status="ok"))
 
 
 @router.get(
@@ -46,7 +46,7 @@ def readyz(services: ServicesOf) -> Response:
         _check("sweep", lambda: _sweep(services)),
     ]
     ready = all(check.ok for check in checks)
-    answer = json_answer(Readiness(ready=ready, checks=checks))
+    answer = json_response(Readiness(ready=ready, checks=checks))
     answer.status_code = 200 if ready else 503
     return answer
 
@@ -54,7 +54,7 @@ def readyz(services: ServicesOf) -> Response:
 @router.get("/metrics", summary="Figures for Prometheus", response_class=Response)
 def metrics(services: ServicesOf) -> Response:
     """Counters of this process; gauges over all, zero of which are ids."""
-    services.metrics.set_streams(len(services.hub))
+    services.metrics.set_streams(len(services.broadcaster))
     return Response(
         services.metrics.text(live_counts(services.database)),
         media_type="text/plain; version=0.0.4; charset=utf-8",

@@ -14,8 +14,8 @@ from uuid import UUID
 from starlette.datastructures import Headers
 
 from app.api import tasks
-from app.api.answers import API
 from app.api.problems import problem_response
+from app.api.responses import API
 from app.api.services import LONGEST_IF_NONE_MATCH
 from app.core.errors import TaskError
 
@@ -34,7 +34,7 @@ _ROUTE = next(
 
 
 class StatusReads:
-    """The ASGI middleware behind the gate: whoever comes here has been let in."""
+    """The ASGI middleware behind the request guard: whoever comes here has been let in."""
 
     def __init__(self, app: ASGIApp, *, services: Services) -> None:
         self.app = app

@@ -240,7 +240,7 @@ class ApiServer(uvicorn.Server):
         """Have it stop, from any thread or signal handler: streams end, requests are finished."""
         self.should_exit = True
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._app.state.services.hub.end_streams)
+            self._loop.call_soon_threadsafe(self._app.state.services.broadcaster.end_streams)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -17,9 +17,10 @@ from app.repositories.access_repository import Principal
 if TYPE_CHECKING:
     from typing import Any
 
+    from app.api.api_key_cache import ApiKeyCache
+    from app.api.event_broadcaster import EventBroadcaster
     from app.api.http_metrics import HttpMetrics
-    from app.api.hub import Hub, SnapshotReader
-    from app.api.keyring import Keyring
+    from app.api.snapshot_loader import SnapshotLoader
     from app.core.config import Settings
     from app.core.database import Database
 
@@ -30,10 +31,10 @@ class Services:
 
     database: Database
     settings: Settings
-    keyring: Keyring
+    api_keys: ApiKeyCache
     metrics: HttpMetrics
-    reader: SnapshotReader
-    hub: Hub
+    snapshots: SnapshotLoader
+    broadcaster: EventBroadcaster
     uploads: threading.BoundedSemaphore
     landing: str = "/api/v1/sessions"
     is_schema_current: bool = False
@@ -56,7 +57,7 @@ async def _caller(
     request: Request,
     _documented: Annotated[object, Security(_BEARER)],
 ) -> Principal:
-    """Who the gate let in; that there is nobody cannot be, and would be an error here."""
+    """Who the request guard let in; that there is nobody cannot be, and would be an error here."""
     principal: Principal = request.state.principal
     return principal
 

@@ -8,9 +8,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Form, Query, Response
 
-from app.api.answers import API, answer_of, json_answer, once
 from app.api.paging import session_of_token, session_token
-from app.api.presenting import etag_of, is_known, session_fields, session_resource
 from app.api.problems import Busy
 from app.api.resources import (
     ContentCountsResource,
@@ -19,6 +17,8 @@ from app.api.resources import (
     SessionPage,
     SessionResource,
 )
+from app.api.responses import API, idempotent, json_response, stored_response
+from app.api.serializers import etag_of, is_known, session_fields, session_resource
 from app.api.services import (
     EVERYWHERE,
     Caller,
@@ -36,7 +36,7 @@ from app.models.session import (
 )
 from app.repositories.access_repository import Principal
 from app.repositories.content_repository import ContentRepository
-from app.repositories.idempotency_repository import KeptAnswer
+from app.repositories.idempotency_repository import StoredResponse
 from app.repositories.session_queries import SessionFilter, SessionQueries
 from app.repositories.session_repository import SessionRepository
 
@@ -72,9 +72,9 @@ def create_session(
         marked = fingerprint(form, names) if idempotency_key is not None else b""
         with (
             services.database.transaction() as db,
-            once(db, caller, idempotency_key, marked) as turn,
+            idempotent(db, caller, idempotency_key, marked) as request,
         ):
-            if turn.answer is None:
+            if request.response is None:
                 session = SessionRepository(db, owner=caller.owner).create_session(
                     documents_of(form, names),
                     label=form.label,
@@ -83,11 +83,11 @@ def create_session(
                 )
                 snapshot = SessionQueries(db, owner=caller.owner).get(session.id)
                 body = session_resource(snapshot).model_dump_json()
-                turn.keep(KeptAnswer(session.id, 201, f"{API}/sessions/{session.id}", body))
-            answer = turn.answer
+                request.keep(StoredResponse(session.id, 201, f"{API}/sessions/{session.id}", body))
+            answer = request.response
     finally:
         services.uploads.release()
-    return answer_of(answer)
+    return stored_response(answer)
 
 
 @router.get("/sessions", summary="Your sessions, the newest first", response_model=SessionPage)
@@ -114,7 +114,7 @@ def list_sessions(  # noqa: PLR0913, PLR0917 - one filter each
         found = queries.page(wanted, limit=limit + 1, before=before)
     items, rest = found[:limit], found[limit:]
     token = session_token(items[-1].created_at, items[-1].session_id) if rest else None
-    return json_answer(
+    return json_response(
         SessionPage(items=[session_resource(item) for item in items], next_page_token=token)
     )
 

@@ -8,10 +8,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, Response
 
-from app.api.answers import API, answer_of, json_answer, once, telling_state
-from app.api.presenting import etag_of, is_known, run_named_by, task_resource
 from app.api.problems import PreconditionFailed
 from app.api.resources import StartTask, TaskResource
+from app.api.responses import API, idempotent, json_response, reporting_state, stored_response
+from app.api.serializers import etag_of, is_known, run_named_by, task_resource
 from app.api.services import (
     EVERYWHERE,
     Administrator,
@@ -25,7 +25,7 @@ from app.api.services import (
 )
 from app.api.sessions import etag_headers
 from app.core.errors import TaskError
-from app.repositories.idempotency_repository import KeptAnswer
+from app.repositories.idempotency_repository import StoredResponse
 from app.repositories.session_queries import SessionQueries, SessionSnapshot
 from app.repositories.session_repository import SessionRepository
 from app.repositories.transition_errors import no_task_yet, session_not_found
@@ -64,7 +64,7 @@ async def status_answer(
         DatabaseUnavailable: the database does not answer.
 
     """
-    snapshot = await services.reader.read(session_id, caller.owner)
+    snapshot = await services.snapshots.read(session_id, caller.owner)
     if snapshot is None:
         raise session_not_found(session_id)
     body, etag = etag_of(task_resource(snapshot), snapshot.task_id)
@@ -91,11 +91,11 @@ def start_task(
     wanted = body.task_type if body is not None else None
     marked = hashlib.sha256(f"start {session_id} {wanted}".encode()).digest()
     with (
-        telling_state(services, caller, session_id),
+        reporting_state(services, caller, session_id),
         services.database.transaction(waits_briefly=True) as db,
-        once(db, caller, idempotency_key, marked) as turn,
+        idempotent(db, caller, idempotency_key, marked) as request,
     ):
-        if turn.answer is None:
+        if request.response is None:
             sessions = SessionRepository(db, owner=caller.owner)
             before = _seen(db, caller, session_id)
             task_type = wanted or before.next_task_type or before.task_type
@@ -104,9 +104,9 @@ def start_task(
             sessions.start_task(session_id, task_type)
             after = task_resource(_seen(db, caller, session_id))
             location = f"{API}/sessions/{session_id}/task"
-            turn.keep(KeptAnswer(session_id, 202, location, after.model_dump_json()))
-        answer = turn.answer
-    return answer_of(answer)
+            request.keep(StoredResponse(session_id, 202, location, after.model_dump_json()))
+        answer = request.response
+    return stored_response(answer)
 
 
 @router.post(
@@ -121,7 +121,7 @@ def retry_task(
 ) -> Response:
     """Run it under a new task id; with If-Match only while that run is the last one."""
     after = _acted(services, caller, session_id, if_match, SessionRepository.retry_task)
-    answer = json_answer(after)
+    answer = json_response(after)
     answer.status_code = 202
     answer.headers["Location"] = f"{API}/sessions/{session_id}/task"
     answer.headers["Retry-After"] = "1"
@@ -138,7 +138,7 @@ def cancel_task(
     session_id: UUID, caller: Caller, services: ServicesOf, if_match: IfMatch = None
 ) -> Response:
     """It is cancelled when this is answered; whoever works on it is told by its next heartbeat."""
-    return json_answer(
+    return json_response(
         _acted(services, caller, session_id, if_match, SessionRepository.cancel_task)
     )
 
@@ -165,7 +165,7 @@ def _acted(
 ) -> TaskResource:
     """The task after the act, which is done only while the run that If-Match names is the last."""
     with (
-        telling_state(services, caller, session_id),
+        reporting_state(services, caller, session_id),
         services.database.transaction(waits_briefly=True) as db,
     ):
         before = _seen(db, caller, session_id)

@@ -27,7 +27,7 @@ class IdempotencyKeyReused(TaskValidationError):  # noqa: N818 - reads as the st
 
 
 @dataclass(frozen=True, slots=True)
-class KeptAnswer:
+class StoredResponse:
     """What the first request under a key was answered; forgotten with the session it is about."""
 
     session_id: UUID | None
@@ -43,7 +43,7 @@ class IdempotencyRepository:
         self._db = db
         self._owner = owner
 
-    def begin(self, key: str, fingerprint: bytes) -> KeptAnswer | None:
+    def begin(self, key: str, fingerprint: bytes) -> StoredResponse | None:
         """Return the answer that was given before; None if the effect is yours to make, here.
 
         The key is held by an advisory lock until the transaction ends, so a second request does
@@ -68,9 +68,9 @@ class IdempotencyRepository:
                 "This Idempotency-Key was used for another request",
                 next_step="Use a new key for a new request.",
             )
-        return KeptAnswer(record.session_id, record.status_code, record.location, record.body)
+        return StoredResponse(record.session_id, record.status_code, record.location, record.body)
 
-    def keep(self, key: str, fingerprint: bytes, answer: KeptAnswer) -> None:
+    def keep(self, key: str, fingerprint: bytes, answer: StoredResponse) -> None:
         """Keep the answer with the effect, for a day."""
         self._db.add(
             IdempotencyRecord(

@@ -12,7 +12,7 @@ How to add a page
 An act is a form that posts: `page.redirect("/sessions/…", said="Cancelled.")` answers it, and the
 next page says so once. Errors may simply be raised: `app.web.errors` shows them as a page, with the
 status and the words of the API's problem. The browser's cookie acts only from our own pages
-(`app.api.gate` compares the Origin), so forms need no token of their own.
+(`app.api.request_guard` compares the Origin), so forms need no token of their own.
 
 What changes while one looks stands inside `<div id="live">` (block `content`): `static/live.js`
 fetches the page again when the event stream says that something changed, and morphs the difference

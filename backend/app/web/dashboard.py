@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from starlette.middleware.gzip import GZipMiddleware
 
-from app.api.answers import API
-from app.api.gate import STATIC_PREFIX
+from app.api.request_guard import STATIC_PREFIX
+from app.api.responses import API
 from app.web import keys_page, new_session, overview, session_page, sessions, sign_in, ticket_page
 from app.web.errors import ErrorPages
 from app.web.static_files import VersionedFiles

@@ -10,9 +10,9 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
 
-from app.api.answers import API
-from app.api.gate import LOGIN_PATH, SIGN_IN_PATH
 from app.api.problems import MEDIA_TYPE
+from app.api.request_guard import LOGIN_PATH, SIGN_IN_PATH
+from app.api.responses import API
 from app.web.page import Page
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from app.api.answers import API
+from app.api.responses import API
 from app.models.session import MAX_RETRY_COUNT, TaskStatus, TaskType
 from app.web.headline import NAMES_IN_SENTENCES
 from app.web.steps import Step, steps_of

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Request, Response
 
-from app.api.gate import COOKIE, SIGN_IN_PATH
 from app.api.operations import keep_key
+from app.api.request_guard import COOKIE, SIGN_IN_PATH
 from app.api.services import ServicesOf
 from app.web.page import PageOf, local_path
 
@@ -32,7 +32,7 @@ async def sign_in(
     then: Annotated[str, Form(max_length=2000)] = "/",
 ) -> Response:
     """Let this browser in, or say that the key is not valid."""
-    if await services.keyring.recognise(key.strip()) is None:
+    if await services.api_keys.recognise(key.strip()) is None:
         return page.render(
             "sign_in.html",
             status_code=UNAUTHORIZED,

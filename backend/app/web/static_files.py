@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from starlette.staticfiles import StaticFiles
 
-from app.api.gate import STATIC_PREFIX
+from app.api.request_guard import STATIC_PREFIX
 
 if TYPE_CHECKING:
     from starlette.responses import Response

@@ -18,7 +18,7 @@ import pytest
 from chaos.waiting import until
 from sqlalchemy import text
 
-from app.api.hub import MOST_PENDING, Hub, Stream
+from app.api.event_broadcaster import MOST_PENDING, EventBroadcaster, Stream
 from app.core.config import Settings
 from app.core.database import Database
 from app.core.errors import DatabaseUnavailable
@@ -165,18 +165,18 @@ def test_stream_that_comes_while_keys_are_looked_at_goes_on() -> None:
     """What was asked of the database says nothing about a key that came since."""
 
     async def watch() -> None:
-        hub = Hub(Mock(spec=Database), Settings(keep_alive_seconds=0.01))
+        broadcaster = EventBroadcaster(Mock(spec=Database), Settings(keep_alive_seconds=0.01))
         revoked = Stream(Principal("me", KeyRole.USER, "revoked"), None)
         late = Stream(Principal("you", KeyRole.USER, "new"), None)
 
         def look(key_ids: set[str], _owners: set[str]) -> tuple[set[str], set[uuid.UUID]]:
-            anyio.from_thread.run_sync(hub.add, late)
+            anyio.from_thread.run_sync(broadcaster.add, late)
             return key_ids - {"revoked"}, set()
 
-        with patch.object(hub, "_look", look), anyio.fail_after(DEADLINE_SECONDS):
+        with patch.object(broadcaster, "_look", look), anyio.fail_after(DEADLINE_SECONDS):
             async with anyio.create_task_group() as tasks:
-                hub.add(revoked)
-                tasks.start_soon(hub._look_again)
+                broadcaster.add(revoked)
+                tasks.start_soon(broadcaster._look_again)
                 assert len([sent async for sent in revoked.events(DEADLINE_SECONDS)]) == 1
                 tasks.cancel_scope.cancel()
         assert not late._is_ending
@@ -226,7 +226,7 @@ def test_five_hundred_streams_leave_the_pool_at_rest_and_all_hear(
         async with asyncio.timeout(DEADLINE_SECONDS):
             for _ in range(STREAM_COUNT):
                 await opened.acquire()
-        assert len(api.app.state.services.hub) == STREAM_COUNT
+        assert len(api.app.state.services.broadcaster) == STREAM_COUNT
         for _ in range(100):
             if api.database.engine.pool.checkedout() == 0:
                 break
@@ -240,7 +240,7 @@ def test_five_hundred_streams_leave_the_pool_at_rest_and_all_hear(
         assert heard == STREAM_COUNT
 
     asyncio.run(watch())
-    until(lambda: len(api.app.state.services.hub) == 0, "the streams' end")
+    until(lambda: len(api.app.state.services.broadcaster) == 0, "the streams' end")
 
 
 def test_hub_hears_what_other_processes_do_and_survives_losing_its_connection(
@@ -294,7 +294,7 @@ def test_slow_reader_gets_the_newest_snapshot_and_costs_a_bounded_amount(databas
 
 
 class TestLooking:
-    """What the hub finds by looking, where no notification came."""
+    """What the broadcaster finds by looking, where no notification came."""
 
     def change(self, database: Database, label: str, session_id: uuid.UUID) -> None:
         with database.transaction() as db:
@@ -310,11 +310,11 @@ class TestLooking:
     def test_a_change_is_found_although_looks_failed(
         self, database: Database, monkeypatch: pytest.MonkeyPatch, looks_before: int
     ) -> None:
-        monkeypatch.setattr("app.api.hub.RESUME_OVERLAP", timedelta(0))
+        monkeypatch.setattr("app.api.event_broadcaster.RESUME_OVERLAP", timedelta(0))
         with database.transaction() as db:
             session_id = SessionRepository(db, owner="me").create_session().id
         settings = database.settings.model_copy(update={"keep_alive_seconds": 0.05})
-        hub = Hub(database, settings)
+        broadcaster = EventBroadcaster(database, settings)
         stream = Stream(Principal("me", KeyRole.USER, "k"), None)
         looks = iter(range(looks_before + 3))
 
@@ -330,8 +330,8 @@ class TestLooking:
 
         async def main() -> None:
             async with anyio.create_task_group() as tasks:
-                hub.add(stream)
-                tasks.start_soon(hub.run)
+                broadcaster.add(stream)
+                tasks.start_soon(broadcaster.run)
                 with anyio.fail_after(DEADLINE_SECONDS):
                     async for event in stream.events(DEADLINE_SECONDS):
                         if b"told of by nobody" in event:
@@ -343,26 +343,26 @@ class TestLooking:
     def test_more_changes_than_one_look_takes_are_found_by_the_next(
         self, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("app.api.hub.MOST_PENDING", 2)
+        monkeypatch.setattr("app.api.event_broadcaster.MOST_PENDING", 2)
         with database.transaction() as db:
             sessions = SessionRepository(db, owner="me")
             ids = [sessions.create_session().id for _ in range(5)]
-        hub = Hub(database, database.settings)
-        found = [hub._look(set(), {"me"})[1] for _ in range(5)]
+        broadcaster = EventBroadcaster(database, database.settings)
+        found = [broadcaster._look(set(), {"me"})[1] for _ in range(5)]
         assert set().union(*found) == set(ids)
 
     def test_a_client_that_missed_more_than_it_can_be_sent_is_told_to_read_anew(
         self, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("app.api.hub.MOST_PENDING", 2)
+        monkeypatch.setattr("app.api.event_broadcaster.MOST_PENDING", 2)
         with database.transaction() as db:
             for _ in range(3):
                 SessionRepository(db, owner="me").create_session()
-        hub = Hub(database, database.settings)
+        broadcaster = EventBroadcaster(database, database.settings)
         stream = Stream(Principal("me", KeyRole.USER, "k"), None)
 
         async def main() -> list[bytes]:
-            await hub.resume(stream, datetime.now(UTC))
+            await broadcaster.resume(stream, datetime.now(UTC))
             stream.end()
             return [event async for event in stream.events(DEADLINE_SECONDS)]
 

@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from app.api.document import openapi_text
-from app.api.gate import OPEN_PATHS
+from app.api.request_guard import OPEN_PATHS
 from app.models.access import KeyRole
 
 DOCUMENT = json.loads(openapi_text())

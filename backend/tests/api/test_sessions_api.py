@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.repositories.idempotency_repository import IdempotencyRepository, KeptAnswer
+from app.repositories.idempotency_repository import IdempotencyRepository, StoredResponse
 from app.repositories.session_repository import SessionRepository
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def test_answer_is_not_kept_where_the_effect_was_rolled_back(api: Any) -> None:
     owner = f"owner-{uuid.uuid4()}"
     with pytest.raises(RuntimeError), api.database.transaction() as db:
         session_id = SessionRepository(db, owner=owner).create_session().id
-        answer = KeptAnswer(session_id, 201, None, "{}")
+        answer = StoredResponse(session_id, 201, None, "{}")
         IdempotencyRepository(db, owner=owner).keep("k", bytes(32), answer)
         raise RuntimeError
     with api.database.transaction() as db:

@@ -15,7 +15,7 @@ from app.engines import sweeper, vacuum
 from app.engines.sweeper import SweepReport, sweep_once
 from app.models.session import TaskStatus
 from app.repositories.combiner import TransitionCombiner
-from app.repositories.idempotency_repository import IdempotencyRepository, KeptAnswer
+from app.repositories.idempotency_repository import IdempotencyRepository, StoredResponse
 from app.repositories.session_repository import SessionRepository
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def test_answers_that_were_kept_for_a_day_are_forgotten(bench: Any) -> None:
     with bench.database.transaction() as db:
         session_id = SessionRepository(db).create_session().id
         for key, age in (("old", "25 hours"), ("young", "23 hours")):
-            answer = KeptAnswer(session_id, 201, None, "{}")
+            answer = StoredResponse(session_id, 201, None, "{}")
             IdempotencyRepository(db, owner="me").keep(key, bytes(32), answer)
             db.execute(
                 text(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.api.presenting import task_resource
+from app.api.serializers import task_resource
 from app.cli.parameters import option_flag
 from app.cli.reporting import retry_command
 from app.cli.session_json import session_document

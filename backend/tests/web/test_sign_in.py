@@ -102,5 +102,5 @@ def test_files_are_open_and_kept_for_ever_under_the_address_that_pages_name(
     assert answer.status_code == 200
     assert "immutable" in answer.headers["cache-control"]
     assert "immutable" not in browser.get("/static/dashboard.css").headers["cache-control"]
-    assert browser.get("/static/../gate.py").status_code in {303, 404}
+    assert browser.get("/static/../request_guard.py").status_code in {303, 404}
     assert browser.get("/static/%2e%2e/page.py").status_code == 404

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.api import keyring as keyring_module
-from app.api.keyring import SECONDS_REMEMBERED, Keyring
+from app.api import api_key_cache
+from app.api.api_key_cache import SECONDS_REMEMBERED, ApiKeyCache
 from app.repositories.access_repository import AccessRepository
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from app.repositories.access_repository import Principal
 
 
-class CountingKeyring(Keyring):
-    """A keyring that counts its questions, and can be held up at one."""
+class CountingCache(ApiKeyCache):
+    """A cache that counts its lookups, and can be held up at one."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
@@ -37,9 +37,9 @@ class CountingKeyring(Keyring):
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The keyring's time, in seconds; only the test moves it."""
+    """The cache's time, in seconds; only the test moves it."""
     now = [1_000.0]
-    monkeypatch.setattr(keyring_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(api_key_cache.time, "monotonic", lambda: now[0])
     return now
 
 
@@ -58,12 +58,12 @@ def revoke_elsewhere(database: Database, key_id: str) -> None:
 
 def test_requests_that_arrive_together_ask_once(database: Database, key: Any) -> None:
     async def arrive() -> None:
-        keyring = CountingKeyring(database)
-        found = await asyncio.gather(*(keyring.recognise(key[0]) for _ in range(50)))
+        cache = CountingCache(database)
+        found = await asyncio.gather(*(cache.recognise(key[0]) for _ in range(50)))
         assert {principal.owner for principal in found if principal} == {"somebody"}
-        assert keyring.questions == 1
-        assert await keyring.recognise(key[0]) == found[0]
-        assert keyring.questions == 1
+        assert cache.questions == 1
+        assert await cache.recognise(key[0]) == found[0]
+        assert cache.questions == 1
 
     asyncio.run(arrive())
 
@@ -72,18 +72,18 @@ def test_key_in_use_is_asked_for_again_before_its_time_is_up(
     database: Database, key: Any, clock: list[float]
 ) -> None:
     async def use() -> None:
-        keyring = CountingKeyring(database)
-        await keyring.recognise(key[0])
+        cache = CountingCache(database)
+        await cache.recognise(key[0])
         clock[0] += SECONDS_REMEMBERED * 0.6
-        keyring.may_answer.clear()
-        assert await keyring.recognise(key[0])  # answered though the new question is not
-        assert await keyring.recognise(key[0])
-        await asyncio.to_thread(keyring.has_asked.wait, 30)
-        keyring.may_answer.set()
-        await asyncio.gather(*keyring._lookups.values())
-        assert keyring.questions == 2
+        cache.may_answer.clear()
+        assert await cache.recognise(key[0])  # answered though the new question is not
+        assert await cache.recognise(key[0])
+        await asyncio.to_thread(cache.has_asked.wait, 30)
+        cache.may_answer.set()
+        await asyncio.gather(*cache._lookups.values())
+        assert cache.questions == 2
         clock[0] += SECONDS_REMEMBERED * 0.6  # the first answer's time is up
-        assert await keyring.recognise(key[0])
+        assert await cache.recognise(key[0])
 
     asyncio.run(use())
 
@@ -92,11 +92,11 @@ def test_key_revoked_elsewhere_is_refused_within_the_promised_time(
     database: Database, key: Any, clock: list[float]
 ) -> None:
     async def use() -> None:
-        keyring = CountingKeyring(database)
-        assert await keyring.recognise(key[0])
+        cache = CountingCache(database)
+        assert await cache.recognise(key[0])
         revoke_elsewhere(database, key[1])
         clock[0] += SECONDS_REMEMBERED
-        assert await keyring.recognise(key[0]) is None
+        assert await cache.recognise(key[0]) is None
 
     asyncio.run(use())
 
@@ -105,15 +105,15 @@ def test_key_revoked_here_is_refused_at_once_even_while_it_is_being_asked_for(
     database: Database, key: Any
 ) -> None:
     async def use() -> None:
-        keyring = CountingKeyring(database)
-        keyring.may_answer.clear()
-        early = asyncio.create_task(keyring.recognise(key[0]))
-        await asyncio.to_thread(keyring.has_asked.wait, 30)
+        cache = CountingCache(database)
+        cache.may_answer.clear()
+        early = asyncio.create_task(cache.recognise(key[0]))
+        await asyncio.to_thread(cache.has_asked.wait, 30)
         revoke_elsewhere(database, key[1])
-        keyring.forget(key[1])
-        keyring.may_answer.set()
+        cache.forget(key[1])
+        cache.may_answer.set()
         assert await early  # its question was answered before
-        assert await keyring.recognise(key[0]) is None
+        assert await cache.recognise(key[0]) is None
 
     asyncio.run(use())
 
@@ -121,18 +121,18 @@ def test_key_revoked_here_is_refused_at_once_even_while_it_is_being_asked_for(
 def test_question_that_fails_is_told_to_who_waits_and_then_asked_anew(
     database: Database, key: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_keyring: Keyring, _key: str) -> None:
+    def fail(_cache: ApiKeyCache, _key: str) -> None:
         message = "away"
         raise ConnectionError(message)
 
     async def use() -> None:
-        keyring = Keyring(database)
+        cache = ApiKeyCache(database)
         with monkeypatch.context() as broken:
-            broken.setattr(Keyring, "_ask", fail)
+            broken.setattr(ApiKeyCache, "_ask", fail)
             outcomes = await asyncio.gather(
-                *(keyring.recognise(key[0]) for _ in range(3)), return_exceptions=True
+                *(cache.recognise(key[0]) for _ in range(3)), return_exceptions=True
             )
         assert [type(outcome) for outcome in outcomes] == [ConnectionError] * 3
-        assert await keyring.recognise(key[0])
+        assert await cache.recognise(key[0])
 
     asyncio.run(use())

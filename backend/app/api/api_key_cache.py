@@ -27,7 +27,7 @@ class _Known:
     until: float
 
 
-class Keyring:
+class ApiKeyCache:
     """Recognises keys; only valid ones are remembered, by their hash, never by themselves.
 
     However many requests show a key at once, it is asked for once; and a key in use is asked for

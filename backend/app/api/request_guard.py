@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from app.api.api_key_cache import ApiKeyCache
     from app.api.http_metrics import HttpMetrics
-    from app.api.keyring import Keyring
     from app.core.config import Settings
     from app.repositories.access_repository import Principal
 
@@ -67,7 +67,7 @@ _HSTS = (b"strict-transport-security", b"max-age=31536000")
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 
 
-class Gate:
+class RequestGuard:
     """The ASGI middleware around everything."""
 
     def __init__(
@@ -75,13 +75,13 @@ class Gate:
         app: ASGIApp,
         *,
         settings: Settings,
-        keyring: Keyring,
+        api_keys: ApiKeyCache,
         metrics: HttpMetrics,
         hosts: Sequence[str],
     ) -> None:
         self.app = app
         self._settings = settings
-        self._keyring = keyring
+        self._api_keys = api_keys
         self._metrics = metrics
         self._hosts = frozenset(host.lower() for host in hosts)
         self._limiter = FixedWindowRateLimiter(MemoryStorage())
@@ -97,7 +97,7 @@ class Gate:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        await _Passage(self, scope, receive, send).pass_through()
+        await _GuardedRequest(self, scope, receive, send).pass_through()
 
     async def principal(self, scope: Scope, headers: Headers) -> Principal:
         """Who asks.
@@ -109,7 +109,7 @@ class Gate:
 
         """
         key, is_cookie = _key_shown(scope, headers)
-        principal = await self._keyring.recognise(key) if key else None
+        principal = await self._api_keys.recognise(key) if key else None
         if principal is None:
             await self._count_stranger(scope)
             raise NotAuthenticated(
@@ -194,11 +194,11 @@ class Gate:
         self._metrics.answered(scope["method"], str(route), status, seconds)
 
 
-class _Passage:
-    """One request on its way through the gate."""
+class _GuardedRequest:
+    """One request on its way through the guard."""
 
-    def __init__(self, gate: Gate, scope: Scope, receive: Receive, send: Send) -> None:
-        self._gate = gate
+    def __init__(self, guard: RequestGuard, scope: Scope, receive: Receive, send: Send) -> None:
+        self._guard = guard
         self._scope = scope
         self._receive = receive
         self._send = send
@@ -217,27 +217,27 @@ class _Passage:
             logger.exception("Request failed, trace %s", self._trace_id)
             await self._refuse(error)
         finally:
-            self._gate.done(self._scope, self._status or 499, time.perf_counter() - started_at)
+            self._guard.done(self._scope, self._status or 499, time.perf_counter() - started_at)
 
     async def _admit(self) -> None:
-        gate, scope = self._gate, self._scope
+        guard, scope = self._guard, self._scope
         path = scope["path"]
-        gate.check_host(self._headers)
-        receive = gate.bounded(self._receive, self._headers)
+        guard.check_host(self._headers)
+        receive = guard.bounded(self._receive, self._headers)
         if path in OPEN_PATHS or path.startswith(STATIC_PREFIX):
-            await gate.app(scope, receive, self._answer)
+            await guard.app(scope, receive, self._answer)
             return
         if path == SIGN_IN_PATH:
-            await gate.enter_sign_in(scope, self._headers)
-            await gate.app(scope, receive, self._answer)
+            await guard.enter_sign_in(scope, self._headers)
+            await guard.app(scope, receive, self._answer)
             return
-        principal = await gate.principal(scope, self._headers)
+        principal = await guard.principal(scope, self._headers)
         scope["state"]["principal"] = principal
-        await gate.enter(principal, path)
+        await guard.enter(principal, path)
         try:
-            await gate.app(scope, receive, self._answer)
+            await guard.app(scope, receive, self._answer)
         finally:
-            gate.leave(principal, path)
+            guard.leave(principal, path)
 
     async def _refuse(self, error: Exception) -> None:
         if self._status:  # the answer has begun: closing the connection is all that is left

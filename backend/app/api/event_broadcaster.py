@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import anyio
@@ -17,18 +17,17 @@ import anyio.to_thread
 import psycopg
 from fastapi.sse import format_sse_event
 
-from app.api.presenting import etag_of, session_resource
 from app.api.problems import TooManyRequests
+from app.api.serializers import etag_of, session_resource
+from app.api.snapshot_loader import MOST_SESSIONS_PER_READ
 from app.core.database import database_now, translated_errors
-from app.core.errors import DatabaseUnavailable, TaskError
+from app.core.errors import DatabaseUnavailable
 from app.core.notifications import CHANNEL, announced_sessions
 from app.repositories.access_repository import AccessRepository
 from app.repositories.session_queries import (
-    SNAPSHOTS_SQL,
     SessionQueries,
     SessionSnapshot,
     read_snapshots_of_owners,
-    snapshot_of_row,
 )
 
 if TYPE_CHECKING:
@@ -44,7 +43,6 @@ SECONDS_BETWEEN_READS = 0.2
 """Progress is told at most five times a second, however often it is made."""
 
 SECONDS_BEFORE_LISTENING_AGAIN = 1.0
-MOST_SESSIONS_PER_READ = 200
 MOST_PENDING = 1_000
 MOST_KNOWN = 10_000
 RESUME_OVERLAP = timedelta(seconds=30)
@@ -52,97 +50,6 @@ RESUME_OVERLAP = timedelta(seconds=30)
 
 RETRY_MILLISECONDS = 2_000
 COMMENT = b": still here\n\n"
-
-
-class SnapshotReader:
-    """Reads snapshots for many requests at once: what arrives during one query goes with the next.
-
-    No timer: a single request waits for nothing, and a thousand share a few queries. It awaits a
-    connection of its own: a thread would fight the event loop for the interpreter at every read.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._waiting: dict[tuple[UUID, str], list[asyncio.Future[SessionSnapshot | None]]] = {}
-        self._task: asyncio.Task[None] | None = None
-        self._connection: psycopg.AsyncConnection[Any] | None = None
-
-    async def read(self, session_id: UUID, owner: str) -> SessionSnapshot | None:
-        """The session as it stands after this call began; None if the owner has none of that id.
-
-        Raises:
-            DatabaseUnavailable: the server cannot be reached, or does not answer in time.
-
-        """
-        future: asyncio.Future[SessionSnapshot | None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault((session_id, owner), []).append(future)
-        if self._task is None:
-            self._task = asyncio.create_task(self._answer_all())
-        return await future
-
-    async def close(self) -> None:
-        """Let go of the connection."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
-
-    async def _answer_all(self) -> None:
-        try:
-            while self._waiting:
-                keys = list(self._waiting)[:MOST_SESSIONS_PER_READ]
-                batch = {key: self._waiting.pop(key) for key in keys}
-                await self._answer(batch)
-        finally:
-            self._task = None
-
-    async def _answer(
-        self, batch: dict[tuple[UUID, str], list[asyncio.Future[SessionSnapshot | None]]]
-    ) -> None:
-        try:
-            found = await self._read(list(batch))
-        except BaseException as error:
-            await self.close()
-            told = error if isinstance(error, TaskError) else _unavailable(error)
-            for future in (future for futures in batch.values() for future in futures):
-                if not future.done():
-                    future.set_exception(told)
-            if not isinstance(error, Exception):
-                raise
-            return
-        for key, futures in batch.items():
-            for future in futures:
-                if not future.done():
-                    future.set_result(found.get(key))
-
-    async def _read(
-        self, wanted: list[tuple[UUID, str]]
-    ) -> dict[tuple[UUID, str], SessionSnapshot]:
-        parameters = {
-            "session_ids": [session_id for session_id, _ in wanted],
-            "owners": [owner for _, owner in wanted],
-        }
-        async with asyncio.timeout(self._database.settings.statement_timeout_seconds):
-            try:
-                rows = await self._ask(parameters)
-            except psycopg.OperationalError:
-                # The server may have closed a connection that lay idle: once more, on a new one.
-                await self.close()
-                rows = await self._ask(parameters)
-        return {(row[0], row[1]): snapshot_of_row(row) for row in rows}
-
-    async def _ask(self, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
-        if self._connection is None:
-            self._connection = await self._database.connect_async("session-tasks reads")
-        cursor = self._connection.cursor(binary=True)
-        await cursor.execute(SNAPSHOTS_SQL, parameters)
-        return await cursor.fetchall()
-
-
-def _unavailable(error: BaseException) -> DatabaseUnavailable:
-    logger.warning("Reading failed: %s", type(error).__name__, exc_info=error)
-    return DatabaseUnavailable(
-        "The database did not answer", next_step="Try again in a moment: GET /readyz."
-    )
 
 
 class Stream:
@@ -222,7 +129,7 @@ class Stream:
         self._arrived.set()
 
 
-class Hub:
+class EventBroadcaster:
     """All streams of this process, and the two tasks that feed them."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
