@@ -27,7 +27,7 @@ takes minutes."""
 
 
 @pytest.mark.parametrize(
-    "marker", ["> ", ">", "- ", "* ", "+ ", "1. ", "> - ", "- > 1. ", "[^a]: "]
+    "marker", ["> ", ">", "- ", "* ", "+ ", "1. ", "> - ", "- > 1. ", "<ul><li>", "<blockquote>"]
 )
 def test_ten_thousand_levels_are_refused_at_once(marker: str) -> None:
     started = time.process_time()
@@ -109,6 +109,34 @@ HOSTILE = {
     "half footnotes": "[^a]: x\n\n" + "[^" * 20_000,
     "footnotes of footnotes": "[^0]" + "".join(f"\n\n[^{n}]: [^{n + 1}]" for n in range(5_000)),
     "spaces": "a" + " " * 500_000 + "\nb",
+    "addresses of underscores": "http://a_b " * 30_000,
+    "elements within each other": "<div>" * 100_000,
+    "marks within each other": "<b>" * 100_000 + "a",
+    "marks around paragraphs": "<p><b>" * 50_000,
+    "links within each other": "<a href='/b'>" * 50_000,
+    "text without a cell": "<table>" + "a<b>c</b>" * 20_000,
+    "one tag of a megabyte": "<a " + "b" * 1_000_000,
+    "attributes without number": "<a " + " ".join(f"b{n}=1" for n in range(50_000)) + ">",
+    "scripts that never close": "<div>" + "<script " * 50_000,
+    "scripts behind their end": "<div></script>" + "<script>" * 50_000,
+    "comments behind their end": "<div>--></div>\n\n" + "<!--" * 50_000,
+    "placeholders": "<div>" + "".join(f"<x{n}>" for n in range(50_000)),
+    "spans of columns": "<table>" + "<tr><td colspan=1000>" * 5_000,
+    "spans of rows": "<table>" + "<tr><td rowspan=65534>" * 500,
+    "admonitions within each other": "".join("    " * n + "!!! note\n" for n in range(300)),
+    "open admonitions": ":::note\n" * 5_000,
+    "rows of pipes in code": "a|b\n-|-\n" + "`|" * 50_000,
+    "delimiter rows": "a|b\n-|-\n" * 20_000,
+    "front matter that never ends": "---\n" + "a: b\n" * 50_000,
+    "front matter of anchors": "---\na: &a [x]\n"
+    + "".join(f"b{n}: &b{n} [{','.join([f'*b{n - 1}' if n else '*a'] * 9)}]\n" for n in range(30))
+    + "---\n",
+    "emoji": ":smile:" * 20_000,
+    "colons": ":" * 100_000,
+    "pictures": "![a](https://b/c.png)" * 10_000,
+    "quotes in items": "- > a\n" * 10_000,
+    "tables in items": "- a\n\n  | b |\n  |---|\n" * 5_000,
+    "texts without marks": "a<i></i>" * 20_000,
     "NULs": "\0" * 100_000,
     "carriage returns": "\r" * 200_000,
 }
@@ -117,10 +145,16 @@ HOSTILE = {
 @pytest.mark.parametrize("source", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_markdown_becomes_a_valid_document_in_time(source: str) -> None:
     started = time.thread_time()
-    document = markdown_to_adf(source)
+    document = markdown_to_adf(source, max_nodes=2_000_000)
 
     assert time.thread_time() - started < SECONDS
     assert VALIDATOR.is_valid(document)
+
+
+def test_too_many_nodes_are_refused_by_the_setting_s_name() -> None:
+    with pytest.raises(DocumentError, match="1,000 nodes") as refused:
+        markdown_to_adf("- a\n" * 100_000, max_nodes=1_000)
+    assert "SESSION_TASKS_MAX_NODES" in (refused.value.next_step or "")
 
 
 def test_threads_share_the_parser_without_disturbing_each_other() -> None:

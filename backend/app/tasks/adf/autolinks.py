@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-URL_START = r"(?<![^\W_])(?:[hH][tT][tT][pP][sS]?://|[fF][tT][pP]://|www\.)"
-"""Where an address may start; a regular expression to search with."""
+_URL_START = re.compile(r"(?<![^\W_])(?:[hH][tT][tT][pP][sS]?://|[fF][tT][pP]://|www\.)")
 
 _URL = re.compile(
     r"(?P<scheme>[hH][tT][tT][pP][sS]?://|[fF][tT][pP]://)?"
@@ -30,9 +29,24 @@ _EMAIL = re.compile(
     r"@[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+"
 )
 _ENTITY_AT_THE_END = re.compile(r"&[A-Za-z0-9]{1,40};\Z")
-_TRAILING = frozenset("?!.,:*_~'\"[]")
+_TRAILING = frozenset("?!.,:*_~'\"[]&")
 _ENTITY_WINDOW = 42
 _LABELS_WITHOUT_UNDERSCORE = 2
+
+
+def find_addresses(text: str) -> Iterator[tuple[int, int, str]]:
+    """Yield each bare address in `text`: where it starts, where it ends, what it links to."""
+    position = 0
+    if "://" in text or "www." in text:
+        for found in _URL_START.finditer(text):
+            if found.start() < position:
+                continue
+            url = match_url(text, found.start(), len(text))
+            if url is not None:
+                yield from _find_emails(text, position, found.start())
+                position, address = url
+                yield found.start(), position, address
+    yield from _find_emails(text, position, len(text))
 
 
 def match_url(text: str, start: int, end: int) -> tuple[int, str] | None:
@@ -52,9 +66,10 @@ def match_url(text: str, start: int, end: int) -> tuple[int, str] | None:
     return stop, address if found["scheme"] else f"http://{address}"
 
 
-def find_emails(text: str) -> Iterator[tuple[int, int, str]]:
-    """Each e-mail address in `text`: where it starts, where it ends, what it links to."""
-    for found in _EMAIL.finditer(text):
+def _find_emails(text: str, start: int, end: int) -> Iterator[tuple[int, int, str]]:
+    if "@" not in text:
+        return
+    for found in _EMAIL.finditer(text, start, end):
         address = found[0]
         if address[-1] in "-_":
             continue

@@ -1,0 +1,82 @@
+"""Front matter: the data before a Markdown document, in YAML (`---`) or TOML (`+++`)."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, time
+from typing import Any
+
+import yaml
+
+LONGEST = 16_384
+"""Characters; what is longer is no front matter."""
+
+_DEEPEST = 3
+
+_START = re.compile(r"(---|\+\+\+)[ \t]*\n")
+_PAIR = re.compile(r"([A-Za-z_][\w .-]{0,80}?)[ \t]*[:=][ \t]*(.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class FrontMatter:
+    """What stands before a document, and where the document starts.
+
+    Attributes:
+        values: each key's value, as JSON has it: text, number, bool, list, object or None.
+        end: how many characters of the source it takes; 0 where there is none.
+        is_broken: it is no valid YAML or TOML, and was read line by line.
+
+    """
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    end: int = 0
+    is_broken: bool = False
+
+
+def read_front_matter(source: str) -> FrontMatter:
+    r"""Return the front matter that `source` (line ends: `\n`) begins with.
+
+    Between the marks must stand pairs of keys and values, as the marks alone are also how Markdown
+    draws a line or underlines a heading.
+    """
+    start = _START.match(source)
+    if start is None:
+        return FrontMatter()
+    mark = start[1]
+    closing = re.compile(rf"^(?:{re.escape(mark)}|\.\.\.)[ \t]*(?:\n|\Z)", re.MULTILINE)
+    end = closing.search(source, start.end(), start.end() + LONGEST)
+    if end is None:
+        return FrontMatter()
+    written = source[start.end() : end.start()]
+    if not written.strip():
+        return FrontMatter({}, end.end()) if mark == "+++" else FrontMatter()
+    try:
+        values = tomllib.loads(written) if mark == "+++" else yaml.safe_load(written)
+    except (yaml.YAMLError, tomllib.TOMLDecodeError, ValueError, RecursionError):
+        pairs = [_PAIR.fullmatch(line.strip()) for line in written.splitlines()]
+        if pairs[0] is None:
+            return FrontMatter()
+        found = {pair[1].strip(): pair[2].strip(" \t\"'") for pair in pairs if pair}
+        return FrontMatter(found, end.end(), is_broken=True)
+    if not isinstance(values, dict):
+        return FrontMatter()
+    return FrontMatter({str(key): _as_json(value) for key, value in values.items()}, end.end())
+
+
+def _as_json(value: object, depth: int = 0) -> Any:
+    """Return the value with dates and keys as text; what nests too deep is left out.
+
+    YAML's anchors can nest a list of ten in a list of ten, and so on, or a list in itself.
+    """
+    if isinstance(value, Mapping) and depth < _DEEPEST:
+        return {str(key): _as_json(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set)) and depth < _DEEPEST:
+        return [_as_json(item, depth + 1) for item in value]
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    if isinstance(value, (Mapping, list, tuple, set)):
+        return "…"
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

@@ -1,0 +1,35 @@
+"""Alerts and admonitions, by whatever name a generator gives them, as the panels of ADF."""
+
+from __future__ import annotations
+
+import re
+
+PANEL_TYPES = {
+    "note": "info", "info": "info", "information": "info", "abstract": "info", "summary": "info",
+    "tldr": "info", "todo": "info", "question": "info", "help": "info", "faq": "info",
+    "example": "info", "seealso": "info",
+    "tip": "success", "hint": "success", "success": "success", "check": "success",
+    "done": "success",
+    "important": "note", "quote": "note",
+    "warning": "warning", "attention": "warning", "caution": "error", "danger": "error",
+    "error": "error", "failure": "error", "fail": "error", "bug": "error",
+}  # fmt: skip
+"""The panel's type for each kind of GitHub's, Obsidian's, MkDocs' and Docusaurus' alerts."""
+
+_CONFLUENCE = {
+    "confluence-information-macro-information": "info",
+    "confluence-information-macro-tip": "success",
+    "confluence-information-macro-note": "warning",
+    "confluence-information-macro-warning": "error",
+}
+
+
+def panel_type(classes: str) -> str | None:
+    """Return the type of the panel that an element with these classes is; None if it is none."""
+    if "confluence" in classes:
+        found = next((kind for name, kind in _CONFLUENCE.items() if name in classes.split()), None)
+        return found
+    if "alert" not in classes and "admonition" not in classes and "callout" not in classes:
+        return None
+    words = set(re.split(r"[\s-]+", classes.lower()))
+    return next((kind for name, kind in PANEL_TYPES.items() if name in words), None)
