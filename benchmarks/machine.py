@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 
-VERSIONS_OF = ("session-tasks", "sqlalchemy", "psycopg", "markdown-it-py", "jsonschema-rs")
+VERSIONS_OF = ("session-tasks", "sqlalchemy", "psycopg", "pyromark", "turbohtml", "jsonschema-rs")
 
 
 def where_this_ran() -> dict[str, str]:

@@ -171,6 +171,9 @@ class Settings(BaseSettings):
     max_nesting: Annotated[int, Field(ge=1, le=120)] = Field(
         100, description="levels of nesting in one Markdown document, at most 120"
     )
+    max_nodes: Annotated[int, Field(ge=1_000)] = Field(
+        200_000, description="ADF nodes that one document or cell may become; Jira takes 8,000"
+    )
     max_description_characters: Annotated[int, Field(ge=1)] = Field(
         32_000, description="text in one description; Jira refuses more than 32,767"
     )

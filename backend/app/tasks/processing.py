@@ -40,6 +40,7 @@ def _ticket_options(context: TaskContext) -> TicketOptions:
         max_rows=limits.max_rows,
         max_columns=limits.max_columns,
         max_nesting=limits.max_nesting,
+        max_nodes=limits.max_nodes,
         split_level=chosen.split_level,
         title_column=chosen.title_column,
         body_column=chosen.body_column,

@@ -177,7 +177,7 @@ def test_an_impossible_delimiter_is_the_callers_mistake() -> None:
 
 
 def test_a_csv_is_refused_before_its_first_ticket_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(source: str, *, max_nesting: int) -> dict[str, Any]:
+    def never(source: str, **options: Any) -> dict[str, Any]:
         pytest.fail("converted a row of a document that cannot be used")
 
     monkeypatch.setattr(tickets, "markdown_to_adf", never)
@@ -190,7 +190,7 @@ def test_rows_are_converted_one_by_one_as_they_are_asked_for(
 ) -> None:
     converted = []
 
-    def convert(source: str, *, max_nesting: int) -> dict[str, Any]:
+    def convert(source: str, **options: Any) -> dict[str, Any]:
         converted.append(source)
         return {"version": 1, "type": "doc", "content": []}
 

@@ -195,7 +195,7 @@ def picture(url: str, alternative: str = "", marks: list[Node] | None = None) ->
         ),
         (
             "![a](/a.png) ![b](/b.png)",
-            [picture("https://base.example/a.png", "a"), picture("https://base.example/b.png", "b")],
+            [picture(f"https://base.example/{x}.png", x) for x in "ab"],
         ),
         (
             "<picture><source srcset='/d.png'><img src='/i.png' alt='a'></picture>",

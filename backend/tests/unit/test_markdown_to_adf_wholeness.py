@@ -191,7 +191,7 @@ def everything_said(document: dict[str, Any]) -> set[str]:
     for node in nodes_of(document):
         attributes = [node.get("attrs", {}), *(m.get("attrs", {}) for m in node.get("marks", ()))]
         said += [str(value) for one in attributes for value in one.values()]
-    return set(words(said))
+    return set(re.findall(r"w\d+x", " ".join(said)))
 
 
 def shown_words(source: str) -> set[str]:
@@ -213,7 +213,7 @@ def test_every_word_of_the_source_is_kept_in_some_section(source: str, level: in
     said: set[str] = set()
     for section in split_sections(source, level, base_url=BASE):
         assert_sound(section.document)
-        said |= everything_said(section.document) | set(words([section.title or ""]))
+        said |= everything_said(section.document) | set(re.findall(r"w\d+x", section.title or ""))
         assert section.title is None or section.title == " ".join(section.title.split()) != ""
 
     assert shown_words(source) <= said

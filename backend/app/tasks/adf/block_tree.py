@@ -48,6 +48,7 @@ MAY_HOLD: dict[str, frozenset[str]] = {
 }
 _ALIGNS = frozenset({"doc", "tableCell", "tableHeader"})
 _NESTING = PLAIN_LISTS | {"blockquote", "taskList"}
+_LEFT_OUT_EMPTY = PLAIN_LISTS | {"taskList", "group"}
 _STRAY: Node = {"stray": True}
 """Marks an item that no tag opened; an item has no attributes of its own."""
 
@@ -300,16 +301,10 @@ class BlockTree:
             self._reopen(frame.reopened)
 
     def _finish(self, frame: Frame, parent: Frame, *, is_suspended: bool) -> None:
+        """Put what a container became into the one around it."""
         kind, content = frame.kind, frame.content
         if kind in _ITEMS:
-            if frame.is_rest:
-                parent.leading = [*(parent.leading or ()), *content]
-            elif kind == "listItem":
-                if content or not is_suspended:
-                    parent.content.append({"type": kind, "content": _item_content(content)})
-            else:
-                text = content[0]["content"] if content else []
-                parent.content.append({"type": kind, "attrs": frame.attributes, "content": text})
+            _finish_item(frame, parent, is_suspended=is_suspended)
             return
         if frame.leading:
             if parent.kind == "taskList":
@@ -319,13 +314,10 @@ class BlockTree:
         if kind == "table":
             self._finish_table(frame, parent)
             return
-        if not content:
-            if kind in _NESTING - {"blockquote"} or kind == "group":
+        if not content and kind != "tableRow":
+            if kind in _LEFT_OUT_EMPTY or is_suspended or frame.is_rest:
                 return
-            if is_suspended or frame.is_rest:
-                return
-            if kind not in {"tableRow"}:
-                content.append({"type": "paragraph", "content": []})
+            content.append({"type": "paragraph", "content": []})
         node: Node = {"type": kind, "content": content}
         attributes = frame.attributes
         if attributes and attributes != {"order": 1}:
@@ -341,6 +333,18 @@ class BlockTree:
             parent.content.append(table)
         else:
             self.add_all(blocks)
+
+
+def _finish_item(frame: Frame, parent: Frame, *, is_suspended: bool) -> None:
+    """Put an item into its list; what continues a split item goes before the list instead."""
+    kind, content = frame.kind, frame.content
+    if frame.is_rest:
+        parent.leading = [*(parent.leading or ()), *content]
+    elif kind == "taskItem":
+        text = content[0]["content"] if content else []
+        parent.content.append({"type": kind, "attrs": frame.attributes, "content": text})
+    elif content or not is_suspended:
+        parent.content.append({"type": kind, "content": _item_content(content)})
 
 
 def strengthened(nodes: list[Node]) -> list[Node]:

@@ -50,20 +50,24 @@ def read_front_matter(source: str) -> FrontMatter:
     end = closing.search(source, start.end(), start.end() + LONGEST)
     if end is None:
         return FrontMatter()
-    written = source[start.end() : end.start()]
+    values, is_broken = _values(source[start.end() : end.start()], mark)
+    return FrontMatter() if values is None else FrontMatter(values, end.end(), is_broken=is_broken)
+
+
+def _values(written: str, mark: str) -> tuple[dict[str, Any] | None, bool]:
+    """Return the pairs, or None where there are none, and whether they had to be guessed."""
     if not written.strip():
-        return FrontMatter({}, end.end()) if mark == "+++" else FrontMatter()
+        return ({} if mark == "+++" else None), False
     try:
         values = tomllib.loads(written) if mark == "+++" else yaml.safe_load(written)
-    except (yaml.YAMLError, tomllib.TOMLDecodeError, ValueError, RecursionError):
+    except (yaml.YAMLError, ValueError, RecursionError):
         pairs = [_PAIR.fullmatch(line.strip()) for line in written.splitlines()]
         if pairs[0] is None:
-            return FrontMatter()
-        found = {pair[1].strip(): pair[2].strip(" \t\"'") for pair in pairs if pair}
-        return FrontMatter(found, end.end(), is_broken=True)
+            return None, True
+        return {pair[1].strip(): pair[2].strip(" \t\"'") for pair in pairs if pair}, True
     if not isinstance(values, dict):
-        return FrontMatter()
-    return FrontMatter({str(key): _as_json(value) for key, value in values.items()}, end.end())
+        return None, False
+    return {str(key): _as_json(value) for key, value in values.items()}, False
 
 
 def _as_json(value: object, depth: int = 0) -> Any:

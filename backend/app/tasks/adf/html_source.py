@@ -10,15 +10,19 @@ import re
 
 import turbohtml
 
-KNOWN_ELEMENTS = frozenset(
-    "a abbr acronym address annotation article aside audio b basefont bdi bdo big blink blockquote "
-    "body br button caption center cite code col colgroup dd del details dfn dialog dir div dl dt "
-    "em embed fieldset figcaption figure font footer form g-emoji h1 h2 h3 h4 h5 h6 head header "
-    "hgroup hr html i iframe img input ins kbd label legend li link main map mark marquee math menu "
-    "meta nav nobr noscript object ol optgroup option p picture pre q rb rp rt rtc ruby s samp "
-    "search section select slot small source span strike strong sub summary sup svg table tbody td "
-    "tfoot th thead tr track tt u ul var video wbr".split()
-)
+KNOWN_ELEMENTS = frozenset({
+    "a", "abbr", "acronym", "address", "annotation", "article", "aside", "audio", "b", "basefont",
+    "bdi", "bdo", "big", "blink", "blockquote", "body", "br", "button", "caption", "center",
+    "cite", "code", "col", "colgroup", "dd", "del", "details", "dfn", "dialog", "dir", "div",
+    "dl", "dt", "em", "embed", "fieldset", "figcaption", "figure", "font", "footer", "form",
+    "g-emoji", "h1", "h2", "h3", "h4", "h5", "h6", "head", "header", "hgroup", "hr", "html", "i",
+    "iframe", "img", "input", "ins", "kbd", "label", "legend", "li", "link", "main", "map",
+    "mark", "marquee", "math", "menu", "meta", "nav", "nobr", "noscript", "object", "ol",
+    "optgroup", "option", "p", "picture", "pre", "q", "rb", "rp", "rt", "rtc", "ruby", "s",
+    "samp", "search", "section", "select", "slot", "small", "source", "span", "strike", "strong",
+    "sub", "summary", "sup", "svg", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "track",
+    "tt", "u", "ul", "var", "video", "wbr",
+})  # fmt: skip
 """What is HTML in Markdown. Any other tag is text there: a placeholder, a type's parameter, JSX."""
 
 _INVISIBLE = "script,style,template,noembed,noframes,xmp,plaintext,iframe > *,noscript"

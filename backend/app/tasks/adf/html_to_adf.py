@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from app.tasks.adf.addresses import AddressResolver
-from app.tasks.adf.html_reader import HtmlReader
+from app.tasks.adf.document_builder import DocumentBuilder
+from app.tasks.adf.html_reader import read_html
 from app.tasks.adf.html_source import balanced_document, balanced_fragment
 from app.tasks.adf.markdown import DEFAULT_MAX_NESTING, DEFAULT_MAX_NODES
 from app.tasks.adf.sections import Section, make_sections, whole_document
@@ -28,9 +29,8 @@ def html_to_adf(
 
     """
     text, _ = clean_text(source)
-    reader = HtmlReader(AddressResolver(base_url), max_nesting=max_nesting, max_nodes=max_nodes)
-    reader.read(balanced_fragment(text))
-    return whole_document(reader)
+    builder = DocumentBuilder(AddressResolver(base_url), max_nesting=max_nesting)
+    return whole_document(read_html(builder, balanced_fragment(text), max_nodes=max_nodes))
 
 
 def split_html(
@@ -51,7 +51,7 @@ def split_html(
 
     """
     text, _ = clean_text(source)
-    reader = HtmlReader(AddressResolver(base_url), max_nesting=max_nesting, max_nodes=max_nodes)
-    reader.read(balanced_document(text))
-    first = next((heading.title for heading in reader.headings if heading.level == 1), "")
-    return make_sections(reader, level, title=first or reader.title, line_of=lambda _: 1)
+    builder = DocumentBuilder(AddressResolver(base_url), max_nesting=max_nesting)
+    read_html(builder, balanced_document(text), max_nodes=max_nodes)
+    first = next((heading.title for heading in builder.headings if heading.level == 1), "")
+    return make_sections(builder, level, title=first or builder.title, line_of=lambda _: 1)

@@ -15,14 +15,15 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from app.tasks.adf.addresses import AddressResolver
+from app.tasks.adf.document_builder import DocumentBuilder
 from app.tasks.adf.front_matter import read_front_matter
-from app.tasks.adf.html_reader import HtmlReader
+from app.tasks.adf.html_reader import read_html
 from app.tasks.adf.markdown_source import prepare_markdown
 from app.tasks.adf.sections import Section, make_sections, whole_document
 from app.tasks.adf.text_cleaning import clean_text
 
 if TYPE_CHECKING:
-    from app.tasks.adf.html_reader import Heading
+    from app.tasks.adf.document_builder import Heading
 
 DEFAULT_MAX_NESTING = 100
 DEFAULT_MAX_NODES = 200_000
@@ -53,14 +54,11 @@ def markdown_to_adf(
     """
     text = _clean(source)
     text = text[read_front_matter(text).end :]
-    reader = HtmlReader(
-        AddressResolver(base_url),
-        max_nesting=max_nesting,
-        max_nodes=max_nodes,
-        hard_breaks=hard_breaks,
+    builder = DocumentBuilder(
+        AddressResolver(base_url), max_nesting=max_nesting, hard_breaks=hard_breaks
     )
-    reader.read(prepare_markdown(text).html(number_headings=False))
-    return whole_document(reader)
+    html = prepare_markdown(text).html(number_headings=False)
+    return whole_document(read_html(builder, html, max_nodes=max_nodes))
 
 
 def split_sections(
@@ -87,8 +85,8 @@ def split_sections(
     front_matter = read_front_matter(text)
     lines_before = text.count("\n", 0, front_matter.end)
     prepared = prepare_markdown(text[front_matter.end :])
-    reader = HtmlReader(AddressResolver(base_url), max_nesting=max_nesting, max_nodes=max_nodes)
-    reader.read(prepared.html(number_headings=True))
+    builder = DocumentBuilder(AddressResolver(base_url), max_nesting=max_nesting)
+    read_html(builder, prepared.html(number_headings=True), max_nodes=max_nodes)
     lines = prepared.heading_lines()
     known: list[int] = []
 
@@ -99,7 +97,7 @@ def split_sections(
 
     title = front_matter.values.get("title")
     title = " ".join(str(title).split()) if isinstance(title, (str, int, float)) else ""
-    return make_sections(reader, level, title=title, line_of=line_of)
+    return make_sections(builder, level, title=title, line_of=line_of)
 
 
 def _clean(source: str) -> str:

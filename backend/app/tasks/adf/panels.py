@@ -27,8 +27,7 @@ _CONFLUENCE = {
 def panel_type(classes: str) -> str | None:
     """Return the type of the panel that an element with these classes is; None if it is none."""
     if "confluence" in classes:
-        found = next((kind for name, kind in _CONFLUENCE.items() if name in classes.split()), None)
-        return found
+        return next((kind for name, kind in _CONFLUENCE.items() if name in classes.split()), None)
     if "alert" not in classes and "admonition" not in classes and "callout" not in classes:
         return None
     words = set(re.split(r"[\s-]+", classes.lower()))

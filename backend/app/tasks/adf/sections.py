@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.tasks.adf.block_tree import BlockTree
-from app.tasks.adf.html_reader import Footnotes, Heading, HtmlReader
+from app.tasks.adf.document_builder import DocumentBuilder, Footnotes, Heading
 
 Node = dict[str, Any]
 
@@ -38,37 +38,37 @@ class _Part:
     blocks: list[Node]
 
 
-def whole_document(reader: HtmlReader) -> Node:
+def whole_document(builder: DocumentBuilder) -> Node:
     """Return all that was read, as one document."""
-    blocks = reader.blocks
+    blocks = builder.blocks
     part = _Part(None, 1, 0, len(blocks) + 1, blocks)
-    return _with_footnotes([part], reader)[0]
+    return _with_footnotes([part], builder)[0]
 
 
 def make_sections(
-    reader: HtmlReader, level: int | None, *, title: str, line_of: Callable[[Heading], int]
+    builder: DocumentBuilder, level: int | None, *, title: str, line_of: Callable[[Heading], int]
 ) -> list[Section]:
     """Return the document as one section (`level` None), or one for each heading up to `level`.
 
     Args:
-        reader: what was read.
+        builder: what was read.
         level: 1 to 6, or None.
         title: the document's own title, from its front matter; empty where it has none.
         line_of: the line of a heading in the source.
 
     """
-    blocks = reader.blocks
+    blocks = builder.blocks
     if level is None:
-        parts = [_whole_part(reader, title, line_of)]
+        parts = [_whole_part(builder, title, line_of)]
     else:
-        cuts = [heading for heading in reader.headings if heading.level <= level]
+        cuts = [heading for heading in builder.headings if heading.level <= level]
         end = cuts[0].index if cuts else len(blocks) + 1
         parts = [_Part(title or None, 1, 0, end, blocks[:end])]
         ends = [*(heading.index for heading in cuts[1:]), len(blocks) + 1]
         for heading, end in zip(cuts, ends, strict=False):
             body = [*heading.extras, *blocks[heading.index + 1 : end]]
             parts.append(_Part(heading.title or None, line_of(heading), heading.index, end, body))
-    documents = _with_footnotes(parts, reader)
+    documents = _with_footnotes(parts, builder)
     sections = [
         Section(part.title, part.line, document)
         for part, document in zip(parts, documents, strict=True)
@@ -82,24 +82,24 @@ def _has_own_title(section: Section, title: str) -> bool:
     return section.title is not None and section.title != title
 
 
-def _whole_part(reader: HtmlReader, title: str, line_of: Callable[[Heading], int]) -> _Part:
+def _whole_part(builder: DocumentBuilder, title: str, line_of: Callable[[Heading], int]) -> _Part:
     """Return the document under its own title, or under its first heading that has text."""
-    blocks = reader.blocks
+    blocks = builder.blocks
     end = len(blocks) + 1
-    first = next((heading for heading in reader.headings if heading.title), None)
+    first = next((heading for heading in builder.headings if heading.title), None)
     if first is None or (title and first.title.casefold() != title.casefold()):
         return _Part(title or None, 1, 0, end, blocks)
     body = [*blocks[: first.index], *first.extras, *blocks[first.index + 1 :]]
     return _Part(title or first.title, line_of(first), 0, end, body)
 
 
-def _with_footnotes(parts: Sequence[_Part], reader: HtmlReader) -> list[Node]:
+def _with_footnotes(parts: Sequence[_Part], builder: DocumentBuilder) -> list[Node]:
     """Return a document for each part, with the footnotes that it refers to below a rule.
 
     They are numbered from 1 by first reference. One that nothing refers to stays with the part it
     was written in: no word of it is lost.
     """
-    footnotes = reader.footnotes
+    footnotes = builder.footnotes
     if not footnotes.references and not footnotes.definitions:
         return [_document(part.blocks) for part in parts]
     documents = []

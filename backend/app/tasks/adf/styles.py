@@ -67,9 +67,8 @@ def marks_of(attributes: dict[str, str]) -> list[Node]:
         marks.append({"type": "underline"})
     if "line-through" in decoration:
         marks.append({"type": "strike"})
-    for position in ("sub", "super"):
-        if style.get("vertical-align") == position:
-            marks.append({"type": "subsup", "attrs": {"type": position[:3]}})
+    if (position := style.get("vertical-align", "")) in {"sub", "super"}:
+        marks.append({"type": "subsup", "attrs": {"type": position[:3]}})
     colour = hex_colour(style.get("color", attributes.get("color", "")))
     if colour and colour != "#000000":
         marks.append({"type": "textColor", "attrs": {"color": colour}})

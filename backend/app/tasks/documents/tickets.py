@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.core.errors import DocumentError
 from app.models.results import TicketDraft
-from app.tasks.adf.markdown import markdown_to_adf, split_sections
+from app.tasks.adf.markdown import DEFAULT_MAX_NODES, markdown_to_adf, split_sections
 from app.tasks.documents.csv_table import CsvTable, read_csv
 from app.tasks.documents.decoding import Decoded, DocumentKind, decode, kind_of
 from app.tasks.documents.field_table import FieldTables
@@ -40,6 +40,7 @@ class TicketOptions:
     max_rows: int
     max_columns: int
     max_nesting: int
+    max_nodes: int = DEFAULT_MAX_NODES
     split_level: int | None = None
     title_column: str | None = None
     body_column: str | None = None
@@ -98,7 +99,7 @@ def tickets_from(name: str, content: bytes, options: TicketOptions) -> DocumentT
     return DocumentTickets(
         notes + _table_notes(table),
         table.row_count,
-        lambda: _csv_tickets(table, options.max_nesting),
+        lambda: _csv_tickets(table, options),
     )
 
 
@@ -127,7 +128,12 @@ def _table_notes(table: CsvTable) -> tuple[str, ...]:
 def _markdown_tickets(name: str, text: str, options: TicketOptions) -> list[TicketDraft]:
     file_title = one_line(PurePath(name).stem) or one_line(name)
     try:
-        sections = split_sections(text, options.split_level, max_nesting=options.max_nesting)
+        sections = split_sections(
+            text,
+            options.split_level,
+            max_nesting=options.max_nesting,
+            max_nodes=options.max_nodes,
+        )
     except DocumentError as error:
         raise _located(error, name) from error
     return [
@@ -141,14 +147,16 @@ def _markdown_tickets(name: str, text: str, options: TicketOptions) -> list[Tick
     ]
 
 
-def _csv_tickets(table: CsvTable, max_nesting: int) -> Iterator[TicketDraft]:
+def _csv_tickets(table: CsvTable, options: TicketOptions) -> Iterator[TicketDraft]:
     tables = FieldTables(table)
     for number, cells in table.rows:
         width = len(cells)
         title = one_line(cells[table.title]) if table.title < width else ""
         body = cells[table.body] if table.body is not None and table.body < width else ""
         try:
-            document = markdown_to_adf(body, max_nesting=max_nesting)
+            document = markdown_to_adf(
+                body, max_nesting=options.max_nesting, max_nodes=options.max_nodes
+            )
         except DocumentError as error:
             raise _located(error, table.name, number) from error
         yield TicketDraft(
