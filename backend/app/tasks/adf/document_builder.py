@@ -1,4 +1,4 @@
-"""A document in the making: blocks, the line at hand, and the elements that are open.
+"""A document in the making: blocks, the current line, and the open elements.
 
 What the handlers of `block_elements` and `inline_elements` work on.
 """
@@ -170,7 +170,7 @@ class DocumentBuilder:
         self.later(tag, close)
 
     def flush(self) -> None:
-        """Finish the line at hand, as a paragraph or heading."""
+        """Finish the current line, as a paragraph or heading."""
         if not self.inline.nodes:
             return
         line = self.inline.take()

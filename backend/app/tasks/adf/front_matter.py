@@ -22,7 +22,7 @@ _PAIR = re.compile(r"([A-Za-z_][\w .-]{0,80}?)[ \t]*[:=][ \t]*(.*)")
 
 @dataclass(frozen=True, slots=True)
 class FrontMatter:
-    """What stands before a document, and where the document starts.
+    """The data before a document, and where the document starts.
 
     Attributes:
         values: each key's value, as JSON has it: text, number, bool, list, object or None.

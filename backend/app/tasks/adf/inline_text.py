@@ -25,7 +25,7 @@ _LONGEST_MERGED = 4_096
 
 
 class InlineText:
-    """Collects the inline nodes of the line at hand, under the marks that are open.
+    """Collects the inline nodes of the current line, under the marks that are open.
 
     Marks are shared between nodes: treat them as read-only. Code goes with nothing but a link, as
     the schema has it.

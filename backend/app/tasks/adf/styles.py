@@ -1,4 +1,4 @@
-"""What an element's attributes say of how it looks, as ADF's marks."""
+"""The marks of ADF that an element's attributes stand for."""
 
 from __future__ import annotations
 
