@@ -71,7 +71,7 @@ def test_a_document_that_cannot_be_used_fails_processing_and_says_why(built_in: 
     assert task.task_type == TaskType.PROCESSING
     assert task.failure_context["category"] == "user_fixable"
     assert "rows.csv" in task.failure_context["message"]
-    assert "--title-column" in task.failure_context["next_step"]
+    assert task.failure_context["next_step"] == "Name the column that holds the titles."
 
 
 def test_descriptions_that_jira_would_refuse_fail_validation_and_are_named(built_in: Any) -> None:
