@@ -375,6 +375,16 @@ def test_alert_is_a_panel(source: str, kind: str) -> None:
     ]
 
 
+def test_elements_in_code_are_code() -> None:
+    source = "<pre><div>a</div><div>b <pre>c</pre> <ul><li>d</ul></div></pre>"
+    (block,) = content(source)
+    assert block["content"][0]["text"].split() == ["a", "b", "c", "d"]
+    assert content('<pre>a <a href="/b">c</a></pre>') == [
+        code_block("a c"),
+        paragraph(text("c", link("/b"))),
+    ]
+
+
 def test_alert_keeps_its_own_title() -> None:
     for source in ("> [!NOTE] b\n> a", '!!! note "b"\n    a', ":::note[b]\na\n:::"):
         (found,) = content(source)

@@ -195,8 +195,8 @@ def everything_said(document: dict[str, Any]) -> set[str]:
 
 
 def shown_words(source: str) -> set[str]:
-    """The numbered words that are neither in a comment nor within a tag."""
-    hidden = re.sub(r"<!--.*?-->|<[^>]*>", " ", source, flags=re.DOTALL)
+    """The numbered words that are neither in a comment, in a tag nor behind a fence."""
+    hidden = re.sub(r"<!--.*?-->|<[^>]*>|<[/!?].*|(```|~~~)[^\n\r]*", " ", source, flags=re.DOTALL)
     return set(re.findall(r"w\d+x", hidden.split("<!--")[0]))
 
 

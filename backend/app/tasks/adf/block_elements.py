@@ -156,6 +156,17 @@ def open_code_block(builder: DocumentBuilder, attributes: str) -> None:
     builder.later("pre", lambda: _close_code_block(builder))
 
 
+def open_code_in_code(builder: DocumentBuilder, _attributes: str) -> None:
+    """Begin code within a code block: more of it."""
+    builder.later("pre", lambda: None)
+
+
+def end_code_line(builder: DocumentBuilder, _attributes: str) -> None:
+    """End a line of code that is an element of its own."""
+    if builder.code and not builder.code[-1].endswith("\n"):
+        builder.code.append("\n")
+
+
 def _close_code_block(builder: DocumentBuilder) -> None:
     """Add the code block, and below it the links that stood in it."""
     text = "".join(builder.code or ()).removesuffix("\n")

@@ -57,7 +57,8 @@ def _read_chunk(builder: DocumentBuilder, html: str) -> None:
         pieces[1::4], pieces[2::4], pieces[3::4], pieces[4::4], strict=True
     ):
         if only_text is None:
-            if (handle := at_tag.get(name)) is not None:
+            handlers = at_tag if builder.code is None else _AT_TAG_IN_CODE
+            if (handle := handlers.get(name)) is not None:
                 handle(builder, attributes)
         elif (
             builder.code is not None
@@ -70,11 +71,13 @@ def _read_chunk(builder: DocumentBuilder, html: str) -> None:
 
 
 def _read_tag_by_tag(builder: DocumentBuilder, name: str, attributes: str, text: str) -> None:
-    if (handle := _AT_TAG.get(name)) is not None:
+    handlers = _AT_TAG if builder.code is None else _AT_TAG_IN_CODE
+    if (handle := handlers.get(name)) is not None:
         handle(builder, attributes)
     if text:
         builder.add_text(text)
-    if (handle := _AT_TAG.get(f"/{name}")) is not None:
+    handlers = _AT_TAG if builder.code is None else _AT_TAG_IN_CODE
+    if (handle := handlers.get(f"/{name}")) is not None:
         handle(builder, "")
 
 
@@ -160,6 +163,13 @@ _AT_TAG: dict[str, _TagHandler] = {
     **dict.fromkeys(("/thead", "/tbody", "/tfoot", "/body", "/optgroup", "/option"), _flush),
 }
 """What to do at each tag; any other is passed over."""
+
+_AT_TAG_IN_CODE: dict[str, _TagHandler] = {
+    **{tag: _AT_TAG[tag] for tag in ("a", "/a", "br", "code", "img", "/pre")},
+    "pre": blocks.open_code_in_code,
+    **dict.fromkeys(("/div", "/li", "/p", "/tr"), blocks.end_code_line),
+}
+"""What to do at each tag within a code block, which holds text only."""
 
 _AT_TEXT_ELEMENT: dict[str, Callable[[DocumentBuilder, str, str], bool]] = {
     "a": inlines.read_link,

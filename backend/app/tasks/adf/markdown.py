@@ -92,7 +92,7 @@ def split_sections(
 
     def line_of(heading: Heading) -> int:
         wanted = int(heading.mark)
-        known.extend(islice(lines, wanted + 1 - len(known)))
+        known.extend(islice(lines, max(0, wanted + 1 - len(known))))
         return lines_before + known[wanted]
 
     title = front_matter.values.get("title")
