@@ -20,7 +20,8 @@ from fastapi.sse import format_sse_event
 from app.api.problems import TooManyRequests
 from app.api.serializers import etag_of, session_resource
 from app.api.snapshot_loader import MOST_SESSIONS_PER_READ
-from app.core.database import database_now, translated_errors
+from app.core.database import database_now
+from app.core.database_errors import translated_errors
 from app.core.errors import DatabaseUnavailable
 from app.core.notifications import CHANNEL, announced_sessions
 from app.repositories.access_repository import AccessRepository

@@ -12,7 +12,7 @@ from app.api.request_guard import COOKIE, LOGIN_PATH
 from app.api.resources import Check, Health, Readiness
 from app.api.responses import json_response
 from app.api.services import Caller, Services, ServicesOf, problems
-from app.core.database import translated_errors
+from app.core.database_errors import translated_errors
 from app.core.errors import TaskError
 from app.core.schema_version import require_current_schema
 from app.engines.metrics_server import live_counts
@@ -97,6 +97,8 @@ def _check(name: str, look: Callable[[], object]) -> Check:
 
 
 def _live(services: Services) -> LiveCounts:
+    services.database.check_server()
+    services.database.check_disk()
     with translated_errors(), services.database.autocommit.connect() as connection:
         return count_live(connection)
 

@@ -20,9 +20,11 @@ from app.core.errors import (
     ContentViolation,
     DatabaseBusy,
     DatabaseUnavailable,
+    DatabaseUnsuitable,
     DocumentError,
     ErrorCategory,
     SessionNotFound,
+    StorageFull,
     TaskConflict,
     TaskError,
     TaskValidationError,
@@ -175,7 +177,9 @@ KINDS = (
     Kind(RequestInvalid, 422, "request-invalid", "The request cannot be understood"),
     Kind(TooManyRequests, 429, "too-many-requests", "Too many requests"),
     Kind(Busy, 503, "busy", "The server has its hands full"),
+    Kind(StorageFull, 507, "storage-full", "A disk is full"),
     Kind(DatabaseBusy, 503, "database-busy", "The database did not do it in time"),
+    Kind(DatabaseUnsuitable, 503, "database-unsuitable", "The database cannot be used as it is"),
     Kind(DatabaseUnavailable, 503, "database-unavailable", "The database cannot be reached"),
 )
 """The one table; the first row whose class fits is used."""

@@ -8,7 +8,7 @@ from app.cli.exit_codes import ExitCode
 from app.cli.opening import load_settings, opened_database
 from app.cli.parameters import AsJson
 from app.cli.terminal import Terminal
-from app.core.database import translated_errors
+from app.core.database_errors import translated_errors
 from app.core.errors import SchemaOutdated
 from app.core.schema_version import schema_revisions, upgrade_schema
 

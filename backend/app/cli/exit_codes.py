@@ -12,6 +12,7 @@ from app.core.errors import (
     OutputError,
     SessionNotFound,
     StaleClaim,
+    StorageFull,
     TaskCancelled,
     TaskError,
     TaskValidationError,
@@ -40,8 +41,8 @@ MEANINGS = {
     ExitCode.USAGE: "it cannot be done as given: an option, a setting, a document, `--out`",
     ExitCode.NOT_FOUND: "there is no such session, or key",
     ExitCode.CONFLICT: "the session's state does not allow it: its task is running, or done",
-    ExitCode.DATABASE_UNREACHABLE: "the database cannot be reached, or is not at this version's "
-    "migration",
+    ExitCode.DATABASE_UNREACHABLE: "the database cannot be reached, takes no writes, is not in "
+    "UTF8, has a full disk, or is not at this version's migration",
     ExitCode.TASK_FAILED: "the task failed",
     ExitCode.CANCELLED: "the task was cancelled",
     ExitCode.INTERRUPTED: "interrupted, by Ctrl-C or SIGTERM",
@@ -53,6 +54,7 @@ _BY_ERROR: tuple[tuple[type[TaskError], ExitCode], ...] = (
     (TaskValidationError, ExitCode.CONFLICT),
     (StaleClaim, ExitCode.CONFLICT),
     (DatabaseUnavailable, ExitCode.DATABASE_UNREACHABLE),
+    (StorageFull, ExitCode.DATABASE_UNREACHABLE),
     (DocumentError, ExitCode.USAGE),
     (ConfigurationError, ExitCode.USAGE),
     (OutputError, ExitCode.USAGE),

@@ -19,11 +19,14 @@ import psycopg
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import InvalidatePoolError
 
+from app.core.database_errors import READ_ONLY, read_only
 from app.core.driver import MinimalDescriptionCursor, ReadTimeoutConnection
+from app.core.errors import DatabaseUnsuitable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from sqlalchemy.engine import ExceptionContext
     from sqlalchemy.pool import ConnectionPoolEntry
 
     from app.core.config import Settings
@@ -133,6 +136,12 @@ class Connector:
         ) -> ReadTimeoutConnection:
             return self._connect(*arguments, **parameters)
 
+        @event.listens_for(engine, "handle_error")
+        def leave_a_read_only_server(context: ExceptionContext) -> None:
+            """Open new connections, which may reach the server that takes writes by now."""
+            if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
+                context.is_disconnect = True
+
         return engine
 
     def _connect(self, *arguments: Any, **parameters: Any) -> ReadTimeoutConnection:
@@ -143,6 +152,7 @@ class Connector:
             except psycopg.OperationalError as error:
                 if attempt == MOST_ATTEMPTS or not self._may_try_again(error):
                     raise
+        require_suitable(connection)
         connection.read_timeout = self._read_timeout
         if missing := self._missing(connection):
             connection.autocommit = True
@@ -170,6 +180,7 @@ class Connector:
                     self._may_try_again, error
                 ):
                     raise
+        require_suitable(connection)
         if missing := self._missing(connection):
             await connection.execute(_SET, [list(missing), list(missing.values())])
         return connection
@@ -198,6 +209,33 @@ class Connector:
             for name, value in self._settings.items()
             if report(name) not in {None, value}
         }
+
+
+def require_suitable(connection: psycopg.BaseConnection[Any]) -> None:
+    """Return if this is a connection to a server that can be used, as far as it says on connecting.
+
+    Raises:
+        DatabaseUnsuitable: it is read-only, or the database's encoding is not UTF8.
+
+    """
+    report = connection.info.parameter_status
+    error: DatabaseUnsuitable | None = None
+    encoding = report("server_encoding")
+    if encoding not in {None, "UTF8"}:
+        name = connection.info.dbname
+        error = DatabaseUnsuitable(
+            f"The database {name} is encoded in {encoding}; Session Tasks needs UTF8",
+            next_step="Create one (createdb --encoding=UTF8 --template=template0 NAME), move what "
+            f"you need there (pg_dump {name} | psql NAME), and name it in "
+            "SESSION_TASKS_DATABASE_URL.",
+        )
+    elif report("in_hot_standby") == "on":
+        error = read_only("it is a standby")
+    elif report("default_transaction_read_only") == "on":
+        error = read_only("default_transaction_read_only is on")
+    if error is not None:
+        connection.pgconn.finish()
+        raise error
 
 
 def startup_options(settings: Mapping[str, str]) -> str:

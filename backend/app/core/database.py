@@ -16,19 +16,13 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import psycopg
 from psycopg.pq import TransactionStatus
 from sqlalchemy import event, make_url, text
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session as DbSession
 from sqlalchemy.orm import SessionTransaction
 
 from app.core.connections import Connector, test_idle_connections, timeouts
+from app.core.database_errors import DatabaseDisk, read_only, translated_errors
 from app.core.embedded import OLDEST_MAJOR, EmbeddedServer
-from app.core.errors import (
-    ConfigurationError,
-    DatabaseBusy,
-    DatabaseUnavailable,
-    NoTransaction,
-)
+from app.core.errors import ConfigurationError, DatabaseFull, NoTransaction
 from app.core.notifications import Announcer
 from app.core.schema_version import bring_schema_up_to_date, require_current_schema
 
@@ -37,22 +31,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_LOST_STATES = ("08", "57P0", "25P03", "25P04", "53300")
-"""Connection lost, shutdown, a transaction idle or open too long, too many connections
-(PostgreSQL, appendix A). psycopg files the third and fourth under internal errors."""
-
-_QUERY_CANCELED = "57014"
-
-_BUSY_STATES = {
-    "55P03": "Another transaction has locked what this needs",
-    _QUERY_CANCELED: "PostgreSQL gave up on a statement: {}",
-    "40P01": "Another transaction was in the way: {}",
-    "40001": "Another transaction was in the way: {}",
-}
-"""Lock not available, query cancelled, deadlock, serialisation failure."""
-
 BRIEF_LOCK_SECONDS = 0.5
+_DESCRIBE_SERVER = text(
+    "SELECT current_setting('server_version_num'), current_setting('transaction_read_only')::bool"
+)
 _LIMIT_LOCK_WAIT = text("SELECT set_config('lock_timeout', :milliseconds, true)")
+
+LEAST_FREE_BYTES = 16 * 1024 * 1024
+"""A segment of PostgreSQL's write-ahead log, which it must be able to add."""
 
 SILENCE_SECONDS = 5.0
 """How long after its own timeout a server may still keep silent before we hang up."""
@@ -137,55 +123,6 @@ def use_custom_plans(db: DbSession) -> None:
     db.execute(_USE_CUSTOM_PLANS)
 
 
-@contextlib.contextmanager
-def translated_errors() -> Iterator[None]:
-    """Turn what the server does to anybody's statement into our own errors; leave all else alone.
-
-    Raises:
-        DatabaseUnavailable: the connection was lost or could not be had.
-        DatabaseBusy: a lock or a statement reached its timeout, or two transactions were in each
-            other's way; the statement was undone.
-
-    """
-    try:
-        yield
-    except PoolTimeout as error:
-        raise DatabaseUnavailable(
-            "All database connections of this process are in use",
-            next_step="Raise SESSION_TASKS_POOL_SIZE, or lower the concurrency.",
-        ) from error
-    except (DBAPIError, psycopg.Error) as error:
-        original = error.orig if isinstance(error, DBAPIError) else error
-        if is_connection_loss(error):
-            raise DatabaseUnavailable(
-                f"PostgreSQL cannot be reached: {_first_line(original)}",
-                next_step="See that the server runs and SESSION_TASKS_DATABASE_URL is right: "
-                "session-tasks doctor.",
-            ) from error
-        state = getattr(original, "sqlstate", None) or ""
-        busy = _BUSY_STATES.get(state)
-        if busy is not None:
-            raise DatabaseBusy(
-                busy.format(_first_line(original)), is_of_time=state == _QUERY_CANCELED
-            ) from error
-        raise
-
-
-def is_connection_loss(error: BaseException) -> bool:
-    """Whether the driver's error, or SQLAlchemy's about it, says that the connection is gone."""
-    original = error.orig if isinstance(error, DBAPIError) else error
-    if not isinstance(original, psycopg.Error):
-        return False
-    if original.sqlstate is not None:
-        return original.sqlstate.startswith(_LOST_STATES)
-    return isinstance(original, (psycopg.OperationalError, psycopg.InterfaceError))
-
-
-def _first_line(error: BaseException | None) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
 def _is_of_use(connection: psycopg.Connection[Any]) -> bool:
     """Whether the next can have it: a Ctrl-C inside a query leaves that in flight."""
     is_in_flight = connection.info.transaction_status == TransactionStatus.ACTIVE
@@ -225,6 +162,7 @@ class Database:
         self.url = url
         self.server = server
         self._releases_server = releases_server
+        self.disk = DatabaseDisk(_disk_name(url, server))
         if silence_seconds is None:
             silence_seconds = settings.statement_timeout_seconds + SILENCE_SECONDS
         self._connector = Connector(
@@ -271,7 +209,7 @@ class Database:
         try:
             database.check_server()
             if server is not None:
-                with translated_errors():
+                with database.translated_errors():
                     bring_schema_up_to_date(database.engine)
             elif require_current:
                 require_current_schema(database.engine)
@@ -284,18 +222,39 @@ class Database:
         """The server's major version.
 
         Raises:
-            DatabaseUnavailable: it does not answer.
+            DatabaseUnavailable: it does not respond.
+            DatabaseUnsuitable: it is read-only, or its encoding is not UTF8.
             ConfigurationError: it is older than 15.
 
         """
-        with translated_errors(), self.engine.connect() as connection:
-            version = int(connection.scalar(text("SHOW server_version_num")) or 0) // 10_000
+        with self.translated_errors(), self.engine.connect() as connection:
+            number, is_read_only = connection.execute(_DESCRIBE_SERVER).one()
+        version = int(number) // 10_000
         if version < OLDEST_MAJOR:
             raise ConfigurationError(
                 f"This is PostgreSQL {version}; Session Tasks needs {OLDEST_MAJOR}",
                 next_step="Point SESSION_TASKS_DATABASE_URL at a newer server.",
             )
+        if is_read_only:
+            raise read_only("default_transaction_read_only is on")
         return version
+
+    def check_disk(self) -> None:
+        """See that the database's disk has room.
+
+        Raises:
+            DatabaseFull: a statement failed for want of space a moment ago, or the embedded server
+                has no room for its next log segment.
+
+        """
+        if self.disk.is_full or (
+            self.server is not None and self.server.free_bytes < LEAST_FREE_BYTES
+        ):
+            raise DatabaseFull(f"The database's disk is full ({self.disk.name})")
+
+    def translated_errors(self) -> contextlib.AbstractContextManager[None]:
+        """`translated_errors`, in which a full disk has a name."""
+        return translated_errors(self.disk)
 
     @contextlib.contextmanager
     def transaction(self, *, waits_briefly: bool = False) -> Iterator[DbSession]:
@@ -311,7 +270,7 @@ class Database:
                 way took effect is then unknown: ask the rows.
 
         """
-        with translated_errors(), DbSession(self.engine, expire_on_commit=False) as db:
+        with self.translated_errors(), DbSession(self.engine, expire_on_commit=False) as db:
             db.info["announce"] = self.announce
             db.info["retry_backoff_seconds"] = self.settings.retry_backoff_seconds
             token = _current_db_session.set(db)
@@ -337,11 +296,14 @@ class Database:
 
         """
         # The pool's own: a `Connection` of the engine around it would take as long again.
-        with translated_errors(), contextlib.closing(self.engine.raw_connection()) as pooled:
+        with self.translated_errors(), contextlib.closing(self.engine.raw_connection()) as pooled:
             raw = cast("psycopg.Connection[Any]", pooled.driver_connection)
             raw.autocommit = True
             try:
                 yield raw
+            except psycopg.errors.ReadOnlySqlTransaction:
+                raw.close()  # the next may reach the server that takes writes
+                raise
             finally:
                 if _is_of_use(raw):
                     raw.rollback()  # nothing, unless a transaction was left open
@@ -360,13 +322,15 @@ class Database:
 
     def second_pool(self, settings: Settings, *, silence_seconds: float | None = None) -> Database:
         """The same database by a pool of its own; close it before this one."""
-        return Database(
+        other = Database(
             settings,
             self.url,
             self.server,
             silence_seconds=silence_seconds,
             releases_server=False,
         )
+        other.disk = self.disk
+        return other
 
     def revive(self) -> bool:
         """Start the embedded server again if it died; False where that is not this process's part.
@@ -394,6 +358,13 @@ class Database:
 
     def __exit__(self, *_exc_info: object) -> None:
         self.close()
+
+
+def _disk_name(url: str, server: EmbeddedServer | None) -> str:
+    if server is not None:
+        return str(server.home)
+    parsed = make_url(url)
+    return f"PostgreSQL's on {parsed.host or parsed.query.get('host') or 'this machine'}"
 
 
 def _psycopg_url(url: str) -> str:

@@ -14,8 +14,12 @@
     ├── ConfigurationError         a setting or an option that cannot be used
     ├── NoTransaction              a query that needs an open transaction met none
     ├── OutputError                a result that cannot be written where it was asked for
+    ├── StorageFull                a disk is full: PostgreSQL's, or that of temporary files
     ├── DatabaseBusy               PostgreSQL gave up on a statement: a lock, a timeout
+    │   └── DatabaseFull           its disk is full (a StorageFull, too)
     └── DatabaseUnavailable        PostgreSQL cannot be reached, or not be started
+        ├── DatabaseOutOfSpace     it cannot be started: its disk is full (a StorageFull, too)
+        ├── DatabaseUnsuitable     it is read-only, or its encoding is not UTF8
         └── SchemaOutdated         the database is not at this version's migration
 
 Each error says what happened, *who can fix it* (`category`, section 8 of the specification) and
@@ -192,6 +196,24 @@ class DatabaseBusy(TaskError):  # noqa: N818 - reads as the state it names
         self.is_of_time = is_of_time
 
 
+class StorageFull(TaskError):  # noqa: N818 - reads as the state it names
+    """A disk is full; nothing was changed."""
+
+    default_category = ErrorCategory.ADMIN_REQUIRED
+    default_next_step = "Make room on that disk, then try again."
+
+
+class DatabaseFull(StorageFull, DatabaseBusy):
+    """PostgreSQL's disk is full; the statement was undone, and may be repeated once there is room.
+
+    The database can still be read.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.is_of_time = True  # no other transaction was in its way
+
+
 class DatabaseUnavailable(TaskError):  # noqa: N818 - reads as the state it names
     """PostgreSQL cannot be reached, or not be started."""
 
@@ -200,3 +222,11 @@ class DatabaseUnavailable(TaskError):  # noqa: N818 - reads as the state it name
 
 class SchemaOutdated(DatabaseUnavailable):
     """The database is not at the migration that this version needs."""
+
+
+class DatabaseUnsuitable(DatabaseUnavailable):
+    """PostgreSQL responds, but cannot be used: it is read-only, or its encoding is not UTF8."""
+
+
+class DatabaseOutOfSpace(StorageFull, DatabaseUnavailable):
+    """PostgreSQL has stopped, and cannot be started while its disk is full."""

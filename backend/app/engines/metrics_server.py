@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.core.database import translated_errors
+from app.core.database_errors import translated_errors
 from app.core.errors import ConfigurationError, TaskError
 from app.repositories.session_queries import LiveCounts, count_live
 

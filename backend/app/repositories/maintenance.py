@@ -11,7 +11,8 @@ import psycopg
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from app.core.database import driver_connection, is_connection_loss, use_custom_plans
+from app.core.database import driver_connection, use_custom_plans
+from app.core.database_errors import is_connection_loss
 from app.models.lease import RETRY_BACKOFF_SECONDS, LeaseSentinel
 from app.repositories import maintenance_statements, transitions
 from app.repositories.in_transaction import InTransaction

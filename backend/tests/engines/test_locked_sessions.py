@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-from app.core.database import translated_errors
+from app.core.database_errors import translated_errors
 from app.engines import worker as worker_module
 from app.engines.execution import ATTEMPTS_TO_WRITE_RESULTS, OutcomeWriter
 from app.repositories.session_repository import SessionRepository

@@ -17,7 +17,8 @@ from sqlalchemy.exc import IntegrityError
 
 from app.core import schema_version
 from app.core.config import Settings
-from app.core.database import Database, translated_errors
+from app.core.database import Database
+from app.core.database_errors import translated_errors
 from app.core.errors import DatabaseBusy, SchemaOutdated
 from app.core.schema_version import (
     alembic_config,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import shutil
 import threading
 import time
 from typing import TYPE_CHECKING, Self
@@ -76,6 +77,16 @@ class EmbeddedServer:
         server = cls(place, users, version)
         atexit.register(server.release)
         return server
+
+    @property
+    def home(self) -> Path:
+        """The directory with everything that is the server's."""
+        return self._place.home
+
+    @property
+    def free_bytes(self) -> int:
+        """The room on its disk."""
+        return shutil.disk_usage(self._place.home).free
 
     @property
     def is_acquired(self) -> bool:

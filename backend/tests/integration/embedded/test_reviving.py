@@ -16,8 +16,9 @@ from sqlalchemy import text
 
 from app.core.config import Settings
 from app.core.database import Database
+from app.core.embedded import EmbeddedServer
 from app.core.embedded.cluster import _postmaster
-from app.core.errors import DatabaseUnavailable
+from app.core.errors import DatabaseUnavailable, DatabaseUnsuitable
 from tests.integration.embedded.users import is_running, leave, user_process
 
 QUESTION = "SELECT 42"
@@ -97,3 +98,11 @@ def test_a_process_that_closed_its_database_revives_nothing(data_dir: Path) -> N
         in_transaction(database)
     assert database.server is not None
     assert not is_running(database.server)
+
+
+def test_a_standby_is_refused_as_read_only(data_dir: Path) -> None:
+    with EmbeddedServer.acquire(data_dir) as server:
+        cluster = server.home / "cluster"
+    (cluster / "standby.signal").touch()
+    with pytest.raises(DatabaseUnsuitable, match="read-only: it is a standby"):
+        Database.open(Settings(data_dir=data_dir))

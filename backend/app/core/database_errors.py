@@ -1,0 +1,149 @@
+"""Turns errors of the driver and of full disks into the program's own."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import time
+from typing import TYPE_CHECKING
+
+import psycopg
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from app.core.errors import (
+    DatabaseBusy,
+    DatabaseFull,
+    DatabaseUnavailable,
+    DatabaseUnsuitable,
+    StorageFull,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_LOST_STATES = ("08", "57P0", "25P03", "25P04", "53300")
+"""Connection lost, shutdown, a transaction idle or open too long, too many connections
+(PostgreSQL, appendix A). psycopg files the third and fourth under internal errors."""
+
+_QUERY_CANCELED = "57014"
+READ_ONLY = "25006"
+_DISK_FULL = "53100"
+
+_BUSY_STATES = {
+    "55P03": "Another transaction has locked what this needs",
+    _QUERY_CANCELED: "PostgreSQL gave up on a statement: {}",
+    "40P01": "Another transaction was in the way: {}",
+    "40001": "Another transaction was in the way: {}",
+}
+"""Lock not available, query cancelled, deadlock, serialisation failure."""
+
+FULL_SECONDS = 30.0
+"""How long after an error for want of space a disk counts as full, unless it can be looked at."""
+
+
+class DatabaseDisk:
+    """The disk that a database is on, as far as this process knows it.
+
+    Args:
+        name: for people, such as `/var/lib/x` or `PostgreSQL's on db.example`.
+
+    """
+
+    def __init__(self, name: str = "PostgreSQL's") -> None:
+        self.name = name
+        self._full_at: float | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a statement failed for want of space within the last `FULL_SECONDS`."""
+        return self._full_at is not None and time.monotonic() - self._full_at < FULL_SECONDS
+
+    def full(self, reason: str) -> DatabaseFull:
+        """Note that it is full; returns the error to raise."""
+        self._full_at = time.monotonic()
+        return DatabaseFull(f"The database's disk is full ({self.name}): {reason}")
+
+
+_ANY_DISK = DatabaseDisk()
+
+
+@contextlib.contextmanager
+def translated_errors(disk: DatabaseDisk = _ANY_DISK) -> Iterator[None]:
+    """Turn what the server may do to any statement into our own errors; leave all else alone.
+
+    Raises:
+        DatabaseUnavailable: the connection was lost or could not be opened.
+        DatabaseUnsuitable: the server is read-only.
+        DatabaseBusy: a lock or a statement reached its timeout, or two transactions were in each
+            other's way; the statement was undone.
+        DatabaseFull: the database's disk is full; the statement was undone.
+
+    """
+    try:
+        yield
+    except PoolTimeout as error:
+        raise DatabaseUnavailable(
+            "All database connections of this process are in use",
+            next_step="Raise SESSION_TASKS_POOL_SIZE, or lower the concurrency.",
+        ) from error
+    except (DBAPIError, psycopg.Error) as error:
+        original = error.orig if isinstance(error, DBAPIError) else error
+        reason = _first_line(original)
+        if is_connection_loss(error):
+            raise DatabaseUnavailable(
+                f"PostgreSQL cannot be reached: {reason}",
+                next_step="See that the server runs and SESSION_TASKS_DATABASE_URL is right: "
+                "session-tasks doctor.",
+            ) from error
+        state = getattr(original, "sqlstate", None) or ""
+        if state == READ_ONLY:
+            raise read_only(reason) from error
+        if state == _DISK_FULL:
+            raise disk.full(reason) from error
+        if state in _BUSY_STATES:
+            raise DatabaseBusy(
+                _BUSY_STATES[state].format(reason), is_of_time=state == _QUERY_CANCELED
+            ) from error
+        raise
+
+
+def read_only(reason: str) -> DatabaseUnsuitable:
+    """The error that says that the server takes no writes, and why."""
+    return DatabaseUnsuitable(
+        f"This server is read-only: {reason}",
+        next_step="Point SESSION_TASKS_DATABASE_URL at the primary server, or have this one take "
+        "writes: promote it, or set default_transaction_read_only to off.",
+    )
+
+
+@contextlib.contextmanager
+def translated_disk_errors(directory: Path) -> Iterator[None]:
+    """Turn the operating system's "no space left" while writing files into our own error.
+
+    Raises:
+        StorageFull: the disk of `directory` is full; names it.
+
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        raise StorageFull(f"The disk of {directory} is full") from error
+
+
+def is_connection_loss(error: BaseException) -> bool:
+    """Whether the driver's error, or SQLAlchemy's about it, says that the connection is gone."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    if not isinstance(original, psycopg.Error):
+        return False
+    if original.sqlstate is not None:
+        return original.sqlstate.startswith(_LOST_STATES)
+    return isinstance(original, (psycopg.OperationalError, psycopg.InterfaceError))
+
+
+def _first_line(error: BaseException | None) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,81 @@
+"""A database that cannot be written: who can fix it, and how, in responses and in readiness."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import URL, make_url, text
+
+from app.core import database_errors
+from tests.api.conftest import NOTES
+from tests.live_server import LiveServer
+
+FULL = """
+CREATE FUNCTION out_of_space() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'could not extend file "base/1/2": No space left on device'
+         USING ERRCODE = '53100'; END $$;
+CREATE TRIGGER full_disk BEFORE INSERT ON sessions EXECUTE FUNCTION out_of_space()"""
+
+
+def unready(client: Any) -> dict[str, str]:
+    answer = client.get("/readyz")
+    assert answer.status_code == (200 if answer.json()["ready"] else 503)
+    return {check["name"]: check["detail"] for check in answer.json()["checks"] if not check["ok"]}
+
+
+def test_a_full_disk_is_an_operators_and_named(
+    make_server: Callable[..., LiveServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = make_server()
+    client = api.client(api.key())
+    assert unready(client) == {}
+    with api.database.transaction() as db:
+        db.execute(text(FULL))
+    answer = client.post("/api/v1/sessions", files=[NOTES])
+    problem = answer.json()
+    assert (answer.status_code, problem["category"]) == (507, "admin_required")
+    assert problem["type"].endswith(":storage-full")
+    assert "disk is full (PostgreSQL's on" in problem["detail"]
+    assert "No space left on device" in problem["detail"]
+    assert "Make room" in problem["next_step"]
+    assert "disk is full" in unready(client)["database"]
+    assert client.get("/api/v1/sessions").status_code == 200  # it can be read
+    with api.database.transaction() as db:
+        db.execute(text("DROP FUNCTION out_of_space CASCADE"))
+    assert client.post("/api/v1/sessions", files=[NOTES]).status_code == 201
+    monkeypatch.setattr(database_errors, "FULL_SECONDS", 0.0)
+    assert unready(client) == {}
+
+
+@pytest.fixture
+def read_only(database_url: str, server_url: URL) -> Iterator[Callable[[], None]]:
+    """Makes this test's database read-only, as for a failover."""
+    name = make_url(database_url).database
+    url = server_url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(url, autocommit=True) as connection:
+
+        def switch() -> None:
+            connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name]
+            )
+
+        yield switch
+        connection.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+
+
+def test_a_read_only_server_is_not_ready_and_says_so(
+    make_server: Callable[..., LiveServer], read_only: Callable[[], None]
+) -> None:
+    api = make_server()
+    client = api.client(api.key())
+    read_only()
+    assert "This server is read-only" in unready(client)["database"]
+    answer = client.post("/api/v1/sessions", files=[NOTES])
+    assert answer.status_code == 503
+    assert answer.json()["category"] == "admin_required"
+    assert answer.json()["type"].endswith(":database-unsuitable")
+    assert "read-only" in answer.json()["detail"]
