@@ -26,7 +26,9 @@ class LiveServer:
     """The API and the dashboard on a port of their own, over one database."""
 
     def __init__(self, url: str, **settings: Any) -> None:
-        self.settings = Settings.model_validate({"database_url": url, "pool_size": 10, **settings})
+        self.settings = Settings.model_validate(
+            {"database_url": url, "pool_size": 10, "jira_project": "TASK", **settings}
+        )
         self.database = Database(self.settings, url)
         self.app = create_app(self.database, self.settings)
         add_dashboard(self.app)

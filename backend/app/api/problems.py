@@ -23,6 +23,7 @@ from app.core.errors import (
     DatabaseUnsuitable,
     DocumentError,
     ErrorCategory,
+    IntakeRefused,
     SessionNotFound,
     StorageFull,
     TaskConflict,
@@ -230,7 +231,7 @@ def problem_response(
             category=known.category,
             next_step=redact_text(error_next_step(known)),
             trace_id=trace_id,
-            errors=list(getattr(known, "errors", ())) or None,
+            errors=_errors_of(known) or None,
             current=getattr(known, "current", None),
         )
     if kind.status == HTTPStatus.UNAUTHORIZED:
@@ -240,6 +241,19 @@ def problem_response(
             "Retry-After", str(getattr(error, "retry_after_seconds", RETRY_AFTER_SECONDS))
         )
     return _answer(problem, answer_headers)
+
+
+def _errors_of(error: TaskError) -> list[FieldError]:
+    """Return what is wrong, one by one, where the error has several reasons."""
+    if isinstance(error, IntakeRefused):
+        return [
+            FieldError(
+                where=getattr(each, "name", "") or ", ".join(each.options) or "documents",
+                message=redact_text(f"{each.message} {error_next_step(each)}".strip()),
+            )
+            for each in error.problems
+        ]
+    return list(getattr(error, "errors", ()))
 
 
 def add_problem_handlers(app: FastAPI) -> None:

@@ -39,6 +39,7 @@ from app.repositories.content_repository import ContentRepository
 from app.repositories.idempotency_repository import StoredResponse
 from app.repositories.session_queries import SessionFilter, SessionQueries
 from app.repositories.session_repository import SessionRepository
+from app.tasks.intake_check import check_intake
 
 router = APIRouter(prefix=API, tags=["sessions"], responses=problems(*EVERYWHERE))
 
@@ -63,12 +64,14 @@ def create_session(
 ) -> Response:
     """Store the documents byte for byte, and answer with the session; `Location` names it."""
     names = checked_names(form, services.settings)
-    options = form.options().to_json()
     if not services.uploads.acquire(blocking=False):
         raise Busy(
             "Others' documents are being stored right now", next_step="Try again in a moment."
         )
     try:
+        options = check_intake(
+            documents_of(form, names), names, form.options(), services.settings
+        ).to_json()
         marked = fingerprint(form, names) if idempotency_key is not None else b""
         with (
             services.database.transaction() as db,

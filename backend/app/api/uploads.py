@@ -10,7 +10,7 @@ from pydantic import Field
 
 from app.api.resources import Request, SafeText
 from app.core.errors import DocumentError
-from app.models.options import SessionOptions
+from app.models.options import MOST_RULES, SessionOptions
 from app.repositories.content_repository import IncomingDocument
 from app.tasks.documents.decoding import kind_of
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 LONGEST_NAME = 255
 CHUNK_BYTES = 1024 * 1024
 Option = Annotated[SafeText, Field(min_length=1, max_length=255)]
+Rule = Annotated[SafeText, Field(min_length=2, max_length=1_000)]
 
 
 class NewSession(Request):
@@ -40,15 +41,28 @@ class NewSession(Request):
     title_column: Option | None = None
     body_column: Option | None = None
     delimiter: Option | None = None
+    parent_type: Option | None = None
+    map: Annotated[
+        list[Rule],
+        Field(
+            default_factory=list,
+            max_length=MOST_RULES,
+            description="`[FILE:]COLUMN=FIELD`; repeat it for more",
+        ),
+    ]
+    day_first: Annotated[
+        bool | None, Field(description="whether 03/04/2026 is 3 April; without it: left alone")
+    ] = None
 
     def options(self) -> SessionOptions:
         """The options that were chosen."""
         given = self.model_dump(
             include={
                 "project_key", "issue_type", "split_level", "title_column", "body_column",
-                "delimiter",
+                "delimiter", "parent_type", "map", "day_first",
             },
             exclude_none=True,
+            exclude_defaults=True,
         )  # fmt: skip
         return SessionOptions.from_json(given)
 

@@ -65,6 +65,31 @@ Delimiter = Annotated[
         help="CSV: what stands between cells, if not found by itself; a character or its name.",
     ),
 ]
+ParentType = Annotated[
+    str | None,
+    typer.Option(
+        "--parent-type",
+        metavar="NAME",
+        help="With --split-level: sections of level 1 become issues of this type (Epic), and the "
+        "parents of the tickets below them.",
+    ),
+]
+ColumnMap = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="[FILE:]COLUMN=FIELD",
+        help="Read a column as a field of Jira; without FIELD, leave it out. May be repeated.",
+    ),
+]
+DayFirst = Annotated[
+    bool | None,
+    typer.Option(
+        "--day-first/--month-first",
+        help="Read 03/04/2026 as 3 April, or as 4 March; without either it stays as it is.",
+        show_default=False,
+    ),
+]
 
 
 _FLAGS = {
@@ -74,6 +99,9 @@ _FLAGS = {
     "title_column": "--title-column NAME",
     "body_column": "--body-column NAME",
     "delimiter": "--delimiter CHAR",
+    "parent_type": "--parent-type NAME",
+    "map": "--map COLUMN=FIELD",
+    "day_first": "--day-first",
 }
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from app.cli.parameters import option_flag
 from app.cli.terminal import printable
-from app.core.errors import TaskError
+from app.core.errors import ErrorCategory, IntakeRefused, TaskError
 from app.core.wording import count_text, duration_text, size_text
 from app.models.session import MAX_RETRY_COUNT, TaskStatus, TaskType
 from app.presentation.failures import error_next_step, failure_report
@@ -42,6 +42,12 @@ def print_error(
     console: Console, error: TaskError | str, *, next_step: str = "", who: str = ""
 ) -> None:
     """Say what went wrong, who can fix it and what to do next: three lines, no traceback."""
+    if isinstance(error, IntakeRefused):
+        for problem in error.problems:
+            step = error_next_step(problem, option_flag)
+            _print_labelled(console, [("Error", problem.message), ("Next", step)], "red")
+        error, next_step = f"{len(error.problems):,} problems; nothing was begun", ""
+        who = WHO_CAN_FIX[ErrorCategory.USER_FIXABLE]
     if isinstance(error, TaskError):
         next_step = error_next_step(error, option_flag)
         who = WHO_CAN_FIX[error.category]
@@ -60,35 +66,54 @@ def _print_labelled(console: Console, lines: Sequence[tuple[str, str]], style: s
 
 
 def retry_command(
-    snapshot: SessionSnapshot, *, out: Path | None = None, sources: Mapping[str, Path] | None = None
+    snapshot: SessionSnapshot, *, out: Path | None = None, document_count: int = 0
 ) -> str:
-    """The command that takes the session up again; empty where none can.
+    """Return the command that takes the session up again; empty where none would help.
 
-    Where the failure asks for an option, the command has it. `sources` are the files that the
-    documents came from: where the failure names a document, the command hands its file in again,
-    because the session keeps the bytes it was given.
+    Where the failure asks for an option, the command has it. Where it names one of several
+    documents, the command leaves that out: as it is, it would fail again.
     """
-    failure = failure_report(snapshot)
-    if not snapshot.needs_new_session and snapshot.status in {
+    if snapshot.needs_new_session or snapshot.status not in {
         TaskStatus.FAILED,
         TaskStatus.CANCELLED,
     }:
-        words = ["session-tasks", "retry", snapshot.short_id]
-        document = str(failure.context.get("document")) if failure else ""
-        if failure and failure.options:
-            words += " ".join(map(option_flag, failure.options)).split()
-        elif snapshot.task_type == TaskType.PROCESSING and sources and document in sources:
-            words.append(str(sources[document]))
-        if not snapshot.can_be_restarted:
-            words.append("--reset")
-        if out is not None:
-            words += ["--out", str(out)]
-        return shlex.join(words)
-    return ""
+        return ""
+    words = ["session-tasks", "retry", snapshot.short_id]
+    failure = failure_report(snapshot)
+    document = _unusable_document(snapshot)
+    if failure and failure.options:
+        words += " ".join(map(option_flag, failure.options)).split()
+    elif document:
+        if document_count <= 1:
+            return ""
+        words += ["--without", document]
+    if not snapshot.can_be_restarted:
+        words.append("--reset")
+    if out is not None:
+        words += ["--out", str(out)]
+    return shlex.join(words)
 
 
-def print_failure(terminal: Terminal, snapshot: SessionSnapshot, command: str) -> None:
-    """Say what failed, who can fix it, and the command that takes the session up again."""
+def _unusable_document(snapshot: SessionSnapshot) -> str:
+    """Return the document that processing failed for; empty if it failed for anything else."""
+    failure = failure_report(snapshot)
+    if failure is None or not failure.is_current or snapshot.task_type != TaskType.PROCESSING:
+        return ""
+    return str(failure.context.get("document") or "")
+
+
+def print_failure(
+    terminal: Terminal,
+    snapshot: SessionSnapshot,
+    command: str,
+    *,
+    sources: Mapping[str, Path] | None = None,
+    out: Path | None = None,
+) -> None:
+    """Say what failed, who can fix it, and the commands that take the session up again.
+
+    `sources` are the files that the documents came from.
+    """
     failure = failure_report(snapshot, option_flag)
     if failure is None:
         return
@@ -102,10 +127,16 @@ def print_failure(terminal: Terminal, snapshot: SessionSnapshot, command: str) -
         ("  Next", failure.next_step),
         ("  Attempts", attempts if snapshot.can_be_retried else f"{attempts}: all are used up"),
     ]
+    document = _unusable_document(snapshot)
+    if document:
+        file = str((sources or {}).get(document, document))
+        words = ["session-tasks", "retry", snapshot.short_id, file]
+        words += ["--out", str(out)] if out is not None else []
+        lines.append(("  Once it is right", shlex.join(words)))
     if command:
-        lines.append(("  Then", command))
+        lines.append(("  Or without it" if document else "  Then", command))
     elif snapshot.needs_new_session:
-        lines.append(("  Then", "correct the documents and start anew: session-tasks run FILES…"))
+        lines.append(("  Then", "correct the documents, and run them: session-tasks run FILES…"))
     terminal.say()
     _print_labelled(terminal.people, lines, "red")
 

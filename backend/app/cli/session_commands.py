@@ -82,7 +82,7 @@ def show_command(session: SessionId, as_json: AsJson = False) -> ExitCode:
         session_id = find_session(database, session)
         snapshot = read_snapshot(database, session_id)
         content = read_content(database, session_id)
-    command = retry_command(snapshot)
+    command = retry_command(snapshot, document_count=len(content.documents))
     if as_json:
         terminal.write_json(whole_document(snapshot, content, retry=command))
         return ExitCode.OK
@@ -168,7 +168,7 @@ def watch_command(session: SessionId, as_json: AsJson = False) -> ExitCode:
             return ExitCode.INTERRUPTED
         content = read_content(database, session_id)
     code = exit_code_of_session(snapshot)
-    command = retry_command(snapshot)
+    command = retry_command(snapshot, document_count=len(content.documents))
     if as_json:
         terminal.write_json(whole_document(snapshot, content, exit_code=code, retry=command))
     elif code == ExitCode.TASK_FAILED:

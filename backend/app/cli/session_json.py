@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from app.cli.parameters import option_flag
-from app.core.errors import TaskError
+from app.core.errors import IntakeRefused, TaskError
 from app.presentation.failures import error_next_step, failure_report
 from app.repositories.session_queries import LeaseState
 
@@ -115,6 +115,11 @@ def error_document(error: BaseException, exit_code: ExitCode) -> dict[str, Any]:
     if isinstance(error, TaskError):
         next_step = error_next_step(error, option_flag)
         said |= {"category": error.category.value, "next_step": next_step}
+    if isinstance(error, IntakeRefused):
+        said["problems"] = [
+            {"message": each.message, "next_step": error_next_step(each, option_flag)}
+            for each in error.problems
+        ]
     return {"error": said, "exit_code": int(exit_code)}
 
 

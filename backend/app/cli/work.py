@@ -19,9 +19,12 @@ from app.cli.output_directory import OutputDirectory
 from app.cli.parameters import (
     AsJson,
     BodyColumn,
+    ColumnMap,
+    DayFirst,
     Delimiter,
     IssueType,
     Out,
+    ParentType,
     Project,
     SessionId,
     SplitLevel,
@@ -59,10 +62,9 @@ from app.repositories.content_repository import ContentRepository, IncomingDocum
 from app.repositories.content_summary import read_content
 from app.repositories.session_queries import LeaseState, SessionSnapshot
 from app.repositories.session_repository import SessionRepository
-from app.tasks.documents.decoding import decode
 from app.tasks.documents.intake import read_files
-from app.tasks.jira_import import build_bodies
-from app.tasks.registry import handler_references
+from app.tasks.intake_check import check_intake
+from app.tasks.jira_import import check_issue_type, check_project_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -107,6 +109,9 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command are thes
     title_column: TitleColumn = None,
     body_column: BodyColumn = None,
     delimiter: Delimiter = None,
+    parent_type: ParentType = None,
+    column_map: ColumnMap = None,
+    day_first: DayFirst = None,
     label: Annotated[
         str, typer.Option("--label", metavar="TEXT", help="What to call the session in lists.")
     ] = "",
@@ -115,19 +120,25 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command are thes
     """Take documents to a validated Jira import: a new session, all three tasks, here and now."""
     terminal = Terminal(is_json=as_json)
     settings = load_settings()
-    options = _chosen(
+    chosen = _chosen(
         project_key=project,
         issue_type=issue_type,
         split_level=split_level,
         title_column=title_column,
         body_column=body_column,
         delimiter=delimiter,
+        parent_type=parent_type,
+        map=column_map,
+        day_first=day_first,
     )
-    documents = _read(files, settings)
+    documents = read_files(
+        files, max_bytes=settings.max_document_bytes, max_documents=settings.max_documents
+    )
+    names = [document.name for document in documents]
+    options = check_intake(documents, names, SessionOptions.from_json(chosen), settings).to_json()
     output = None if out is None else OutputDirectory(out)
-    handler_references(settings)  # before there is a session that nobody could work on
     with dispatcher(settings), opened_database(terminal, settings) as database:
-        called = label or names_text([document.name for document in documents])
+        called = label or names_text(names)
         with database.transaction() as db:
             sessions = SessionRepository(db)
             session_id = sessions.create_session(
@@ -159,6 +170,13 @@ def retry_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
     title_column: TitleColumn = None,
     body_column: BodyColumn = None,
     delimiter: Delimiter = None,
+    parent_type: ParentType = None,
+    column_map: ColumnMap = None,
+    day_first: DayFirst = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option("--without", metavar="FILE", help="Leave this document out; may be repeated."),
+    ] = None,
     reset: Annotated[
         bool,
         typer.Option("--reset", help="Give the task all its attempts back first (an operator's)."),
@@ -173,16 +191,32 @@ def retry_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
         title_column=title_column,
         body_column=body_column,
         delimiter=delimiter,
+        parent_type=parent_type,
+        map=column_map,
+        day_first=day_first,
     )
     for_export = _chosen(project_key=project, issue_type=issue_type)
-    documents = _read(files, settings) if files else []
+    if project is not None:
+        check_project_key(project)
+    if issue_type is not None:
+        check_issue_type(issue_type)
+    documents = (
+        read_files(
+            files, max_bytes=settings.max_document_bytes, max_documents=settings.max_documents
+        )
+        if files
+        else []
+    )
     output = None if out is None else OutputDirectory(out)
     with dispatcher(settings), opened_database(terminal, settings) as database:
         session_id = find_session(database, session)
         _take_back_what_was_left(database, settings, session_id)
         snapshot = read_snapshot(database, session_id)
         _refuse_what_comes_too_late(
-            snapshot, has_documents=bool(documents), processing=for_processing, export=for_export
+            snapshot,
+            has_documents=bool(documents or without),
+            processing=for_processing,
+            export=for_export,
         )
         changes = for_processing | for_export
         with database.transaction() as db:
@@ -193,7 +227,16 @@ def retry_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
                 sessions.retry_task(session_id, expected_task_id=snapshot.task_id)
             if changes:
                 sessions.change_options(session_id, changes)
-            sources = _replace(ContentRepository(db), session_id, documents, files or [])
+            content = ContentRepository(db)
+            sources = _replace(content, session_id, documents, files or [])
+            _leave_out(content, session_id, without or ())
+            if snapshot.task_type in {None, TaskType.PROCESSING}:
+                check_intake(
+                    content.documents(session_id),
+                    content.document_names(session_id),
+                    SessionOptions.from_json(dict(snapshot.options) | changes),
+                    settings,
+                )
         job = Job(database, settings, terminal, session_id, out, output, sources)
         task = snapshot.task_type.value if snapshot.task_type else ""
         terminal.say(f"Session {job.short_id} · {task} is taken up again", style="bold")
@@ -213,18 +256,7 @@ def _chosen(**options: Any) -> dict[str, Any]:
     given = SessionOptions.from_json(
         {name: value for name, value in options.items() if value is not None}
     )
-    build_bodies((), project_key=given.project_key, issue_type=given.issue_type)
     return given.to_json()
-
-
-def _read(files: Sequence[Path], settings: Settings) -> list[IncomingDocument]:
-    """The files' documents. What is no text is refused here, not by a task that fails later."""
-    documents = read_files(
-        files, max_bytes=settings.max_document_bytes, max_documents=settings.max_documents
-    )
-    for document in documents:
-        decode(document.name, document.content)
-    return [IncomingDocument(document.name, document.content) for document in documents]
 
 
 def _take_back_what_was_left(database: Database, settings: Settings, session_id: UUID) -> None:
@@ -284,6 +316,24 @@ def _replace(
     return sources
 
 
+def _leave_out(content: ContentRepository, session_id: UUID, names: Sequence[str]) -> None:
+    """Remove documents from the session.
+
+    Raises:
+        DocumentError: the session has no document of that name, or no other.
+
+    """
+    for name in names:
+        there = content.document_names(session_id)
+        content.remove_document(session_id, _name_in_session(Path(name), name, there))
+        if len(there) == 1:
+            raise DocumentError(
+                "A session needs a document",
+                name=name,
+                next_step="Open a new session instead: session-tasks run FILES…",
+            )
+
+
 def _name_in_session(path: Path, given: str, names: Sequence[str]) -> str:
     """The session's name for a file: `README.md`, or `api/README.md` where it has several."""
     parts = path.absolute().parts
@@ -313,12 +363,12 @@ def finish(job: Job) -> ExitCode:
     code = exit_code_of_session(last)
     if code == ExitCode.OK and last.stage == SessionStage.COMPLETED:
         return _deliver(job, last)
-    command = command_to_retry(last, out=job.out, sources=job.sources)
     content = read_content(job.database, job.session_id)
+    command = command_to_retry(last, out=job.out, document_count=len(content.documents))
     if job.terminal.is_json:
         job.terminal.write_json(whole_document(last, content, exit_code=code, retry=command))
     elif code == ExitCode.TASK_FAILED:
-        print_failure(job.terminal, last, command)
+        print_failure(job.terminal, last, command, sources=job.sources, out=job.out)
         print_findings(job.terminal, content)
     else:
         job.terminal.say()

@@ -193,6 +193,9 @@ class Settings(BaseSettings):
         description="more sites, by name: `JIRA_SITES__TEST__URL`, `…__EMAIL` and `…__TOKEN` are "
         "those of `--to jira:test`",
     )
+    jira_project: str | None = Field(
+        None, description="project key of sessions that name none, such as `SHOP`"
+    )
     jira_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
         60.0, description="how long Jira may take to respond to one request"
     )

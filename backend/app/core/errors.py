@@ -10,6 +10,7 @@
     ├── WorkerLost                 the process that ran the task died or stopped answering
     ├── SessionNotFound            no such session
     ├── DocumentError              a document that cannot be used
+    │   └── IntakeRefused          several documents or options that cannot be used
     ├── ContentViolation           exported content that Jira would refuse
     ├── ConfigurationError         a setting or an option that cannot be used
     ├── NoTransaction              a query that needs an open transaction met none
@@ -151,6 +152,26 @@ class DocumentError(TaskError):
         """What the failure context keeps of it: `document`, and `row` where that is known."""
         said: dict[str, str | int | None] = {"document": self.name or None, "row": self.row}
         return {key: value for key, value in said.items() if value is not None}
+
+
+class IntakeRefused(DocumentError):  # noqa: N818 - reads as the state it names
+    """Several documents or options that cannot be used; nothing was stored.
+
+    Attributes:
+        problems: each of them; the first speaks for all.
+
+    """
+
+    def __init__(self, problems: Sequence[TaskError]) -> None:
+        first, more = problems[0], len(problems) - 1
+        super().__init__(
+            f"{first.message} (and {more:,} more problem{'s' if more > 1 else ''})",
+            name=getattr(first, "name", ""),
+            row=getattr(first, "row", None),
+            next_step=first.next_step,
+            options=first.options,
+        )
+        self.problems = tuple(problems)
 
 
 class ContentViolation(TaskError):  # noqa: N818 - what validation finds

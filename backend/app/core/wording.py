@@ -62,10 +62,7 @@ def count_text(count: int, one: str) -> str:
     return f"{count:,} {one if count == 1 else one + 's'}"
 
 
-def names_text(names: Sequence[str]) -> str:
+def names_text(names: Sequence[str], *, most: int = 2) -> str:
     """`a.md, b.md and 4 more`."""
-    more = len(names) - _MOST_NAMES
-    return ", ".join(names[:_MOST_NAMES]) + (f" and {more:,} more" if more > 0 else "")
-
-
-_MOST_NAMES = 2
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+MOST_RULES = 1_000
+"""Columns that one session may decide about."""
+
+
 class SessionOptions(BaseModel):
     """A session's options, checked; what was not chosen has its default.
 
@@ -19,8 +23,12 @@ class SessionOptions(BaseModel):
     options there.
 
     Attributes:
-        project_key: of the Jira project that the issues are for.
-        issue_type: the name of one of the project's issue types.
+        project_key: of the Jira project that the issues are for; None: the setting's.
+        issue_type: the issue type of tickets whose document names none.
+        parent_type: the issue type of Markdown sections with tickets below them; None: a section
+            is no parent.
+        map: decisions about columns, each `[FILE:]COLUMN=FIELD`.
+        day_first: whether `03/04/2026` is 3 April; None: such dates are left alone.
         split_level: one ticket for every Markdown heading of this level or above; None: one a file.
         title_column: the CSV column that holds the titles; None: found by its usual names.
         body_column: the CSV column that holds the descriptions; None: found by its usual names.
@@ -30,12 +38,15 @@ class SessionOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    project_key: Annotated[str, Field(min_length=1, max_length=255)] = "TASK"
+    project_key: Annotated[str, Field(min_length=1, max_length=255)] | None = None
     issue_type: Annotated[str, Field(min_length=1, max_length=255)] = "Task"
+    parent_type: Annotated[str, Field(min_length=1, max_length=255)] | None = None
     split_level: Annotated[int, Field(ge=1, le=3)] | None = None
     title_column: str | None = None
     body_column: str | None = None
     delimiter: str | None = None
+    map: Annotated[tuple[str, ...], Field(max_length=MOST_RULES)] = ()
+    day_first: bool | None = None
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> SessionOptions:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
-from sqlalchemy import Text, cast, delete, func, select
+from sqlalchemy import Text, cast, delete, func, select, update
 
 from app.core.database import driver_connection
 from app.models.content import Document, Export, SessionNote, Ticket, ValidationFinding
@@ -81,6 +81,25 @@ class ContentRepository:
             return False
         row.content = document.content
         self._db.flush()
+        return True
+
+    def remove_document(self, session_id: uuid.UUID, name: str) -> bool:
+        """Remove the document of that name; False if there is none. Positions stay gapless."""
+        of_session = Document.session_id == session_id
+        position = self._db.scalar(
+            delete(Document).where(of_session, Document.name == name).returning(Document.position)
+        )
+        if position is None:
+            return False
+        # In two steps, because the primary key is checked row by row.
+        for new_position, behind in (
+            (-Document.position, Document.position > position),
+            (-Document.position - 1, Document.position < 0),
+        ):
+            self._db.execute(
+                update(Document).where(of_session, behind).values(position=new_position),
+                execution_options={"synchronize_session": False},
+            )
         return True
 
     def documents(

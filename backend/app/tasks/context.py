@@ -104,6 +104,10 @@ class TaskContext:
         """Whether the task was told to stop; `check_cancelled` is the usual way to ask."""
         return self._is_cancelled()
 
+    def document_names(self) -> list[str]:
+        """Return the names of the session's documents, in order."""
+        return self._content.document_names()
+
     def documents(self) -> Iterator[IncomingDocument]:
         """Read the session's documents in order, one in memory at a time."""
         return self._watched(self._content.documents())

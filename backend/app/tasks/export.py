@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.models.results import TaskResults
-from app.tasks.jira_import import build_bodies
+from app.tasks.jira_import import build_bodies, project_of
 
 if TYPE_CHECKING:
     from app.models.results import ExportBody
@@ -25,7 +25,7 @@ def export_tickets(context: TaskContext) -> TaskResults:
     issue_count = 0
     for body in build_bodies(
         context.tickets(),
-        project_key=context.options.project_key,
+        project_key=project_of(context.options, context.settings),
         issue_type=context.options.issue_type,
     ):
         bodies.append(body)

@@ -20,6 +20,8 @@ from app.tasks.jira.payload import default_issue_type, named_fields
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from app.core.config import Settings
+    from app.models.options import SessionOptions
     from app.models.results import TicketDraft
 
 MAXIMUM_ISSUES_PER_BODY = 50
@@ -66,16 +68,62 @@ def build_bodies(
     a size that Jira cannot take; ContentViolation while the bodies are read, for a description
     that is no ADF document.
     """
-    if not _PROJECT_KEY.fullmatch(project_key):
-        message = f"{project_key!r} is no Jira project key."
-        raise _unusable(message, _ABOUT_PROJECT_KEYS, "project_key")
-    if not issue_type.strip() or not issue_type.isprintable():
-        message = f"{issue_type!r} is no Jira issue type."
-        raise _unusable(message, _ABOUT_ISSUE_TYPES, "issue_type")
+    check_project_key(project_key)
+    check_issue_type(issue_type)
     if not 1 <= issues_per_body <= MAXIMUM_ISSUES_PER_BODY:
         message = f"A Jira bulk request cannot hold {issues_per_body} issues."
         raise _unusable(message, f"Choose a size from 1 to {MAXIMUM_ISSUES_PER_BODY}.")
     return _bodies(_issues(tickets, project_key, issue_type.strip()), issues_per_body)
+
+
+def project_of(options: SessionOptions, settings: Settings) -> str:
+    """Return the key of the project that a session's issues are for.
+
+    Raises:
+        ConfigurationError: none is named, or Jira could not have it (`user_fixable`).
+
+    """
+    key = options.project_key or settings.jira_project
+    if key is None:
+        raise _unusable(
+            "No Jira project is named.",
+            "Name the project by its key, as in KEY-123; SESSION_TASKS_JIRA_PROJECT sets one for "
+            "all sessions that name none.",
+            "project_key",
+        )
+    check_project_key(key)
+    return key
+
+
+def check_project_key(key: str) -> None:
+    """Return if Jira could have a project of this key.
+
+    Raises:
+        ConfigurationError: it could not; what the key may have meant is offered (`user_fixable`).
+
+    """
+    if _PROJECT_KEY.fullmatch(key):
+        return
+    offered = offered_key(key)
+    step = f"Write it as {offered}." if offered else _ABOUT_PROJECT_KEYS
+    raise _unusable(f"{key!r} is no Jira project key.", step, "project_key")
+
+
+def offered_key(key: str) -> str:
+    """Return the project key that this one may have meant: `SHOP` for `shop`; "" for none."""
+    offered = key.strip().upper()
+    return offered if _PROJECT_KEY.fullmatch(offered) else ""
+
+
+def check_issue_type(name: str) -> None:
+    """Return if Jira could have an issue type of this name.
+
+    Raises:
+        ConfigurationError: it could not (`user_fixable`).
+
+    """
+    if not name.strip() or not name.isprintable():
+        raise _unusable(f"{name!r} is no Jira issue type.", _ABOUT_ISSUE_TYPES, "issue_type")
 
 
 def make_summary(title: str) -> tuple[str, str]:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.models.results import TaskResults, TicketDraft
 from app.tasks.documents.tickets import TicketOptions, tickets_from
+from app.tasks.jira.columns import MappingOptions, read_rules
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from app.core.config import Settings
+    from app.models.options import SessionOptions
     from app.tasks.context import TaskContext
+
+_NAMES_A_PARENT = '"parent":'
 
 
 def process_documents(context: TaskContext) -> TaskResults:
@@ -21,28 +30,56 @@ def process_documents(context: TaskContext) -> TaskResults:
         ConfigurationError: an option cannot be used.
 
     """
-    options = _ticket_options(context)
+    options = ticket_options(context.options, context.settings, context.document_names())
     tickets: list[TicketDraft] = []
     notes: list[str] = []
+    keys: dict[str, int] = {}
     for document in context.documents():
         made = tickets_from(document.name, document.content, options)
-        notes.extend(made.notes)
-        expected = len(tickets) + len(made)
+        before = len(tickets)
         for ticket in made:
-            tickets.append(ticket)
-            context.progress(len(tickets), expected, document.name)
-    return TaskResults(tickets=tickets, notes=notes)
+            tickets.append(ticket if ticket.parent is None else _moved(ticket, before))
+            context.progress(len(tickets), before + len(made), document.name)
+        notes.extend(made.notes)
+        keys |= {key: before + number for key, number in made.keys.items()}
+    return TaskResults(tickets=_with_parents(tickets, keys), notes=notes)
 
 
-def _ticket_options(context: TaskContext) -> TicketOptions:
-    chosen, limits = context.options, context.settings
+def _moved(ticket: TicketDraft, before: int) -> TicketDraft:
+    """Return the ticket with its parent's number among all tickets of the session."""
+    return replace(ticket, parent=before + (ticket.parent or 0))
+
+
+def _with_parents(tickets: list[TicketDraft], keys: Mapping[str, int]) -> list[TicketDraft]:
+    """Return the tickets; parents that are named by key and stand in another document are found."""
+    if not keys:
+        return tickets
+    for at, ticket in enumerate(tickets):
+        fields = json.loads(ticket.fields) if _NAMES_A_PARENT in ticket.fields else {}
+        parent = keys.get(fields.pop("parent", ""))
+        if parent is not None and parent != at + 1:
+            text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+            tickets[at] = replace(ticket, fields=text, parent=parent)
+    return tickets
+
+
+def ticket_options(
+    options: SessionOptions, settings: Settings, names: Iterable[str]
+) -> TicketOptions:
+    """Return how the documents of these names become tickets.
+
+    Raises:
+        ConfigurationError: a rule of `map` cannot be used (`user_fixable`).
+
+    """
     return TicketOptions(
-        max_rows=limits.max_rows,
-        max_columns=limits.max_columns,
-        max_nesting=limits.max_nesting,
-        max_nodes=limits.max_nodes,
-        split_level=chosen.split_level,
-        title_column=chosen.title_column,
-        body_column=chosen.body_column,
-        delimiter=chosen.delimiter,
+        max_rows=settings.max_rows,
+        max_columns=settings.max_columns,
+        max_nesting=settings.max_nesting,
+        max_nodes=settings.max_nodes,
+        split_level=options.split_level,
+        title_column=options.title_column,
+        body_column=options.body_column,
+        delimiter=options.delimiter,
+        mapping=MappingOptions(rules=read_rules(options.map, names), day_first=options.day_first),
     )

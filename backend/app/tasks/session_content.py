@@ -75,6 +75,10 @@ class SessionContent:
         """How much hangs on the session."""
         return self._read(lambda db: ContentRepository(db).counts(self._session_id))
 
+    def document_names(self) -> list[str]:
+        """Return the names of the documents, in order."""
+        return self._read(lambda db: ContentRepository(db).document_names(self._session_id))
+
     def documents(self) -> Iterator[IncomingDocument]:
         """Read the documents in order, one at a time."""
         return self._pages(

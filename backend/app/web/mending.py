@@ -30,6 +30,9 @@ LABELS = {
     "split_level": "Tickets of a Markdown file",
     "project_key": "Jira project",
     "issue_type": "Issue type",
+    "parent_type": "Issue type of parents",
+    "day_first": "Dates such as 03/04/2026",
+    "map": "Columns",
 }
 """What each option is called on pages."""
 

@@ -22,11 +22,13 @@ from app.api.application import MOST_FORM_FIELDS
 from app.api.problems import Busy, kind_of
 from app.api.services import Caller, ServicesOf
 from app.api.uploads import NewSession
-from app.core.errors import TaskError, TaskValidationError
+from app.core.errors import IntakeRefused, TaskError, TaskValidationError
 from app.core.wording import names_text
 from app.models.options import SessionOptions
+from app.presentation.failures import error_next_step
 from app.tasks.documents.decoding import SUFFIXES
-from app.web.mending import SPLIT_LEVELS
+from app.tasks.jira_import import offered_key
+from app.web.mending import SPLIT_LEVELS, option_label
 from app.web.page import PageOf
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ UNUSABLE = 422
 BUSY = 503
 TEXT_FIELDS = (
     "label", "project_key", "issue_type", "split_level", "title_column", "body_column", "delimiter",
+    "parent_type", "day_first",
 )  # fmt: skip
 SWITCHES = ("auto_advance", "start")
 
@@ -77,6 +80,7 @@ async def open_session(
                 for upload in form.getlist("documents")
                 if isinstance(upload, UploadFile) and upload.filename
             ]
+            given["map"] = "\n".join(str(rule) for rule in form.getlist("map") if rule)
             return await run_in_threadpool(_open, page, services, caller, given, documents)
     except HTTPException as error:  # starlette's, for a form that is none, or has too many parts
         problems = {"documents": f"{error.detail} A session takes {most:,} documents."}
@@ -105,6 +109,7 @@ def _open(
     wanted: dict[str, Any] = {
         name: given[name].strip() for name in TEXT_FIELDS if given.get(name, "").strip()
     }
+    wanted["map"] = given.get("map", "").splitlines()
     wanted |= {"auto_advance": "auto_advance" in given, "documents": documents}
     wanted.setdefault("label", names_text([upload.filename or "" for upload in documents])[:200])
     try:
@@ -121,9 +126,23 @@ def _open(
         if kind_of(error).status not in {UNUSABLE, BUSY}:
             raise
         status = BUSY if isinstance(error, Busy) else UNUSABLE
-        problems["documents"] = f"{error.message}. {error.next_step}"
+        problems = _task_problems(error)
+        offered = offered_key(form.project_key or "")
+        if offered and "project_key" in problems:
+            problems["project_key"] += " It is filled in."
+            given = {**given, "project_key": offered}
         return _form(page, services.settings, given, problems, status)
     return page.redirect(f"/sessions/{session_id}", said=said)
+
+
+def _task_problems(error: TaskError) -> dict[str, str]:
+    """Return what is wrong, by the field to correct; a document's problems stand by the files."""
+    found: dict[str, list[str]] = {}
+    for each in error.problems if isinstance(error, IntakeRefused) else (error,):
+        field = next((name for name in each.options if name in TEXT_FIELDS), "documents")
+        said = f"{each.message.removesuffix('.')}. {error_next_step(each, option_label)}"
+        found.setdefault(field, []).append(said.strip())
+    return {field: " ".join(said) for field, said in found.items()}
 
 
 def _start(caller: Principal, services: Services, session_id: UUID) -> str:

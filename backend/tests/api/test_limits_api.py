@@ -129,8 +129,8 @@ def test_text_of_documents_and_keys_is_in_no_log_of_a_worker(
         open_session(client, label="works"),
         client.post(
             SESSIONS,
-            files=[("documents", ("bad.csv", f'a,b\n"{canary}'.encode() + b"\xff\x00"))],
-            data={"auto_advance": "false", "title_column": "none such"},
+            files=[("documents", ("bad.csv", f"title,b\n{canary},{'>' * 2_000}x\n".encode()))],
+            data={"auto_advance": "false"},
         ).headers["Location"],
         client.post(
             SESSIONS,

@@ -37,6 +37,42 @@ def test_session_is_opened_with_its_documents_and_options(client: httpx.Client) 
     assert detail["counts"]["documents"] == 2
 
 
+def test_what_could_never_be_processed_is_refused_before_anything_is_stored(
+    client: httpx.Client,
+) -> None:
+    files = [
+        NOTES,
+        ("documents", ("untitled.csv", b"a,b\n1,2\n")),
+        ("documents", ("open.csv", b'title\n"1\n')),
+    ]
+    answer = client.post(SESSIONS, files=files, data={"project_key": "shop"})
+    assert answer.status_code == 422
+    problem = answer.json()
+    assert problem["category"] == "user_fixable"
+    assert [error["where"] for error in problem["errors"]] == [
+        "project_key", "untitled.csv", "open.csv",
+    ]  # fmt: skip
+    assert "SHOP" in problem["errors"][0]["message"]
+    one = client.post(SESSIONS, files=[NOTES], data={"map": ["Points=customfield_10016", "x"]})
+    assert one.status_code == 422
+    assert "--map" not in one.text
+    assert client.get(SESSIONS).json()["items"] == []
+
+
+def test_columns_are_mapped_by_repeated_fields(client: httpx.Client) -> None:
+    answer = client.post(
+        SESSIONS,
+        files=[("documents", ("rows.csv", b"title,Severity,Note\nA,High,x\n"))],
+        data={"map": ["Severity=priority", "Note="], "day_first": "false"},
+    )
+    assert answer.status_code == 201
+    assert answer.json()["options"] == {
+        "project_key": "TASK",
+        "map": ["Severity=priority", "Note="],
+        "day_first": False,
+    }
+
+
 def test_pages_hold_every_session_once_and_filters_narrow_them(
     client: httpx.Client, open_session: Callable[..., str]
 ) -> None:

@@ -102,7 +102,7 @@ def test_serve_sends_its_spans_to_a_collector(
             session = client.post(
                 "/api/v1/sessions",
                 files=[("documents", ("a.md", b"# A"))],
-                data={"auto_advance": "false"},
+                data={"auto_advance": "false", "project_key": "ABC"},
             ).headers["Location"]
             assert client.post(f"{session}/task").status_code == 202
             session_id = uuid.UUID(session.rsplit("/", 1)[1])

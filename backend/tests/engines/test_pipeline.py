@@ -22,7 +22,7 @@ CSV = (
 @pytest.fixture
 def built_in(bench: Any) -> Any:
     """The bench with the built-in handlers."""
-    bench.settings = bench.settings.model_copy(update={"handlers": ""})
+    bench.settings = bench.settings.model_copy(update={"handlers": "", "jira_project": "TASK"})
     return bench
 
 

@@ -46,6 +46,7 @@ def command(
 ) -> Callable[..., Answer]:
     """Runs the command in this process; answers exit code, standard output, standard error."""
     monkeypatch.setenv("SESSION_TASKS_DATABASE_URL", shared_database_url)
+    monkeypatch.setenv("SESSION_TASKS_JIRA_PROJECT", "TASK")
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
 
@@ -89,7 +90,10 @@ def start_process(
 ) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", "from app.cli import main; main()", *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": str(BACKEND), "PYTHONUNBUFFERED": "1"} | environment,
+        env=os.environ
+        | {"PYTHONPATH": str(BACKEND), "PYTHONUNBUFFERED": "1"}
+        | {"SESSION_TASKS_JIRA_PROJECT": "TASK"}
+        | environment,
         cwd=directory,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -398,63 +402,137 @@ def test_a_setting_that_cannot_be_used_is_named(
 # ------------------------------------------------------------------ what fails while it is done
 
 
-def test_a_csv_without_a_title_column_fails_and_can_be_retried_as_the_command_says(
-    command: Callable[..., Answer], tmp_path: Path
+def test_a_csv_without_a_title_column_is_refused_and_lists_the_columns_there_are(
+    command: Callable[..., Answer], shared_database: Database, tmp_path: Path
 ) -> None:
     (tmp_path / "werk.csv").write_text("Betreff;Text\nEins;Wort\nZwei;Wort\n")
+    before = _session_count(shared_database)
 
-    code, out, _ = command("run", "werk.csv", "--out", "out")
+    code, out, err = command("run", "werk.csv", "--out", "out")
 
-    assert code == 6
-    assert "processing failed" in out
-    assert "Betreff" in out  # which columns there are
-    assert "Who can fix it:" in out
-    (then,) = (line for line in out.splitlines() if "session-tasks retry" in line)
-    words = then.split("session-tasks ")[1].split()
-    assert words == ["retry", words[1], "--title-column", "NAME", "--out", "out"]
-    words[3] = "Betreff"
+    assert (code, out) == (2, "")
+    assert "Betreff" in err
+    assert "--title-column NAME" in err
+    assert _session_count(shared_database) == before
 
-    code, out, _ = command(*words, "--json")
+    code, out, _ = command("run", "werk.csv", "--out", "out", "--map", "Betreff=summary", "--json")
 
     assert code == 0
-    said = only_document(out)
-    assert said["session"]["id"].startswith(words[1])
-    assert said["session"]["options"]["title_column"] == "Betreff"
-    (file,) = said["export"]["files"]
+    (file,) = only_document(out)["export"]["files"]
     summaries = [
         issue["fields"]["summary"] for issue in json.loads(Path(file).read_text())["issueUpdates"]
     ]
     assert summaries == ["Eins", "Zwei"]
 
 
-def test_a_corrected_file_takes_the_place_of_the_one_that_failed(
+def test_all_problems_of_all_files_and_options_are_told_at_once(
+    command: Callable[..., Answer], shared_database: Database, tmp_path: Path
+) -> None:
+    (tmp_path / "good.md").write_text("# Good\n")
+    (tmp_path / "untitled.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "open.csv").write_text('title,b\n"1,2\n')
+    before = _session_count(shared_database)
+    arguments = ["run", "good.md", "untitled.csv", "open.csv", "--project", "shop"]
+
+    code, _, err = command(*arguments)
+
+    assert code == 2
+    for said in ("untitled.csv", "open.csv", "'shop' is no Jira project key", "Write it as SHOP"):
+        assert said in err
+    code, out, _ = command(*arguments, "--json")
+    assert code == 2
+    assert len(only_document(out)["error"]["problems"]) == 3
+    assert _session_count(shared_database) == before
+
+    code, _, err = command("run", "missing.md", "gone.csv")
+    assert code == 2
+    assert "missing.md does not exist" in err
+    assert "gone.csv does not exist" in err
+
+
+def test_run_asks_for_a_project_where_no_setting_has_one(
+    command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "one.md").write_text("# One\n")
+    monkeypatch.delenv("SESSION_TASKS_JIRA_PROJECT")
+
+    code, _, err = command("run", "one.md")
+    assert code == 2
+    assert "No Jira project is named" in err
+    assert "--project KEY" in err
+
+    monkeypatch.setenv("SESSION_TASKS_JIRA_PROJECT", "SHOP")
+    code, out, _ = command("run", "one.md", "--json")
+    assert code == 0
+    assert only_document(out)["session"]["options"]["project_key"] == "SHOP"
+
+
+def test_columns_of_no_document_cannot_be_mapped(
+    command: Callable[..., Answer], tmp_path: Path
+) -> None:
+    (tmp_path / "one.csv").write_text("title,Severity\nOne,2\n")
+    code, _, err = command("run", "one.csv", "--map", "Sverity=priority")
+    assert code == 2
+    assert "No document has a column “Sverity”" in err
+    assert "title, Severity" in err
+
+
+def test_a_document_that_fails_can_be_corrected_or_left_out_as_the_command_says(
     command: Callable[..., Answer], tmp_path: Path
 ) -> None:
     (tmp_path / "good.md").write_text("# Good\n")
-    (tmp_path / "bad.csv").write_bytes(b'title,b\n"1,2\n')  # a quote that does not end
-    code, out, _ = command("run", "good.md", "bad.csv", "--json")
+    (tmp_path / "bad.csv").write_text(f"title,body\nOne,{'>' * 10_000} deep\n")
+    code, out, _ = command("run", "good.md", "bad.csv")
     assert code == 6, out
-    session_id = only_document(out)["session"]["id"]
-    assert only_document(out)["retry_command"] == f"session-tasks retry {session_id[:8]} bad.csv"
+    (right,) = (line for line in out.splitlines() if "Once it is right" in line)
+    (without,) = (line for line in out.splitlines() if "Or without it" in line)
+    session_id = right.split()[-2]
+    assert right.endswith(f"session-tasks retry {session_id} bad.csv")
+    assert without.endswith(f"session-tasks retry {session_id} --without bad.csv")
 
     (tmp_path / "other.csv").write_text("title\nOne\n")
     code, _, err = command("retry", session_id, "other.csv")
     assert code == 2
     assert "no document named other.csv" in err
     assert "good.md, bad.csv" in err
+    code, _, err = command("retry", session_id, "bad.csv", "--title-column", "none")
+    assert code == 2, "what would fail again is refused, and costs no attempt"
+
+    code, out, _ = command(*without.split("session-tasks ")[1].split(), "--json")
+    assert code == 0
+    said = only_document(out)
+    assert [document["name"] for document in said["documents"]] == ["good.md"]
+
+
+def test_a_corrected_file_takes_the_place_of_the_one_that_failed(
+    command: Callable[..., Answer], tmp_path: Path
+) -> None:
+    (tmp_path / "bad.csv").write_text(f"title,body\nOne,{'>' * 10_000} deep\n")
+    code, out, _ = command("run", "bad.csv", "--json")
+    assert code == 6, out
+    said = only_document(out)
+    assert "retry_command" not in said, "as it is, it would fail again"
+    session_id = said["session"]["id"]
+    assert command("retry", session_id, "--without", "bad.csv")[0] == 2
 
     (tmp_path / "bad.csv").write_text("title,b\nOne,2\n")
     code, out, _ = command("retry", session_id, "bad.csv", "--json")
     assert code == 0
     said = only_document(out)
-    assert [document["ticket_count"] for document in said["documents"]] == [1, 1]
+    assert [document["ticket_count"] for document in said["documents"]] == [1]
     assert said["task"]["retry_count"] == 0
+
+
+def test_a_csv_that_goes_too_far_is_refused(command: Callable[..., Answer], tmp_path: Path) -> None:
+    (tmp_path / "wide.csv").write_text(",".join(f"c{n}" for n in range(1_000_000)) + "\n")
+    code, _, err = command("run", "wide.csv")
+    assert code == 2
+    assert "more than 1,000 columns" in err
 
 
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("wide.csv", lambda: ",".join(f"c{n}" for n in range(1_000_000)) + "\n", "columns"),
         ("deep.md", lambda: ">" * 10_000 + " deep\n", "nest"),
     ],
 )

@@ -178,10 +178,10 @@ def test_rules_win_over_names_and_can_leave_out() -> None:
 def test_rules_choose_title_and_body_of_one_file() -> None:
     rules = read_rules(["a.csv:Betreff=summary", "Text=Description"], ["a.csv", "b.csv"])
     options = MappingOptions(rules=rules)
-    header = ["betreff", "text"]
-    assert options.column_for("a.csv", header, "summary") == "betreff"
-    assert options.column_for("b.csv", header, "summary") is None
-    assert options.column_for("b.csv", header, "description") == "text"
+    assert options.column_for("a.csv", "summary") == "Betreff"
+    assert options.column_for("b.csv", "summary") is None
+    assert options.columns_like("summary") == ()
+    assert options.columns_like("description") == ("Text",)
 
 
 def test_columns_and_files_may_hold_colons_and_equals_signs() -> None:

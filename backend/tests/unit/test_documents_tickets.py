@@ -92,8 +92,8 @@ def test_a_row_with_nothing_but_a_title_has_no_table() -> None:
 
 
 def test_repeated_columns_share_a_field_and_keep_each_value() -> None:
-    (draft,) = read("Summary,Labels,Labels,Labels,Labels\nFix,red,,blue,red\n")
-    assert fields_of(draft) == {"Labels": "red\nblue\nred"}
+    (draft,) = read("Summary,Colour,Colour,Colour,Colour\nFix,red,,blue,red\n")
+    assert fields_of(draft) == {"Colour": "red\nblue\nred"}
 
 
 def test_cells_beyond_the_header_stand_under_their_number_and_are_noted() -> None:
@@ -271,7 +271,7 @@ def test_every_word_of_every_cell_is_in_its_ticket(
     rows = [[f"Ticket {number}", *row] for number, row in enumerate(rows, start=1)]
     written = io.StringIO()
     writer = csv.writer(written, delimiter=delimiter, lineterminator=line_end)
-    writer.writerows([["Summary", "Labels", "Labels", "Notes"], *rows])
+    writer.writerows([["Summary", "Colour", "Colour", "Notes"], *rows])
     content = written.getvalue().encode()
     drafts = list(tickets_from("a.csv", content, OPTIONS))
     assert [draft.title for draft in drafts] == [row[0] for row in rows]

@@ -213,13 +213,20 @@ def test_no_tickets_make_no_body() -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["", "A", "abc", "1AB", "AB-1", "ÄB", "AB ", "AB\n", "_AB", "AB\x00"]
-)
-def test_project_key_that_jira_cannot_have_is_refused_before_reading(key: str) -> None:
+    ("key", "offered"),
+    [
+        ("", "ABC-123"), ("A", "ABC-123"), ("abc", "Write it as ABC."), ("1AB", "ABC-123"),
+        ("AB-1", "ABC-123"), ("ÄB", "ABC-123"), ("AB ", "Write it as AB."), ("_AB", "ABC-123"),
+        ("ab\n", "Write it as AB."), ("AB\x00", "ABC-123"),
+    ],
+)  # fmt: skip
+def test_project_key_that_jira_cannot_have_is_refused_before_reading(
+    key: str, offered: str
+) -> None:
     with pytest.raises(ConfigurationError) as caught:
         build_bodies([], project_key=key, issue_type="Task")
     assert caught.value.category is ErrorCategory.USER_FIXABLE
-    assert "ABC-123" in caught.value.next_step
+    assert offered in caught.value.next_step
 
 
 @pytest.mark.parametrize(

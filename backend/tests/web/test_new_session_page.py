@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     import httpx
 
+CSV = ("documents", ("a.csv", b"title,b\n1,2\n", "text/csv"))
 NOTES = ("documents", ("notes.md", b"# A\n\nb\n", "text/markdown"))
 
 
@@ -72,6 +73,9 @@ def test_a_session_may_be_opened_without_being_started(browser: httpx.Client) ->
         ({"split_level": "7"}, [NOTES], "split_level", "less than or equal to 3"),
         ({"label": "x" * 201}, [NOTES], "label", "at most 200"),
         ({"project_key": "\x00"}, [NOTES], "project_key", "NUL"),
+        ({"project_key": "AB-1"}, [NOTES], "project_key", "is no Jira project key"),
+        ({}, [("documents", ("a.csv", b"a,b\n1,2\n", "text/csv"))], "title_column", "no column"),
+        ({"title_column": "x"}, [CSV], "title_column", "a.csv has no column"),
     ],
 )
 def test_what_cannot_be_taken_is_said_beside_its_field(
@@ -91,6 +95,26 @@ def test_what_cannot_be_taken_is_said_beside_its_field(
     assert words in found.group(1)
     assert 'value="&lt;Story&gt;"' in answer.text
     assert browser.get("/api/v1/sessions").json()["items"] == []
+
+
+def test_a_key_in_small_letters_is_offered_in_capitals(browser: httpx.Client) -> None:
+    form = {"token": token(browser), "project_key": "shop"}
+
+    answer = browser.post("/new", data=form, files=[NOTES])
+
+    assert answer.status_code == 422
+    assert "Write it as SHOP" in answer.text
+    assert re.search(r'name="project_key" value="SHOP"', answer.text)
+
+
+def test_decisions_about_columns_are_kept(browser: httpx.Client) -> None:
+    form = {"token": token(browser), "map": ["b=labels", "title=summary"], "day_first": "true"}
+
+    answer = browser.post("/new", data=form, files=[CSV])
+
+    session = browser.get(f"/api/v1{answer.headers['location']}").json()
+    assert session["options"]["map"] == ["b=labels", "title=summary"]
+    assert session["options"]["day_first"] is True
 
 
 def test_the_limits_are_told_before_they_are_hit(browser: httpx.Client) -> None:

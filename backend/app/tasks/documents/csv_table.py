@@ -70,6 +70,8 @@ def read_csv(  # noqa: PLR0913 - the options of a CSV are these
     delimiter: str | None = None,
     title_column: str | None = None,
     body_column: str | None = None,
+    usual_titles: tuple[str, ...] = TITLE_COLUMNS,
+    usual_bodies: tuple[str, ...] = BODY_COLUMNS,
     max_rows: int,
     max_columns: int,
 ) -> CsvTable:
@@ -77,7 +79,7 @@ def read_csv(  # noqa: PLR0913 - the options of a CSV are these
 
     The delimiter is the one given, else the one that Excel's `sep=` line names, else the one of
     `,` `;` tab `|` that fits best. Columns are found by name in any case; the title's is
-    `title_column`, else `summary`, `title` or `name`, in this order, and the body's likewise.
+    `title_column`, else the first of `usual_titles` that there is, and the body's likewise.
 
     Raises:
         DocumentError: no header, no rows, no usable title column or not the one asked for (it
@@ -89,7 +91,7 @@ def read_csv(  # noqa: PLR0913 - the options of a CSV are these
         text,
         given=delimiter,
         is_tab_separated=name.lower().endswith(".tsv"),
-        title_columns=(title_column,) if title_column else TITLE_COLUMNS,
+        title_columns=(title_column,) if title_column else usual_titles,
     )
     survey = _Survey(name, text, start, chosen, max_rows=max_rows, max_columns=max_columns)
     survey.run()
@@ -97,7 +99,7 @@ def read_csv(  # noqa: PLR0913 - the options of a CSV are these
         column_name(cell) or f"column {position}"
         for position, cell in enumerate(survey.header, start=1)
     )
-    title = _find(name, header, title_column, TITLE_COLUMNS, "title_column")
+    title = _find(name, header, title_column, usual_titles, "title_column")
     if title is None:
         raise DocumentError(
             f"{name} has no column named {_listed(TITLE_COLUMNS, 'or')};"
@@ -106,7 +108,7 @@ def read_csv(  # noqa: PLR0913 - the options of a CSV are these
             next_step="Name the column that holds the titles.",
             options=["title_column"],
         )
-    body = _find(name, header, body_column, BODY_COLUMNS, "body_column")
+    body = _find(name, header, body_column, usual_bodies, "body_column")
     if not survey.row_count:
         raise DocumentError(
             f"{name} has a header but no rows",
@@ -254,7 +256,8 @@ def _find(
 ) -> int | None:
     folded = [column.casefold() for column in header]
     if asked is None:
-        return next((folded.index(column) for column in usual if column in folded), None)
+        wanted = (column_name(column).casefold() for column in usual)
+        return next((folded.index(column) for column in wanted if column in folded), None)
     if column_name(asked).casefold() not in folded:
         raise DocumentError(
             f"{name} has no column “{asked}”; its columns are {_columns(header)}",

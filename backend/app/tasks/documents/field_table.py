@@ -7,11 +7,12 @@ from json.encoder import encode_basestring as as_json_string
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from app.tasks.documents.csv_table import CsvTable
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
+_EVERY = range(10**9)
 _HARD_BREAK = '{"type":"hardBreak"}'
 
 
@@ -34,18 +35,20 @@ class FieldTables:
         ]
         self._head = _row(_cell("tableHeader", ["Field"]), _cell("tableHeader", ["Value"]))
 
-    def of(self, cells: Sequence[str]) -> str:
-        """Give the row's table, or "" where there is nothing to tell."""
+    def of(self, cells: Sequence[str], shown: Container[int] = _EVERY) -> str:
+        """Give the row's table of these columns, or "" where there is nothing to tell."""
         rows = [self._head]
         width = len(cells)
         for label, indices in self._fields:
             values = [
-                value for index in indices if index < width and (value := cells[index].strip())
+                value
+                for index in indices
+                if index < width and index in shown and (value := cells[index].strip())
             ]
             if values:
                 rows.append(_row(label, _cell("tableCell", values)))
         for index in range(len(self._table.header), width):
-            if value := cells[index].strip():
+            if index in shown and (value := cells[index].strip()):
                 label = _cell("tableCell", [self._table.column_name(index)])
                 rows.append(_row(label, _cell("tableCell", [value])))
         if len(rows) == 1:

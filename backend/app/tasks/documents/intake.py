@@ -6,14 +6,16 @@ import os
 import stat
 from collections import defaultdict
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from app.core.errors import DocumentError
+from app.core.errors import DocumentError, IntakeRefused
 from app.repositories.content_repository import IncomingDocument
 from app.tasks.documents.decoding import kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+Result = TypeVar("Result")
 
 _CHUNK_BYTES = 1024 * 1024
 
@@ -30,6 +32,7 @@ def read_files(
     Raises:
         DocumentError: no files or too many; one that is missing, unreadable, empty, too big, of
             an unknown type, no regular file, or given twice.
+        IntakeRefused: several of these; all files were looked at.
 
     """
     if not paths:
@@ -40,19 +43,31 @@ def read_files(
             next_step="Use several sessions, or raise the limit: SESSION_TASKS_MAX_DOCUMENTS.",
         )
     seen: dict[tuple[int, int], Path] = {}
+    _each(paths, lambda path: _note_once(path, _checked(path, max_bytes), seen))
+    contents = _each(paths, lambda path: _read(path, max_bytes))
+    return list(map(IncomingDocument, _distinct_names(paths), contents))
+
+
+def _each(paths: Sequence[Path], act: Callable[[Path], Result]) -> list[Result]:
+    """Do this for every path, and then raise what went wrong, if anything did."""
+    results: list[Result] = []
+    problems: list[DocumentError] = []
     for path in paths:
-        identity = _checked(path, max_bytes)
-        if identity in seen:
-            raise DocumentError(
-                _given_twice(seen[identity], path),
-                name=_shown(path),
-                next_step="Give it once.",
-            )
-        seen[identity] = path
-    return [
-        IncomingDocument(name, _read(path, max_bytes))
-        for name, path in zip(_distinct_names(paths), paths, strict=True)
-    ]
+        try:
+            results.append(act(path))
+        except DocumentError as error:
+            problems.append(error)
+    if problems:
+        raise IntakeRefused(problems) if len(problems) > 1 else problems[0]
+    return results
+
+
+def _note_once(path: Path, identity: tuple[int, int], seen: dict[tuple[int, int], Path]) -> None:
+    if identity in seen:
+        raise DocumentError(
+            _given_twice(seen[identity], path), name=_shown(path), next_step="Give it once."
+        )
+    seen[identity] = path
 
 
 def _given_twice(first: Path, second: Path) -> str:

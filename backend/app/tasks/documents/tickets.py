@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from app.core.errors import DocumentError
-from app.models.results import TicketDraft
+from app.models.results import NO_FIELDS, TicketDraft
 from app.tasks.adf.markdown import DEFAULT_MAX_NODES, markdown_to_adf, split_sections
-from app.tasks.documents.csv_table import CsvTable, read_csv
+from app.tasks.documents.csv_table import BODY_COLUMNS, TITLE_COLUMNS, CsvTable, read_csv
 from app.tasks.documents.decoding import Decoded, DocumentKind, decode, kind_of
 from app.tasks.documents.field_table import FieldTables
+from app.tasks.jira.columns import BODY, TITLE, ColumnMapping, MappingOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ class TicketOptions:
         title_column: the CSV column that holds the titles; None: `summary`, `title` or `name`.
         body_column: the one that holds the descriptions; None: `description` or `body`, if any.
         delimiter: one character, or its name; None: the one that fits best.
+        mapping: how other columns become the issue's fields.
 
     """
 
@@ -45,6 +47,7 @@ class TicketOptions:
     title_column: str | None = None
     body_column: str | None = None
     delimiter: str | None = None
+    mapping: MappingOptions = field(default_factory=MappingOptions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +55,24 @@ class DocumentTickets:
     """A document's tickets, made one by one as they are asked for, and what to know about them.
 
     `len()` is how many there are, known before the first is made. Iterating may raise
-    DocumentError: a row's description can be nested too deeply.
+    DocumentError: a row's description can be nested too deeply. A ticket's `parent` is its number
+    among these.
 
     Attributes:
-        notes: for people; not failures.
+        keys: numbers of the tickets made so far, by the keys under which others may name them.
 
     """
 
-    notes: tuple[str, ...]
+    _notes: tuple[str, ...]
     _count: int
     _make: Callable[[], Iterator[TicketDraft]]
+    _mapping: ColumnMapping | None = None
+    keys: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes for people, no failures; those on rows are there once the rows were read."""
+        return self._notes + tuple(self._mapping.notes() if self._mapping else ())
 
     def __len__(self) -> int:
         return self._count
@@ -87,19 +98,54 @@ def tickets_from(name: str, content: bytes, options: TicketOptions) -> DocumentT
     if kind is DocumentKind.MARKDOWN:
         drafts = _markdown_tickets(name, text, options)
         return DocumentTickets(notes, len(drafts), lambda: iter(drafts))
-    table = read_csv(
-        name,
-        text,
-        delimiter=options.delimiter,
-        title_column=options.title_column,
-        body_column=options.body_column,
-        max_rows=options.max_rows,
-        max_columns=options.max_columns,
-    )
+    table = _read_table(name, text, options)
+    mapping = map_columns(table, options)
+    keys: dict[str, int] = {}
     return DocumentTickets(
         notes + _table_notes(table),
         table.row_count,
-        lambda: _csv_tickets(table, options),
+        lambda: _csv_tickets(table, mapping, keys, options),
+        mapping,
+        keys,
+    )
+
+
+def check_document(name: str, content: bytes, options: TicketOptions) -> tuple[str, ...]:
+    """Return the names of the document's columns, if it has any; no ticket is made.
+
+    Raises:
+        DocumentError, ConfigurationError: as `tickets_from`, as far as it shows before that.
+
+    """
+    kind = kind_of(name)
+    text = decode(name, content).text.replace("\0", _REPLACEMENT)
+    return _read_table(name, text, options).header if kind is DocumentKind.CSV else ()
+
+
+def map_columns(table: CsvTable, options: TicketOptions) -> ColumnMapping:
+    """Return how the table's columns become fields."""
+    return ColumnMapping(
+        table.name,
+        table.header,
+        title=table.title,
+        body=table.body,
+        options=options.mapping,
+        rows=lambda: table.rows,
+    )
+
+
+def _read_table(name: str, text: str, options: TicketOptions) -> CsvTable:
+    rules = options.mapping
+    return read_csv(
+        name,
+        text,
+        delimiter=options.delimiter,
+        title_column=rules.column_for(name, TITLE) or options.title_column,
+        body_column=rules.column_for(name, BODY) or options.body_column,
+        usual_titles=(*rules.columns_like(TITLE), *TITLE_COLUMNS),
+        usual_bodies=(*rules.columns_like(BODY), *BODY_COLUMNS),
+        max_rows=options.max_rows,
+        max_columns=options.max_columns,
     )
 
 
@@ -147,12 +193,18 @@ def _markdown_tickets(name: str, text: str, options: TicketOptions) -> list[Tick
     ]
 
 
-def _csv_tickets(table: CsvTable, options: TicketOptions) -> Iterator[TicketDraft]:
+def _csv_tickets(
+    table: CsvTable, mapping: ColumnMapping, keys: dict[str, int], options: TicketOptions
+) -> Iterator[TicketDraft]:
     tables = FieldTables(table)
     for number, cells in table.rows:
         width = len(cells)
         title = one_line(cells[table.title]) if table.title < width else ""
         body = cells[table.body] if table.body is not None and table.body < width else ""
+        row = mapping.row(number, cells)
+        keys.update(dict.fromkeys(row.keys, number))
+        if row.parent_key:
+            row.fields["parent"] = row.parent_key
         try:
             document = markdown_to_adf(
                 body, max_nesting=options.max_nesting, max_nodes=options.max_nodes
@@ -161,9 +213,11 @@ def _csv_tickets(table: CsvTable, options: TicketOptions) -> Iterator[TicketDraf
             raise _located(error, table.name, number) from error
         yield TicketDraft(
             title or _first_line(body) or f"Row {number} of {one_line(table.name)}",
-            _with_table(document, tables.of(cells)),
+            _with_table(document, tables.of(cells, row.shown)),
             table.name,
             number,
+            _as_json(row.fields) if row.fields else NO_FIELDS,
+            row.parent_row,
         )
 
 

@@ -87,7 +87,7 @@ def _rule(text: str, documents: Sequence[str]) -> MapRule:
     column = left[len(file) + 1 :] if file else left
     if not equals or not column.strip():
         raise _unusable(
-            f"--map {text!r} cannot be read", "Write COLUMN=FIELD, or COLUMN= to leave it out."
+            f"{text!r} cannot be read", "Write COLUMN=FIELD, or COLUMN= to leave it out."
         )
     wanted = wanted.strip()
     if wanted.casefold() in _TITLE_NAMES:
@@ -97,7 +97,7 @@ def _rule(text: str, documents: Sequence[str]) -> MapRule:
     found = field_named(wanted) if wanted else None
     if wanted and found is None:
         raise _unusable(
-            f"--map {text!r}: there is no field {wanted!r}",
+            f"{text!r}: there is no field {wanted!r}",
             "Name a field as Jira does (priority, labels, due date, …), or by its id, such as "
             "customfield_10016.",
         )
@@ -105,7 +105,9 @@ def _rule(text: str, documents: Sequence[str]) -> MapRule:
 
 
 def _unusable(message: str, next_step: str) -> ConfigurationError:
-    return ConfigurationError(message, ErrorCategory.USER_FIXABLE, next_step=next_step)
+    return ConfigurationError(
+        message, ErrorCategory.USER_FIXABLE, next_step=next_step, options=("map",)
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,13 +124,18 @@ class MappingOptions:
     day_first: bool | None = None
     has_site: bool = False
 
-    def column_for(self, document: str, header: Sequence[str], wanted: str) -> str | None:
-        """Return the column that a rule makes the title or the body of a document's tickets."""
-        for rule in self.rules:
-            for column in header:
-                if rule.field == wanted and rule.holds_for(document, column):
-                    return column
-        return None
+    def column_for(self, document: str, wanted: str) -> str | None:
+        """Return the column that a rule for this document makes its title or its body."""
+        return self._column(document, wanted)
+
+    def columns_like(self, wanted: str) -> tuple[str, ...]:
+        """Return the columns that rules for all documents make titles or bodies, where present."""
+        column = self._column("", wanted)
+        return () if column is None else (column,)
+
+    def _column(self, file: str, wanted: str) -> str | None:
+        rules = (rule for rule in self.rules if (rule.file, rule.field) == (file, wanted))
+        return next((rule.column for rule in rules), None)
 
 
 @dataclass(slots=True)
@@ -138,7 +145,7 @@ class MappedRow:
     Attributes:
         fields: by field, in values that JSON has; empty where it says nothing.
         shown: the columns that stay in the table, by index.
-        keys: names by which other rows may call it their parent.
+        keys: its keys, if it has any, as Jira writes them.
         parent_row: its parent is this row of the same table.
         parent_key: its parent has this key.
 
@@ -279,7 +286,11 @@ class ColumnMapping:
                 if value is not None:
                     row.fields[name] = value
                     row.shown.difference_update(index for index, _value in filled)
-        row.keys = [cells[index].strip() for index in self._identities if index < len(cells)]
+        row.keys = [
+            key
+            for index in self._identities
+            if index < len(cells) and _ISSUE_KEY.fullmatch(key := cells[index].strip())
+        ]
         return row
 
     def notes(self) -> list[str]:

@@ -1,0 +1,112 @@
+"""The check of a session's options and documents before anything of it is stored.
+
+The command, the API and the pages all call it, so that what could never be processed is refused
+where it is handed in, all problems at once.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from app.core.errors import (
+    ConfigurationError,
+    DocumentError,
+    ErrorCategory,
+    IntakeRefused,
+    TaskError,
+)
+from app.core.wording import names_text
+from app.models.options import SessionOptions
+from app.models.session import TaskType
+from app.tasks.documents.tickets import check_document
+from app.tasks.jira_import import check_issue_type, project_of
+from app.tasks.processing import ticket_options
+from app.tasks.registry import BUILT_IN_HANDLERS, handler_references
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from app.core.config import Settings
+    from app.repositories.content_repository import IncomingDocument
+    from app.tasks.documents.tickets import TicketOptions
+
+
+def check_intake(
+    documents: Iterable[IncomingDocument],
+    names: Sequence[str],
+    options: SessionOptions,
+    settings: Settings,
+) -> SessionOptions:
+    """Return the options as they are to be stored: with the project of the setting, if need be.
+
+    Raises:
+        ConfigurationError, DocumentError: what is wrong, if it is one thing.
+        IntakeRefused: everything that is wrong.
+
+    """
+    problems: list[TaskError] = []
+    handlers = handler_references(settings)
+    if handlers[TaskType.EXPORT] == BUILT_IN_HANDLERS[TaskType.EXPORT]:
+        problems += _problems(
+            partial(project_of, options, settings),
+            partial(check_issue_type, options.issue_type),
+            partial(check_issue_type, options.parent_type or options.issue_type),
+        )
+    if handlers[TaskType.PROCESSING] == BUILT_IN_HANDLERS[TaskType.PROCESSING]:
+        try:
+            reading = ticket_options(options, settings, names)
+        except ConfigurationError as error:
+            problems.append(error)
+        else:
+            problems += _document_problems(documents, reading)
+    if len(problems) > 1:
+        raise IntakeRefused(problems)
+    if problems:
+        raise problems[0]
+    if options.project_key is None and settings.jira_project is not None:
+        options = SessionOptions.from_json(
+            options.to_json() | {"project_key": settings.jira_project}
+        )
+    return options
+
+
+def _document_problems(
+    documents: Iterable[IncomingDocument], reading: TicketOptions
+) -> list[TaskError]:
+    """Return what is wrong with the documents, and with rules that speak of no column."""
+    problems: list[TaskError] = []
+    columns: list[tuple[str, str]] = []
+    has_other_names = False
+    for document in documents:
+        try:
+            header = check_document(document.name, document.content, reading)
+        except (ConfigurationError, DocumentError) as error:
+            problems.append(error)
+        else:
+            columns += [(document.name, name) for name in header]
+            has_other_names = has_other_names or not header  # keys of front matter
+    if problems or has_other_names:
+        return problems
+    known = names_text(list(dict.fromkeys(name for _document, name in columns)), most=20)
+    return [
+        ConfigurationError(
+            f"No document has a column “{rule.column}”",
+            ErrorCategory.USER_FIXABLE,
+            next_step=f"Correct its name, or leave it out; the columns are {known}.",
+            options=("map",),
+        )
+        for rule in reading.mapping.rules
+        if not any(rule.holds_for(document, name) for document, name in columns)
+    ]
+
+
+def _problems(*checks: Callable[[], object]) -> list[TaskError]:
+    """Return the errors of those checks that fail, each once."""
+    found: dict[str, TaskError] = {}
+    for check in checks:
+        try:
+            check()
+        except (ConfigurationError, DocumentError) as error:
+            found.setdefault(error.message, error)
+    return list(found.values())
