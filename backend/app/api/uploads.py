@@ -10,7 +10,7 @@ from pydantic import Field
 
 from app.api.resources import Request, SafeText
 from app.core.errors import DocumentError
-from app.models.options import MOST_RULES, SessionOptions
+from app.models.options import MOST_RULES, BodyFormat, SessionOptions, TooLong
 from app.repositories.content_repository import IncomingDocument
 from app.tasks.documents.decoding import kind_of
 
@@ -29,7 +29,8 @@ class NewSession(Request):
     """A session to be opened: its documents, and what is wanted of them."""
 
     documents: Annotated[
-        list[UploadFile], Field(min_length=1, description="Markdown and CSV files")
+        list[UploadFile],
+        Field(min_length=1, description="Markdown, tables, HTML, text and Word files"),
     ]
     label: Annotated[SafeText, Field(max_length=200, description="what people call it")] = ""
     auto_advance: Annotated[
@@ -53,6 +54,10 @@ class NewSession(Request):
     day_first: Annotated[
         bool | None, Field(description="whether 03/04/2026 is 3 April; without it: left alone")
     ] = None
+    body_format: BodyFormat | None = None
+    sheet: Option | None = None
+    base_url: Annotated[SafeText, Field(min_length=1, max_length=2_000)] | None = None
+    too_long: TooLong | None = None
 
     def options(self) -> SessionOptions:
         """The options that were chosen."""
@@ -60,6 +65,7 @@ class NewSession(Request):
             include={
                 "project_key", "issue_type", "split_level", "title_column", "body_column",
                 "delimiter", "parent_type", "map", "day_first",
+                "body_format", "sheet", "base_url", "too_long",
             },
             exclude_none=True,
             exclude_defaults=True,

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from importlib import resources
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -99,6 +100,7 @@ def examine() -> Iterator[Check]:
         yield _failure("settings", error)
         return
     yield _settings()
+    yield _office()
     if settings.database_url is None:
         yield from _embedded(settings)
     yield from _database(settings)
@@ -133,6 +135,18 @@ def _packaged_schema() -> Check:
         found = "is not the file that its provenance names"
     remedy = "Install Session Tasks again."
     return Check("ADF schema", Verdict.FAILED, found, remedy, ExitCode.UNEXPECTED)
+
+
+def _office() -> Check:
+    """Say whether workbooks and Word files can be read."""
+    missing = [module for module in ("python_calamine", "mammoth") if find_spec(module) is None]
+    if missing:
+        return Check(
+            "office documents",
+            Verdict.OK,
+            "not read: .xlsx, .ods and .docx need pip install 'session-tasks[office]'",
+        )
+    return Check("office documents", Verdict.OK, ".xlsx, .ods and .docx can be read")
 
 
 def _settings() -> Check:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from app.models.options import BodyFormat, TooLong
+
 SessionId = Annotated[
     str,
     typer.Argument(
@@ -46,7 +48,7 @@ TitleColumn = Annotated[
     typer.Option(
         "--title-column",
         metavar="NAME",
-        help="CSV: the column of the titles, if not summary, title or name.",
+        help="Tables: the column of the titles, if it has no usual name.",
     ),
 ]
 BodyColumn = Annotated[
@@ -54,7 +56,7 @@ BodyColumn = Annotated[
     typer.Option(
         "--body-column",
         metavar="NAME",
-        help="CSV: the column of the descriptions, if not description or body.",
+        help="Tables: the column of the descriptions, if it has no usual name.",
     ),
 ]
 Delimiter = Annotated[
@@ -62,7 +64,31 @@ Delimiter = Annotated[
     typer.Option(
         "--delimiter",
         metavar="CHAR",
-        help="CSV: what stands between cells, if not found by itself; a character or its name.",
+        help="CSV: what stands between cells, if not detected; a character or its name.",
+    ),
+]
+BodyFormatOption = Annotated[
+    BodyFormat | None,
+    typer.Option("--body-format", help="Tables: the markup of the descriptions, if not detected."),
+]
+Sheet = Annotated[
+    str | None,
+    typer.Option("--sheet", metavar="NAME", help="Workbooks: the sheet to read, not all of them."),
+]
+BaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--base-url",
+        metavar="URL",
+        help="What relative links and pictures are relative to; without it they become text.",
+    ),
+]
+TooLongOption = Annotated[
+    TooLong | None,
+    typer.Option(
+        "--too-long",
+        help="Descriptions longer than Jira takes: refuse them, split them into several tickets, or"
+        " cut them.",
     ),
 ]
 ParentType = Annotated[
@@ -102,6 +128,10 @@ _FLAGS = {
     "parent_type": "--parent-type NAME",
     "map": "--map COLUMN=FIELD",
     "day_first": "--day-first",
+    "body_format": "--body-format FORMAT",
+    "sheet": "--sheet NAME",
+    "base_url": "--base-url URL",
+    "too_long": "--too-long refuse|split|cut",
 }
 
 

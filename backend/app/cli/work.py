@@ -18,7 +18,9 @@ from app.cli.opening import find_session, load_settings, opened_database
 from app.cli.output_directory import OutputDirectory
 from app.cli.parameters import (
     AsJson,
+    BaseUrl,
     BodyColumn,
+    BodyFormatOption,
     ColumnMap,
     DayFirst,
     Delimiter,
@@ -27,8 +29,10 @@ from app.cli.parameters import (
     ParentType,
     Project,
     SessionId,
+    Sheet,
     SplitLevel,
     TitleColumn,
+    TooLongOption,
     option_flag,
 )
 from app.cli.reporting import (
@@ -100,7 +104,9 @@ class Job:
 def run_command(  # noqa: PLR0913, PLR0917 - the options of the command are these
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILES...", help="Markdown (.md, .markdown) and CSV (.csv, .tsv)."),
+        typer.Argument(
+            metavar="FILES...", help="Markdown, CSV, HTML, plain text, workbooks and Word."
+        ),
     ],
     out: Out = None,
     project: Project = None,
@@ -112,6 +118,10 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command are thes
     parent_type: ParentType = None,
     column_map: ColumnMap = None,
     day_first: DayFirst = None,
+    body_format: BodyFormatOption = None,
+    sheet: Sheet = None,
+    base_url: BaseUrl = None,
+    too_long: TooLongOption = None,
     label: Annotated[
         str, typer.Option("--label", metavar="TEXT", help="What to call the session in lists.")
     ] = "",
@@ -130,6 +140,10 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command are thes
         parent_type=parent_type,
         map=column_map,
         day_first=day_first,
+        body_format=body_format,
+        sheet=sheet,
+        base_url=base_url,
+        too_long=too_long,
     )
     documents = read_files(
         files, max_bytes=settings.max_document_bytes, max_documents=settings.max_documents
@@ -177,6 +191,10 @@ def retry_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
         list[str] | None,
         typer.Option("--without", metavar="FILE", help="Leave this document out; may be repeated."),
     ] = None,
+    body_format: BodyFormatOption = None,
+    sheet: Sheet = None,
+    base_url: BaseUrl = None,
+    too_long: TooLongOption = None,
     reset: Annotated[
         bool,
         typer.Option("--reset", help="Give the task all its attempts back first (an operator's)."),
@@ -194,6 +212,10 @@ def retry_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
         parent_type=parent_type,
         map=column_map,
         day_first=day_first,
+        body_format=body_format,
+        sheet=sheet,
+        base_url=base_url,
+        too_long=too_long,
     )
     for_export = _chosen(project_key=project, issue_type=issue_type)
     if project is not None:

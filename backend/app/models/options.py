@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from app.core.errors import ConfigurationError, ErrorCategory
 
@@ -14,6 +16,36 @@ if TYPE_CHECKING:
 
 MOST_RULES = 1_000
 """Columns that one session may decide about."""
+
+
+class BodyFormat(str, Enum):
+    """The markup of a table's descriptions."""
+
+    AUTO = "auto"
+    MARKDOWN = "markdown"
+    TEXT = "text"
+    JIRA = "jira"
+    HTML = "html"
+
+
+class TooLong(str, Enum):
+    """How to handle a description that is longer than Jira takes."""
+
+    REFUSE = "refuse"
+    SPLIT = "split"
+    CUT = "cut"
+
+
+def _absolute_url(url: str) -> str:
+    try:
+        parts = urlsplit(url.strip())
+        is_absolute = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    except ValueError:
+        is_absolute = False
+    if not is_absolute:
+        message = "must be an absolute address, like https://example.org/docs/"
+        raise ValueError(message)
+    return url.strip()
 
 
 class SessionOptions(BaseModel):
@@ -33,6 +65,11 @@ class SessionOptions(BaseModel):
         title_column: the CSV column that holds the titles; None: found by its usual names.
         body_column: the CSV column that holds the descriptions; None: found by its usual names.
         delimiter: between CSV cells: one character, or its name; None: the one that fits best.
+        body_format: the markup of the descriptions in tables; `auto`: told by what they hold.
+        sheet: the sheet of a workbook that is read; None: every one that has titles.
+        base_url: what relative links and pictures in documents are relative to; None: they are
+            text.
+        too_long: how to handle a description that is longer than Jira takes.
 
     """
 
@@ -47,6 +84,10 @@ class SessionOptions(BaseModel):
     delimiter: str | None = None
     map: Annotated[tuple[str, ...], Field(max_length=MOST_RULES)] = ()
     day_first: bool | None = None
+    body_format: BodyFormat = BodyFormat.AUTO
+    sheet: str | None = None
+    base_url: Annotated[str, AfterValidator(_absolute_url)] | None = None
+    too_long: TooLong = TooLong.REFUSE
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> SessionOptions:

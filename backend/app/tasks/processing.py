@@ -39,7 +39,8 @@ def process_documents(context: TaskContext) -> TaskResults:
         before = len(tickets)
         for ticket in made:
             tickets.append(ticket if ticket.parent is None else _moved(ticket, before))
-            context.progress(len(tickets), before + len(made), document.name)
+            expected = max(before + len(made), len(tickets))  # more, where some are divided
+            context.progress(len(tickets), expected, document.name)
         notes.extend(made.notes)
         keys |= {key: before + number for key, number in made.keys.items()}
     return TaskResults(tickets=_with_parents(tickets, keys), notes=notes)
@@ -77,9 +78,14 @@ def ticket_options(
         max_columns=settings.max_columns,
         max_nesting=settings.max_nesting,
         max_nodes=settings.max_nodes,
+        max_description_characters=settings.max_description_characters,
         split_level=options.split_level,
         title_column=options.title_column,
         body_column=options.body_column,
         delimiter=options.delimiter,
+        body_format=options.body_format,
+        sheet=options.sheet,
+        base_url=options.base_url,
+        too_long=options.too_long,
         mapping=MappingOptions(rules=read_rules(options.map, names), day_first=options.day_first),
     )

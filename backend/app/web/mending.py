@@ -13,7 +13,8 @@ from app.core.errors import DocumentError
 from app.models.session import TaskStatus, TaskType
 from app.repositories.content_repository import ContentRepository
 from app.repositories.session_repository import SessionRepository
-from app.tasks.documents.decoding import DocumentKind, decode, kind_of
+from app.tasks.documents.decoding import DocumentKind, kind_of
+from app.tasks.documents.tickets import check_readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,6 +29,10 @@ LABELS = {
     "body_column": "Column of the descriptions",
     "delimiter": "Between cells",
     "split_level": "Tickets of a Markdown file",
+    "body_format": "Markup of the descriptions",
+    "sheet": "Sheet of a workbook",
+    "base_url": "Address that links are relative to",
+    "too_long": "Descriptions too long for Jira",
     "project_key": "Jira project",
     "issue_type": "Issue type",
     "parent_type": "Issue type of parents",
@@ -42,8 +47,33 @@ SPLIT_LEVELS = (
     ("2", "One a heading down to level 2"),
     ("3", "One a heading down to level 3"),
 )
-_OF_CSV = ("title_column", "body_column", "delimiter")
-_OF_MARKDOWN = ("split_level",)
+CHOICES = {
+    "split_level": SPLIT_LEVELS,
+    "body_format": (
+        ("", "Detected"),
+        ("markdown", "Markdown"),
+        ("text", "Plain text"),
+        ("jira", "Jira markup"),
+        ("html", "HTML"),
+    ),
+    "too_long": (
+        ("", "Refused"),
+        ("split", "Split into several tickets"),
+        ("cut", "Cut"),
+    ),
+}
+"""The values of options that are chosen from a list; empty for the default."""
+
+_OF_TABLES = ("title_column", "body_column", "body_format")
+_OF_KINDS = {
+    DocumentKind.CSV: (*_OF_TABLES, "delimiter"),
+    DocumentKind.WORKBOOK: (*_OF_TABLES, "sheet"),
+    DocumentKind.MARKDOWN: ("split_level",),
+    DocumentKind.HTML: ("split_level",),
+    DocumentKind.WORD: ("split_level",),
+    DocumentKind.TEXT: (),
+}
+_OF_ALL = ("base_url", "too_long")
 _OF_THE_EXPORT = ("project_key", "issue_type")
 _HAS_DEFAULT = frozenset(_OF_THE_EXPORT)
 
@@ -64,8 +94,8 @@ def mends(session: SessionSnapshot, document_names: Iterable[str]) -> list[Mend]
     names: tuple[str, ...] = ()
     if session.task_type is TaskType.PROCESSING:
         kinds = {kind for name in document_names if (kind := _kind(name)) is not None}
-        names += _OF_CSV if DocumentKind.CSV in kinds else ()
-        names += _OF_MARKDOWN if DocumentKind.MARKDOWN in kinds else ()
+        of_kinds = [name for kind in _OF_KINDS if kind in kinds for name in _OF_KINDS[kind]]
+        names += (*dict.fromkeys(of_kinds), *_OF_ALL)
     if session.task_type in {TaskType.PROCESSING, TaskType.EXPORT}:
         names += _OF_THE_EXPORT
     present = session.options
@@ -110,7 +140,7 @@ def retry_mended(
         sessions.change_options(session.session_id, options)
     content = ContentRepository(db)
     for document in documents:
-        decode(document.name, document.content)
+        check_readable(document.name, document.content)
         if not content.replace_document(session.session_id, document):
             raise DocumentError(
                 f"The session has no document called {document.name}",

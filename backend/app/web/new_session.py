@@ -28,7 +28,7 @@ from app.models.options import SessionOptions
 from app.presentation.failures import error_next_step
 from app.tasks.documents.decoding import SUFFIXES
 from app.tasks.jira_import import offered_key
-from app.web.mending import SPLIT_LEVELS, option_label
+from app.web.mending import CHOICES, option_label
 from app.web.page import PageOf
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ BUSY = 503
 TEXT_FIELDS = (
     "label", "project_key", "issue_type", "split_level", "title_column", "body_column", "delimiter",
     "parent_type", "day_first",
+    "body_format", "sheet", "base_url", "too_long",
 )  # fmt: skip
 SWITCHES = ("auto_advance", "start")
 
@@ -169,7 +170,7 @@ def _form(
         problems=problems or {},
         token=secrets.token_urlsafe(18),
         suffixes=SUFFIXES,
-        split_levels=SPLIT_LEVELS,
+        choices=CHOICES,
         settings=settings,
         defaults=defaults,
     )

@@ -31,7 +31,7 @@ from app.web import wording
 from app.web.expectation import times_left
 from app.web.headline import NAMES_IN_SENTENCES, headline
 from app.web.mending import (
-    SPLIT_LEVELS,
+    CHOICES,
     changes,
     mends,
     option_label,
@@ -225,7 +225,7 @@ def _render(  # noqa: PLR0913 - what a route is given
         run=run_shown(session),
         mends=mends(session, [document.name for document in content.documents]),
         takes_documents=takes_documents(session),
-        split_levels=SPLIT_LEVELS,
+        choices=CHOICES,
         refused=refused or {},
         content=content,
         documents_shown=DOCUMENTS_SHOWN,

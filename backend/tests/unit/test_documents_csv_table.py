@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from app.core.errors import DocumentError
-from app.tasks.documents.csv_table import CsvTable, read_csv
+from app.tasks.documents.csv_table import Table, read_csv
 
 
-def table_of(text: str, *, name: str = "issues.csv", **options: Any) -> CsvTable:
+def table_of(text: str, *, name: str = "issues.csv", **options: Any) -> Table:
     limits = {"max_rows": 1000, "max_columns": 100}
     return read_csv(name, text, **(limits | options))
 

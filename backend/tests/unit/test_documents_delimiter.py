@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.errors import ConfigurationError, ErrorCategory
-from app.tasks.documents.csv_table import TITLE_COLUMNS
+from app.tasks.documents.column_names import TITLE_COLUMNS
 from app.tasks.documents.delimiter import ONE_COLUMN, choose_delimiter, delimiter_from
 
 

@@ -100,7 +100,7 @@ def test_a_pipe_put_in_the_files_place_meanwhile_does_not_keep_us(tmp_path: Path
         rescue.cancel()
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a.xlsx", "README"])
+@pytest.mark.parametrize("name", ["a.pdf", "a.xlsb", "README"])
 def test_an_unknown_type(tmp_path: Path, name: str) -> None:
     assert ".csv" in refused(file(tmp_path / name)).message
 

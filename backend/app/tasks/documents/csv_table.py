@@ -10,24 +10,30 @@ import csv
 import io
 import re
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from app.core.errors import DocumentError
+from app.tasks.documents.column_names import BODY_COLUMNS, TITLE_COLUMNS
 from app.tasks.documents.delimiter import choose_delimiter, column_name, has_content
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-TITLE_COLUMNS = ("summary", "title", "name")
-BODY_COLUMNS = ("description", "body")
+    from collections.abc import Callable, Iterator, Sequence
 
 # The csv module's limit is one number for the whole process. Every thread sets the same one, so
 # none can lower it under another; the real limit is the size of a document.
 _LARGEST_CELL = 2**31 - 1
 
+_LINES_ABOVE_HEADER = 20
+"""A header is looked for in so many lines."""
+
+# `"a \"b\" c"`: a backslash before a quote that does not end its cell. In RFC 4180 the quote ends
+# the cell there, and what follows would move into other cells.
+_BACKSLASH_QUOTE = re.compile(r'(?<!\\)(?:\\\\)*\\"(?=[^"\r\n])')
+
 
 @dataclass(frozen=True, slots=True)
-class CsvTable:
+class Table:
     """A table with a column for titles; the rows are read again each time they are asked for.
 
     Attributes:
@@ -58,6 +64,13 @@ class CsvTable:
         next(records)
         return enumerate(records, start=1)
 
+    def bodies(self) -> Iterator[str]:
+        """Yield the descriptions that there are."""
+        if self.body is not None:
+            for _, cells in self.rows:
+                if self.body < len(cells) and cells[self.body].strip():
+                    yield cells[self.body]
+
     def column_name(self, index: int) -> str:
         """Name the column, also one beyond the header: “column N”, first is 1."""
         return self.header[index] if index < len(self.header) else f"column {index + 1}"
@@ -74,7 +87,7 @@ def read_csv(  # noqa: PLR0913 - the options of a CSV are these
     usual_bodies: tuple[str, ...] = BODY_COLUMNS,
     max_rows: int,
     max_columns: int,
-) -> CsvTable:
+) -> Table:
     """Give the table that the text holds.
 
     The delimiter is the one given, else the one that Excel's `sep=` line names, else the one of
@@ -83,7 +96,8 @@ def read_csv(  # noqa: PLR0913 - the options of a CSV are these
 
     Raises:
         DocumentError: no header, no rows, no usable title column or not the one asked for (it
-            lists the columns), a quote that never closes, more rows or columns than allowed.
+            lists the columns), a quote that never closes or is escaped by a backslash, more rows
+            or columns than allowed.
 
     """
     csv.field_size_limit(_LARGEST_CELL)
@@ -95,40 +109,99 @@ def read_csv(  # noqa: PLR0913 - the options of a CSV are these
     )
     survey = _Survey(name, text, start, chosen, max_rows=max_rows, max_columns=max_columns)
     survey.run()
+
+    def records() -> Iterator[list[str]]:
+        return filter(has_content, csv.reader(_lines(text, start), delimiter=chosen))
+
+    return table_of(
+        name,
+        survey.header,
+        records,
+        title_column=title_column,
+        body_column=body_column,
+        usual_titles=usual_titles,
+        usual_bodies=usual_bodies,
+        row_count=survey.row_count,
+        longer_rows=(survey.longer_rows, survey.first_longer_row),
+    )
+
+
+def table_of(  # noqa: PLR0913 - what a table is, and what was chosen
+    name: str,
+    header_cells: Sequence[str],
+    records: Callable[[], Iterator[list[str]]],
+    *,
+    title_column: str | None,
+    body_column: str | None,
+    usual_titles: tuple[str, ...] = TITLE_COLUMNS,
+    usual_bodies: tuple[str, ...] = BODY_COLUMNS,
+    row_count: int,
+    longer_rows: tuple[int, int | None] = (0, None),
+) -> Table:
+    """Return the table with its title and description columns found.
+
+    Args:
+        name: the document's.
+        header_cells: the column names as written.
+        records: begins the records again, the header first, without blank ones.
+        title_column, body_column: as chosen; None: found by the usual names.
+        usual_titles, usual_bodies: names of such columns; the first that there is counts.
+        row_count: how many rows there are.
+        longer_rows: how many of them are longer than the header, and the first one's number.
+
+    Raises:
+        DocumentError: no rows, no title column, or not the one chosen; it lists the columns.
+
+    """
     header = tuple(
         column_name(cell) or f"column {position}"
-        for position, cell in enumerate(survey.header, start=1)
+        for position, cell in enumerate(header_cells, start=1)
     )
     title = _find(name, header, title_column, usual_titles, "title_column")
     if title is None:
+        _refuse_lines_above_header(name, records)
         raise DocumentError(
-            f"{name} has no column named {_listed(TITLE_COLUMNS, 'or')};"
-            f" its columns are {_columns(header)}",
+            f"{name} has no column with a usual name of titles, such as"
+            f" {', '.join(TITLE_COLUMNS[:4])}; its columns are {_columns(header)}",
             name=name,
             next_step="Name the column that holds the titles.",
             options=["title_column"],
         )
     body = _find(name, header, body_column, usual_bodies, "body_column")
-    if not survey.row_count:
+    if not row_count:
         raise DocumentError(
             f"{name} has a header but no rows",
             name=name,
             next_step="Leave it out, or add a row below the header.",
         )
-
-    def records() -> Iterator[list[str]]:
-        return filter(has_content, csv.reader(_lines(text, start), delimiter=chosen))
-
-    return CsvTable(
+    return Table(
         name=name,
         header=header,
         title=title,
         body=body,
-        row_count=survey.row_count,
-        longer_rows=survey.longer_rows,
-        first_longer_row=survey.first_longer_row,
+        row_count=row_count,
+        longer_rows=longer_rows[0],
+        first_longer_row=longer_rows[1],
         _records=records,
     )
+
+
+def _refuse_lines_above_header(name: str, records: Callable[[], Iterator[list[str]]]) -> None:
+    """Raise where a later line looks like the header: two columns or more, one of them a title's.
+
+    Raises:
+        DocumentError: it names the line.
+
+    """
+    for number, record in enumerate(islice(records(), 1, _LINES_ABOVE_HEADER), start=2):
+        names = [column_name(cell).casefold() for cell in record if cell.strip()]
+        if len(names) > 1 and any(column in names for column in TITLE_COLUMNS):
+            raise DocumentError(
+                f"{name}: its header seems to be line {number} ({_columns(tuple(record))}),"
+                f" not the first line that has something in it",
+                name=name,
+                next_step=f"Delete the {number - 1} above it.",
+            )
 
 
 def _lines(text: str, start: int = 0) -> Iterator[str]:
@@ -169,6 +242,7 @@ class _Survey:
                 break
             if has_content(record):
                 self._take(record)
+                self._refuse_backslash_quotes()
             self._record_start = self._line_end
             self._record_line = lines_before + reader.line_num + 1
             self._delimiters, self._exact_from = 0, self._max_columns
@@ -214,6 +288,25 @@ class _Survey:
         self._at_end = True
         yield "end"
 
+    def _refuse_backslash_quotes(self) -> None:
+        record = self._text[self._record_start : self._line_end]
+        if '\\"' not in record or not record.lstrip(" ").count('"'):
+            return
+        for found in _BACKSLASH_QUOTE.finditer(record):
+            following = record[found.end() :].lstrip(" ")
+            if following.startswith(self._delimiter) or not _is_in_quotes(record, found.end() - 1):
+                continue
+            row = self.row_count or None
+            where = f"row {row:,}" if row else "the header"
+            raise DocumentError(
+                f"{self.name}: a quote in {where} (which begins in line {self._record_line:,}) is"
+                ' escaped by a backslash (\\"), which a CSV does not know',
+                name=self.name,
+                row=row,
+                next_step='Write quotes within cells twice ("5"" disk"), or export the file again'
+                " with quotes doubled, not escaped.",
+            )
+
     def _refuse_too_many_cells(self) -> None:
         delimiter = re.escape(self._delimiter)
         cell = re.compile(
@@ -251,6 +344,11 @@ class _Survey:
         )
 
 
+def _is_in_quotes(record: str, position: int) -> bool:
+    """Whether a quote at `position` stands in a cell that is quoted."""
+    return record.count('"', 0, position) % 2 == 1
+
+
 def _find(
     name: str, header: tuple[str, ...], asked: str | None, usual: tuple[str, ...], option: str
 ) -> int | None:
@@ -279,7 +377,3 @@ def _columns(header: tuple[str, ...]) -> str:
     ]
     more = len(header) - len(shown)
     return ", ".join(shown) + (f" and {more:,} more" if more else "")
-
-
-def _listed(words: tuple[str, ...], joint: str) -> str:
-    return f"{', '.join(words[:-1])} {joint} {words[-1]}"

@@ -12,7 +12,10 @@ from charset_normalizer import from_bytes
 
 from app.core.errors import DocumentError
 
-ACCEPTED = "Markdown (.md, .markdown) and CSV (.csv, .tsv)"
+ACCEPTED = (
+    "Markdown (.md, .markdown), tables (.csv, .tsv, .xlsx, .ods), HTML (.html, .htm), plain text"
+    " (.txt) and Word (.docx)"
+)
 
 
 class DocumentKind(str, Enum):
@@ -20,6 +23,15 @@ class DocumentKind(str, Enum):
 
     MARKDOWN = "markdown"
     CSV = "csv"
+    HTML = "html"
+    TEXT = "text"
+    WORKBOOK = "workbook"
+    WORD = "word"
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its bytes are characters; those of Office documents are an archive."""
+        return self not in {DocumentKind.WORKBOOK, DocumentKind.WORD}
 
 
 _KIND_BY_SUFFIX = {
@@ -27,15 +39,30 @@ _KIND_BY_SUFFIX = {
     ".markdown": DocumentKind.MARKDOWN,
     ".csv": DocumentKind.CSV,
     ".tsv": DocumentKind.CSV,
+    ".html": DocumentKind.HTML,
+    ".htm": DocumentKind.HTML,
+    ".xhtml": DocumentKind.HTML,
+    ".txt": DocumentKind.TEXT,
+    ".xlsx": DocumentKind.WORKBOOK,
+    ".ods": DocumentKind.WORKBOOK,
+    ".docx": DocumentKind.WORD,
 }
 SUFFIXES = tuple(_KIND_BY_SUFFIX)
 
 
+_SAVE_AS = {
+    ".xlsm": "Save it as .xlsx, without macros.",
+    ".xlsb": "Save it as .xlsx.",
+    ".xls": "Save it as .xlsx.",
+    ".docm": "Save it as .docx, without macros.",
+    ".doc": "Save it as .docx.",
+    ".odt": "Save it as .docx.",
+    ".rtf": "Save it as .docx.",
+}
+
+
 def kind_of(name: str) -> DocumentKind:
     """Tell the kind by the name's suffix, in upper or lower case.
-
-    A `.txt` is refused: it may be prose or a spreadsheet's "text" export, and a wrong guess would
-    turn the one into the other without a word.
 
     Raises:
         DocumentError: any other suffix, or none; it lists what is accepted.
@@ -48,7 +75,9 @@ def kind_of(name: str) -> DocumentKind:
         raise DocumentError(
             f"{name}: {what}; accepted are {ACCEPTED}",
             name=name,
-            next_step="Save it as .md if it is text, or as .csv if it is a table.",
+            next_step=_SAVE_AS.get(
+                suffix, "Save it as .md if it is text, or as .csv if it is a table."
+            ),
         )
     return kind
 

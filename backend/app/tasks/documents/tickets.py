@@ -2,77 +2,112 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pydantic_core import from_json, to_json
 
 from app.core.errors import DocumentError
+from app.models.options import BodyFormat, TooLong
 from app.models.results import NO_FIELDS, TicketDraft
-from app.tasks.adf.markdown import DEFAULT_MAX_NODES, markdown_to_adf, split_sections
-from app.tasks.documents.csv_table import BODY_COLUMNS, TITLE_COLUMNS, CsvTable, read_csv
+from app.tasks.adf.html_to_adf import split_html
+from app.tasks.adf.inline_text import plain_text
+from app.tasks.adf.jira_rules import JIRA_TEXT_LIMIT
+from app.tasks.adf.markdown import DEFAULT_MAX_NODES, read_markdown
+from app.tasks.adf.plain_text import text_to_adf
+from app.tasks.adf.sections import Section
+from app.tasks.adf.text_cleaning import REPLACEMENT, clean_text
+from app.tasks.documents.body_format import body_reader
+from app.tasks.documents.column_names import BODY_COLUMNS, TITLE_COLUMNS
+from app.tasks.documents.csv_table import Table, read_csv
 from app.tasks.documents.decoding import Decoded, DocumentKind, decode, kind_of
 from app.tasks.documents.field_table import FieldTables
-from app.tasks.jira.columns import BODY, TITLE, ColumnMapping, MappingOptions
+from app.tasks.documents.length import (
+    cut,
+    divided,
+    fitting_split_level,
+    length_of,
+    longest_section,
+    paragraph,
+)
+from app.tasks.documents.office import open_archive, require
+from app.tasks.documents.word import word_to_html
+from app.tasks.documents.workbook import Workbook, read_workbook
+from app.tasks.jira.columns import (
+    BODY,
+    TITLE,
+    ColumnMapping,
+    MappingOptions,
+    fields_of_front_matter,
+)
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+Node = dict[str, Any]
 
-_REPLACEMENT = "\ufffd"
 _LONGEST_BORROWED_TITLE = 120
-
-_as_json = json.JSONEncoder(
-    ensure_ascii=False, separators=(",", ":"), check_circular=False, allow_nan=False
-).encode
+_CONTINUED = "Continued from “"
+_CONTINUATION = re.compile(r" \((?!1/)\d+/\d+\)\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TicketOptions:
     """How documents become tickets; the limits are the settings' of the same names.
 
-    Attributes:
-        split_level: one ticket for every Markdown heading of this level or above; None: one a file.
-        title_column: the CSV column that holds the titles; None: `summary`, `title` or `name`.
-        body_column: the one that holds the descriptions; None: `description` or `body`, if any.
-        delimiter: one character, or its name; None: the one that fits best.
-        mapping: how other columns become the issue's fields.
-
+    The others are those of `SessionOptions` of the same names; `mapping` says how columns become
+    the issue's fields.
     """
 
     max_rows: int
     max_columns: int
     max_nesting: int
     max_nodes: int = DEFAULT_MAX_NODES
+    max_description_characters: int = JIRA_TEXT_LIMIT
     split_level: int | None = None
     title_column: str | None = None
     body_column: str | None = None
     delimiter: str | None = None
+    body_format: BodyFormat = BodyFormat.AUTO
+    sheet: str | None = None
+    base_url: str | None = None
+    too_long: TooLong = TooLong.REFUSE
     mapping: MappingOptions = field(default_factory=MappingOptions)
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """The arguments of the readers of every markup."""
+        return {
+            "base_url": self.base_url,
+            "max_nesting": self.max_nesting,
+            "max_nodes": self.max_nodes,
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentTickets:
     """A document's tickets, made one by one as they are asked for, and what to know about them.
 
-    `len()` is how many there are, known before the first is made. Iterating may raise
-    DocumentError: a row's description can be nested too deeply. A ticket's `parent` is its number
-    among these.
+    `len()` is how many there are before any is divided, known before the first is made. Iterating
+    may raise DocumentError: a row's description can be nested too deeply. A ticket's `parent` is
+    its number among these.
 
     Attributes:
         keys: numbers of the tickets made so far, by the keys under which others may name them.
 
     """
 
-    _notes: tuple[str, ...]
+    _notes: list[str]
     _count: int
     _make: Callable[[], Iterator[TicketDraft]]
-    _mapping: ColumnMapping | None = None
+    _mappings: tuple[ColumnMapping, ...] = ()
     keys: dict[str, int] = field(default_factory=dict)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Notes for people, no failures; those on rows are there once the rows were read."""
-        return self._notes + tuple(self._mapping.notes() if self._mapping else ())
+        return (*self._notes, *(note for mapping in self._mappings for note in mapping.notes()))
 
     def __len__(self) -> int:
         return self._count
@@ -81,33 +116,39 @@ class DocumentTickets:
         return self._make()
 
 
-def tickets_from(name: str, content: bytes, options: TicketOptions) -> DocumentTickets:
-    """Give the document's tickets: one a Markdown file (or section), one a CSV row; never none.
+@dataclass(frozen=True, slots=True)
+class _Ticket:
+    """A ticket whose description may be too long still.
 
-    A CSV is counted and checked as a whole here, before the first ticket is made.
-
-    Raises:
-        DocumentError: the document cannot be used; see `decode`, `kind_of` and `read_csv`.
-        ConfigurationError: the delimiter in the options cannot be one.
+    Attributes:
+        number: its number among the document's tickets before any is divided (first is 1).
+        row: the row or line that it comes from.
+        table: what stands below the description, as JSON text.
+        fields: as JSON text.
+        parent: its parent's number, if it has one.
 
     """
-    kind = kind_of(name)
-    decoded = decode(name, content)
-    text = decoded.text.replace("\0", _REPLACEMENT)
-    notes = _reading_notes(name, decoded)
-    if kind is DocumentKind.MARKDOWN:
-        drafts = _markdown_tickets(name, text, options)
-        return DocumentTickets(notes, len(drafts), lambda: iter(drafts))
-    table = _read_table(name, text, options)
-    mapping = map_columns(table, options)
-    keys: dict[str, int] = {}
-    return DocumentTickets(
-        notes + _table_notes(table),
-        table.row_count,
-        lambda: _csv_tickets(table, mapping, keys, options),
-        mapping,
-        keys,
-    )
+
+    title: str
+    document: Node
+    number: int
+    row: int
+    table: str = ""
+    fields: str = NO_FIELDS
+    parent: int | None = None
+
+
+def check_readable(name: str, content: bytes) -> None:
+    """Return if the document can be opened, without reading what is in it.
+
+    Raises:
+        DocumentError: it cannot; see `decode` and `open_archive`.
+
+    """
+    if kind_of(name).is_text:
+        decode(name, content)
+    else:
+        open_archive(name, content)
 
 
 def check_document(name: str, content: bytes, options: TicketOptions) -> tuple[str, ...]:
@@ -118,11 +159,49 @@ def check_document(name: str, content: bytes, options: TicketOptions) -> tuple[s
 
     """
     kind = kind_of(name)
-    text = decode(name, content).text.replace("\0", _REPLACEMENT)
-    return _read_table(name, text, options).header if kind is DocumentKind.CSV else ()
+    if kind is DocumentKind.WORD:
+        require("mammoth")
+        open_archive(name, content)
+        return ()
+    if kind is DocumentKind.WORKBOOK:
+        tables = _read_workbook(name, content, options).tables
+        return tuple(column for table in tables for column in table.header)
+    text, _ = clean_text(decode(name, content).text)
+    return _read_csv(name, text, options).header if kind is DocumentKind.CSV else ()
 
 
-def map_columns(table: CsvTable, options: TicketOptions) -> ColumnMapping:
+def tickets_from(name: str, content: bytes, options: TicketOptions) -> DocumentTickets:
+    """Return the document's tickets: one a file (or section), or one a row; never none.
+
+    A table is counted and checked as a whole here, before the first ticket is made.
+
+    Raises:
+        DocumentError: the document cannot be used; see `decode`, `kind_of`, `read_csv`,
+            `read_workbook` and `word_to_html`.
+        ConfigurationError: the delimiter in the options cannot be one, or an extra is missing.
+
+    """
+    kind = kind_of(name)
+    if kind is DocumentKind.WORKBOOK:
+        workbook = _read_workbook(name, content, options)
+        return _of_tables(name, workbook.tables, list(workbook.notes), options)
+    if kind is DocumentKind.WORD:
+        html = word_to_html(name, content)
+        return _of_sections(name, lambda: _html_sections(html, options), [], options)
+    decoded = decode(name, content)
+    text, replaced = clean_text(decoded.text)
+    notes = _reading_notes(name, decoded, replaced)
+    if kind is DocumentKind.CSV:
+        table = _read_csv(name, text, options)
+        return _of_tables(name, (table,), notes + _table_notes(table), options)
+    if kind is DocumentKind.HTML:
+        return _of_sections(name, lambda: _html_sections(text, options), notes, options)
+    if kind is DocumentKind.TEXT:
+        return _of_sections(name, lambda: [_text_section(text)], notes, options)
+    return _of_markdown(name, text, notes, options)
+
+
+def map_columns(table: Table, options: TicketOptions) -> ColumnMapping:
     """Return how the table's columns become fields."""
     return ColumnMapping(
         table.name,
@@ -134,100 +213,278 @@ def map_columns(table: CsvTable, options: TicketOptions) -> ColumnMapping:
     )
 
 
-def _read_table(name: str, text: str, options: TicketOptions) -> CsvTable:
+def _read_csv(name: str, text: str, options: TicketOptions) -> Table:
+    return read_csv(name, text, delimiter=options.delimiter, **_column_choice(name, options))
+
+
+def _read_workbook(name: str, content: bytes, options: TicketOptions) -> Workbook:
+    return read_workbook(name, content, sheet=options.sheet, **_column_choice(name, options))
+
+
+def _column_choice(name: str, options: TicketOptions) -> dict[str, Any]:
     rules = options.mapping
-    return read_csv(
-        name,
-        text,
-        delimiter=options.delimiter,
-        title_column=rules.column_for(name, TITLE) or options.title_column,
-        body_column=rules.column_for(name, BODY) or options.body_column,
-        usual_titles=(*rules.columns_like(TITLE), *TITLE_COLUMNS),
-        usual_bodies=(*rules.columns_like(BODY), *BODY_COLUMNS),
-        max_rows=options.max_rows,
-        max_columns=options.max_columns,
-    )
+    return {
+        "title_column": rules.column_for(name, TITLE) or options.title_column,
+        "body_column": rules.column_for(name, BODY) or options.body_column,
+        "usual_titles": (*rules.columns_like(TITLE), *TITLE_COLUMNS),
+        "usual_bodies": (*rules.columns_like(BODY), *BODY_COLUMNS),
+        "max_rows": options.max_rows,
+        "max_columns": options.max_columns,
+    }
 
 
-def _reading_notes(name: str, decoded: Decoded) -> tuple[str, ...]:
+def _reading_notes(name: str, decoded: Decoded, replaced: int) -> list[str]:
     notes = []
     if decoded.guessed:
         notes.append(
             f"{name}: read as {decoded.encoding} (a guess);"
             " if letters look wrong, save it as UTF-8 and try again"
         )
-    if nuls := decoded.text.count("\0"):
-        notes.append(f"{name}: NUL characters replaced by “{_REPLACEMENT}”: {nuls:,}")
-    return tuple(notes)
+    if replaced:
+        notes.append(f"{name}: control characters replaced by “{REPLACEMENT}”: {replaced:,}")
+    return notes
 
 
-def _table_notes(table: CsvTable) -> tuple[str, ...]:
+# Documents of text
+
+
+def _of_markdown(name: str, text: str, notes: list[str], options: TicketOptions) -> DocumentTickets:
+    try:
+        read = read_markdown(text, options.split_level, **options.reading)
+    except DocumentError as error:
+        raise _located(error, name) from error
+    if read.unresolved:
+        notes.append(
+            f"{name}: relative links and pictures that became text: {read.unresolved:,};"
+            " --base-url makes them absolute"
+        )
+    if read.has_broken_front_matter:
+        notes.append(f"{name}: its front matter is no valid YAML or TOML; read line by line")
+    values = {key: value for key, value in read.front_matter.items() if key.lower() != "title"}
+    fields, more_notes = fields_of_front_matter(name, values, options.mapping)
+    notes += more_notes
+    written = to_json(fields).decode() if fields else NO_FIELDS
+    return _of_sections(name, lambda: read.sections, notes, options, written)
+
+
+def _of_sections(
+    name: str,
+    read: Callable[[], list[Section]],
+    notes: list[str],
+    options: TicketOptions,
+    fields: str = NO_FIELDS,
+) -> DocumentTickets:
+    try:
+        sections = read()
+    except DocumentError as error:
+        raise _located(error, name) from error
+    if len(sections) > options.max_rows:
+        raise DocumentError(
+            f"{name} has more than {options.max_rows:,} headings to make tickets of",
+            name=name,
+            next_step="Split it at fewer headings, or raise the limit: SESSION_TASKS_MAX_ROWS.",
+            options=["split_level"],
+        )
+    file_title = one_line(PurePath(name).stem) or one_line(name)
+    tickets = (
+        _Ticket(
+            one_line(section.title or "") or file_title,
+            section.document,
+            number,
+            section.line,
+            fields=fields,
+        )
+        for number, section in enumerate(sections, start=1)
+    )
+    return DocumentTickets(
+        notes, len(sections), lambda: _fitted(tickets, name, f"{name}, line", notes, options)
+    )
+
+
+def _html_sections(html: str, options: TicketOptions) -> list[Section]:
+    return split_html(html, options.split_level, **options.reading)
+
+
+def _text_section(text: str) -> Section:
+    """Return a plain text under its first line that says something."""
+    lines = text.splitlines()
+    first = next((number for number, line in enumerate(lines) if one_line(line)), None)
+    if first is None:
+        return Section(None, 1, text_to_adf(text))
+    below = text_to_adf("\n".join([*lines[:first], *lines[first + 1 :]]))
+    return Section(one_line(lines[first]), first + 1, below)
+
+
+# Tables
+
+
+def _table_notes(table: Table) -> list[str]:
     if not table.longer_rows:
-        return ()
+        return []
     note = (
         f"{table.name}: rows with more cells than the header: {table.longer_rows:,} (the first is"
         f" row {table.first_longer_row:,}); see “{table.column_name(len(table.header))}” and on"
     )
-    return (note,)
+    return [note]
 
 
-def _markdown_tickets(name: str, text: str, options: TicketOptions) -> list[TicketDraft]:
-    file_title = one_line(PurePath(name).stem) or one_line(name)
-    try:
-        sections = split_sections(
-            text,
-            options.split_level,
-            max_nesting=options.max_nesting,
-            max_nodes=options.max_nodes,
-        )
-    except DocumentError as error:
-        raise _located(error, name) from error
-    return [
-        TicketDraft(
-            one_line(section.title or "") or file_title,
-            _as_json(section.document),
-            name,
-            section.line,
-        )
-        for section in sections
-    ]
+def _of_tables(
+    name: str, tables: tuple[Table, ...], notes: list[str], options: TicketOptions
+) -> DocumentTickets:
+    keys: dict[str, int] = {}
+    readers = []
+    before = 0
+    for table in tables:
+        reader = body_reader(options.body_format, table.bodies(), **options.reading)
+        if table.body is not None and (note := reader.note(table.header[table.body])):
+            notes.append(f"{table.name}: {note}")
+        rows = partial(_rows, table, map_columns(table, options), reader.to_adf, keys, before)
+        readers.append((table, rows))
+        before += table.row_count
+
+    def make() -> Iterator[TicketDraft]:
+        for table, rows in readers:
+            yield from _fitted(rows(), name, f"{table.name}, row", notes, options)
+
+    def make_divided() -> Iterator[TicketDraft]:
+        yield from _renumbered(list(make()), keys)
+
+    return DocumentTickets(
+        notes,
+        before,
+        make_divided if options.too_long is TooLong.SPLIT else make,
+        tuple(rows.args[1] for _, rows in readers),
+        keys,
+    )
 
 
-def _csv_tickets(
-    table: CsvTable, mapping: ColumnMapping, keys: dict[str, int], options: TicketOptions
-) -> Iterator[TicketDraft]:
+def _rows(
+    table: Table,
+    mapping: ColumnMapping,
+    to_adf: Callable[[str], Node],
+    keys: dict[str, int],
+    before: int,
+) -> Iterator[_Ticket]:
     tables = FieldTables(table)
-    for number, cells in table.rows:
+    for row_number, cells in table.rows:
         width = len(cells)
         title = one_line(cells[table.title]) if table.title < width else ""
         body = cells[table.body] if table.body is not None and table.body < width else ""
-        row = mapping.row(number, cells)
+        row = mapping.row(row_number, cells)
+        number = before + row_number
         keys.update(dict.fromkeys(row.keys, number))
         if row.parent_key:
             row.fields["parent"] = row.parent_key
         try:
-            document = markdown_to_adf(
-                body, max_nesting=options.max_nesting, max_nodes=options.max_nodes
-            )
+            document = to_adf(body)
         except DocumentError as error:
-            raise _located(error, table.name, number) from error
-        yield TicketDraft(
-            title or _first_line(body) or f"Row {number} of {one_line(table.name)}",
-            _with_table(document, tables.of(cells, row.shown)),
-            table.name,
+            raise _located(error, table.name, row_number) from error
+        yield _Ticket(
+            title or _first_line(body) or f"Row {row_number} of {one_line(table.name)}",
+            document,
             number,
-            _as_json(row.fields) if row.fields else NO_FIELDS,
-            row.parent_row,
+            row_number,
+            tables.of(cells, row.shown),
+            to_json(row.fields).decode() if row.fields else NO_FIELDS,
+            None if row.parent_row is None else before + row.parent_row,
         )
 
 
-def _with_table(document: dict[str, Any], table: str) -> str:
-    """Give the document with the table below it, as JSON text."""
+def _renumbered(drafts: list[TicketDraft], keys: dict[str, int]) -> Iterator[TicketDraft]:
+    """Yield drafts of which some are parts of one ticket, parents by their numbers among them.
+
+    A part of a divided ticket stands under the same row of the same table as the part before it.
+    """
+    numbers: list[int] = []
+    for at, draft in enumerate(drafts, start=1):
+        if not _is_continuation(draft):
+            numbers.append(at)
+    keys.update({key: numbers[number - 1] for key, number in keys.items()})
+    for draft in drafts:
+        yield draft if draft.parent is None else replace(draft, parent=numbers[draft.parent - 1])
+
+
+def _is_continuation(draft: TicketDraft) -> bool:
+    return _CONTINUATION.search(draft.title) is not None and _CONTINUED in draft.description
+
+
+# Length
+
+
+def _fitted(
+    tickets: Iterator[_Ticket], name: str, where: str, notes: list[str], options: TicketOptions
+) -> Iterator[TicketDraft]:
+    """Yield the tickets as drafts; those too long for Jira as was chosen."""
+    limit = options.max_description_characters
+    for ticket in tickets:
+        description = _description(ticket.document, ticket.table)
+        # The text is never shorter than what Jira counts of it.
+        if len(description.encode()) <= limit or (length := _length(ticket)) <= limit:
+            yield _draft(ticket, ticket.title, description, name)
+            continue
+        said = (
+            f"{where} {ticket.row:,}: “{ticket.title}” has {length:,} characters with its structure"
+        )
+        if options.too_long is TooLong.REFUSE:
+            advice = _advice(ticket.document["content"], limit, is_table=bool(ticket.table))
+            notes.append(f"{said}, more than the {limit:,} that Jira takes: {advice}")
+            yield _draft(ticket, ticket.title, description, name)
+        elif options.too_long is TooLong.CUT:
+            notes.append(f"{said}, and was cut after {limit:,}")
+            last = f"Cut here: Jira takes {limit:,} characters, {name} has {length:,}."
+            document = _document(cut(_blocks(ticket), limit, last))
+            yield _draft(ticket, ticket.title, _description(document, ""), name)
+        else:
+            parts = divided(_blocks(ticket), limit)
+            notes.append(f"{said}, and was divided into {len(parts)} tickets")
+            yield from _parts(ticket, parts, name)
+
+
+def _parts(ticket: _Ticket, parts: list[list[Node]], name: str) -> Iterator[TicketDraft]:
+    titles = [f"{ticket.title} ({number}/{len(parts)})" for number in range(1, len(parts) + 1)]
+    for index, (title, blocks) in enumerate(zip(titles, parts, strict=True)):
+        content = list(blocks)
+        if index:
+            content.insert(0, paragraph(f"{_CONTINUED}{titles[index - 1]}”."))
+        if index + 1 < len(parts):
+            content.append(paragraph(f"Continued in “{titles[index + 1]}”."))
+        yield _draft(ticket, title, _description(_document(content), ""), name)
+
+
+def _draft(ticket: _Ticket, title: str, description: str, name: str) -> TicketDraft:
+    return TicketDraft(title, description, name, ticket.row, ticket.fields, ticket.parent)
+
+
+def _advice(blocks: list[Node], limit: int, *, is_table: bool) -> str:
+    """Say which section is longest, and the option that makes the description fit."""
+    heading, length, _ = longest_section(blocks, lambda block: plain_text(block["content"]))
+    longest = f"its longest section is “{heading}” ({length:,}); " if heading else ""
+    level = None if is_table else fitting_split_level(blocks, limit)
+    if level is not None:
+        return f"{longest}--split-level {level} makes tickets that fit"
+    return f"{longest}--too-long split continues it in further tickets"
+
+
+def _length(ticket: _Ticket) -> int:
+    return length_of(_document(_blocks(ticket)))
+
+
+def _blocks(ticket: _Ticket) -> list[Node]:
+    blocks: list[Node] = ticket.document["content"]
+    return [*blocks, from_json(ticket.table)] if ticket.table else blocks
+
+
+def _document(blocks: list[Node]) -> Node:
+    return {"type": "doc", "version": 1, "content": blocks}
+
+
+def _description(document: Node, table: str) -> str:
+    """Return the document with the table below it, as JSON text."""
     if not table:
-        return _as_json(document)
+        return to_json(document).decode()
     if not document["content"]:
         return f'{{"type":"doc","version":1,"content":[{table}]}}'
-    above = _as_json(document["content"]).removesuffix("]")
+    above = to_json(document["content"]).decode().removesuffix("]")
     return f'{{"type":"doc","version":1,"content":{above},{table}]}}'
 
 

@@ -1,0 +1,273 @@
+"""Jira's own wiki markup, as its exports have it, written as HTML.
+
+Source: Jira's "Text Formatting Notation Help". `jira2markdown` was tried: it takes 20 ms for a
+description of 1 KB where this takes a tenth of one, and its Markdown has no underline, colour or
+panel. Every function here takes time linear in what it reads.
+"""
+
+from __future__ import annotations
+
+import re
+from html import escape
+from typing import Any
+
+from app.tasks.adf.html_to_adf import html_to_adf
+from app.tasks.adf.markdown import DEFAULT_MAX_NESTING, DEFAULT_MAX_NODES
+from app.tasks.adf.text_cleaning import clean_text
+
+_MACRO = re.compile(r"\{(code|noformat|quote|panel|info|note|tip|warning|expand)(?::([^}\n]*))?\}")
+_VERBATIM = frozenset({"code", "noformat"})
+_HEADING = re.compile(r"h([1-6])\.\s*(.*)")
+_QUOTE_LINE = re.compile(r"bq\.\s*(.*)")
+_RULE = re.compile(r"-{4,}\s*")
+_ITEM = re.compile(r"([*#]+|-)\s+(.*)")
+_ROW = re.compile(r"\s*(\|\|?)(.*)")
+
+_PROTECTED = re.compile(
+    r"\\([{}\[\]*_\-+^~!|\\])"  # 1: an escaped character; two backslashes break the line
+    r"|\{\{([^{}\n]+)\}\}"  # 2: monospaced
+    r"|\[~(?:accountid:)?([^\]\n]+)\]"  # 3: a person
+    r"|\[(?:([^\]\n|]*)\|)?((?:[a-z][a-z0-9+.-]*:|#|/|\^)[^\]\n|]*)(?:\|[^\]\n]*)?\]"  # 4, 5
+    r"|!([^\s!|][^!|\n]*\.\w{2,5})(?:\|([^!\n]*))?!"  # 6, 7: a picture and its options
+    r"|\{anchor(?::[^}\n]*)?\}()"  # 8
+    r"|((?:https?://|www\.)[^\s|\[\]{}]+)",  # 9: a bare address
+    re.IGNORECASE,
+)
+_COLOUR = re.compile(r"\{color(?::([^}\n]*))?\}", re.IGNORECASE)
+_MARKS = (
+    *(
+        (re.compile(rf"(?<!\w){{?{x}}}?(?=\S)([^\n{x}]*[^\s{x}{{]){{?{x}}}?(?!\w)"), tag)
+        for x, tag in ((r"\*", "strong"), ("_", "em"), (r"\+", "ins"), (r"\?\?", "cite"))
+    ),
+    (re.compile(r"\{?\^\}?([^\s^{}]+)\{?\^\}?"), "sup"),
+    (re.compile(r"\{?~\}?([^\s~{}]+)\{?~\}?"), "sub"),
+)
+_STRIKE = re.compile(r"(?<![\w-])\{?-\}?(?=[^\s-])([^\n-]*[^\s-])\{?-\}?(?![\w-])")
+_STAND_IN = re.compile("\ufdd4(\\d+)\ufdd5")
+_PANELS = {"info": "info", "note": "warning", "tip": "tip", "warning": "caution", "panel": "info"}
+
+
+def jira_markup_to_adf(
+    source: str,
+    *,
+    base_url: str | None = None,
+    max_nesting: int = DEFAULT_MAX_NESTING,
+    max_nodes: int = DEFAULT_MAX_NODES,
+) -> dict[str, Any]:
+    """Return the ADF document that says what `source`, in Jira's wiki markup, says.
+
+    People and pictures of an issue are shown by name: only a site knows more of them.
+
+    Raises:
+        DocumentError: it nests too deeply or has too many nodes.
+
+    """
+    text, _ = clean_text(source)
+    html = jira_markup_to_html(text.replace("\r\n", "\n").replace("\r", "\n"))
+    return html_to_adf(html, base_url=base_url, max_nesting=max_nesting, max_nodes=max_nodes)
+
+
+def jira_markup_to_html(source: str) -> str:
+    r"""Return wiki markup (line ends: `\n`) as HTML, whose tags need not be balanced."""
+    written: list[str] = []
+    done = 0
+    open_macros: list[str] = []
+    while (found := _MACRO.search(source, done)) is not None:
+        name, options = found[1], found[2] or ""
+        if name in _VERBATIM:
+            end = source.find(f"{{{name}}}", found.end())
+            if end < 0:
+                break
+            written += [_blocks(source[done : found.start()]), _code(name, options)]
+            written += [escape(source[found.end() : end].strip("\n")), "</pre>"]
+            done = end + len(name) + 2
+            continue
+        written.append(_blocks(source[done : found.start()]))
+        done = found.end()
+        if name in open_macros and not options:
+            while open_macros:
+                last = open_macros.pop()
+                written.append(_CLOSING.get(last, "</div>"))
+                if last == name:
+                    break
+        else:
+            open_macros.append(name)
+            written.append(_opening(name, options))
+    written.append(_blocks(source[done:]))
+    written += [_CLOSING.get(name, "</div>") for name in reversed(open_macros)]
+    return "".join(written)
+
+
+_CLOSING = {"quote": "</blockquote>", "expand": "</details>"}
+
+
+def _opening(name: str, options: str) -> str:
+    title = _option(options, "title")
+    if name == "quote":
+        return "<blockquote>"
+    if name == "expand":
+        return f"<details><summary>{escape(title or options)}</summary>"
+    heading = f"<p><strong>{escape(title)}</strong></p>" if title else ""
+    return f'<div class="admonition {_PANELS[name]}">{heading}'
+
+
+def _code(name: str, options: str) -> str:
+    title = _option(options, "title")
+    heading = f"<p><strong>{escape(title)}</strong></p>" if title else ""
+    first = options.split("|", maxsplit=1)[0].strip()
+    language = "" if name == "noformat" or "=" in first else first
+    language = language or _option(options, "language")
+    return f'{heading}<pre lang="{escape(language)}">' if language else f"{heading}<pre>"
+
+
+def _option(options: str, name: str) -> str:
+    pairs = (part.partition("=") for part in options.split("|"))
+    return next((value.strip() for key, sign, value in pairs if sign and key.strip() == name), "")
+
+
+def _blocks(source: str) -> str:
+    """Return the blocks of wiki markup that has no macros around blocks."""
+    writer = _BlockWriter()
+    for line in source.split("\n"):
+        writer.add(line)
+    writer.end()
+    return "".join(writer.written)
+
+
+class _BlockWriter:
+    """Writes line after line; paragraphs, lists and tables go over several."""
+
+    def __init__(self) -> None:
+        self.written: list[str] = []
+        self._lines: list[str] = []
+        self._lists: list[str] = []
+        self._is_table = False
+
+    def add(self, line: str) -> None:
+        stripped = line.strip()
+        is_row = _ROW.fullmatch(line) is not None
+        if self._is_table and not is_row:
+            self._end_table()
+        if item := _ITEM.fullmatch(stripped):
+            self._add_item(item[1], item[2])
+        elif self._lists and stripped and not is_row and not _is_block(stripped):
+            self.written.append(f"<br>{_inline(stripped)}")
+        elif stripped and not is_row and not _is_block(stripped):
+            self._lines.append(line)
+        else:
+            self._end_paragraph()
+            self._end_lists()
+            if is_row:
+                self.written.append("" if self._is_table else "<table>")
+                self._is_table = True
+                self.written.append(_row(stripped))
+            elif stripped:
+                self.written.append(_block(stripped))
+
+    def end(self) -> None:
+        self._end_paragraph()
+        self._end_lists()
+        self._end_table()
+
+    def _add_item(self, signs: str, text: str) -> None:
+        self._end_paragraph()
+        tags = ["ol" if sign == "#" else "ul" for sign in signs[:50]]
+        same = next(
+            (at for at, (a, b) in enumerate(zip(tags, self._lists, strict=False)) if a != b),
+            min(len(tags), len(self._lists)),
+        )
+        self._end_lists(same)
+        if len(tags) == same:
+            self.written.append("</li><li>")
+        for tag in tags[same:]:
+            self.written.append(f"<{tag}><li>")
+            self._lists.append(tag)
+        self.written.append(_inline(text))
+
+    def _end_paragraph(self) -> None:
+        if self._lines:
+            self.written.append(f"<p>{_inline(chr(10).join(self._lines))}</p>")
+            self._lines.clear()
+
+    def _end_lists(self, keep: int = 0) -> None:
+        while len(self._lists) > keep:
+            self.written.append(f"</li></{self._lists.pop()}>")
+
+    def _end_table(self) -> None:
+        if self._is_table:
+            self.written.append("</table>")
+            self._is_table = False
+
+
+def _is_block(line: str) -> bool:
+    return any(kind.fullmatch(line) for kind in (_HEADING, _QUOTE_LINE, _RULE))
+
+
+def _block(line: str) -> str:
+    if found := _HEADING.fullmatch(line):
+        return f"<h{found[1]}>{_inline(found[2])}</h{found[1]}>"
+    if found := _QUOTE_LINE.fullmatch(line):
+        return f"<blockquote>{_inline(found[1])}</blockquote>"
+    return "<hr>"
+
+
+def _row(line: str) -> str:
+    """Return a row; a cell begins with `||` (a heading) or `|`, and links may hold pipes."""
+    text, parts = _protect(line)
+    cells = re.findall(r"(\|\|?)([^|]*)", text)
+    if cells and not cells[-1][1].strip():
+        cells.pop()
+    written = [
+        f"<{tag}>{_restore(_marked(cell.strip()), parts)}</{tag}>"
+        for tag, cell in (("th" if sign == "||" else "td", cell) for sign, cell in cells)
+    ]
+    return f"<tr>{''.join(written)}</tr>"
+
+
+def _inline(source: str) -> str:
+    text, parts = _protect(source)
+    return _restore(_marked(text), parts).replace("\n", "<br>")
+
+
+def _protect(source: str) -> tuple[str, list[str]]:
+    """Return the text with stand-ins for what has no marks in it, and the HTML for each."""
+    parts: list[str] = []
+
+    def stand_in(found: re.Match[str]) -> str:
+        parts.append(_protected(found))
+        return f"\ufdd4{len(parts) - 1}\ufdd5"
+
+    return _PROTECTED.sub(stand_in, source), parts
+
+
+def _restore(html: str, parts: list[str]) -> str:
+    return _STAND_IN.sub(lambda found: parts[int(found[1])], html)
+
+
+def _protected(found: re.Match[str]) -> str:
+    escaped, code, person, name, address, picture, options, _, bare = found.groups()
+    if escaped:
+        return "<br>" if escaped == "\\" else escape(escaped)
+    if code:
+        return f"<code>{escape(code)}</code>"
+    if person:
+        at = "" if found.string[: found.start()].endswith("@") else "@"
+        return f"{at}{escape(person)}"
+    if address:
+        shown = _marked(name) if name else escape(address.removeprefix("mailto:"))
+        return f'<a href="{escape(address)}">{shown}</a>'
+    if picture:
+        width = _option((options or "").replace(",", "|"), "width")
+        return f'<img src="{escape(picture)}" width="{escape(width)}">'
+    return escape(bare) if bare else ""
+
+
+def _marked(text: str) -> str:
+    """Return the text escaped, with marks and colours."""
+    html = escape(text, quote=False)
+    for sign, tag in _MARKS:
+        html = sign.sub(rf"<{tag}>\1</{tag}>", html)
+    html = _STRIKE.sub(r"<del>\1</del>", html)
+    return _COLOUR.sub(
+        lambda found: f'<font color="{escape(found[1])}">' if found[1] else "</font>", html
+    )

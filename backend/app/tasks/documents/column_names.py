@@ -1,0 +1,35 @@
+"""The columns that hold titles and descriptions, as the exports of other tools name them.
+
+`docs/documents.md` has the same table; a test compares the two. Names are matched without case;
+of several in one table the first of this list counts.
+"""
+
+from __future__ import annotations
+
+TITLE_COLUMNS_BY_TOOL: dict[str, tuple[str, ...]] = {
+    "Jira": ("summary",),
+    "Azure DevOps, GitHub, GitLab, Linear, Notion": ("title", "issue title"),
+    "Redmine": ("subject",),
+    "Trello": ("card name",),
+    "ClickUp": ("task name",),
+    "Asana, monday.com": ("name", "task"),
+    "German": ("zusammenfassung", "titel", "betreff", "thema"),
+    "French": ("résumé", "titre", "sujet"),
+    "Spanish": ("resumen", "título", "asunto"),
+    "Portuguese": ("resumo", "assunto"),
+    "Japanese": ("要約", "タイトル", "件名"),
+}
+BODY_COLUMNS_BY_TOOL: dict[str, tuple[str, ...]] = {
+    "Jira, Azure DevOps, GitLab, Linear, Redmine": ("description",),
+    "GitHub": ("body",),
+    "Trello": ("card description",),
+    "ClickUp": ("task content", "task description"),
+    "Asana": ("notes",),
+    "Azure DevOps": ("repro steps",),
+    "German": ("beschreibung",),
+    "Spanish": ("descripción",),
+    "Portuguese": ("descrição",),
+    "Japanese": ("説明", "内容"),
+}
+TITLE_COLUMNS = tuple(name for names in TITLE_COLUMNS_BY_TOOL.values() for name in names)
+BODY_COLUMNS = tuple(name for names in BODY_COLUMNS_BY_TOOL.values() for name in names)

@@ -1,0 +1,201 @@
+"""Workbooks (.xlsx, .ods): each sheet a table, by `python-calamine`."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Any
+
+from app.core.errors import DocumentError
+from app.tasks.documents.column_names import BODY_COLUMNS, TITLE_COLUMNS
+from app.tasks.documents.csv_table import Table, table_of
+from app.tasks.documents.delimiter import has_content
+from app.tasks.documents.office import open_archive, read_entry, require
+
+if TYPE_CHECKING:
+    from python_calamine import CalamineSheet
+
+_CELL = re.compile(rb'<c\b[^>]*?\sr="([A-Z]{1,3})(\d{1,7})"')
+_SHEETS = re.compile(r"xl/worksheets/[^/]+\.xml|content\.xml")
+
+
+@dataclass(frozen=True, slots=True)
+class Workbook:
+    """The tables of a workbook.
+
+    Attributes:
+        tables: one a sheet that has titles, in order, at least one.
+        notes: for people: sheets that were left out, merged headers.
+
+    """
+
+    tables: tuple[Table, ...]
+    notes: tuple[str, ...]
+
+
+def read_workbook(  # noqa: PLR0913 - the options of a workbook are these
+    name: str,
+    content: bytes,
+    *,
+    sheet: str | None,
+    title_column: str | None,
+    body_column: str | None,
+    usual_titles: tuple[str, ...] = TITLE_COLUMNS,
+    usual_bodies: tuple[str, ...] = BODY_COLUMNS,
+    max_rows: int,
+    max_columns: int,
+) -> Workbook:
+    """Return the tables of the workbook: of the sheet named, or of all that have titles.
+
+    Dates are ISO 8601, whole numbers have no decimals, formulas are what they came to.
+
+    Raises:
+        ConfigurationError: the extra `[office]` is not installed.
+        DocumentError: no such sheet, or none with titles; more rows or columns than allowed; a
+            password, a macro, a workbook that unpacks to too much.
+
+    """
+    require("python_calamine")
+    import python_calamine  # noqa: PLC0415 - an extra
+
+    _refuse_huge_sheets(name, content, max_rows=max_rows, max_columns=max_columns)
+    try:
+        workbook = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(content))
+        names = [
+            one.name
+            for one in workbook.sheets_metadata
+            if one.visible == python_calamine.SheetVisibleEnum.Visible
+        ]
+        if sheet is not None and sheet not in workbook.sheet_names:
+            raise DocumentError(
+                f"{name} has no sheet “{sheet}”; its sheets are {_listed(workbook.sheet_names)}",
+                name=name,
+                next_step="Name one of these sheets.",
+                options=["sheet"],
+            )
+        chosen = [sheet] if sheet is not None else names
+        sheets = [(one, workbook.get_sheet_by_name(one)) for one in chosen]
+        read = [(one, _rows(found), _merged_header(found)) for one, found in sheets]
+    except (python_calamine.CalamineError, OSError, ValueError) as error:
+        raise DocumentError(
+            f"{name} cannot be read as a workbook: {error}",
+            name=name,
+            next_step="Save it again, or save its sheets as CSV.",
+        ) from error
+    return _tables(
+        name,
+        read,
+        title_column=title_column,
+        body_column=body_column,
+        usual_titles=usual_titles,
+        usual_bodies=usual_bodies,
+    )
+
+
+def _tables(
+    name: str,
+    sheets: list[tuple[str, list[list[str]], bool]],
+    **columns: Any,
+) -> Workbook:
+    tables: list[Table] = []
+    notes: list[str] = []
+    problems: list[DocumentError] = []
+    filled = [(one, rows, merged) for one, rows, merged in sheets if rows]
+    for one, rows, is_merged in filled:
+        label = f"{name}, sheet “{one}”" if len(filled) > 1 else name
+        try:
+            table = table_of(
+                label,
+                rows[0],
+                lambda rows=rows: iter(rows),  # type: ignore[misc] # bound now
+                row_count=len(rows) - 1,
+                **columns,
+            )
+        except DocumentError as error:
+            problems.append(error)
+            notes.append(f"{error.message}: left out")
+            continue
+        tables.append(table)
+        if is_merged:
+            notes.append(
+                f"{label}: its header has merged cells, which name only their first column"
+            )
+    if not tables:
+        if problems:
+            raise problems[0]
+        raise DocumentError(
+            f"{name} is empty: no visible sheet has anything in it",
+            name=name,
+            next_step="Leave it out, or name the sheet that is meant.",
+            options=["sheet"],
+        )
+    return Workbook(tuple(tables), tuple(notes))
+
+
+def _rows(sheet: CalamineSheet) -> list[list[str]]:
+    rows = ([_text(value) for value in row] for row in sheet.iter_rows())
+    return [row for row in rows if has_content(row)]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).upper()
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else repr(value)
+    if isinstance(value, datetime):
+        is_day = value.time() == time()
+        return value.date().isoformat() if is_day else value.isoformat(" ", "seconds")
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return str(value)
+    return str(value)
+
+
+def _merged_header(sheet: CalamineSheet) -> bool:
+    """Whether cells of the first row that has something in it are merged across columns."""
+    ranges = sheet.merged_cell_ranges or ()
+    first = sheet.start[0] if sheet.start else 0
+    return any(start[0] <= first <= end[0] and end[1] > start[1] for start, end in ranges)
+
+
+def _refuse_huge_sheets(name: str, content: bytes, *, max_rows: int, max_columns: int) -> None:
+    """Raise for sheets of more rows or columns than allowed, before they are filled in memory.
+
+    Raises:
+        DocumentError: it names the limit; or the archive cannot be used at all.
+
+    """
+    archive = open_archive(name, content)
+    for entry in archive.namelist():
+        if not _SHEETS.fullmatch(entry):
+            continue
+        written = read_entry(name, archive, entry)
+        rows = columns = 0
+        for found in _CELL.finditer(written):
+            rows = max(rows, int(found[2]))
+            columns = max(columns, _column_number(found[1]))
+        for limit, most, setting, what in (
+            (rows - 1, max_rows, "SESSION_TASKS_MAX_ROWS", "rows"),
+            (columns, max_columns, "SESSION_TASKS_MAX_COLUMNS", "columns"),
+        ):
+            if limit > most:
+                raise DocumentError(
+                    f"{name} has a sheet of more than {most:,} {what}",
+                    name=name,
+                    next_step=f"Delete the outlying cells, split it, or raise the limit: {setting}.",
+                )
+
+
+def _column_number(letters: bytes) -> int:
+    number = 0
+    for letter in letters:
+        number = number * 26 + letter - 64
+    return number
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"“{one}”" for one in names[:30])
