@@ -227,8 +227,8 @@ def _binary(folder: Path) -> Path:
 
 
 def _unknown_type(folder: Path) -> Path:
-    (folder / "notes.docx").write_bytes(b"PK\x03\x04")
-    return folder / "notes.docx"
+    (folder / "notes.pages").write_bytes(b"PK\x03\x04")
+    return folder / "notes.pages"
 
 
 def _undecodable(folder: Path) -> Path:
@@ -250,7 +250,7 @@ def _too_large(folder: Path) -> Path:
         (_empty, "empty.md is empty"),
         (_blank, "blank.md is empty"),
         (_binary, "looks like a PNG image"),
-        (_unknown_type, "“.docx” is not a type"),
+        (_unknown_type, "“.pages” is not a type"),
         (_undecodable, "byte order mark"),
         (_too_large, "104,857,600 bytes"),
     ],
@@ -405,17 +405,17 @@ def test_a_setting_that_cannot_be_used_is_named(
 def test_a_csv_without_a_title_column_is_refused_and_lists_the_columns_there_are(
     command: Callable[..., Answer], shared_database: Database, tmp_path: Path
 ) -> None:
-    (tmp_path / "werk.csv").write_text("Betreff;Text\nEins;Wort\nZwei;Wort\n")
+    (tmp_path / "werk.csv").write_text("Kurztext;Text\nEins;Wort\nZwei;Wort\n")
     before = _session_count(shared_database)
 
     code, out, err = command("run", "werk.csv", "--out", "out")
 
     assert (code, out) == (2, "")
-    assert "Betreff" in err
+    assert "Kurztext" in err
     assert "--title-column NAME" in err
     assert _session_count(shared_database) == before
 
-    code, out, _ = command("run", "werk.csv", "--out", "out", "--map", "Betreff=summary", "--json")
+    code, out, _ = command("run", "werk.csv", "--out", "out", "--map", "Kurztext=summary", "--json")
 
     assert code == 0
     (file,) = only_document(out)["export"]["files"]

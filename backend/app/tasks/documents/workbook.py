@@ -186,7 +186,7 @@ def _refuse_huge_sheets(name: str, content: bytes, *, max_rows: int, max_columns
                 raise DocumentError(
                     f"{name} has a sheet of more than {most:,} {what}",
                     name=name,
-                    next_step=f"Delete the outlying cells, split it, or raise the limit: {setting}.",
+                    next_step=f"Split it, or raise {setting}.",
                 )
 
 
