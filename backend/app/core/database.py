@@ -8,26 +8,27 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from sqlalchemy import event, make_url, text
+from sqlalchemy import make_url, text
 from sqlalchemy.orm import Session as DbSession
-from sqlalchemy.orm import SessionTransaction
 
 from app.core.connections import Connector, test_idle_connections, timeouts
 from app.core.database_errors import DatabaseDisk, read_only, translated_errors
 from app.core.embedded import OLDEST_MAJOR, EmbeddedServer
-from app.core.errors import ConfigurationError, DatabaseFull, NoTransaction
+from app.core.errors import ConfigurationError, DatabaseFull
 from app.core.notifications import Announcer
 from app.core.schema_version import bring_schema_up_to_date, require_current_schema
+from app.core.transactions import after_commit, bound, current_db_session
 
 if TYPE_CHECKING:
     from app.core.config import Settings
+
+__all__ = ["Database", "after_commit", "bound", "current_db_session", "driver_connection"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,59 +45,6 @@ SILENCE_SECONDS = 5.0
 """How long after its own timeout a server may still keep silent before we hang up."""
 
 INTERRUPTIONS = (KeyboardInterrupt, SystemExit)
-
-_PENDING = "after_commit"
-
-_current_db_session: ContextVar[DbSession | None] = ContextVar("current_db_session", default=None)
-
-
-def current_db_session() -> DbSession:
-    """The `DbSession` of the transaction that is open here.
-
-    Raises:
-        NoTransaction: none is.
-
-    """
-    db = _current_db_session.get()
-    if db is None:
-        raise NoTransaction(
-            "No transaction is open",
-            next_step="Wrap the call in `with database.transaction():`.",
-        )
-    return db
-
-
-def after_commit(db: DbSession, action: Callable[[], None]) -> None:
-    """Have `action` run once the transaction of `db` has committed, and never if it does not.
-
-    A savepoint that is rolled back takes its actions along. The commit stands whatever an action
-    does: an error in one is logged, and the others run.
-    """
-    inside = db.get_nested_transaction() or db.get_transaction()
-    db.info.setdefault(_PENDING, []).append((inside, action))
-
-
-@event.listens_for(DbSession, "after_commit")
-def _run_after_commit(db: DbSession) -> None:
-    if db.in_nested_transaction():  # only a savepoint was released
-        return
-    for _, action in db.info.pop(_PENDING, ()):
-        try:
-            action()
-        except Exception:
-            logger.exception("What was to follow a commit failed; the commit stands")
-
-
-@event.listens_for(DbSession, "after_soft_rollback")
-def _forget_after_rollback(db: DbSession, rolled_back: SessionTransaction) -> None:
-    pending = db.info.get(_PENDING, [])
-    pending[:] = [entry for entry in pending if not _is_part_of(entry[0], rolled_back)]
-
-
-def _is_part_of(inside: SessionTransaction | None, whole: SessionTransaction) -> bool:
-    while inside is not None and inside is not whole:
-        inside = inside.parent
-    return inside is whole or whole.parent is None
 
 
 def driver_connection(db: DbSession) -> psycopg.Connection[Any]:
@@ -260,7 +208,7 @@ class Database:
     def transaction(self, *, waits_briefly: bool = False) -> Iterator[DbSession]:
         """A transaction that commits at the end of the block, or rolls back on any error.
 
-        It is bound to the running context: `current_db_session()` and the model's queries use it.
+        It is bound to the block: `current_db_session()` and the model's queries use it.
         One that `waits_briefly` waits for no lock longer than `BRIEF_LOCK_SECONDS`: for what many
         ask who share the connections.
 
@@ -273,19 +221,15 @@ class Database:
         with self.translated_errors(), DbSession(self.engine, expire_on_commit=False) as db:
             db.info["announce"] = self.announce
             db.info["retry_backoff_seconds"] = self.settings.retry_backoff_seconds
-            token = _current_db_session.set(db)
-            try:
-                with db.begin():
-                    if waits_briefly:
-                        longest = min(BRIEF_LOCK_SECONDS, self.settings.lock_timeout_seconds)
-                        db.execute(_LIMIT_LOCK_WAIT, {"milliseconds": str(round(longest * 1_000))})
-                    try:
-                        yield db
-                    except INTERRUPTIONS:  # a statement may still be under way on the connection
-                        db.invalidate()
-                        raise
-            finally:
-                _current_db_session.reset(token)
+            with bound(db), db.begin():
+                if waits_briefly:
+                    longest = min(BRIEF_LOCK_SECONDS, self.settings.lock_timeout_seconds)
+                    db.execute(_LIMIT_LOCK_WAIT, {"milliseconds": str(round(longest * 1_000))})
+                try:
+                    yield db
+                except INTERRUPTIONS:  # a statement may still be under way on the connection
+                    db.invalidate()
+                    raise
 
     @contextlib.contextmanager
     def driver_connection(self) -> Iterator[psycopg.Connection[Any]]:

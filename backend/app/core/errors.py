@@ -9,6 +9,7 @@
     ├── TaskCancelled              the task you are running was cancelled (a normal outcome)
     ├── WorkerLost                 the process that ran the task died or stopped answering
     ├── SessionNotFound            no such session
+    │   └── SessionDeleted         it was deleted since its object was read (also a TaskConflict)
     ├── DocumentError              a document that cannot be used
     │   └── IntakeRefused          several documents or options that cannot be used
     ├── ContentViolation           exported content that Jira would refuse
@@ -127,6 +128,10 @@ class SessionNotFound(TaskError):  # noqa: N818 - the design's name
     """No such session: it never existed, was deleted, or passed its retention."""
 
     default_category = ErrorCategory.USER_FIXABLE
+
+
+class SessionDeleted(SessionNotFound, TaskConflict):
+    """The session was deleted since it, or its task, was read; nothing was changed."""
 
 
 class DocumentError(TaskError):

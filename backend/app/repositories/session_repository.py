@@ -173,7 +173,7 @@ class SessionRepository(SessionViews, Maintenance):
                 [(session_id, expected_task_id, uuid.uuid4())],
                 owner=self._owner,
             ),
-            lambda task: None if task.can_be_restarted else task.refusal_to_start(task.task_type),
+            lambda task: None if task.can_be_restarted else task.start_error(task.task_type),
         )
 
     def cancel_task(
@@ -191,7 +191,7 @@ class SessionRepository(SessionViews, Maintenance):
             lambda: transitions.cancel(
                 driver_connection(self._db), [(session_id, expected_task_id)], owner=self._owner
             ),
-            lambda task: None if task.is_running else task.refusal_to_end("cancel"),
+            lambda task: None if task.is_running else task.end_error("cancel"),
         )
 
     def retry_tasks(self, runs: Sequence[tuple[uuid.UUID, uuid.UUID]]) -> list[Transition]:
@@ -502,7 +502,7 @@ def _meaning(start: Start, view: SessionView | None) -> Transition | TaskError |
             return None
         task = SessionTask(session_id=session_id, task_type=task_type)
     if task.task_id not in {task_id, successor_id(task_id)}:
-        return None if task.can_start(task_type) else task.refusal_to_start(task_type)
+        return None if task.can_start(task_type) else task.start_error(task_type)
     return Transition(
         session_id,
         task_type,

@@ -1,7 +1,7 @@
 """The model's methods in memory and the guarded SQL, step by step, against a table by hand.
 
-Three statements of the rules walk together: the objects, the rows, and `STARTS` below with its
-few words on ends. `SESSION_TASKS_TEST_STEPS` sets how many steps are taken over all shards.
+Three statements of the rules walk together: the objects, the rows, and `chaos.by_hand`.
+`SESSION_TASKS_TEST_STEPS` sets how many steps are taken over all shards.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import hypothesis.strategies as st
 import psycopg
 import pytest
+from chaos.by_hand import NEXT, REFUSED, TYPES, ByHand
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -35,97 +36,6 @@ if TYPE_CHECKING:
 STEPS = int(os.environ.get("SESSION_TASKS_TEST_STEPS", "10400"))
 SHARDS = 4
 STEPS_PER_EXAMPLE = 50
-
-STARTS = """
-                            processing  export    adf_validation
-nothing                     first       order     order
-processing      running     busy        busy      busy
-processing      completed   done        next      done
-processing      failed      again       other     other
-processing      cancelled   same        other     other
-export          running     busy        busy      busy
-export          completed   done        done      next
-export          failed      other       again     other
-export          cancelled   other       same      other
-adf_validation  running     busy        busy      busy
-adf_validation  completed   done        done      done
-adf_validation  failed      other       other     again
-adf_validation  cancelled   other       other     same
-"""
-REFUSED = {
-    "order": ("TaskValidationError", "user_fixable", "A session begins with processing"),
-    "busy": ("TaskConflict", "user_fixable", "is already running"),
-    "done": ("TaskValidationError", "user_fixable", "Cannot modify completed task"),
-    "other": ("TaskValidationError", "user_fixable", "Cannot start"),
-    "used up": ("TaskValidationError", "admin_required", "Maximum retry attempts exceeded"),
-}
-TYPES = ("processing", "export", "adf_validation")
-NEXT = {"processing": "export", "export": "adf_validation"}
-
-
-def _table() -> dict[tuple[str, str], str]:
-    rows = [line.split() for line in STARTS.strip().splitlines()]
-    columns = rows[0]
-    table = {}
-    for row in rows[1:]:
-        state, cells = " ".join(row[: -len(columns)]), row[-len(columns) :]
-        table |= {(state, column): cell for column, cell in zip(columns, cells, strict=True)}
-    return table
-
-
-TABLE = _table()
-
-
-class ByHand:
-    """The third statement of the rules: what a session must look like."""
-
-    def __init__(self, *, advances: bool) -> None:
-        self.advances = advances
-        self.stage = "created"
-        self.task_type = ""
-        self.status = ""
-        self.count = 0
-        self.failures: list[str] = []  # of this task, the latest last; empty once it completed
-        self.attempts: list[int] = []
-
-    def start(self, task_type: str) -> str:
-        """How a start ends: a word of the table."""
-        word = TABLE[f"{self.task_type} {self.status}".strip() or "nothing", task_type]
-        if word in {"again", "other"} and self.status == "failed" and self.count == 3:
-            word = "used up"
-        if word in {"first", "next"}:
-            self.count, self.failures, self.attempts = 0, [], []
-        if word in {"first", "next", "again", "same"}:
-            self.task_type = self.stage = task_type
-            self.status = "running"
-        return word
-
-    def complete(self) -> bool:
-        """Whether it completed; where sessions advance, the next is running then."""
-        if self.status != "running":
-            return False
-        self.status, self.failures, self.attempts = "completed", [], []
-        if self.task_type == "adf_validation":
-            self.stage = "completed"
-        elif self.advances:
-            assert self.start(NEXT[self.task_type]) == "next"
-        return True
-
-    def fail(self, message: str) -> bool:
-        if self.status != "running":
-            return False
-        self.status = "failed"
-        self.count += 1
-        self.failures = [*self.failures, message][-3:]
-        self.attempts = [*self.attempts, self.count][-3:]
-        return True
-
-    def cancel(self) -> bool:
-        if self.status != "running":
-            return False
-        self.status = "cancelled"
-        return True
-
 
 messages = st.one_of(
     st.sampled_from(["it broke", "x" * 400, "password=hunter2", "\x00\ud800"]), st.text(max_size=30)
@@ -300,7 +210,7 @@ class Faces(RuleBasedStateMachine):
         elif self.task.task_type == task_type:
             self.task.mark_started(task_id)
         else:
-            raise self.task.refusal_to_start(task_type)
+            raise self.task.start_error(task_type)
 
     def _in_sql(self, act: Callable[[SessionRepository], Any]) -> Any:
         with self.database.transaction() as db:

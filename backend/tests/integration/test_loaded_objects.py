@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import text
 
 from app.core.errors import (
     NoTransaction,
@@ -226,9 +225,12 @@ def test_failures_that_can_be_retried_are_found(
         assert found is not None
         assert found.can_retry()
         assert SessionTask.find_active_for_session(claim.session_id) is None
-    with database.transaction() as db:
-        db.execute(text("UPDATE session_tasks SET retry_count = 3"))
     with database.transaction():
+        for _ in range(2):
+            found = SessionTask.find_failed_retryable(claim.session_id)
+            assert found is not None
+            found.mark_started(uuid.uuid4())
+            found.mark_failed(TEMPORARY)
         assert SessionTask.find_failed_retryable(claim.session_id) is None
     with pytest.raises(NoTransaction):
         SessionTask.find_active_for_session(claim.session_id)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import pickle
 import uuid
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,7 +18,6 @@ from app.core.errors import (
     TaskError,
     TaskValidationError,
 )
-from app.core.logging import AUDIT
 from app.models.session import Session, SessionStage, SessionTask, TaskStatus, TaskType
 
 if TYPE_CHECKING:
@@ -195,25 +196,98 @@ def test_duration_is_from_start_to_end_in_minutes() -> None:
     assert task.duration_minutes == pytest.approx(1.5)
 
 
-def test_the_log_speaks_the_specification_s_words(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_object_that_no_database_knows_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "app")
     task = a_task(status=None)
-    run = uuid.uuid4()
-    task.mark_started(run)
+    task.mark_started(uuid.uuid4())
     task.mark_failed(FAILURE)
-    task.mark_started(run)
-    task.mark_completed()
-    lines = [(record.levelno, record.getMessage()) for record in caplog.records]
-    session_id = task.session_id
-    assert (
-        logging.INFO,
-        f"SessionTask processing started for session {session_id}, task_id: {run}",
-    ) in lines
-    failed = f"SessionTask processing failed for session {session_id}, retry #1"
-    assert (logging.WARNING, failed) in lines
-    assert (AUDIT, failed) in lines
-    completed = f"SessionTask processing completed for session {session_id}, duration: 0.00m"
-    assert (logging.INFO, completed) in lines
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("status", "assigned", "accepted"),
+    [
+        (TaskStatus.FAILED, V, False),
+        (TaskStatus.FAILED, E, False),
+        (TaskStatus.CANCELLED, E, False),
+        (TaskStatus.COMPLETED, E, True),
+        (TaskStatus.COMPLETED, V, False),
+        (TaskStatus.FAILED, P, True),
+    ],
+)
+def test_the_rule_compares_with_the_type_that_the_record_had(
+    status: TaskStatus, assigned: TaskType, accepted: bool
+) -> None:
+    task = a_task(P, status, retry_count=1)
+    task.task_type = assigned
+    if not accepted:
+        with pytest.raises(TaskValidationError):
+            task.mark_started(uuid.uuid4())
+        return
+    task.mark_started(uuid.uuid4())
+    assert (task.status, task.task_type) == (TaskStatus.RUNNING, assigned)
+    assert task.retry_count == (0 if status is TaskStatus.COMPLETED else 1)
+    assert task.session is not None
+    assert task.session.stage == SessionStage(assigned.value)
+
+
+def test_a_run_needs_an_id_of_its_own() -> None:
+    task = a_task(P, TaskStatus.FAILED)
+    with pytest.raises(TaskValidationError, match="task_id of its own"):
+        task.mark_started(task.task_id)
+
+
+def test_values_may_be_given_as_strings() -> None:
+    session_id, run = uuid.uuid4(), uuid.uuid4()
+    task = SessionTask(
+        session_id=str(session_id), task_type="export", status="completed", task_id=str(run)
+    )
+    assert (task.session_id, task.task_id) == (session_id, run)
+    assert task.task_type is E
+    assert task.status is TaskStatus.COMPLETED
+    for key, value in (("status", "paused"), ("task_type", "import"), ("task_id", "one")):
+        with pytest.raises(TaskValidationError):
+            setattr(task, key, value)
+
+
+@pytest.mark.parametrize(
+    ("error", "name", "message", "category"),
+    [
+        (ValueError("no such column"), "ValueError", "no such column", "admin_required"),
+        (ConnectionResetError("away"), "ConnectionResetError", "away", "temporary"),
+        ("the printer is on fire", "Failure", "the printer is on fire", "admin_required"),
+    ],
+)
+def test_a_failure_may_be_an_exception_or_a_text(
+    error: BaseException | str, name: str, message: str, category: str
+) -> None:
+    task = a_task()
+    task.mark_failed(error)
+    context = task.failure_context
+    assert context is not None
+    assert (context["error"], context["message"], context["category"]) == (name, message, category)
+
+
+def test_a_failure_context_is_not_changed_in_place() -> None:
+    task = a_task()
+    task.mark_failed({**FAILURE, "seen": {"by": ["ann"]}})
+    assert task.failure_context is not None
+    assert_frozen(task.failure_context)
+    assert_frozen(pickle.loads(pickle.dumps(task)).failure_context)
+
+
+def assert_frozen(context: dict[str, Any]) -> None:
+    for change in (
+        lambda: context.update(error="another"),
+        lambda: context["seen"].__setitem__("by", []),
+        lambda: context["seen"]["by"].append("bob"),
+        lambda: context.pop("seen"),
+    ):
+        with pytest.raises(TaskValidationError, match="in place"):
+            change()
+    mine = copy.deepcopy(context)
+    mine["seen"]["by"].append("bob")
+    assert context["seen"] == {"by": ["ann"]}
 
 
 def test_queries_need_an_open_transaction() -> None:
