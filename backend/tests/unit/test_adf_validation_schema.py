@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import time
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -268,8 +269,48 @@ def is_near(path: str, steps: Steps) -> bool:
                     {"type": "text", "text": "a", "marks": [{"type": "code"}, {"type": "em"}]}
                 ],
             },
-            "/content/0/content/0/marks/0",
-            "In 'text': 'code' may not stand here",
+            "/content/0/content/0/marks/1",
+            "In 'text': 'em' may not stand here",
+        ),
+        (
+            {"type": "codeBlock", "content": [{"type": "paragraph", "content": []}]},
+            "/content/0/content/0",
+            "a code block holds text only",
+        ),
+        (
+            {
+                "type": "codeBlock",
+                "content": [{"type": "text", "text": "a", "marks": [{"type": "strong"}]}],
+            },
+            "/content/0/content/0/marks",
+            "a code block holds text only, without marks: remove 'strong'",
+        ),
+        (
+            {"type": "bulletList", "content": [{"type": "paragraph", "content": []}]},
+            "/content/0/content/0",
+            "In 'bulletList': 'paragraph' may not stand here",
+        ),
+        (
+            {
+                "type": "paragraph",
+                "content": [
+                    {
+                        "type": "text",
+                        "text": "a",
+                        "marks": [{"type": "textColor", "attrs": {"color": "red"}}],
+                    }
+                ],
+            },
+            "/content/0/content/0/marks/0/attrs/color",
+            "'red' is not a colour of ADF: write #rrggbb",
+        ),
+        (
+            {
+                "type": "paragraph",
+                "content": [{"type": "status", "attrs": {"text": "a", "color": "pink"}}],
+            },
+            "/content/0/content/0/attrs/color",
+            "write neutral, purple, blue, red, yellow, green or #rrggbb",
         ),
         (
             {"type": "codeBlock", "marks": [{"type": "breakout", "attrs": {"mode": "huge"}}]},
@@ -383,3 +424,50 @@ def test_work_of_explaining_grows_with_size_only(monkeypatch: pytest.MonkeyPatch
         for width in (30, 300)
     )
     assert wide < 12 * narrow
+
+
+def paragraphs(count: int, node: object) -> dict[str, Any]:
+    return document(*[{"type": "paragraph", "content": [node]} for _ in range(count)])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        paragraphs(25_000, {"type": "text"}),
+        document(*paragraphs(25_000, {"type": "text", "text": "a"})["content"], {"type": "x"}),
+        paragraphs(25_000, {"type": "text", "text": "a", "marks": [{"type": "strong", "x": 1}]}),
+        document(
+            {
+                "type": "bulletList",
+                "content": [
+                    {"type": "listItem", "content": [{"type": "paragraph", "content": [{}]}]}
+                ]
+                * 12_000,
+            }
+        ),
+    ],
+    ids=["everywhere", "at the end", "in marks", "in one list"],
+)
+def test_explaining_takes_little_longer_than_judging(wrong: dict[str, Any]) -> None:
+    right = paragraphs(25_000, {"type": "text", "text": "a"})
+
+    def seconds(value: object) -> float:
+        started = time.process_time()
+        find_violations(value, max_characters=10**9)
+        return time.process_time() - started
+
+    find_violations(wrong)
+    judged = min(seconds(right) for _ in range(3))
+    assert min(seconds(wrong) for _ in range(3)) < 8 * judged
+
+
+def test_many_different_annotations_are_compared_in_no_time() -> None:
+    marks = [
+        {"type": "annotation", "attrs": {"id": str(n), "annotationType": "inlineComment"}}
+        for n in range(20_000)
+    ]
+    started = time.process_time()
+    node = {"type": "text", "text": "a", "marks": [*marks, marks[0]]}
+    (found,) = find_violations(paragraphs(1, node), max_characters=10**9)
+    assert found.rule == "duplicate_mark"
+    assert time.process_time() - started < 2

@@ -5,6 +5,7 @@ The rules, and what is publicly known of Jira behind each: `docs/decisions/adf-v
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -124,16 +125,16 @@ def _ragged_table(place: Place) -> Iterator[Violation]:
 
 def _duplicate_marks(place: Place) -> Iterator[Violation]:
     node: Any = place[0]
-    seen: list[object] = []
+    seen: set[str] = set()
     for index, mark in enumerate(node["marks"]):
         name = mark.get("type") if isinstance(mark, dict) else None
         if not isinstance(name, str):
             continue
-        identity = mark if name in _REPEATABLE_MARKS else name
+        identity = json.dumps(mark, sort_keys=True) if name in _REPEATABLE_MARKS else name
         if identity in seen:
             reason = f"the mark {quoted(name)} stands here twice: keep one."
             yield Violation(pointer(place, "marks", index), "duplicate_mark", reason)
-        seen.append(identity)
+        seen.add(identity)
 
 
 def _attributes(place: Place) -> dict[str, Any]:

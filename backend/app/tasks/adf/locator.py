@@ -49,6 +49,17 @@ _TYPE_NAMES = {
 }
 
 
+_NO_MARKS = "no marks"
+_HEX_IN_WORDS = "a colour of ADF: write #rrggbb, like #ff5630"
+_PATTERNS_IN_WORDS = {
+    "^#[0-9a-fA-F]{6}$": _HEX_IN_WORDS,
+    "^#[0-9a-fA-F]{8}$|^#[0-9a-fA-F]{6}$": _HEX_IN_WORDS,
+    "^(neutral|purple|blue|red|yellow|green|#[0-9a-fA-F]{6})$": (
+        "a status's colour: write neutral, purple, blue, red, yellow, green or #rrggbb"
+    ),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class _Problem:
     """A value breaks a schema: `steps` below it, for this reason, or because a child does.
@@ -97,13 +108,14 @@ class SchemaLocator:
         while waiting and len(found) < limit:
             place, schema = waiting.pop()
             below: list[tuple[Place, JsonSchema]] = []
-            for problem in judge.problems(place[0], schema):
+            for problem in judge.problems_of_item(place, schema):
                 if problem.child is not None:
                     below.append((_descend(place, problem.steps), problem.child[1]))
                 elif len(found) < limit:
                     owner = _owner(place[1] if problem.is_refusal else place)
+                    reason = _in_words(problem.reason, place)
                     found.append(
-                        Violation(pointer(place, *problem.steps), "schema", owner + problem.reason)
+                        Violation(pointer(place, *problem.steps), "schema", owner + reason)
                     )
             waiting.extend(reversed(below))
         return found
@@ -187,6 +199,13 @@ class _Judge:
             self.verdicts[key] = verdict
         return verdict
 
+    def problems_of_item(self, place: Place, schema: JsonSchema) -> list[_Problem]:
+        """Return why the value breaks `schema`; one of a wrong type is unwelcome as a whole."""
+        types = self.locator.type_names(schema)
+        if place[1] is not None and types and _type_of(place[0]) not in types:
+            return [self._refusal(place[0], types)]
+        return self.problems(place[0], schema)
+
     def problems(self, value: object, schema: JsonSchema) -> list[_Problem]:
         """Return why `value` breaks `schema`; empty if it does not."""
         schema = self.locator.resolve(schema)
@@ -224,11 +243,13 @@ class _Judge:
             ]
             if not fitting:
                 return [self._refusal(value, frozenset().union(*types))]
-            options = fitting
+            options = [one for one in fitting if _takes_code(value, one)] or fitting
         return min((self.problems(value, option) for option in options), key=_misfit)
 
     def _refusal(self, value: object, allowed: frozenset[str]) -> _Problem:
         instead = f"what may stand here: {', '.join(sorted(allowed))}."
+        if allowed == {"text"}:
+            instead = "a code block holds text only; keep its text, or move it out."
         if not isinstance(value, dict):
             reason = f"{quoted(value)} stands where an object with a 'type' must; {instead}"
         elif "type" not in value:
@@ -245,7 +266,9 @@ class _Judge:
             if name not in value:
                 yield _Problem((), f"'{name}' is missing: add it.")
         for name, subschema in properties.items():
-            if name in value:
+            if name == "marks" and subschema.get("maxItems") == 0 and value.get(name):
+                yield _Problem((name,), _NO_MARKS)
+            elif name in value:
                 for problem in self.problems(value[name], subschema):
                     yield _Problem(
                         (name, *problem.steps), problem.reason, problem.child, problem.is_refusal
@@ -276,14 +299,37 @@ class _Judge:
             if len(value) < schema.get("minLength", 0):
                 yield _Problem((), "the text is empty: fill it in, or remove what holds it.")
             if "pattern" in schema and not self.locator.compiled(schema["pattern"]).search(value):
-                yield _Problem(
-                    (), f"{quoted(value)} does not look like {schema['pattern']}: correct it."
+                wanted = _PATTERNS_IN_WORDS.get(
+                    schema["pattern"], f"of the form {schema['pattern']}: correct it"
                 )
+                yield _Problem((), f"{quoted(value)} is not {wanted}.")
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             if "minimum" in schema and value < schema["minimum"]:
                 yield _Problem((), f"{quoted(value)} is less than {schema['minimum']}: raise it.")
             if "maximum" in schema and value > schema["maximum"]:
                 yield _Problem((), f"{quoted(value)} is more than {schema['maximum']}: lower it.")
+
+
+def _takes_code(value: object, option: JsonSchema) -> bool:
+    """Whether a text with the mark `code` is held against the definition that has it."""
+    marks = value.get("marks") if isinstance(value, dict) else None
+    has_code = isinstance(marks, list) and any(_type_of(mark) == "code" for mark in marks)
+    return has_code and option.get("$ref", "").endswith("/code_inline_node")
+
+
+def _in_words(reason: str, place: Place) -> str:
+    """Return the reason, with what it says of the node's surroundings."""
+    if reason != _NO_MARKS:
+        return reason
+    value: Any = place[0]
+    marks = value["marks"] if isinstance(value["marks"], list) else []
+    names = ", ".join(quoted(_type_of(mark)) for mark in marks) or "them"
+    around = place[1]
+    while around is not None and _type_of(around[0]) is None:
+        around = around[1]
+    if around is not None and _type_of(around[0]) == "codeBlock":
+        return f"a code block holds text only, without marks: remove {names}."
+    return f"it may have no marks here: remove {names}."
 
 
 def _misfit(problems: list[_Problem]) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from itertools import islice
 from app.tasks.adf.atlassian_schema import load_validator
 from app.tasks.adf.jira_rules import RULES_BY_TYPE, find_broken_rules
 from app.tasks.adf.locator import load_locator
+from app.tasks.adf.narrowing import Narrowed
 from app.tasks.adf.survey import Survey, survey
 from app.tasks.adf.violation import Violation
 
@@ -38,8 +39,16 @@ def find_violations(
     broken_rules = list(islice(find_broken_rules(noted, document, max_characters), limit))
     if not noted.is_plain_json or _keeps_to_schema(document, noted):
         return broken_rules
-    explained = load_locator().locate(document, limit)
+    explained = _explained(document, limit) or load_locator().locate(document, limit)
     return ((explained or [Violation("", "schema", _UNEXPLAINED)]) + broken_rules)[:limit]
+
+
+def _explained(document: object, limit: int) -> list[Violation]:
+    if not isinstance(document, dict):
+        return []
+    narrowed = Narrowed(document, _is_valid, limit)
+    found = load_locator().locate(narrowed.document, limit)
+    return [Violation(narrowed.pointer(one.path), one.rule, one.reason) for one in found]
 
 
 def is_valid_adf(document: object) -> bool:
@@ -53,6 +62,10 @@ def is_valid_adf(document: object) -> bool:
 def _keeps_to_schema(document: object, noted: Survey) -> bool:
     if not noted.is_plain_json:
         return False
+    return _is_valid(document)
+
+
+def _is_valid(document: object) -> bool:
     try:
         return load_validator().is_valid(document)
     except UnicodeEncodeError:
