@@ -35,10 +35,15 @@ _PARSER = Markdown(
 _SHIELD = dict(zip("_*~|", ("\ufdd0", "\ufdd1", "\ufdd2", PIPE), strict=True))
 _SHIELD_TABLE = str.maketrans(_SHIELD)
 _ENCODED_SHIELD = re.compile(r"%EF%B7%9([0-3])")
-_BARE_ADDRESS = re.compile(r"(?:://|www\.)[^\s<>\"'`|\\)\]]*+")
+# Each begins with a literal, which the regular expression engine finds ten times as fast.
+_BARE_ADDRESS = re.compile(r"://[^\s<>\"'`|\\)\]]*+")
+_BARE_HOST = re.compile(r"www\.[^\s<>\"'`|\\)\]]*+")
 _RAW_HTML = re.compile(r"<[A-Za-z/!?]")
 _TAG_NAME = re.compile(r"<(/?)([A-Za-z][^\s/>\"'<]*)")
 _INVISIBLE = ("script", "style", "template")
+_MOST_REPLACED = 8
+"""Names replaced one by one; more are replaced in one slower pass."""
+
 _SWALLOWING = ("audio", "iframe", "math", "object", "picture", "select", "svg", "video")
 _HEADING_TAG = re.compile(r"<h[1-6](?=[\s>/])", re.IGNORECASE)
 _TASK = re.compile(r'<li>(\s*(?:<p>)?)<input disabled="" type="checkbox"( checked="")?/>')
@@ -127,14 +132,18 @@ def prepare_markdown(source: str) -> PreparedMarkdown:
         lines, origins = with_admonitions_as_html(text.split("\n"))
         text = "\n".join(lines)
     plain = text
-    if "://" in text or "www." in text:
+    if "://" in text:
         text = _BARE_ADDRESS.sub(_shield_address, text)
+    if "www." in text:
+        text = _BARE_HOST.sub(_shield_address, text)
     if "|" in text and "-" in text:
         text = with_pipes_shielded(text)
     return PreparedMarkdown(text, origins, text is not plain and text != plain)
 
 
 def _shield_address(found: re.Match[str]) -> str:
+    if "_" not in found[0] and "*" not in found[0] and "~" not in found[0]:
+        return found[0]
     address = found[0].rstrip("?!.,:;*_~")
     return address.translate(_SHIELD_TABLE) + found[0][len(address) :]
 
@@ -166,8 +175,10 @@ def _mark_alert(found: re.Match[str]) -> str:
 
 def _with_unknown_tags_as_text(html: str, source: str) -> str:
     """Escape the tags that are no HTML, or that would swallow the rest of the document."""
+    lowered = html.lower()
     for name in _INVISIBLE:
-        html = _without_element(html, name)
+        if f"<{name}" in lowered:
+            html = _without_element(html, name)
     last_comment_end = html.rfind("-->")
     if html.find("<!--", last_comment_end + 1) >= 0:
         kept = html[: last_comment_end + 1]
@@ -177,17 +188,20 @@ def _with_unknown_tags_as_text(html: str, source: str) -> str:
     for slash, name in _TAG_NAME.findall(source):
         (closed if slash else names).add(name)
     unknown = {name for name in names | closed if not _is_html(name, closed)}
-    lowered = source.lower()
-    for name in _SWALLOWING:
-        if lowered.count(f"<{name}") > lowered.count(f"</{name}"):
-            unknown |= {one for one in names if one.lower() == name}
-    if not unknown:
-        return html
-
-    def escape(found: re.Match[str]) -> str:
-        return f"&lt;{found[0][1:]}" if found[2] in unknown else found[0]
-
-    return _TAG_NAME.sub(escape, html)
+    for name in names - unknown:
+        if (folded := name.lower()) in _SWALLOWING:
+            lowered = source.lower()
+            if lowered.count(f"<{folded}") > lowered.count(f"</{folded}"):
+                unknown.add(name)
+    if len(unknown) > _MOST_REPLACED:
+        return _TAG_NAME.sub(lambda tag: f"&lt;{tag[0][1:]}" if tag[2] in unknown else tag[0], html)
+    for name in unknown:
+        for slash in ("<", "</"):
+            if f"{slash}{name}" not in html:
+                continue
+            for end in (">", " ", "\n", "/", "\t"):
+                html = html.replace(f"{slash}{name}{end}", f"&lt;{slash[1:]}{name}{end}")
+    return html
 
 
 def _is_html(name: str, closed: set[str]) -> bool:
