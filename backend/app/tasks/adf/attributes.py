@@ -10,11 +10,11 @@ _LARGEST_NUMBER = 2**31 - 1
 
 
 def read_attributes(written: str) -> dict[str, str]:
-    """Return the attributes of a tag by name, in lower case; of one without a value, ""."""
-    found = _ATTRIBUTE.findall(written)
+    """Return the attributes of a serialized tag by name; "" for one without a value."""
+    found = dict(_ATTRIBUTE.findall(written))
     if "&" in written:
-        return {name.lower(): unescape(value) for name, value in found}
-    return {name.lower(): value for name, value in found}
+        return {name: unescape(value) for name, value in found.items()}
+    return found
 
 
 def number(written: str | None, otherwise: int, least: int, most: int = _LARGEST_NUMBER) -> int:

@@ -22,6 +22,7 @@ Node = dict[str, Any]
 _LARGEST_SPAN = 65_534
 _STRONG: Node = {"type": "strong"}
 _SUPERSCRIPT: Node = {"type": "subsup", "attrs": {"type": "sup"}}
+_STATES = {"done": "DONE", "open": "TODO"}
 _CELL_ALIGNMENTS = {
     "": "",
     ' style="text-align: left"': "",
@@ -48,10 +49,18 @@ def open_paragraph(builder: DocumentBuilder, attributes: str) -> None:
     """Begin a paragraph."""
     if builder.inline.nodes:
         builder.flush()
+    builder.outer_aligns.append(builder.align)
     if attributes:
-        builder.open_aligned("p", read_attributes(attributes))
-    else:
-        builder.later("p", builder.flush)
+        aligned = alignment(read_attributes(attributes))
+        builder.align = builder.align if aligned is None else aligned
+
+
+def close_paragraph(builder: DocumentBuilder, _attributes: str) -> None:
+    """End a paragraph."""
+    if builder.inline.nodes:
+        builder.flush()
+    if builder.outer_aligns:
+        builder.align = builder.outer_aligns.pop()
 
 
 def read_paragraph(builder: DocumentBuilder, attributes: str, text: str) -> bool:
@@ -68,15 +77,27 @@ def open_heading(builder: DocumentBuilder, attributes: str, tag: str) -> None:
     if builder.inline.nodes:
         builder.flush()
     said = read_attributes(attributes) if attributes else {}
-    before, align = builder.heading, builder.align
+    builder.outer_headings.append((builder.heading, builder.align))
     builder.heading = int(tag[1]), said.get("data-heading", "")
-    builder.align = alignment(said) or align
+    if said:
+        builder.align = alignment(said) or builder.align
 
-    def close() -> None:
+
+def close_heading(builder: DocumentBuilder, _attributes: str) -> None:
+    """End a heading."""
+    if builder.inline.nodes:
         builder.flush()
-        builder.heading, builder.align = before, align
+    if builder.outer_headings:
+        builder.heading, builder.align = builder.outer_headings.pop()
 
-    builder.later(tag, close)
+
+def read_heading(builder: DocumentBuilder, attributes: str, text: str, tag: str) -> bool:
+    """Read a heading."""
+    open_heading(builder, attributes, tag)
+    if text:
+        builder.inline.add_markup(text)
+    close_heading(builder, "")
+    return True
 
 
 def open_list(builder: DocumentBuilder, attributes: str, tag: str) -> None:
@@ -88,7 +109,17 @@ def open_list(builder: DocumentBuilder, attributes: str, tag: str) -> None:
         kind, given = "orderedList", {"order": number(said.get("start"), 1, 0)}
     elif "data-tasks" in said and builder.tree.top.kind not in {"blockquote", "bulletList"}:
         kind, given = "taskList", {"localId": builder.tree.next_local_id()}
-    builder.open_frame(tag, kind, given)
+    if builder.inline.nodes:
+        builder.flush()
+    builder.lists.append(builder.tree.open(kind, given))
+
+
+def close_list(builder: DocumentBuilder, _attributes: str) -> None:
+    """End a list."""
+    if builder.inline.nodes:
+        builder.flush()
+    if builder.lists:
+        builder.tree.close(builder.lists.pop())
 
 
 def open_item(builder: DocumentBuilder, attributes: str) -> None:
@@ -97,15 +128,17 @@ def open_item(builder: DocumentBuilder, attributes: str) -> None:
         builder.flush()
     tree = builder.tree
     stray = None if tree.in_list else tree.open("bulletList")
-    state = read_attributes(attributes).get("data-task", "") if attributes else ""
-    item = tree.open_item({"done": "DONE", "open": "TODO"}.get(state))
+    state = _STATES.get(read_attributes(attributes).get("data-task", "")) if attributes else None
+    item = tree.open_item(state)
+    builder.items.append(stray or item)
 
-    def close() -> None:
-        if builder.inline.nodes:
-            builder.flush()
-        tree.close(stray or item)
 
-    builder.later("li", close)
+def close_item(builder: DocumentBuilder, _attributes: str) -> None:
+    """End an item."""
+    if builder.inline.nodes:
+        builder.flush()
+    if builder.items:
+        builder.tree.close(builder.items.pop())
 
 
 def read_item(builder: DocumentBuilder, attributes: str, text: str) -> bool:

@@ -71,15 +71,15 @@ class Frame:
 
     """
 
-    __slots__ = ("attributes", "content", "is_rest", "kind", "leading", "origin", "reopened")
+    # Defaults of the class: most frames never have them, and there is one for every item.
+    reopened: list[Frame] | None = None
+    leading: list[Node] | None = None
+    is_rest = False
 
-    def __init__(self, kind: str, attributes: Node | None = None, *, is_rest: bool = False) -> None:
+    def __init__(self, kind: str, attributes: Node | None = None) -> None:
         self.kind = kind
         self.content: list[Node] = []
         self.attributes = attributes
-        self.reopened: list[Frame] | None = None
-        self.is_rest = is_rest
-        self.leading: list[Node] | None = None
         self.origin: object = self.content  # itself would be a circle, and wait for the collector
 
     def continued(self) -> Frame:
@@ -87,7 +87,8 @@ class Frame:
         attributes = self.attributes
         if self.kind == "orderedList" and attributes is not None:
             attributes = {"order": attributes["order"] + len(self.content)}
-        copy = Frame(self.kind, attributes, is_rest=True)
+        copy = Frame(self.kind, attributes)
+        copy.is_rest = True
         copy.reopened = self.reopened
         copy.origin = self.origin
         return copy
@@ -188,14 +189,14 @@ class BlockTree:
 
     def close(self, opened: Frame) -> None:
         """Close the container, or its continuation, and whatever is still open within it."""
-        if self.top is opened:
-            self._pop()
-            return
-        frame = next((one for one in reversed(self._stack) if one.origin is opened.origin), None)
-        if frame is None:
-            return
-        while self.top is not frame:
-            self._pop()
+        if self.top is not opened:
+            frame = next(
+                (one for one in reversed(self._stack) if one.origin is opened.origin), None
+            )
+            if frame is None:
+                return
+            while self.top is not frame:
+                self._pop()
         self._pop()
 
     def finish(self) -> list[Node]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.tasks.adf.addresses import AddressResolver
-from app.tasks.adf.block_tree import BlockTree
+from app.tasks.adf.block_tree import BlockTree, Frame
 from app.tasks.adf.inline_text import InlineText, plain
 from app.tasks.adf.pictures import split_at_pictures, title_and_extras, without_flag
 from app.tasks.adf.styles import alignment
@@ -22,7 +22,6 @@ Closing = Callable[[], object]
 _HEADING_ATTRIBUTES = re.compile(r"\s*\{:?\s*[#.][^{}\n]*\}\s*\Z")
 
 
-@dataclass(slots=True)
 class Heading:
     """A heading of the document itself, not of a list, quote or cell in it.
 
@@ -30,16 +29,36 @@ class Heading:
         index: where it stands among the document's blocks.
         level: 1 to 6.
         mark: the value of its `data-heading` attribute.
-        title: its text, without pictures and footnotes; may be empty.
-        extras: blocks that say what the title does not: links, pictures, footnotes.
 
     """
 
-    index: int
-    level: int
-    mark: str
-    title: str
-    extras: list[Node]
+    __slots__ = ("_line", "_pictures", "_said", "index", "level", "mark")
+
+    def __init__(
+        self, index: int, level: int, mark: str, line: list[Node], pictures: list[Node]
+    ) -> None:
+        self.index = index
+        self.level = level
+        self.mark = mark
+        self._line = line
+        self._pictures = pictures
+        self._said: tuple[str, list[Node]] | None = None
+
+    def read(self) -> tuple[str, list[Node]]:
+        """Return its title and what it says besides, which most headings are never asked for."""
+        if self._said is None:
+            self._said = title_and_extras(self._line)
+        return self._said
+
+    @property
+    def title(self) -> str:
+        """Its text, without pictures and footnotes; may be empty."""
+        return self.read()[0]
+
+    @property
+    def extras(self) -> list[Node]:
+        """Blocks that say what the title does not: links, pictures, footnotes."""
+        return self.read()[1] + self._pictures
 
 
 @dataclass(slots=True)
@@ -78,6 +97,10 @@ class DocumentBuilder:
         language: the language of the code block to come.
         has_picture: whether the line has a picture.
         footnote: the label of the footnote that is being read.
+        outer_aligns: the alignments around the paragraphs that are open.
+        outer_headings: the headings, and alignments, around the headings that are open.
+        lists: the lists that are open, the innermost last.
+        items: the items of lists that are open, the innermost last.
 
     """
 
@@ -102,6 +125,10 @@ class DocumentBuilder:
         self.language = ""
         self.has_picture = False
         self.footnote: str | None = None
+        self.outer_aligns: list[str] = []
+        self.outer_headings: list[tuple[tuple[int, str] | None, str]] = []
+        self.lists: list[Frame] = []
+        self.items: list[Frame] = []
 
     def add_text(self, text: str) -> None:
         """Add a piece of HTML that has no tags."""
@@ -199,10 +226,7 @@ class DocumentBuilder:
             line = [node for node in line if node.get("text") != ""]
         if line:
             if tree.top is tree.root:
-                title, extras = title_and_extras(line)
-                self.headings.append(
-                    Heading(len(self.blocks), level, mark, title, extras + pictures)
-                )
+                self.headings.append(Heading(len(self.blocks), level, mark, line, pictures))
             heading: Node = {"type": "heading", "content": line, "attrs": {"level": level}}
             if self.align and tree.may_align:
                 heading["marks"] = [{"type": "alignment", "attrs": {"align": self.align}}]
@@ -217,6 +241,8 @@ class DocumentBuilder:
                 if isinstance(part, list):
                     words += [{"type": "text", "text": " "}, *part] if words else part
             self._add_heading(words, [part for part in parts if isinstance(part, dict)])
+            if self.headings:
+                self.headings[-1].read()  # while its badges can be told apart
             without_flag(words)
             return
         for part in parts:

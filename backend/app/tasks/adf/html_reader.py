@@ -21,6 +21,7 @@ from app.core.errors import DocumentError
 from app.tasks.adf import block_elements as blocks
 from app.tasks.adf import inline_elements as inlines
 from app.tasks.adf.document_builder import DocumentBuilder
+from app.tasks.adf.inline_text import plain
 
 _PIECE = re.compile(r'<(/?[a-zA-Z][^\s/>]*)((?:[^>"]|"[^"]*")*+)>(?:([^<]*+)</\1>)?')
 _CHUNK_CHARACTERS = 65_536
@@ -51,23 +52,38 @@ def read_html(builder: DocumentBuilder, html: str, *, max_nodes: int) -> Documen
 def _read_chunk(builder: DocumentBuilder, html: str) -> None:
     pieces = _PIECE.split(html)
     inline, at_tag, at_text_element = builder.inline, _AT_TAG, _AT_TEXT_ELEMENT
+    add_markup = inline.add_markup
     if pieces[0]:
         builder.add_text(pieces[0])
     for name, attributes, only_text, text in zip(
         pieces[1::4], pieces[2::4], pieces[3::4], pieces[4::4], strict=True
     ):
+        if builder.code is not None:
+            _read_piece_in_code(builder, name, attributes, only_text, text)
+            continue
         if only_text is None:
-            handlers = at_tag if builder.code is None else _AT_TAG_IN_CODE
-            if (handle := handlers.get(name)) is not None:
+            if (handle := at_tag.get(name)) is not None:
                 handle(builder, attributes)
-        elif (
-            builder.code is not None
-            or (read := at_text_element.get(name)) is None
-            or not read(builder, attributes, only_text)
+        elif (read := at_text_element.get(name)) is None or not read(
+            builder, attributes, only_text
         ):
             _read_tag_by_tag(builder, name, attributes, only_text)
-        if text and (text != "\n" or inline.nodes or builder.code is not None):
-            builder.add_text(text)
+        if text:
+            if builder.code is not None:
+                builder.code.append(plain(text))
+            elif text != "\n" or inline.nodes:
+                add_markup(text)
+
+
+def _read_piece_in_code(
+    builder: DocumentBuilder, name: str, attributes: str, only_text: str | None, text: str
+) -> None:
+    if only_text is not None:
+        _read_tag_by_tag(builder, name, attributes, only_text)
+    elif (handle := _AT_TAG_IN_CODE.get(name)) is not None:
+        handle(builder, attributes)
+    if text and (text != "\n" or builder.inline.nodes or builder.code is not None):
+        builder.add_text(text)
 
 
 def _read_tag_by_tag(builder: DocumentBuilder, name: str, attributes: str, text: str) -> None:
@@ -119,13 +135,13 @@ def _named(handle: Callable[..., None], *tags: str) -> dict[str, _TagHandler]:
 
 
 _TagHandler = Callable[[DocumentBuilder, str], None]
+_LISTS = ("ul", "ol", "menu", "dir")
+_HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 _OPENING: dict[str, _TagHandler] = {
     "a": inlines.open_link,
     "blockquote": blocks.open_quote,
     "details": blocks.open_details,
     "dl": blocks.open_definitions,
-    "li": blocks.open_item,
-    "p": blocks.open_paragraph,
     "pre": blocks.open_code_block,
     "summary": blocks.open_summary,
     "table": blocks.open_table,
@@ -134,8 +150,6 @@ _OPENING: dict[str, _TagHandler] = {
     **_named(blocks.open_caption, "caption", "figcaption"),
     **_named(blocks.open_cell, "td", "th"),
     **_named(blocks.open_definition, "dt", "dd"),
-    **_named(blocks.open_heading, "h1", "h2", "h3", "h4", "h5", "h6"),
-    **_named(blocks.open_list, "ul", "ol", "menu", "dir"),
     **_named(
         blocks.open_wrapper,
         *("div", "section", "article", "aside", "main", "header", "footer", "nav", "address"),
@@ -148,6 +162,14 @@ _OPENING: dict[str, _TagHandler] = {
 _AT_TAG: dict[str, _TagHandler] = {
     **_OPENING,
     **{f"/{tag}": partial(_close_element, tag=tag) for tag in _OPENING},
+    **_named(blocks.open_list, *_LISTS),
+    **dict.fromkeys((f"/{tag}" for tag in _LISTS), blocks.close_list),
+    "li": blocks.open_item,
+    "/li": blocks.close_item,
+    "p": blocks.open_paragraph,
+    "/p": blocks.close_paragraph,
+    **_named(blocks.open_heading, *_HEADINGS),
+    **{f"/{tag}": blocks.close_heading for tag in _HEADINGS},
     "br": inlines.add_break,
     "footnote-reference": blocks.add_footnote_reference,
     "hr": blocks.add_rule,
@@ -175,6 +197,7 @@ _AT_TEXT_ELEMENT: dict[str, Callable[[DocumentBuilder, str, str], bool]] = {
     "a": inlines.read_link,
     "li": blocks.read_item,
     "p": blocks.read_paragraph,
+    **{tag: partial(blocks.read_heading, tag=tag) for tag in _HEADINGS},
     "td": partial(blocks.read_cell, tag="td"),
     "th": partial(blocks.read_cell, tag="th"),
     **{tag: partial(inlines.read_mark, tag=tag) for tag in inlines.MARKS},

@@ -57,11 +57,7 @@ def close_mark(builder: DocumentBuilder, _attributes: str, tag: str) -> None:
 
 def read_mark(builder: DocumentBuilder, _attributes: str, text: str, tag: str) -> bool:
     """Read a marked text."""
-    mark = MARKS[tag]
-    builder.inline.open_mark(mark)
-    if text:
-        builder.inline.add_markup(text)
-    builder.inline.close_mark(mark["type"])
+    builder.inline.add_marked(text, MARKS[tag])
     return True
 
 

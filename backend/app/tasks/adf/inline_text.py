@@ -19,6 +19,8 @@ _LINE_END = re.compile(r"[ \t\f\r]*\n[ \t\n\f\r]*")
 _HARD_BREAK: Node = {"type": "hardBreak"}
 _CODE: Node = {"type": "code"}
 _CODE_MARKS = [_CODE]
+_HAS_MARKUP = re.compile(r"[&\n\t@:]|  |www\.")
+"""What has to be looked at closely before it is the text of a node."""
 
 _LONGEST_MERGED = 4_096
 """A longer text is not added to: adding copies it."""
@@ -154,6 +156,17 @@ class InlineText:
             nodes.append({"type": "text", "text": text})
         else:
             nodes.append({"type": "text", "text": text, "marks": marks})
+
+    def add_marked(self, text: str, mark: Node) -> None:
+        """Add a piece of HTML that has no tags, under one more mark."""
+        if self.marks is None and text and _HAS_MARKUP.search(text) is None and text[0] != " ":
+            self.add_node({"type": "text", "text": text, "marks": [mark]})
+            self._is_at_start = text[-1] == " "
+            return
+        self.open_mark(mark)
+        if text:
+            self.add_markup(text)
+        self.close_mark(mark["type"])
 
     def add_code(self, text: str) -> None:
         """Add a piece of HTML that has no tags as code."""

@@ -175,14 +175,24 @@ def _mark_alert(found: re.Match[str]) -> str:
 
 def _with_unknown_tags_as_text(html: str, source: str) -> str:
     """Escape the tags that are no HTML, or that would swallow the rest of the document."""
-    lowered = html.lower()
-    for name in _INVISIBLE:
-        if f"<{name}" in lowered:
-            html = _without_element(html, name)
-    last_comment_end = html.rfind("-->")
-    if html.find("<!--", last_comment_end + 1) >= 0:
-        kept = html[: last_comment_end + 1]
-        html = kept + html[last_comment_end + 1 :].replace("<!--", "&lt;!--")
+    unknown = _unknown_names(source)
+    for name in unknown:
+        if name.lower() in _INVISIBLE:
+            html = _without_element(html, name.lower())
+    kept = html.rfind("-->") + 1
+    if html.find("<!--", kept) >= 0:  # never closed
+        html = html[:kept] + html[kept:].replace("<!--", "&lt;!--")
+    if len(unknown) > _MOST_REPLACED:
+        return _TAG_NAME.sub(lambda tag: f"&lt;{tag[0][1:]}" if tag[2] in unknown else tag[0], html)
+    for start in (f"{slash}{name}" for name in unknown for slash in ("<", "</")):
+        if start in html:
+            for end in (">", " ", "\n", "/", "\t"):
+                html = html.replace(f"{start}{end}", f"&lt;{start[1:]}{end}")
+    return html
+
+
+def _unknown_names(source: str) -> set[str]:
+    """Return the names of the tags in `source` that are text."""
     closed: set[str] = set()
     names: set[str] = set()
     for slash, name in _TAG_NAME.findall(source):
@@ -193,15 +203,7 @@ def _with_unknown_tags_as_text(html: str, source: str) -> str:
             lowered = source.lower()
             if lowered.count(f"<{folded}") > lowered.count(f"</{folded}"):
                 unknown.add(name)
-    if len(unknown) > _MOST_REPLACED:
-        return _TAG_NAME.sub(lambda tag: f"&lt;{tag[0][1:]}" if tag[2] in unknown else tag[0], html)
-    for name in unknown:
-        for slash in ("<", "</"):
-            if f"{slash}{name}" not in html:
-                continue
-            for end in (">", " ", "\n", "/", "\t"):
-                html = html.replace(f"{slash}{name}{end}", f"&lt;{slash[1:]}{name}{end}")
-    return html
+    return unknown
 
 
 def _is_html(name: str, closed: set[str]) -> bool:
