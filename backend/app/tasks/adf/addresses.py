@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
-_PLAIN = re.compile(r"https?://[A-Za-z0-9][^\s\"<>\\^`{|}%]*\Z", re.ASCII)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _IGNORED = re.compile(r"[\x00-\x20\x7f-\xa0\xad\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff]+")
 _UNSAFE = frozenset({
@@ -36,7 +35,7 @@ class AddressResolver:
         Browsers drop white space and control characters before they look for the scheme (WHATWG
         URL); so does this.
         """
-        if address.isascii() and _PLAIN.match(address):
+        if address[:8] == "https://" and _is_plain(address):
             return address
         scheme = _SCHEME.match(_IGNORED.sub("", address))
         address = address.strip()
@@ -55,6 +54,19 @@ class AddressResolver:
         """Return the absolute address of a picture: http or https, nothing else can be shown."""
         resolved = self.resolve(address)
         return resolved if resolved and resolved[:4].lower() == "http" else None
+
+
+def _is_plain(address: str) -> bool:
+    """Whether nothing of an https address has to be written in another way; most are plain."""
+    return (
+        address.isascii()
+        and "%" not in address
+        and '"' not in address
+        and " " not in address
+        and "<" not in address
+        and address.isprintable()
+        and len(address) > len("https://")
+    )
 
 
 def _in_ascii(address: str) -> str | None:

@@ -242,7 +242,7 @@ class DocumentBuilder:
                     words += [{"type": "text", "text": " "}, *part] if words else part
             self._add_heading(words, [part for part in parts if isinstance(part, dict)])
             if self.headings:
-                self.headings[-1].read()  # while its badges can be told apart
+                self.headings[-1].read()  # while its badges can be recognised
             without_flag(words)
             return
         for part in parts:
