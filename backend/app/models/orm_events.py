@@ -25,7 +25,6 @@ from sqlalchemy.orm.util import identity_key
 
 from app.core.database import database_now
 from app.core.errors import ErrorCategory, TaskConflict, TaskValidationError
-from app.core.failure import sanitize_context
 from app.core.logging import (
     log_cancelled,
     log_completed,
@@ -127,6 +126,9 @@ def _follow_up(db: DbSession, flush: UOWTransaction) -> None:
                 after_commit(db, partial(_log, change.task.session_id, state, change.moment))
             if (announce := db.info.get("announce")) is not None:
                 after_commit(db, partial(announce, [change.task.session_id]))
+        elif change.task.failure_context != change.stored.failure_context:
+            db.execute(_NO_RETRY, {"session_id": change.task.session_id})
+            _write_retry(db, change.task)
 
 
 @event.listens_for(SessionTask, "expire", raw=True)
@@ -317,7 +319,7 @@ def _next(state: TaskState, old: TaskState, new: TaskState, moment: datetime) ->
         context = new.failure_context
         if after.failure_context is None or (not context and after.status == TaskStatus.FAILED):
             raise _refusal("A failure_context describes a failure", old.session_id)
-        after = replace(after, failure_context=context and sanitize_context(context))
+        after = after.explained(context) if context else replace(after, failure_context=None)
     return _counted(after, old, new)
 
 
@@ -376,6 +378,8 @@ _RETRY_LATER = text(
        SET task_id = excluded.task_id, retry_at = excluded.retry_at"""  # noqa: S608 - constants only
 )
 
+_NO_RETRY = text("DELETE FROM session_task_retries WHERE session_id = :session_id")
+
 
 def _write_lease(db: DbSession, task: SessionTask) -> None:
     """Write one unclaimed lease for a running task, none for another, and a coming retry."""
@@ -390,6 +394,11 @@ def _write_lease(db: DbSession, task: SessionTask) -> None:
                 attempt=task.retry_count + 1,
             )
         )
+    _write_retry(db, task)
+
+
+def _write_retry(db: DbSession, task: SessionTask) -> None:
+    """Write the coming retry of a task that failed for a temporary reason."""
     context: Mapping[str, Any] = task.failure_context or {}
     if task.can_be_retried and context.get("category") == ErrorCategory.TEMPORARY.value:
         db.execute(

@@ -216,6 +216,12 @@ class TaskState(TaskRules):
             failure_context=context,
         )
 
+    def explained(self, error_context: Mapping[str, Any]) -> TaskState:
+        """Replace what is said of the last failure; its attempt, time and history stay."""
+        stored = self.failure_context or {}
+        kept = {key: stored[key] for key in ("attempt", "failed_at", "earlier") if key in stored}
+        return replace(self, failure_context={**sanitize_context(error_context), **kept})
+
     def cancelled(self) -> TaskState:
         """Cancel the task, which costs no attempt."""
         self._require_running("cancel")

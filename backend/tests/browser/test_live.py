@@ -165,7 +165,7 @@ def test_server_that_is_killed_and_comes_back_is_found_again(
         f"{url}/api/v1/sessions",
         headers={"Authorization": f"Bearer {key}"},
         files={"documents": ("a.md", b"# One\n", "text/markdown")},
-        data={"auto_advance": "false"},
+        data={"auto_advance": "false", "project_key": "DEMO"},
     ).raise_for_status()
     expect(page.get_by_role("heading", name="Overview")).to_be_visible()
 

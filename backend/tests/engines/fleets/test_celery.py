@@ -137,9 +137,10 @@ def test_the_commands_leave_the_work_to_celery(
 
     fleet.worker(handlers="")
     (tmp_path / "notes.md").write_text("# One ticket\n\nWith a body.\n")
-    ran = fleet.command("run", str(tmp_path / "notes.md"), "--out", str(tmp_path / "out"))
+    out = tmp_path / "out"
+    ran = fleet.command("run", str(tmp_path / "notes.md"), "--project", "DEMO", "--out", str(out))
     assert ran.returncode == 0, ran.stderr
-    assert list((tmp_path / "out").iterdir())
+    assert list(out.iterdir())
 
 
 @pytest.mark.parametrize("broker", ["rabbitmq", "redis"])
@@ -162,7 +163,9 @@ def test_what_the_api_starts_is_published_at_once(
             base_url=address, headers={"Authorization": f"Bearer {key}"}, timeout=30
         ) as client:
             note = ("notes.md", b"# One ticket\n", "text/markdown")
-            session = client.post("/api/v1/sessions", files={"documents": note})
+            session = client.post(
+                "/api/v1/sessions", files={"documents": note}, data={"project_key": "DEMO"}
+            )
             started = client.post(f"{session.headers['Location']}/task")
         assert started.status_code == 202, started.text
         fleet.until_completed(uuid.UUID(session.json()["id"]), TaskType.ADF_VALIDATION)
