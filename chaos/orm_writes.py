@@ -613,16 +613,18 @@ def write_every_way(url: str, steps: int) -> int:
     def machine() -> OrmWrites:
         return OrmWrites(engine, count_step)
 
-    while taken < steps:
-        run_state_machine_as_test(
-            cast("type[OrmWrites]", machine),
-            settings=settings(
-                max_examples=max(1, (steps - taken) // STEPS_PER_EXAMPLE + 1),
-                stateful_step_count=STEPS_PER_EXAMPLE,
-                deadline=None,
-                report_multiple_bugs=False,
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
-    engine.dispose()
+    try:
+        while taken < steps:
+            run_state_machine_as_test(
+                cast("type[OrmWrites]", machine),
+                settings=settings(
+                    max_examples=max(1, (steps - taken) // STEPS_PER_EXAMPLE + 1),
+                    stateful_step_count=STEPS_PER_EXAMPLE,
+                    deadline=None,
+                    report_multiple_bugs=False,
+                    suppress_health_check=list(HealthCheck),
+                ),
+            )
+    finally:
+        engine.dispose()
     return taken

@@ -88,18 +88,25 @@ def hostile_session(owner: Any) -> uuid.UUID:
     return session_id
 
 
-def test_documents_are_uploaded_fail_are_mended_and_become_an_import(
+def failing(owner: Any) -> uuid.UUID:
+    """A started session whose table has no column of titles, stored past the check of the form."""
+    document = IncomingDocument(ODD["name"], ODD["buffer"])
+    session_id: uuid.UUID = owner.act(
+        lambda s: s.create_session([document], options={"project_key": "REL"}).id
+    )
+    owner.act(lambda s: s.start_task(session_id, TaskType.PROCESSING))
+    return session_id
+
+
+def test_a_failed_session_is_mended_and_becomes_an_import(
     working_owner: Any, open_page: Callable[..., Page], tmp_path: Path
 ) -> None:
-    page = open_page(working_owner.dashboard.url, working_owner, path="/new")
-    page.get_by_label("Drop files here").set_input_files(ODD)
-    expect(page.locator("#chosen")).to_contain_text("odd.csv")
-    page.get_by_label("Jira project").fill("REL")
-    page.get_by_role("button", name="Open session").click()
+    session_id = failing(working_owner)
+    page = open_page(working_owner.dashboard.url, working_owner, path=f"/sessions/{session_id}")
 
     headline = page.locator("#headline")
     expect(headline).to_contain_text("Failed in processing, attempt 1 of 3")
-    expect(headline).to_contain_text("you can fix it")
+    expect(headline).to_contain_text("You can fix it")
     expect(page.locator("#failure")).to_contain_text("odd.csv has no column")
     page.get_by_text("Retry processing…").click()
     expect(page.locator("#act-retry")).to_contain_text("as attempt 2 of 3")
@@ -121,6 +128,11 @@ def test_the_same_works_without_scripts(working_owner: Any, open_page: Callable[
     page = open_page(
         working_owner.dashboard.url, working_owner, path="/new", java_script_enabled=False
     )
+    page.get_by_label("Drop files here").set_input_files(ODD)
+    page.get_by_label("Jira project").fill("REL")
+    page.get_by_role("button", name="Open session").click()
+    expect(page.locator("#title_column-problem")).to_be_visible()
+    page.goto(f"{working_owner.dashboard.url}/sessions/{failing(working_owner)}")
     headline = page.locator("#headline")
 
     def reload_until(text: str) -> None:
@@ -130,8 +142,6 @@ def test_the_same_works_without_scripts(working_owner: Any, open_page: Callable[
             page.reload()
         expect(headline).to_contain_text(text)
 
-    page.get_by_label("Drop files here").set_input_files(ODD)
-    page.get_by_role("button", name="Open session").click()
     reload_until("Failed in processing")
     page.get_by_text("Retry processing…").click()
     page.get_by_label("Column of the titles").fill("just")
@@ -248,7 +258,7 @@ def test_what_the_server_refuses_is_said_beside_the_field_and_the_files_stay_cho
 ) -> None:
     page = look("/new")
     page.get_by_label("Drop files here").set_input_files(ODD)
-    page.get_by_text("CSV columns").click()
+    page.get_by_label("Jira project").fill("REL")
     page.get_by_label("Name").evaluate("field => field.removeAttribute('maxlength')")
     page.get_by_label("Name").fill("x" * 300)
 
@@ -257,6 +267,10 @@ def test_what_the_server_refuses_is_said_beside_the_field_and_the_files_stay_cho
     expect(page.locator("#label-problem")).to_contain_text("at most 200")
     expect(page.locator("#chosen")).to_contain_text("odd.csv")
     page.get_by_label("Name").fill("Short")
+    page.get_by_role("button", name="Open session").click()
+
+    expect(page.locator("#title_column-problem")).to_contain_text("odd.csv has no column")
+    page.get_by_label("Column of the titles").fill("just")
     page.get_by_role("button", name="Open session").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Short")
 

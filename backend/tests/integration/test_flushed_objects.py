@@ -254,6 +254,30 @@ def test_what_was_marked_and_then_expired_is_forgotten(
     assert stored(engine, session_id) == ("processing", "processing", "cancelled", 0)
 
 
+@pytest.mark.parametrize(("category", "is_retried"), [("temporary", True), ("user_fixable", False)])
+def test_an_explanation_after_the_flush_keeps_the_attempt_and_decides_about_the_retry(
+    engine: Engine, started: Callable[[], uuid.UUID], category: str, is_retried: bool
+) -> None:
+    """Assigning the status first, any query flushes; the context that follows belongs to it."""
+    session_id = started()
+    other = "user_fixable" if is_retried else "temporary"
+    with DbSession(engine) as db:
+        task = task_of(db, session_id)
+        task.mark_failed({"error": "Away", "category": other})
+        db.commit()
+        failed_at = (task.failure_context or {})["failed_at"]
+        task.failure_context = {"message": "Nobody is there", "category": category}
+        db.commit()
+        context = task.failure_context or {}
+        retries = db.execute(
+            text("SELECT task_id FROM session_task_retries WHERE session_id = :id"),
+            {"id": session_id},
+        ).all()
+        assert [retry.task_id for retry in retries] == [task.task_id] * is_retried
+    assert (context["attempt"], context["failed_at"]) == (1, failed_at)
+    assert (context["message"], context["category"]) == ("Nobody is there", category)
+
+
 def test_a_session_that_was_deleted_under_its_objects_is_our_error(
     engine: Engine, started: Callable[[], uuid.UUID]
 ) -> None:

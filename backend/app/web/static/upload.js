@@ -97,13 +97,14 @@
       if (request.status < 400) { location.assign(request.responseURL); return; }
       stopped("");
       if (!mended) {
-        tell("documents", page.querySelector("main p:not(.state-code)")?.textContent.trim() || `The server answered ${request.status}.`);
+        tell("documents", page.querySelector("main p:not(.state-code)")?.textContent.trim() || `The server returned ${request.status}.`);
         return;
       }
       form.elements.token.value = mended.elements.token.value;
       for (const place of page.querySelectorAll("[data-problem]")) {
         tell(place.id.replace(/-problem$/, ""), place.querySelector("span").textContent);
       }
+      for (const field of form.querySelectorAll("details [aria-invalid]")) field.closest("details").open = true;
       form.querySelector("[aria-invalid]")?.focus();
     });
     request.addEventListener("error", () => stopped("The server was not reached; nothing was opened. Try again."));
