@@ -143,7 +143,9 @@ class Problem(BaseModel):
     detail: str
     category: ErrorCategory
     next_step: str
-    trace_id: str = Field(description="give it to whoever looks for the cause: logs have it too")
+    trace_id: str = Field(
+        description="quote it when you report the error; the logs have it as well"
+    )
     errors: list[FieldError] | None = None
     current: SessionState | None = Field(None, description="how the session stands instead")
 
@@ -190,7 +192,7 @@ _BY_CATEGORY = {
     ErrorCategory.ADMIN_REQUIRED: Kind(TaskError, 403, "admin-required", "An operator is needed"),
     ErrorCategory.TEMPORARY: Kind(TaskError, 503, "temporary", "It will pass"),
 }
-_UNEXPECTED = Kind(Exception, 500, "unexpected", "Something nobody foresaw")
+_UNEXPECTED = Kind(Exception, 500, "unexpected", "Internal server error")
 
 
 def kind_of(error: Exception) -> Kind:
@@ -216,7 +218,7 @@ def problem_response(
             type=f"{TYPE_PREFIX}{kind.slug}",
             title=kind.title,
             status=kind.status,
-            detail="The request could not be answered",
+            detail="The request could not be processed",
             category=ErrorCategory.ADMIN_REQUIRED,
             next_step="Tell an operator the trace id: the server's log has the cause under it.",
             trace_id=trace_id,

@@ -137,8 +137,8 @@ class TaskResource(BaseModel):
     worker: WorkerResource | None
     progress: ProgressResource | None
     failure: FailureResource | None
-    retry_at: datetime | None = Field(description="when it is tried again by itself")
-    is_settled: bool = Field(description="nothing more will happen by itself")
+    retry_at: datetime | None = Field(description="when it is retried automatically")
+    is_settled: bool = Field(description="nothing more will happen automatically")
     next_task_type: TaskType | None = Field(description="what a start without a type would run")
     allowed_actions: list[Action]
 

@@ -123,6 +123,6 @@ _MEANINGS = {
     413: "The request is too large",
     422: "The request cannot be understood",
     429: "Too many requests",
-    500: "Something nobody foresaw",
+    500: "Internal server error",
     503: "It will pass: see Retry-After",
 }

@@ -34,7 +34,7 @@ class NewSession(Request):
     ]
     label: Annotated[SafeText, Field(max_length=200, description="what people call it")] = ""
     auto_advance: Annotated[
-        bool, Field(description="whether a completed task starts the next one by itself")
+        bool, Field(description="whether a completed task starts the next one automatically")
     ] = True
     project_key: Option | None = None
     issue_type: Option | None = None

@@ -37,7 +37,7 @@ class ExitCode(IntEnum):
 
 MEANINGS = {
     ExitCode.OK: "done",
-    ExitCode.UNEXPECTED: "something nobody foresaw",
+    ExitCode.UNEXPECTED: "unexpected error",
     ExitCode.USAGE: "it cannot be done as given: an option, a setting, a document, `--out`",
     ExitCode.NOT_FOUND: "there is no such session, or key",
     ExitCode.CONFLICT: "the session's state does not allow it: its task is running, or done",

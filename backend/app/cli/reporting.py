@@ -235,7 +235,7 @@ def state_text(snapshot: SessionSnapshot) -> str:
         return "nothing has been started"
     if snapshot.status != TaskStatus.RUNNING:
         is_tried_again = snapshot.retry_at is not None
-        return "failed; tried again by itself" if is_tried_again else str(snapshot.status.value)
+        return "failed; retried automatically" if is_tried_again else str(snapshot.status.value)
     if snapshot.lease_state in LEASE_STATES:
         return LEASE_STATES[snapshot.lease_state]
     total = snapshot.progress_total

@@ -164,7 +164,7 @@ def watch_command(session: SessionId, as_json: AsJson = False) -> ExitCode:
         try:
             snapshot = _watch(terminal, database, session_id)
         except KeyboardInterrupt:
-            terminal.err.print("No longer watching; the session goes on by itself.")
+            terminal.err.print("No longer watching; the session continues.")
             return ExitCode.INTERRUPTED
         content = read_content(database, session_id)
     code = exit_code_of_session(snapshot)

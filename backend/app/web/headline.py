@@ -188,7 +188,7 @@ def _of_completed(session: SessionSnapshot, name: str) -> Headline:
     following = session.next_task_type
     then = f"; {NAMES_IN_SENTENCES[following]} is next, and waits for you" if following else ""
     if session.auto_advance and following:
-        then = f"; {NAMES_IN_SENTENCES[following]} begins by itself"
+        then = f"; {NAMES_IN_SENTENCES[following]} starts automatically"
     return Headline(
         f"Completed {name} ", f"{then}.", session.completed_at
     )  # fmt: skip

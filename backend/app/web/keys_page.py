@@ -68,7 +68,7 @@ def revoke_key(
         keys.revoke_key(key_id, caller, services)
     except KeyNotFound:
         return page.redirect(PATH, refused="That key had been revoked before.")
-    return page.redirect(PATH, said=f"Revoked the key {key_id}. Whoever used it is let in no more.")
+    return page.redirect(PATH, said=f"Revoked the key {key_id}. Requests with it are refused.")
 
 
 def _render(  # noqa: PLR0913 - one for each part of the page

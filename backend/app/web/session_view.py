@@ -146,7 +146,7 @@ def _what_follows(session: SessionSnapshot, task_type: TaskType) -> str:
         return "When it completes, the Jira import is ready to download."
     name = NAMES_IN_SENTENCES[following]
     if session.auto_advance:
-        return f"When it completes, {name} follows by itself."
+        return f"When it completes, {name} starts automatically."
     return f"When it completes, {name} waits until you start it."
 
 
@@ -187,7 +187,7 @@ def _cancel(session: SessionSnapshot, address: str) -> Act:
     return Act(
         "cancel", f"Cancel {name}",
         (
-            f"Stops {name}: at once in the books, and its worker with its next heartbeat.",
+            f"Marks {name} cancelled now; the worker stops at its next heartbeat.",
             "Nothing of this run is kept. What earlier tasks made stays.",
             "It costs no attempt, and can be run again.",
         ),

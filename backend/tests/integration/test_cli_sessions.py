@@ -205,7 +205,7 @@ def test_ctrl_c_ends_the_watching_and_not_the_work(
     code, _, err = command("watch", session_id)
 
     assert code == 130
-    assert "goes on by itself" in err
+    assert "the session continues" in err
     assert json.loads(command("show", session_id, "--json")[1])["task"]["status"] == "running"
 
 

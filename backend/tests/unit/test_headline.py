@@ -167,7 +167,7 @@ SENTENCES = [
     (
         completed(TaskType.EXPORT, SessionStage.EXPORT),
         None,
-        "Completed export two minutes ago; ADF validation begins by itself.",
+        "Completed export two minutes ago; ADF validation starts automatically.",
     ),
     (
         completed(TaskType.ADF_VALIDATION, SessionStage.COMPLETED),

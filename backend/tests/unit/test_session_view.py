@@ -87,7 +87,7 @@ def test_a_retry_says_what_it_would_do_before_it_is_done() -> None:
     assert retry.consequences[:3] == (
         "Runs export again from its beginning, as attempt 3 of 3, under a new run id.",
         "It takes 12 tickets, unchanged.",
-        "When it completes, ADF validation follows by itself.",
+        "When it completes, ADF validation starts automatically.",
     )
     assert retry.consequences[3].startswith("It is the last attempt")
     assert retry.command == "session-tasks retry 00000000"
