@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.table import Table
-from sqlalchemy import func, select, text
+from sqlalchemy import exists, func, select, text
 
 from app.cli.exit_codes import ExitCode, exit_code_of
 from app.cli.jira_commands import PATIENCE_SECONDS
@@ -31,7 +31,7 @@ from app.core.errors import TaskError
 from app.core.schema_version import schema_revisions
 from app.core.wording import count_text, duration_text, size_text
 from app.models.lease import SessionTaskLease
-from app.models.session import Session, SessionTask
+from app.models.session import Session, SessionTask, TaskStatus
 from app.tasks.jira.sites import configured_targets, open_client
 
 if TYPE_CHECKING:
@@ -271,12 +271,28 @@ def _sessions(database: Database) -> Check:
                 func.count(),
             ).select_from(SessionTaskLease)
         ).one()
+        unleased = db.scalars(
+            select(func.count())
+            .select_from(SessionTask)
+            .where(
+                SessionTask.status == TaskStatus.RUNNING,
+                ~exists().where(SessionTaskLease.session_id == SessionTask.session_id),
+            )
+        ).one()
     found = f"{sessions:,}, of which {all_live:,} live and {waiting:,} waiting for a worker"
-    if overdue:
+    troubles = [
+        f"{count:,} {what}"
+        for count, what in (
+            (overdue, "whose worker does not answer"),
+            (unleased, "running without a lease"),
+        )
+        if count
+    ]
+    if troubles:
         return Check(
             "sessions",
             Verdict.WARNING,
-            f"{found}; {overdue:,} whose worker does not answer",
+            "; ".join((found, *troubles)),
             "Run session-tasks sweep, or start a worker: session-tasks worker.",
         )
     return Check("sessions", Verdict.OK, found)

@@ -53,7 +53,7 @@ class SweepReport:
     Attributes:
         rescued: runs failed because their worker was lost.
         retried: tasks started again, after a rescue or a temporary failure.
-        rebuilt: leases made anew after a database crash.
+        rebuilt: leases made anew, after a database crash or where a running task had none.
         redispatched: waiting tasks announced again.
         deleted: sessions past their retention.
         vacuumed: whether the table of leases was vacuumed.
@@ -97,6 +97,7 @@ def sweep_once(
         return report
     urgent = (("rebuild", _rebuild), ("rescue", _rescue), ("retry", _retry))
     other = (
+        ("heal", _heal),
         ("redispatch", functools.partial(_redispatch, dispatch=dispatch)),
         ("vacuum", _vacuum),
         ("delete", _delete_expired),
@@ -179,6 +180,13 @@ def _rebuild(database: Database, settings: Settings) -> SweepReport:
             backoff_seconds=settings.retry_backoff_seconds,
         )
     return SweepReport(rebuilt=max(0, rebuilt))  # -1: nothing was lost
+
+
+def _heal(database: Database, settings: Settings) -> SweepReport:
+    """Rebuild single leases that are missing; it reads every task, so not in each sweep."""
+    with database.transaction() as db:
+        healed = SessionRepository(db).heal_leases(lease_seconds=settings.lease_seconds)
+    return SweepReport(rebuilt=healed)
 
 
 def _rescue(database: Database, settings: Settings) -> SweepReport:  # noqa: ARG001 - as every step

@@ -104,6 +104,18 @@ class Maintenance(InTransaction):
         self._announce(rebuilt)
         return len(rebuilt)
 
+    def heal_leases(self, *, lease_seconds: float) -> int:
+        """Rebuild the lease of each task that has run for a whole lease time and has none.
+
+        Returns how many were made. For one lease time only the worker that held it can have it:
+        then anybody. What another transaction has locked is left to the next sweep.
+        """
+        healed = self._db.scalars(
+            text(maintenance_statements.HEAL_LEASES), {"lease_seconds": lease_seconds}
+        ).all()
+        self._announce(healed)
+        return len(healed)
+
     def delete_expired(self, *, retention: timedelta, limit: int = 100) -> list[uuid.UUID]:
         """Delete up to `limit` sessions past their retention, never one whose task is running."""
         use_custom_plans(self._db)

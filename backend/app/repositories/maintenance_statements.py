@@ -42,6 +42,32 @@ SELECT session_id, task_id, task_type, attempt,
 ON CONFLICT (session_id) DO NOTHING
 RETURNING session_id"""  # noqa: S608 - constants only
 
+# What a bulk write or a person's DELETE left: a start writes its lease in the same transaction, so
+# no other row is seen without one. The rule is checked again on the newest row, under its lock. As
+# after a crash, a worker that still lives has one lease time to take its own back.
+_HAS_RUN_FOR_A_LEASE = f"""({IS_RUNNING}) AND session_tasks.started_at
+             <= statement_timestamp() - make_interval(secs => :lease_seconds)"""
+
+HEAL_LEASES = f"""
+WITH lock AS MATERIALIZED (
+    SELECT unnest(array_agg(id)) AS id FROM (
+        SELECT id FROM sessions
+         WHERE id IN (SELECT session_id FROM session_tasks WHERE {_HAS_RUN_FOR_A_LEASE})
+           AND NOT EXISTS (SELECT FROM session_task_leases AS l WHERE l.session_id = sessions.id)
+         ORDER BY id FOR NO KEY UPDATE SKIP LOCKED) AS in_order),
+live AS MATERIALIZED (
+    SELECT session_tasks.session_id, session_tasks.task_id, session_tasks.task_type,
+           session_tasks.retry_count + 1 AS attempt
+      FROM session_tasks JOIN lock ON lock.id = session_tasks.session_id
+     WHERE {_HAS_RUN_FOR_A_LEASE}
+     ORDER BY session_tasks.session_id FOR NO KEY UPDATE OF session_tasks SKIP LOCKED)
+INSERT INTO session_task_leases (session_id, task_id, task_type, attempt, enqueued_at)
+SELECT session_id, task_id, task_type, attempt,
+       clock_timestamp() + make_interval(secs => :lease_seconds)
+  FROM live
+ON CONFLICT (session_id) DO NOTHING
+RETURNING session_id"""  # noqa: S608 - constants only
+
 _IS_TRIED_AGAIN = f"""({CAN_BE_RETRIED})
    AND session_tasks.failure_context ->> 'category' = '{ErrorCategory.TEMPORARY.value}'"""
 

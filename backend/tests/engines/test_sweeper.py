@@ -166,6 +166,22 @@ def test_leases_lost_with_the_database_are_made_anew(bench: Any, is_thorough: bo
     bench.until_status(session_id, "completed")
 
 
+def test_a_task_that_runs_without_a_lease_is_put_back_in_line_and_completes(bench: Any) -> None:
+    _sweep(bench)
+    session_id = bench.session()
+    with bench.database.transaction() as db:
+        db.execute(text("DELETE FROM session_task_leases"))
+    assert _sweep(bench).rebuilt == 0, "it has not run for a lease yet"
+    with bench.database.transaction() as db:
+        db.execute(text("UPDATE session_tasks SET started_at = now() - interval '1 hour'"))
+    assert _sweep(bench).rebuilt == 1
+    assert _sweep(bench).rebuilt == 0
+    with bench.database.transaction() as db:
+        db.execute(text("UPDATE session_task_leases SET enqueued_at = now()"))
+    bench.worker()
+    bench.until_status(session_id, "completed")
+
+
 def test_a_task_that_waits_too_long_is_published_again(bench: Any) -> None:
     session_id = bench.session()
     task_id = bench.task(session_id).task_id

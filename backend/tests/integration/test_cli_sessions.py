@@ -337,6 +337,20 @@ def test_doctor_tells_who_has_sessions_locked_for_long(
     assert f"SELECT pg_terminate_backend({pid})" in out
 
 
+def test_doctor_counts_tasks_that_run_without_a_lease(
+    command: Callable[..., Answer], start_session: Callable[..., uuid.UUID], database: Database
+) -> None:
+    start_session()
+    with database.transaction() as db:
+        db.execute(text("DELETE FROM session_task_leases"))
+
+    code, out, _ = command("doctor")
+
+    assert code == 0
+    assert "1 running without a lease" in out
+    assert "→ Run session-tasks sweep" in out
+
+
 def test_doctor_needs_room_for_the_embedded_server(
     command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -323,6 +323,80 @@ def test_work_that_is_done_just_after_a_crash_is_not_lost(
     assert run_sql(database, "SELECT * FROM session_task_leases") == []
 
 
+# -- single leases that are missing ---------------------------------------------------------------
+
+
+def lose_leases(database: Database, claims: Sequence[Claim], *, started: str) -> None:
+    ids = [claim.session_id for claim in claims]
+    run_sql(database, "DELETE FROM session_task_leases WHERE session_id = ANY(:ids)", ids=ids)
+    run_sql(
+        database,
+        "UPDATE session_tasks SET started_at = now() - CAST(:started AS text)::interval "
+        "WHERE session_id = ANY(:ids)",
+        ids=ids,
+        started=started,
+    )
+
+
+def test_a_task_that_runs_without_a_lease_gets_one_once_and_loses_no_attempt(
+    act: Callable[..., Any], claims: Callable[..., list[Claim]], database: Database
+) -> None:
+    (kept,), lost, (young,) = claims(1), claims(2), claims(1)
+    lose_leases(database, lost, started="31 s")
+    lose_leases(database, [young], started="20 s")
+    run_sql(
+        database,
+        "UPDATE session_tasks SET retry_count = 1 WHERE session_id = :id",
+        id=lost[1].session_id,
+    )
+    results = at_once([lambda: act(lambda s: s.heal_leases(lease_seconds=30))] * 4)
+    assert sum(results) == 2
+    assert act(lambda s: s.heal_leases(lease_seconds=30)) == 0
+    assert act(lambda s: s.claim_next(uuid.uuid4(), limit=10)) == [], "kept for their owners"
+    assert act(lambda s: s.heartbeat([kept])) == {kept.session_id}
+    run_sql(
+        database,
+        "UPDATE session_task_leases SET enqueued_at = now() - interval '1 s' "
+        "WHERE claim_token IS NULL",
+    )
+    taken = act(lambda s: s.claim_next(uuid.uuid4(), limit=10))
+    assert {(c.session_id, c.task_id, c.task_type, c.attempt) for c in taken} == {
+        (claim.session_id, claim.task_id, P, attempt)
+        for claim, attempt in zip(lost, (1, 2), strict=True)
+    }
+    for claim in taken:
+        assert act(lambda s, c=claim: s.complete_task(c)).status == TaskStatus.COMPLETED
+
+
+def test_a_worker_that_lives_takes_its_healed_lease_back(
+    act: Callable[..., Any], claims: Callable[..., list[Claim]], database: Database
+) -> None:
+    (alive,) = claims(1)
+    lose_leases(database, [alive], started="1 hour")
+    assert act(lambda s: s.heal_leases(lease_seconds=30)) == 1
+    assert act(lambda s: s.heartbeat([alive])) == {alive.session_id}
+    assert act(lambda s: s.complete_task(alive)).status == TaskStatus.COMPLETED
+
+
+@pytest.mark.parametrize(
+    "lock",
+    [
+        "SELECT FROM sessions WHERE id = :id FOR UPDATE",
+        "SELECT FROM session_tasks WHERE session_id = :id FOR UPDATE",
+    ],
+    ids=["session", "task"],
+)
+def test_a_row_without_a_lease_that_is_locked_holds_up_no_other(
+    lock: str, act: Callable[..., Any], claims: Callable[..., list[Claim]], database: Database
+) -> None:
+    lost = claims(2)
+    lose_leases(database, lost, started="1 hour")
+    with database.transaction() as db:
+        db.execute(text(lock), {"id": lost[0].session_id})
+        assert act(lambda s: s.heal_leases(lease_seconds=30)) == 1
+    assert act(lambda s: s.heal_leases(lease_seconds=30)) == 1, "it is free now"
+
+
 # -- messages that were lost ----------------------------------------------------------------------
 
 
