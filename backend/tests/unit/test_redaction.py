@@ -81,6 +81,112 @@ def test_ordinary_text_stays_as_it_is(text: str) -> None:
     assert redact_text(text) == text
 
 
+RUN = "Zq9" + "aB3d" * 10  # what a token's random part looks like
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "".join(parts) + RUN
+            for parts in [
+                ("AI", "za"),
+                ("ya", "29."),
+                ("sk_", "live_"),
+                ("rk_", "live_"),
+                ("wh", "sec_"),
+                ("sk", "-"),
+                ("sk-", "proj-"),
+                ("sk-", "ant-api03-"),
+                ("np", "m_"),
+                ("py", "pi-"),
+                ("do", "p_v1_"),
+                ("h", "f_"),
+                ("xo", "xb-"),
+                ("gh", "p_"),
+                ("gl", "pat-"),
+                ("AT", "ATT"),
+            ]
+        ),
+        "S" + "G." + RUN + "." + RUN,
+        "AccountName=a;Account" + f"Key={RUN}==;EndpointSuffix=x",
+        f"https://a.example/c?sv=2020&sig={RUN}%3D",
+        f"https://a.example/c?key={RUN}&x=1",
+        f"https://a.example/c?x=1&api_key={RUN}",
+        f"<password>{RUN}</password>",
+        f"run --password {RUN} --now",
+        f"run --password={RUN}",
+        f"run --db-password 'two {RUN}'",
+        f"mysql -u root -p{RUN} db",
+        f"curl -s -u user:{RUN} https://a.example",
+        f'the passphrase "correct horse {RUN}"',
+        f"passphrase: 'correct horse {RUN}'",
+        f"the password is {RUN}",
+        f"Passwort: {RUN}",
+        f"Das Kennwort ist {RUN}",
+    ],
+)
+def test_kind_of_secret_is_replaced(text: str) -> None:
+    redacted = redact_text(f"see {text}")
+    assert RUN not in redacted
+    assert REDACTED in redacted
+    assert redact_text(redacted) == redacted
+
+
+@pytest.mark.parametrize("secret", ["pin=1234", "PIN: 123456", "S" + "K" + "0af1" * 8])
+def test_short_or_hexadecimal_secret_is_replaced(secret: str) -> None:
+    assert REDACTED in redact_text(secret)
+    assert not set("123") & set(redact_text(secret))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the password was wrong",
+        "the password is required, and the password is 8 letters",
+        "sig figures",
+        "monkey=1",
+        "pin board, spin=1234",
+        "keyboard",
+        "123e4567-e89b-12d3-a456-426614174000",
+        "0a1b2c3d4e5f60718293a4b5c6d7e8f901234567",
+        "task-processing-of-a-rather-long-name, risk-aaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        "the option --token is missing; --password must be given",
+        "npm_config_registry, hf_hub, mysql -u root -p",
+    ],
+)
+def test_prose_and_ids_stay(text: str) -> None:
+    assert redact_text(text) == text
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "mysql ",
+        "curl -u ",
+        "curl -u a",
+        "curl",
+        "mysql",
+        "--password ",
+        "--",
+        "<password>",
+        "<a</",
+        "password is ",
+        'password "',
+        "?key=",
+        "sk-",
+        "SG.aaaaaaaaaaaaaaaa",
+        "pin=",
+        "sig=",
+    ],
+)
+def test_hostile_text_of_200_kilobytes_takes_under_a_second(unit: str) -> None:
+    text = unit * (200_000 // len(unit))
+    before = time.process_time()
+    redact_text(text)
+    assert time.process_time() - before < 1
+
+
 def test_secret_in_json_inside_json_is_replaced() -> None:
     inner = json.dumps({"token": "s3cret two words", "n": 1})
     redacted = redact_text(json.dumps({"body": inner}))
@@ -174,6 +280,16 @@ fragments = st.sampled_from(
         "xoxb-",
         "?",
         "&",
+        "--",
+        "mysql -p",
+        "curl -u a:",
+        "sk-",
+        "?key=",
+        "pin=1234",
+        "sig=",
+        "password is ",
+        "</",
+        "<token>",
     ]
 )
 hard_texts = st.lists(fragments, max_size=25).map("".join) | st.text()
