@@ -338,11 +338,12 @@ _FAILED = f"""UPDATE session_tasks
                   'failed_at', {_MOMENT})
              || CASE WHEN session_tasks.failure_context IS NULL THEN '{{}}'::jsonb
                 ELSE jsonb_build_object('earlier', (
-                  CASE WHEN coalesce(jsonb_array_length(
-                              session_tasks.failure_context -> 'earlier'), 0)
+                  CASE WHEN jsonb_typeof(session_tasks.failure_context -> 'earlier')
+                            IS DISTINCT FROM 'array' THEN '[]'::jsonb
+                       WHEN jsonb_array_length(session_tasks.failure_context -> 'earlier')
                             >= {MAX_EARLIER}
                        THEN (session_tasks.failure_context -> 'earlier') - 0
-                       ELSE coalesce(session_tasks.failure_context -> 'earlier', '[]'::jsonb) END
+                       ELSE session_tasks.failure_context -> 'earlier' END
                   || jsonb_build_array({_BRIEF})))
                 END
       FROM held

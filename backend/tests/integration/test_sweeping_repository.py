@@ -118,6 +118,25 @@ def test_only_tasks_whose_lease_has_ended_are_rescued(
     assert act(lambda s: s.heartbeat([alive, lost])) == {alive.session_id}
 
 
+@pytest.mark.parametrize("earlier", ["null", '"once"', "{}", "3", "[1]"])
+def test_a_history_that_is_no_list_of_failures_keeps_no_run_from_being_rescued(
+    act: Callable[..., Any],
+    claims: Callable[..., list[Claim]],
+    database: Database,
+    earlier: str,
+) -> None:
+    (claim,) = claims(1, lease_seconds=0)
+    run_sql(
+        database,
+        "UPDATE session_tasks SET failure_context = jsonb_build_object('earlier',"
+        " cast(:earlier AS jsonb)) WHERE session_id = :id",
+        earlier=earlier,
+        id=claim.session_id,
+    )
+    rescued = act(lambda s: s.rescue_expired(limit=10))
+    assert [run.session_id for run in rescued] == [claim.session_id] * 2
+
+
 def test_bad_rows_hide_no_row_behind_them_from_rescue(
     act: Callable[..., Any],
     claims: Callable[..., list[Claim]],
