@@ -43,7 +43,7 @@ application = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Documents in, a validated Jira import out; and a row that always says where the work is.",
+    help="Convert documents to a validated Jira import; one row always says how far it is.",
 )
 
 
@@ -65,7 +65,7 @@ def _common(
     _version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Say the version and exit."
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
         ),
     ] = False,
 ) -> None:

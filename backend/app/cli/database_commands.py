@@ -13,7 +13,7 @@ from app.core.errors import SchemaOutdated
 from app.core.schema_version import schema_revisions, upgrade_schema
 
 database_application = typer.Typer(
-    no_args_is_help=True, help="The database's schema: bring it up to date, or check it."
+    no_args_is_help=True, help="Upgrade or check the database schema."
 )
 
 

@@ -66,7 +66,7 @@ class Check:
 
 
 def doctor_command(as_json: AsJson = False) -> ExitCode:
-    """Check all that is needed, and say how to mend what is not well.
+    """Check all that Session Tasks needs, and say how to fix what is wrong.
 
     Exits 0 if everything that is needed is here, 5 if the database is not, 1 or 2 for the rest.
     """

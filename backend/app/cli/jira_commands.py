@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 5.0
 """A person waits for the outcome."""
 
-jira_application = typer.Typer(
-    no_args_is_help=True, help="Look at the Jira site that sessions are delivered to."
-)
+jira_application = typer.Typer(no_args_is_help=True, help="Check access to Jira.")
 
 
 @jira_application.command("check")

@@ -19,7 +19,7 @@ from app.repositories.access_repository import AccessRepository
 if TYPE_CHECKING:
     from app.models.access import ApiKey
 
-keys_application = typer.Typer(no_args_is_help=True, help="Who may use the API.")
+keys_application = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
 
 
 @keys_application.command("create")

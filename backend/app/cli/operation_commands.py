@@ -39,7 +39,7 @@ def worker_command(
         typer.Option(min=0, max=65535, help="Tell /metrics there; 0: on any free port."),
     ] = None,
 ) -> ExitCode:
-    """Run tasks of any session until stopped by SIGTERM or Ctrl-C, which lets them end."""
+    """Run tasks of any session; SIGTERM or Ctrl-C stops the worker once they end."""
     terminal = Terminal()
     settings = load_settings()
     _require_embedded_engine(settings)
@@ -65,7 +65,7 @@ def _require_embedded_engine(settings: Settings) -> None:
 
 
 def sweep_command(as_json: AsJson = False) -> ExitCode:
-    """Look once after everything that was left behind; every worker does so by itself."""
+    """Rescue lost tasks, retry due ones and delete expired sessions, once; workers do too."""
     terminal = Terminal(is_json=as_json)
     settings = load_settings()
     with dispatcher(settings) as dispatch, opened_database(terminal, settings) as database:
@@ -90,7 +90,7 @@ def sweep_command(as_json: AsJson = False) -> ExitCode:
 
 
 def cleanup_command(as_json: AsJson = False) -> ExitCode:
-    """Delete sessions past their retention, with all that hangs on them; never a running one."""
+    """Delete sessions past their retention and all that belongs to them; never a running one."""
     terminal = Terminal(is_json=as_json)
     settings = load_settings()
     retention = timedelta(days=settings.retention_days)

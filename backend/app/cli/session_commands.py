@@ -157,7 +157,7 @@ def _bodies(database: Database, session_id: UUID) -> Iterator[ExportBody]:
 
 
 def watch_command(session: SessionId, as_json: AsJson = False) -> ExitCode:
-    """Watch a session until its work has ended; Ctrl-C ends the watching, not the work."""
+    """Watch a session until its work ends; Ctrl-C stops watching, not the work."""
     terminal = Terminal(is_json=as_json)
     with opened_database(terminal, load_settings()) as database:
         session_id = find_session(database, session)
@@ -208,7 +208,7 @@ def exit_code_of_session(snapshot: SessionSnapshot) -> ExitCode:
 
 
 def cancel_command(session: SessionId, as_json: AsJson = False) -> ExitCode:
-    """Cancel a session's running task; it can be taken up again."""
+    """Cancel a session's running task; it can be retried."""
     terminal = Terminal(is_json=as_json)
     with opened_database(terminal, load_settings()) as database:
         session_id = find_session(database, session)

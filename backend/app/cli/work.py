@@ -127,7 +127,7 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command are thes
     ] = "",
     as_json: AsJson = False,
 ) -> ExitCode:
-    """Take documents to a validated Jira import: a new session, all three tasks, here and now."""
+    """Convert documents to a validated Jira import."""
     terminal = Terminal(is_json=as_json)
     settings = load_settings()
     chosen = _chosen(
@@ -201,7 +201,7 @@ def retry_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
     ] = False,
     as_json: AsJson = False,
 ) -> ExitCode:
-    """Take a failed, cancelled or abandoned session up again, and to its end, here and now."""
+    """Retry a failed, cancelled or abandoned session, and run it to its end."""
     terminal = Terminal(is_json=as_json)
     settings = load_settings()
     for_processing = _chosen(
