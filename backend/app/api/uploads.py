@@ -42,6 +42,7 @@ class NewSession(Request):
     title_column: Option | None = None
     body_column: Option | None = None
     delimiter: Option | None = None
+    parent_type: Option | None = None
     map: Annotated[
         list[Rule],
         Field(
@@ -63,7 +64,7 @@ class NewSession(Request):
         given = self.model_dump(
             include={
                 "project_key", "issue_type", "split_level", "title_column", "body_column",
-                "delimiter", "map", "day_first",
+                "delimiter", "parent_type", "map", "day_first",
                 "body_format", "sheet", "base_url", "too_long",
             },
             exclude_none=True,

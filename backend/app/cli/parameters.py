@@ -91,6 +91,15 @@ TooLongOption = Annotated[
         " cut them.",
     ),
 ]
+ParentType = Annotated[
+    str | None,
+    typer.Option(
+        "--parent-type",
+        metavar="NAME",
+        help="With --split-level: sections of level 1 become issues of this type (Epic), and the "
+        "parents of the tickets below them.",
+    ),
+]
 ColumnMap = Annotated[
     list[str] | None,
     typer.Option(
@@ -116,6 +125,7 @@ _FLAGS = {
     "title_column": "--title-column NAME",
     "body_column": "--body-column NAME",
     "delimiter": "--delimiter CHAR",
+    "parent_type": "--parent-type NAME",
     "map": "--map COLUMN=FIELD",
     "day_first": "--day-first",
     "body_format": "--body-format FORMAT",

@@ -57,6 +57,8 @@ class SessionOptions(BaseModel):
     Attributes:
         project_key: of the Jira project that the issues are for; None: the setting's.
         issue_type: the issue type of tickets whose document names none.
+        parent_type: the issue type of Markdown sections with tickets below them; None: a section
+            is no parent.
         map: decisions about columns, each `[FILE:]COLUMN=FIELD`.
         day_first: whether `03/04/2026` is 3 April; None: such dates are left alone.
         split_level: one ticket for every Markdown heading of this level or above; None: one a file.
@@ -75,6 +77,7 @@ class SessionOptions(BaseModel):
 
     project_key: Annotated[str, Field(min_length=1, max_length=255)] | None = None
     issue_type: Annotated[str, Field(min_length=1, max_length=255)] = "Task"
+    parent_type: Annotated[str, Field(min_length=1, max_length=255)] | None = None
     split_level: Annotated[int, Field(ge=1, le=3)] | None = None
     title_column: str | None = None
     body_column: str | None = None

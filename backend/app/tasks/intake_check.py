@@ -51,6 +51,7 @@ def check_intake(
         problems += _problems(
             partial(project_of, options, settings),
             partial(check_issue_type, options.issue_type),
+            partial(check_issue_type, options.parent_type or options.issue_type),
         )
     if handlers[TaskType.PROCESSING] == BUILT_IN_HANDLERS[TaskType.PROCESSING]:
         try:

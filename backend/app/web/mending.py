@@ -35,6 +35,7 @@ LABELS = {
     "too_long": "Descriptions too long for Jira",
     "project_key": "Jira project",
     "issue_type": "Issue type",
+    "parent_type": "Issue type of parents",
     "day_first": "Dates such as 03/04/2026",
     "map": "Columns",
 }

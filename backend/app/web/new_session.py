@@ -46,7 +46,7 @@ UNUSABLE = 422
 BUSY = 503
 TEXT_FIELDS = (
     "label", "project_key", "issue_type", "split_level", "title_column", "body_column", "delimiter",
-    "day_first",
+    "parent_type", "day_first",
     "body_format", "sheet", "base_url", "too_long",
 )  # fmt: skip
 SWITCHES = ("auto_advance", "start")
