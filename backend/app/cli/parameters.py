@@ -96,8 +96,7 @@ ParentType = Annotated[
     typer.Option(
         "--parent-type",
         metavar="NAME",
-        help="With --split-level: sections of level 1 become issues of this type (Epic), and the "
-        "parents of the tickets below them.",
+        help="Kept with the session; has no effect yet. Parents are to become issues of this type.",
     ),
 ]
 ColumnMap = Annotated[
