@@ -20,53 +20,44 @@ PULL_SENTINEL = "DELETE FROM session_task_lease_sentinel"
 PLANT_SENTINEL = """
 INSERT INTO session_task_lease_sentinel (id) VALUES (1) ON CONFLICT DO NOTHING RETURNING id"""
 
-# Locks as every transition does: sessions first, then their tasks, both in id order; who is locked
-# by another is left for the next time. A worker that still lives has one lease time to take its own
-# back before anybody else may claim the task.
-REBUILD_LEASES = f"""
-WITH lock AS MATERIALIZED (
-    SELECT id FROM sessions
-     WHERE id IN (SELECT session_id FROM session_tasks WHERE {IS_RUNNING})
-       AND NOT EXISTS (SELECT FROM session_task_leases AS l WHERE l.session_id = sessions.id)
-     ORDER BY id FOR NO KEY UPDATE SKIP LOCKED),
-live AS MATERIALIZED (
-    SELECT session_tasks.session_id, session_tasks.task_id, session_tasks.task_type,
-           session_tasks.retry_count + 1 AS attempt
-      FROM session_tasks JOIN lock ON lock.id = session_tasks.session_id
-     WHERE {IS_RUNNING}
-     ORDER BY session_tasks.session_id FOR NO KEY UPDATE OF session_tasks)
-INSERT INTO session_task_leases (session_id, task_id, task_type, attempt, enqueued_at)
-SELECT session_id, task_id, task_type, attempt,
-       clock_timestamp() + make_interval(secs => :lease_seconds)
-  FROM live
-ON CONFLICT (session_id) DO NOTHING
-RETURNING session_id"""  # noqa: S608 - constants only
 
-# What a bulk write or a person's DELETE left: a start writes its lease in the same transaction, so
-# no other row is seen without one. The rule is checked again on the newest row, under its lock. As
-# after a crash, a worker that still lives has one lease time to take its own back.
-_HAS_RUN_FOR_A_LEASE = f"""({IS_RUNNING}) AND session_tasks.started_at
-             <= statement_timestamp() - make_interval(secs => :lease_seconds)"""
+def _insert_leases(rule: str, *, task_lock: str) -> str:
+    """Render the INSERT of a lease for each task that is under the rule and has none.
 
-HEAL_LEASES = f"""
+    It locks as every transition does: sessions first, then their tasks, both in id order, and
+    checks the rule again on the locked rows. A session that another transaction has locked is left
+    for the next time. For one lease time only a worker that still lives can have the lease.
+    """
+    return f"""
 WITH lock AS MATERIALIZED (
     SELECT unnest(array_agg(id)) AS id FROM (
         SELECT id FROM sessions
-         WHERE id IN (SELECT session_id FROM session_tasks WHERE {_HAS_RUN_FOR_A_LEASE})
+         WHERE id IN (SELECT session_id FROM session_tasks WHERE {rule})
            AND NOT EXISTS (SELECT FROM session_task_leases AS l WHERE l.session_id = sessions.id)
          ORDER BY id FOR NO KEY UPDATE SKIP LOCKED) AS in_order),
 live AS MATERIALIZED (
     SELECT session_tasks.session_id, session_tasks.task_id, session_tasks.task_type,
            session_tasks.retry_count + 1 AS attempt
       FROM session_tasks JOIN lock ON lock.id = session_tasks.session_id
-     WHERE {_HAS_RUN_FOR_A_LEASE}
-     ORDER BY session_tasks.session_id FOR NO KEY UPDATE OF session_tasks SKIP LOCKED)
+     WHERE {rule}
+     ORDER BY session_tasks.session_id {task_lock})
 INSERT INTO session_task_leases (session_id, task_id, task_type, attempt, enqueued_at)
 SELECT session_id, task_id, task_type, attempt,
        clock_timestamp() + make_interval(secs => :lease_seconds)
   FROM live
 ON CONFLICT (session_id) DO NOTHING
 RETURNING session_id"""  # noqa: S608 - constants only
+
+
+REBUILD_LEASES = _insert_leases(IS_RUNNING, task_lock="FOR NO KEY UPDATE OF session_tasks")
+
+# What a bulk write or a DELETE by hand left: a start writes its lease in the same transaction, so
+# no other row is seen without one.
+HEAL_LEASES = _insert_leases(
+    f"""({IS_RUNNING}) AND session_tasks.started_at
+             <= statement_timestamp() - make_interval(secs => :lease_seconds)""",
+    task_lock="FOR NO KEY UPDATE OF session_tasks SKIP LOCKED",
+)
 
 _IS_TRIED_AGAIN = f"""({CAN_BE_RETRIED})
    AND session_tasks.failure_context ->> 'category' = '{ErrorCategory.TEMPORARY.value}'"""
