@@ -31,7 +31,7 @@ from app.core.errors import TaskError
 from app.core.schema_version import schema_revisions
 from app.core.wording import count_text, duration_text, size_text
 from app.models.lease import SessionTaskLease
-from app.models.session import Session, SessionTask, TaskStatus
+from app.models.session import Session, SessionTask
 from app.tasks.jira.sites import configured_targets, open_client
 
 if TYPE_CHECKING:
@@ -275,7 +275,7 @@ def _sessions(database: Database) -> Check:
             select(func.count())
             .select_from(SessionTask)
             .where(
-                SessionTask.status == TaskStatus.RUNNING,
+                SessionTask.is_running,
                 ~exists().where(SessionTaskLease.session_id == SessionTask.session_id),
             )
         ).one()

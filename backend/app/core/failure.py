@@ -67,7 +67,9 @@ MAX_EARLIER: Final = 2
 """How many earlier failures a context keeps in brief."""
 
 _OWN_KEYS: Final = ("error", "message", "category", "next_step", "traceback", "worker")
-_ADDED_KEYS: Final = ("earlier", "attempt", "failed_at")
+ADDED_KEYS: Final = ("earlier", "attempt", "failed_at")
+"""What a transition adds to the context of a failure."""
+
 _ERROR_BYTES: Final = 300
 _WORKER_BYTES: Final = 300
 _MESSAGE_BYTES: Final = 3_500
@@ -124,7 +126,7 @@ def brief_of(context: Mapping[str, Any]) -> dict[str, Any]:
     It has `error`, `message` (at most 300 characters) and `category`, and where the context has
     them `attempt` and `failed_at`.
     """
-    known = _picked(_pairs_of(context), ("error", "message", "category", *_ADDED_KEYS))
+    known = _picked(_pairs_of(context), ("error", "message", "category", *ADDED_KEYS))
     safe = _safe_and_redacted(_without(known, "earlier").items())
     message = _message_of(safe)
     if len(message) > BRIEF_MESSAGE_CHARACTERS:
@@ -238,7 +240,7 @@ def _context_of(own: Mapping[str, Any], others: list[tuple[Any, Any]]) -> dict[s
         "options": _option_names(own.get("options")) or extra.pop("options", []),
         "traceback": "",
         "worker": cut_end(_text_of(safe.get("worker")), _WORKER_BYTES),
-        **_added(_picked(others, _ADDED_KEYS)),
+        **_added(_picked(others, ADDED_KEYS)),
     }
     for key, value in extra.items():
         context.setdefault(key, value)
@@ -312,4 +314,4 @@ def _without(context: Mapping[str, Any], *keys: str) -> dict[str, Any]:
 
 
 def _is_known(key: object) -> bool:
-    return type(key) is str and key in _OWN_KEYS + _ADDED_KEYS
+    return type(key) is str and key in _OWN_KEYS + ADDED_KEYS

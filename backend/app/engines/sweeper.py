@@ -53,7 +53,7 @@ class SweepReport:
     Attributes:
         rescued: runs failed because their worker was lost.
         retried: tasks started again, after a rescue or a temporary failure.
-        rebuilt: leases made anew, after a database crash or where a running task had none.
+        rebuilt: leases rebuilt, after a database crash or where a running task had none.
         redispatched: waiting tasks announced again.
         deleted: sessions past their retention.
         vacuumed: whether the table of leases was vacuumed.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.ext.hybrid import hybrid_method, hybrid_property
 
 from app.core.errors import ErrorCategory, TaskConflict, TaskValidationError
-from app.core.failure import MAX_EARLIER, brief_of, sanitize_context
+from app.core.failure import ADDED_KEYS, MAX_EARLIER, brief_of, sanitize_context
 from app.models.base import format_utc
 
 MAX_RETRY_COUNT = 3
@@ -219,7 +219,7 @@ class TaskState(TaskRules):
     def explained(self, error_context: Mapping[str, Any]) -> TaskState:
         """Replace what is said of the last failure; its attempt, time and history stay."""
         stored = self.failure_context or {}
-        kept = {key: stored[key] for key in ("attempt", "failed_at", "earlier") if key in stored}
+        kept = {key: stored[key] for key in ADDED_KEYS if key in stored}
         return replace(self, failure_context={**sanitize_context(error_context), **kept})
 
     def cancelled(self) -> TaskState:

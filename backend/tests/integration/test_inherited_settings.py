@@ -251,9 +251,9 @@ def test_a_database_that_is_not_utf8_is_refused_with_the_way_out(
 
 COMMANDS = [
     ["list"], ["show", "abc"], ["watch", "abc"], ["cancel", "abc"], ["retry", "abc"],
-    ["export", "abc", "--out", "x"], ["run", "notes.md", "--project", "DEMO"], ["serve"],
-    ["worker"], ["sweep"], ["cleanup"], ["keys", "list"], ["keys", "create", "--owner", "x"],
-    ["db", "check"], ["db", "upgrade"], ["doctor"],
+    ["export", "abc", "--out", "x"], ["run", "notes.md", "--project", "DEMO"],
+    ["serve", "--port", "0"], ["worker"], ["sweep"], ["cleanup"], ["keys", "list"],
+    ["keys", "create", "--owner", "x"], ["db", "check"], ["db", "upgrade"], ["doctor"],
 ]  # fmt: skip
 
 

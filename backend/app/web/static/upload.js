@@ -32,8 +32,11 @@
     if (!place) return;
     place.querySelector("span").textContent = text;
     place.hidden = !text;
-    document.getElementById(field)?.toggleAttribute("aria-invalid", false);
-    if (text) document.getElementById(field)?.setAttribute("aria-invalid", "true");
+    const input = document.getElementById(field);
+    input?.toggleAttribute("aria-invalid", false);
+    if (!text) return;
+    input?.setAttribute("aria-invalid", "true");
+    input?.closest("details")?.setAttribute("open", "");
   };
 
   const problemOf = (file) => {
@@ -104,7 +107,6 @@
       for (const place of page.querySelectorAll("[data-problem]")) {
         tell(place.id.replace(/-problem$/, ""), place.querySelector("span").textContent);
       }
-      for (const field of form.querySelectorAll("details [aria-invalid]")) field.closest("details").open = true;
       form.querySelector("[aria-invalid]")?.focus();
     });
     request.addEventListener("error", () => stopped("The server was not reached; nothing was opened. Try again."));
