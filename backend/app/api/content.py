@@ -15,6 +15,8 @@ from app.api.resources import ExportResource, FindingList, FindingResource, Tick
 from app.api.responses import API, json_response, reporting_state
 from app.api.services import EVERYWHERE, Caller, ServicesOf, problems
 from app.api.sessions import PageSize, PageToken
+from app.core.wording import short_id
+from app.presentation.import_files import SessionImport
 from app.repositories.content_repository import ContentRepository
 from app.repositories.session_repository import SessionRepository
 
@@ -98,6 +100,32 @@ def get_export(session_id: UUID, caller: Caller, services: ServicesOf) -> Respon
         _export(services, caller, session_id, first),
         media_type="application/json",
         headers={"Content-Disposition": f'attachment; filename="jira-import-{session_id}.json"'},
+    )
+
+
+@router.get(
+    "/sessions/{session_id}/export.zip",
+    response_class=StreamingResponse,
+    summary="The whole Jira import as files, with a report and a script that sends them",
+    responses={
+        200: {
+            "description": "The archive",
+            "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        **problems(404, 409),
+    },
+)
+def get_export_archive(session_id: UUID, caller: Caller, services: ServicesOf) -> Response:
+    """A ZIP archive, streamed: what the command writes; README.txt names the next step."""
+    _bodies(services, caller, session_id, after=0, limit=1)
+    made = SessionImport(
+        services.database, session_id, owner=caller.owner, site=services.settings.jira_url
+    )
+    name = f"jira-import-{short_id(session_id)}.zip"
+    return StreamingResponse(
+        made.zipped(),
+        media_type="application/zip",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
 
 

@@ -10,23 +10,44 @@ from typing import TYPE_CHECKING
 
 from app.core.errors import OutputError
 from app.core.wording import short_id
+from app.presentation.import_files import README, REPORT, SCRIPT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
     from uuid import UUID
 
-    from app.models.results import ExportBody
+    from app.presentation.import_files import ImportFile
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenExport:
-    """Where a session's import lies, and how much it is."""
+    """Where a session's import lies, and how much it is.
+
+    Attributes:
+        files: the bodies for Jira, in order; `byte_count` is theirs.
+
+    """
 
     directory: Path
     files: tuple[Path, ...]
     issue_count: int
     byte_count: int
+
+    @property
+    def report(self) -> Path:
+        """The table of all tickets and their places in the files."""
+        return self.directory / REPORT
+
+    @property
+    def readme(self) -> Path:
+        """What the files are, and what to do with them."""
+        return self.directory / README
+
+    @property
+    def script(self) -> Path:
+        """The script that sends the files to Jira."""
+        return self.directory / SCRIPT
 
 
 class OutputDirectory:
@@ -55,8 +76,8 @@ class OutputDirectory:
                 next_step="Name a directory that you may write: --out DIR.",
             ) from error
 
-    def write(self, session_id: UUID, bodies: Iterable[ExportBody]) -> WrittenExport:
-        """Write each body to a file; all of them appear under their names, or none does.
+    def write(self, session_id: UUID, files: Iterable[ImportFile]) -> WrittenExport:
+        """Write all files; they all appear under their names, or none does.
 
         Raises:
             OutputError: the disk is full, say; the export is still in the database.
@@ -64,16 +85,20 @@ class OutputDirectory:
         """
         directory = self._path / short_id(session_id)
         parts: list[tuple[Path, Path]] = []
+        bodies: list[Path] = []
         issues = 0
         size = 0
         try:
             directory.mkdir(exist_ok=True)
-            for number, body in enumerate(bodies, 1):
-                path = directory / f"import-{number:03}.json"
+            for file in files:
+                path = directory / file.name
                 part = directory / f".{path.name}.{os.getpid()}.part"
                 parts.append((part, path))
-                size += _write(part, body.body)
-                issues += body.issue_count
+                written = _write(part, file.parts)
+                if path.suffix == ".json":
+                    bodies.append(path)
+                    size += written
+                    issues += file.issue_count
             for part, path in parts:
                 part.replace(path)
         except OSError as error:
@@ -87,16 +112,15 @@ class OutputDirectory:
         except BaseException:
             _remove(parts, directory)
             raise
-        return WrittenExport(directory, tuple(path for _, path in parts), issues, size)
+        return WrittenExport(directory, tuple(bodies), issues, size)
 
 
-def _write(path: Path, text: str) -> int:
-    content = text.encode() + b"\n"
+def _write(path: Path, parts: Iterable[bytes]) -> int:
     with path.open("wb") as file:
-        file.write(content)
+        file.writelines(parts)
         file.flush()
         os.fsync(file.fileno())  # a full disk may show itself only now
-    return len(content)
+        return file.tell()
 
 
 def _remove(parts: Iterable[tuple[Path, Path]], directory: Path) -> None:

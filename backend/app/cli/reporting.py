@@ -14,6 +14,7 @@ from app.core.errors import ErrorCategory, IntakeRefused, TaskError
 from app.core.wording import count_text, duration_text, size_text
 from app.models.session import MAX_RETRY_COUNT, TaskStatus, TaskType
 from app.presentation.failures import error_next_step, failure_report
+from app.presentation.import_files import import_command
 from app.presentation.labels import WHO_CAN_FIX
 from app.repositories.session_queries import LeaseState, SessionSnapshot
 
@@ -164,8 +165,12 @@ def print_summary(
     written: WrittenExport | None,
     *,
     short_id: str,
+    site: str | None,
 ) -> None:
-    """Say what became of each document, what there is to know, and where the import lies."""
+    """Say what became of each document, what there is to know, and where the import lies.
+
+    `site` is the address of the Jira site, where one is known.
+    """
     terminal.say()
     terminal.people.print(_documents_table(content))
     print_notes(terminal, content.notes)
@@ -177,7 +182,7 @@ def print_summary(
         terminal.say(f"  To write them: session-tasks export {short_id} --out DIR")
         return
     terminal.say(f"✓ {issues} ready for Jira, every description checked", style="bold green")
-    print_written(terminal, written)
+    print_written(terminal, written, site=site)
 
 
 def _documents_table(content: ContentSummary) -> Table:
@@ -203,8 +208,8 @@ def _documents_table(content: ContentSummary) -> Table:
     return table
 
 
-def print_written(terminal: Terminal, written: WrittenExport) -> None:
-    """Say where the import lies."""
+def print_written(terminal: Terminal, written: WrittenExport, *, site: str | None) -> None:
+    """Say where the import lies, and how to send it to Jira."""
     size = size_text(written.byte_count)
     for file in written.files[:3]:
         terminal.say(f"  {file}")
@@ -216,6 +221,10 @@ def print_written(terminal: Terminal, written: WrittenExport) -> None:
     terminal.say(
         f"  ({files}, {size}; each is the body of one POST /rest/api/3/issue/bulk)", style="dim"
     )
+    terminal.say(f"  {written.report} (which ticket stands where)")
+    terminal.say()
+    terminal.say("  To create the issues in Jira (README.txt beside them tells more):")
+    terminal.say(f"    {import_command(site, shlex.quote(str(written.script)))}")
 
 
 def print_notes(terminal: Terminal, notes: Sequence[str]) -> None:

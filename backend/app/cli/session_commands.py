@@ -29,6 +29,7 @@ from app.core.database import Database
 from app.core.errors import ErrorCategory, TaskValidationError
 from app.core.wording import age_text, count_text
 from app.models.session import SessionStage, TaskStatus
+from app.presentation.import_files import SessionImport
 from app.repositories.content_repository import ContentRepository
 from app.repositories.content_summary import read_content
 from app.repositories.session_queries import (
@@ -40,12 +41,10 @@ from app.repositories.session_queries import (
 from app.repositories.session_repository import SessionRepository
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from uuid import UUID
 
-    from app.models.results import ExportBody
+    from app.core.config import Settings
 
-BODIES_PER_PAGE = 10
 MOST_LISTED = 100_000
 
 POLL_SECONDS = 0.5
@@ -109,7 +108,8 @@ def export_command(
     """Write a session's import files (again)."""
     terminal = Terminal(is_json=as_json)
     directory = OutputDirectory(out)
-    with opened_database(terminal, load_settings()) as database:
+    settings = load_settings()
+    with opened_database(terminal, settings) as database:
         session_id = find_session(database, session)
         snapshot = read_snapshot(database, session_id)
         if snapshot.stage != SessionStage.COMPLETED:
@@ -122,38 +122,28 @@ def export_command(
                 or f"See session-tasks show {snapshot.short_id}.",
                 session_id=session_id,
             )
-        written = write_export(database, session_id, directory)
+        written = write_export(database, settings, session_id, directory)
         if as_json:
             content = read_content(database, session_id)
             terminal.write_json(whole_document(snapshot, content, written=written))
         else:
             issues = count_text(written.issue_count, "issue")
             terminal.say(f"✓ {issues} ready for Jira", style="bold green")
-            print_written(terminal, written)
+            print_written(terminal, written, site=settings.jira_url)
     return ExitCode.OK
 
 
-def write_export(database: Database, session_id: UUID, directory: OutputDirectory) -> WrittenExport:
-    """Write the session's import from the database to the directory, body by body.
+def write_export(
+    database: Database, settings: Settings, session_id: UUID, directory: OutputDirectory
+) -> WrittenExport:
+    """Write the session's import from the database to the directory, file by file.
 
     Raises:
         OutputError: it cannot be written; nothing of it was.
 
     """
-    return directory.write(session_id, _bodies(database, session_id))
-
-
-def _bodies(database: Database, session_id: UUID) -> Iterator[ExportBody]:
-    """The session's import bodies, page by page: no transaction is open while a disk is slow."""
-    after = 0
-    while True:
-        with database.transaction() as db:
-            bodies = ContentRepository(db).exports(session_id, after=after, limit=BODIES_PER_PAGE)
-            page = list(bodies)
-        yield from page
-        after += len(page)
-        if len(page) < BODIES_PER_PAGE:
-            return
+    made = SessionImport(database, session_id, site=settings.jira_url)
+    return directory.write(session_id, made.files())
 
 
 def watch_command(session: SessionId, as_json: AsJson = False) -> ExitCode:

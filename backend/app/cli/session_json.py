@@ -99,6 +99,9 @@ def whole_document(
         document["export"] = {
             "directory": str(written.directory),
             "files": [str(file) for file in written.files],
+            "report": str(written.report),
+            "readme": str(written.readme),
+            "script": str(written.script),
             "issue_count": written.issue_count,
             "byte_count": written.byte_count,
         }

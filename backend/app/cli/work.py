@@ -434,14 +434,15 @@ def _deliver(job: Job, last: SessionSnapshot) -> ExitCode:
     code = ExitCode.OK
     if job.output is not None:
         try:
-            written = write_export(job.database, job.session_id, job.output)
+            written = write_export(job.database, job.settings, job.session_id, job.output)
         except OutputError as error:
             print_error(job.terminal.err, error)
             code = ExitCode.USAGE
     if job.terminal.is_json:
         job.terminal.write_json(whole_document(last, content, written=written, exit_code=code))
     else:
-        print_summary(job.terminal, content, written, short_id=job.short_id)
+        site = job.settings.jira_url
+        print_summary(job.terminal, content, written, short_id=job.short_id, site=site)
     return code
 
 

@@ -36,12 +36,13 @@ class IncomingDocument:
 
 @dataclass(frozen=True, slots=True)
 class TicketTitle:
-    """A ticket as a list has it: its number, the first being 1, and where it comes from."""
+    """A ticket as a list has it: its number (the first is 1), its source, its parent's number."""
 
     number: int
     title: str
     source_name: str
     source_row: int
+    parent: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,9 @@ class ContentRepository:
     ) -> list[TicketTitle]:
         """Up to `limit` tickets without what they say, from the one behind position `after`."""
         rows = self._db.execute(
-            select(Ticket.position, Ticket.title, Ticket.source_name, Ticket.source_row)
+            select(
+                Ticket.position, Ticket.title, Ticket.source_name, Ticket.source_row, Ticket.parent
+            )
             .where(Ticket.session_id == session_id, Ticket.position > after)
             .order_by(Ticket.position)
             .limit(limit)

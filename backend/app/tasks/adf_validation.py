@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from app.core.errors import ContentViolation
 from app.models.results import Finding, TaskResults
 from app.tasks.adf.validation import find_violations
+from app.tasks.documents.decoding import place_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -95,7 +96,7 @@ def _parts(violation: Violation) -> tuple[str, str, str]:
 def _message(first: Finding, found: int, refused: int) -> str:
     more = f" ({found - 1:,} more findings in {refused:,} tickets)" if found > 1 else ""
     where = f" at {first.path}" if first.path else ""
-    origin = f" ({first.source_name}, row {first.source_row})" if first.source_name else ""
+    origin = f" ({place_text(first.source_name, first.source_row)})" if first.source_name else ""
     return (
         f"Jira would refuse ticket {first.ticket} “{first.title}”{origin}{where}: "
         f"{first.reason}{more}"

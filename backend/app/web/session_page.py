@@ -22,6 +22,7 @@ from app.core.errors import DatabaseBusy, DocumentError, SessionNotFound, TaskEr
 from app.models.access import KeyRole
 from app.models.session import TaskStatus
 from app.presentation.failures import error_next_step, failure_report
+from app.presentation.import_files import import_command
 from app.presentation.labels import WHO_CAN_FIX
 from app.repositories.content_repository import ContentRepository
 from app.repositories.content_summary import summarize_content
@@ -234,6 +235,7 @@ def _render(  # noqa: PLR0913 - what a route is given
         after=after,
         tickets_per_page=TICKETS_PER_PAGE,
         retention_days=services.settings.retention_days,
+        import_command=import_command(services.settings.jira_url),
     )
 
 

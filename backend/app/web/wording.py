@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.core.wording import age_text, count_text, duration_text, short_id, size_text
 from app.models.session import TaskStatus, TaskType
+from app.tasks.documents.decoding import place_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,8 +100,7 @@ def first_capital(text: str) -> str:
 
 def source_place(made: TicketDraft | TicketTitle | Finding) -> str:
     """Where a ticket comes from: `notes.md, line 3`, `rows.csv, row 3`."""
-    is_table = made.source_name.lower().endswith((".csv", ".tsv"))
-    return f"{made.source_name}, {'row' if is_table else 'line'} {made.source_row}"
+    return place_text(made.source_name, made.source_row)
 
 
 FILTERS: dict[str, Callable[..., object]] = {

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import json
 import time
 import uuid
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +113,7 @@ def test_session_goes_through_all_three_tasks_by_itself(
 ) -> None:
     session = open_session(client, auto_advance="true", project_key="KEY")
     assert client.get(f"{session}/export").status_code == 409
+    assert client.get(f"{session}/export.zip").status_code == 409
     client.post(f"{session}/task")
     session_id = uuid.UUID(session.rsplit("/", 1)[1])
     with Worker(api.database, api.settings, concurrency=1, threads=True, session_ids=[session_id]):
@@ -118,6 +122,12 @@ def test_session_goes_through_all_three_tasks_by_itself(
     assert export["bodies"][0]["issueUpdates"][0]["fields"]["summary"] == "First"
     assert client.get(f"{session}/export/1").json() == export["bodies"][0]
     assert client.get(f"{session}/export/2").status_code == 409
+    zipped = client.get(f"{session}/export.zip")
+    assert zipped.headers["Content-Type"] == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(zipped.content)) as archive:
+        directory = f"jira-import-{str(session_id)[:8]}"
+        assert json.loads(archive.read(f"{directory}/import-001.json")) == export["bodies"][0]
+        assert b",notes.md,,1,import-001.json,1,,First" in archive.read(f"{directory}/report.csv")
     ticket = client.get(f"{session}/tickets").json()["items"][0]
     assert (ticket["title"], ticket["source_name"]) == ("First", "notes.md")
     assert ticket["description"]["type"] == "doc"

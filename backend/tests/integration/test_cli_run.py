@@ -22,8 +22,8 @@ from app.cli.output_directory import OutputDirectory
 from app.core.config import Settings
 from app.core.database import Database
 from app.core.errors import OutputError
-from app.models.results import ExportBody
 from app.models.session import Session, TaskStatus, TaskType
+from app.presentation.import_files import ImportFile
 from app.repositories.session_queries import SessionFilter, SessionQueries
 from app.repositories.session_repository import SessionRepository
 
@@ -151,9 +151,12 @@ def test_real_documents_become_a_jira_import(
     assert {issue["project"]["key"] for issue in issues} == {"DEMO"}
     assert all(issue["description"]["type"] == "doc" for issue in issues)
     directory = tmp_path / "out" / said["session"]["id"][:8]
-    assert sorted(path.name for path in directory.iterdir()) == [
-        Path(file).name for file in said["export"]["files"]
-    ]
+    assert sorted(map(str, directory.iterdir())) == sorted(
+        [
+            *said["export"]["files"],
+            *(said["export"][name] for name in ("report", "readme", "script")),
+        ]
+    )
 
     code, out, _ = command("export", said["session"]["id"], "--out", tmp_path / "again", "--json")
     assert code == 0
@@ -562,13 +565,13 @@ def test_a_disk_that_runs_full_leaves_nothing_half_written_and_says_how_to_go_on
     """A limit on the size of files stands for the disk: writing fails in the same place."""
     output = OutputDirectory(tmp_path)
     session_id = uuid.uuid4()
-    bodies = [ExportBody("x" * 1_000, 1), ExportBody("x" * 100_000, 1)]
+    files = [ImportFile(f"{at}.json", [b"x" * size]) for at, size in ((1, 1_000), (2, 100_000))]
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     former = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
     try:
         with pytest.raises(OutputError) as raised:
-            output.write(session_id, bodies)
+            output.write(session_id, files)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, former)

@@ -82,6 +82,17 @@ def kind_of(name: str) -> DocumentKind:
     return kind
 
 
+def is_table(name: str) -> bool:
+    """Say whether a document of this name has rows, rather than lines."""
+    kind = _KIND_BY_SUFFIX.get(PurePath(name).suffix.lower())
+    return kind in {DocumentKind.CSV, DocumentKind.WORKBOOK}
+
+
+def place_text(name: str, row: int) -> str:
+    """Return a place in a document as people read it: `notes.md, line 3`, `rows.csv, row 3`."""
+    return f"{name}, {'row' if is_table(name) else 'line'} {row:,}"
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """A document's text and how it was read.
