@@ -24,6 +24,7 @@ from app.core.errors import (
     DocumentError,
     ErrorCategory,
     IntakeRefused,
+    KeyNotFound,
     SessionNotFound,
     StorageFull,
     TaskConflict,
@@ -32,7 +33,6 @@ from app.core.errors import (
 )
 from app.core.redaction import redact_text
 from app.presentation.failures import error_next_step
-from app.repositories.access_repository import KeyNotFound
 from app.repositories.idempotency_repository import IdempotencyKeyInFlight, IdempotencyKeyReused
 
 if TYPE_CHECKING:

@@ -1,7 +1,8 @@
 """The command `session-tasks`: what people type, and what they are told.
 
 ==================== ==========================================================================
-`application`        the tree of commands, and the one place where errors end
+`application`        the common options, and the one place where errors end
+`commands`           the table of commands; each is imported only when it is run
 `exit_codes`         which error ends with which exit code, as one table
 `work`               `run` and `retry`: a session taken to its end in this process
 `session_commands`   `list`, `show`, `export`, `watch`, `cancel`

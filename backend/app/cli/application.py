@@ -9,26 +9,14 @@ import signal
 import sys
 import threading
 from contextlib import contextmanager
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from sqlalchemy.exc import DBAPIError
-from typer import rich_utils
 from typer.exceptions import TyperException
 
-from app.cli import operation_commands, session_commands, work
-from app.cli.database_commands import database_application
-from app.cli.doctor import doctor_command
+from app.cli.commands import CommandTable
 from app.cli.exit_codes import ExitCode, exit_code_of
-from app.cli.jira_commands import jira_application
-from app.cli.keys import keys_application
-from app.cli.reporting import print_error
-from app.cli.serve import serve_command
-from app.cli.session_json import error_document
-from app.cli.terminal import Terminal
 from app.core.errors import TaskError
-from app.core.logging import configure_logging
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,6 +28,7 @@ COMMAND = "session-tasks"
 
 application = typer.Typer(
     name=COMMAND,
+    cls=CommandTable,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -49,6 +38,8 @@ application = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version  # noqa: PLC0415 - `--help` does without it
+
         sys.stdout.write(f"{COMMAND} {version(COMMAND)}\n")
         raise typer.Exit
 
@@ -69,6 +60,8 @@ def _common(
         ),
     ] = False,
 ) -> None:
+    from app.core.logging import configure_logging  # noqa: PLC0415 - `--help` needs no log
+
     command = context.invoked_subcommand
     levels = ("INFO" if command in _SERVICES else "WARNING", "INFO", "DEBUG")
     handler = configure_logging(levels[min(verbose, 2)])
@@ -83,27 +76,6 @@ _SERVICES = ("serve", "worker")
 def _is_news(record: logging.LogRecord) -> bool:
     """Whether the record says what the command does not tell by itself: tasks' events it shows."""
     return record.name != "app.session_task" and not hasattr(record, "failure_context")
-
-
-_WORK = "Work"
-_SESSIONS = "Sessions"
-_OPERATION = "Operation"
-
-application.command("run", rich_help_panel=_WORK)(work.run_command)
-application.command("retry", rich_help_panel=_WORK)(work.retry_command)
-application.command("list", rich_help_panel=_SESSIONS)(session_commands.list_command)
-application.command("show", rich_help_panel=_SESSIONS)(session_commands.show_command)
-application.command("watch", rich_help_panel=_SESSIONS)(session_commands.watch_command)
-application.command("export", rich_help_panel=_SESSIONS)(session_commands.export_command)
-application.command("cancel", rich_help_panel=_SESSIONS)(session_commands.cancel_command)
-application.command("serve", rich_help_panel=_OPERATION)(serve_command)
-application.add_typer(keys_application, name="keys", rich_help_panel=_OPERATION)
-application.command("worker", rich_help_panel=_OPERATION)(operation_commands.worker_command)
-application.command("sweep", rich_help_panel=_OPERATION)(operation_commands.sweep_command)
-application.command("cleanup", rich_help_panel=_OPERATION)(operation_commands.cleanup_command)
-application.add_typer(database_application, name="db", rich_help_panel=_OPERATION)
-application.add_typer(jira_application, name="jira", rich_help_panel=_OPERATION)
-application.command("doctor", rich_help_panel=_OPERATION)(doctor_command)
 
 
 def run_command(arguments: Sequence[str]) -> int:
@@ -130,6 +102,12 @@ def run_command(arguments: Sequence[str]) -> int:
 
 def _told(error: Exception, *, is_json: bool) -> int:
     """Say what went wrong, on standard error; scripts find it on standard output as well."""
+    from typer import rich_utils  # noqa: PLC0415 - most commands end well, and need none of these
+
+    from app.cli.reporting import print_error  # noqa: PLC0415
+    from app.cli.session_json import error_document  # noqa: PLC0415
+    from app.cli.terminal import Terminal  # noqa: PLC0415
+
     terminal = Terminal(is_json=is_json)
     if isinstance(error, TyperException):  # how the command was typed
         rich_utils.rich_format_error(error)  # type: ignore[arg-type]  # its type is private
@@ -152,7 +130,7 @@ def _told(error: Exception, *, is_json: bool) -> int:
 
 
 def _first_line(error: Exception) -> str:
-    original = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    original = getattr(error, "orig", None) or error  # SQLAlchemy's errors wrap the driver's
     lines = str(original).strip().splitlines()
     return lines[0] if lines else "(no message)"
 

@@ -9,6 +9,7 @@ from app.core.errors import (
     ContentViolation,
     DatabaseUnavailable,
     DocumentError,
+    KeyNotFound,
     OutputError,
     SessionNotFound,
     StaleClaim,
@@ -18,7 +19,6 @@ from app.core.errors import (
     TaskValidationError,
     WorkerLost,
 )
-from app.repositories.access_repository import KeyNotFound
 
 
 class ExitCode(IntEnum):

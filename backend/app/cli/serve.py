@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli.commands import without_garbage_collection
 from app.cli.exit_codes import ExitCode
 from app.cli.opening import load_settings
 from app.cli.terminal import Terminal
@@ -47,9 +48,10 @@ def serve_command(
     host = host if host is not None else settings.host
     port = port if port is not None else settings.port
     try:
-        from app.api.application import LOOPBACK_NAMES, create_app  # noqa: PLC0415 - an extra
-        from app.api.server import ApiServer, listen_on  # noqa: PLC0415 - an extra
-        from app.web.dashboard import add_dashboard  # noqa: PLC0415 - an extra
+        with without_garbage_collection():
+            from app.api.application import LOOPBACK_NAMES, create_app  # noqa: PLC0415 - an extra
+            from app.api.server import ApiServer, listen_on  # noqa: PLC0415 - an extra
+            from app.web.dashboard import add_dashboard  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise ConfigurationError(
             f"The API needs a package that is not installed: {error.name}",

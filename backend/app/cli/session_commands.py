@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.displays import display_for
 from app.cli.exit_codes import ExitCode
 from app.cli.following import follow
 from app.cli.opening import find_session, load_settings, opened_database
@@ -172,6 +171,8 @@ def watch_command(session: SessionId, as_json: AsJson = False) -> ExitCode:
 
 
 def _watch(terminal: Terminal, database: Database, session_id: UUID) -> SessionSnapshot:
+    from app.cli.displays import display_for  # noqa: PLC0415 - `list` and `show` need no bars
+
     is_told = False
     last: SessionSnapshot | None = None
     with display_for(terminal) as display:

@@ -10,6 +10,7 @@
     ├── WorkerLost                 the process that ran the task died or stopped answering
     ├── SessionNotFound            no such session
     │   └── SessionDeleted         it was deleted since its object was read (also a TaskConflict)
+    ├── KeyNotFound                no such API key
     ├── DocumentError              a document that cannot be used
     │   └── IntakeRefused          several documents or options that cannot be used
     ├── ContentViolation           exported content that Jira would refuse
@@ -132,6 +133,12 @@ class SessionNotFound(TaskError):  # noqa: N818 - the design's name
 
 class SessionDeleted(SessionNotFound, TaskConflict):
     """The session was deleted since it, or its task, was read; nothing was changed."""
+
+
+class KeyNotFound(TaskError):  # noqa: N818 - reads as the state it names
+    """No such API key, or it was revoked before."""
+
+    default_category = ErrorCategory.USER_FIXABLE
 
 
 class DocumentError(TaskError):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
 
 from app.core.database import after_commit
-from app.core.errors import ErrorCategory, TaskError
+from app.core.errors import KeyNotFound
 from app.core.logging import log_audit
 from app.models.access import ApiKey, KeyRole
 
@@ -25,12 +25,6 @@ if TYPE_CHECKING:
 SECRET_BYTES = 32
 _KEY_SHAPE = re.compile(r"st_([0-9a-f]{16})\.([A-Za-z0-9_-]{43})", re.ASCII)
 _NOBODYS_HASH = hashlib.sha256(b"no such key").digest()
-
-
-class KeyNotFound(TaskError):  # noqa: N818 - reads as the state it names
-    """No such key, or it was revoked before."""
-
-    default_category = ErrorCategory.USER_FIXABLE
 
 
 @dataclass(frozen=True, slots=True)

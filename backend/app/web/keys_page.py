@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from app.api import keys
 from app.api.resources import NewKeyRequest, SafeText
 from app.api.services import Administrator, ServicesOf
-from app.repositories.access_repository import AccessRepository, KeyNotFound
+from app.core.errors import KeyNotFound
+from app.repositories.access_repository import AccessRepository
 from app.web.new_session import UNUSABLE, field_problems
 from app.web.page import PageOf
 

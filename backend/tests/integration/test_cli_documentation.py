@@ -10,10 +10,9 @@ from enum import Enum
 from pathlib import Path
 
 import pytest
-import typer
 from pydantic_core import PydanticUndefined
 
-from app.cli.application import application
+from app.cli.commands import COMMANDS
 from app.cli.exit_codes import MEANINGS, ExitCode
 from app.core.config import Settings
 
@@ -94,10 +93,9 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
 
 
 def _commands() -> set[str]:
-    group = typer.main.get_command(application)
     names = set()
-    for name, command in group.commands.items():  # type: ignore[attr-defined]  # a group
-        inner = getattr(command, "commands", None)
+    for name, command in COMMANDS.items():
+        inner = getattr(command.load(name), "commands", None)
         names |= {f"{name} {sub}" for sub in inner} if inner else {name}
     return names
 
