@@ -1,7 +1,7 @@
 """What hangs on a session, in and out: documents, tickets, exports, findings, notes.
 
-Reads stream through a server-side cursor, so a session of any size costs a reader little memory;
-writes go in by COPY. All of it happens in the caller's transaction.
+Reads without a limit stream through a server-side cursor, so a session of any size costs a reader
+little memory; writes go in by COPY. All of it happens in the caller's transaction.
 """
 
 from __future__ import annotations
@@ -11,16 +11,30 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
-from sqlalchemy import Text, cast, delete, func, select, update
+from sqlalchemy import (
+    BigInteger,
+    Integer,
+    Text,
+    Uuid,
+    bindparam,
+    cast,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from app.core.database import driver_connection
 from app.models.content import Document, Export, SessionNote, Ticket, ValidationFinding
 from app.models.results import NO_FIELDS, ExportBody, Finding, TaskResults, TicketDraft
-from app.models.session import TaskType
+from app.models.session import Session, TaskType
 
 if TYPE_CHECKING:
     import uuid
 
+    from sqlalchemy import Connection, Result, Select
     from sqlalchemy.orm import Session as DbSession
 
 ROWS_PER_FETCH = 500
@@ -55,10 +69,222 @@ class ContentCounts:
     findings: int
 
 
-class ContentRepository:
+@dataclass(frozen=True, slots=True)
+class SessionOverview:
+    """What a handler needs to know of its session before it reads the content."""
+
+    options: dict[str, Any]
+    document_names: list[str]
+    counts: ContentCounts
+
+
+# What handlers read is built once: building a statement takes longer than reading a small session.
+_OF_SESSION = bindparam("session_id", type_=Uuid())
+_AFTER, _LIMIT = bindparam("after", type_=Integer()), bindparam("limit", type_=Integer())
+
+_COUNTS = [
+    select(func.count()).where(table.session_id == _OF_SESSION).select_from(table).scalar_subquery()
+    for table in (Document, Ticket, Export, ValidationFinding)
+]
+_SELECT_COUNTS = select(*_COUNTS)
+_SELECT_OVERVIEW = select(
+    Session.options,
+    select(func.array_agg(aggregate_order_by(Document.name, Document.position)))
+    .where(Document.session_id == _OF_SESSION)
+    .scalar_subquery(),
+    *_COUNTS,
+).where(Session.id == _OF_SESSION)
+
+_SIZE = func.octet_length(Document.content)
+_DOCUMENTS_BEHIND = (
+    select(
+        Document.position,
+        (func.sum(_SIZE).over(order_by=Document.position) - _SIZE).label("bytes_before"),
+    )
+    .where(Document.session_id == _OF_SESSION, Document.position > _AFTER)
+    .order_by(Document.position)
+    .limit(_LIMIT)
+    .subquery()
+)
+_MOST_BYTES = bindparam("most_bytes", type_=BigInteger())
+_SELECT_DOCUMENTS = (
+    select(Document.name, Document.content)
+    .join(_DOCUMENTS_BEHIND, _DOCUMENTS_BEHIND.c.position == Document.position)
+    .where(
+        Document.session_id == _OF_SESSION,
+        or_(_MOST_BYTES.is_(None), _DOCUMENTS_BEHIND.c.bytes_before < _MOST_BYTES),
+    )
+    .order_by(Document.position)
+)
+
+# Descriptions are cast to text: they are handed on as they were written, never parsed here.
+_SELECT_TICKETS = (
+    select(
+        Ticket.title,
+        cast(Ticket.description, Text),
+        Ticket.source_name,
+        Ticket.source_row,
+        func.coalesce(cast(Ticket.fields, Text), NO_FIELDS),
+        Ticket.parent,
+    )
+    .where(Ticket.session_id == _OF_SESSION, Ticket.position > _AFTER)
+    .order_by(Ticket.position)
+    .limit(_LIMIT)
+)
+_SELECT_EXPORTS = (
+    select(cast(Export.body, Text), Export.issue_count)
+    .where(Export.session_id == _OF_SESSION, Export.position > _AFTER)
+    .order_by(Export.position)
+    .limit(_LIMIT)
+)
+
+
+class ContentReader:
+    """Reads the content of sessions, in the transaction of `db` or, in autocommit, without one.
+
+    In autocommit every read needs a limit: a server-side cursor lives in a transaction.
+    """
+
+    def __init__(self, db: DbSession | Connection) -> None:
+        self._reads = db
+
+    def overview(self, session_id: uuid.UUID) -> SessionOverview | None:
+        """The session's options, document names and counts; None if there is no such session."""
+        row = self._reads.execute(_SELECT_OVERVIEW, {"session_id": session_id}).one_or_none()
+        if row is None:
+            return None
+        options, document_names, *counts = row
+        return SessionOverview(options, document_names or [], ContentCounts(*counts))
+
+    def documents(
+        self,
+        session_id: uuid.UUID,
+        *,
+        after: int = 0,
+        limit: int | None = None,
+        most_bytes: int | None = None,
+    ) -> Iterator[IncomingDocument]:
+        """The session's documents as they were handed in, from the one behind position `after`.
+
+        The last is the one with which they reach `most_bytes`.
+        """
+        where = {"after": after, "limit": limit, "most_bytes": most_bytes}
+        for row in self._page(_SELECT_DOCUMENTS, session_id, rows_at_once=1, **where):
+            yield IncomingDocument(*row)
+
+    def document(
+        self, session_id: uuid.UUID, name: str, *, most_bytes: int
+    ) -> IncomingDocument | None:
+        """The document of that name; None if there is none, or it is larger than that."""
+        row = self._reads.execute(
+            select(Document.name, Document.content).where(
+                Document.session_id == session_id,
+                Document.name == name,
+                func.octet_length(Document.content) <= most_bytes,
+            )
+        ).one_or_none()
+        return None if row is None else IncomingDocument(*row)
+
+    def document_names(self, session_id: uuid.UUID) -> list[str]:
+        """The names of the session's documents, in order."""
+        return list(
+            self._reads.scalars(
+                select(Document.name)
+                .where(Document.session_id == session_id)
+                .order_by(Document.position)
+            )
+        )
+
+    def tickets(
+        self, session_id: uuid.UUID, *, after: int = 0, limit: int | None = None
+    ) -> Iterator[TicketDraft]:
+        """The session's tickets in order, from the one behind position `after`."""
+        where = {"after": after, "limit": limit}
+        for row in self._page(_SELECT_TICKETS, session_id, rows_at_once=ROWS_PER_FETCH, **where):
+            yield TicketDraft(*row)
+
+    def ticket_titles(
+        self, session_id: uuid.UUID, *, after: int = 0, limit: int
+    ) -> list[TicketTitle]:
+        """Up to `limit` tickets without what they say, from the one behind position `after`."""
+        rows = self._reads.execute(
+            select(
+                Ticket.position, Ticket.title, Ticket.source_name, Ticket.source_row, Ticket.parent
+            )
+            .where(Ticket.session_id == session_id, Ticket.position > after)
+            .order_by(Ticket.position)
+            .limit(limit)
+        )
+        return [TicketTitle(*row) for row in rows]
+
+    def exports(
+        self, session_id: uuid.UUID, *, after: int = 0, limit: int | None = None
+    ) -> Iterator[ExportBody]:
+        """The session's import bodies in order, from the one behind position `after`."""
+        where = {"after": after, "limit": limit}
+        for row in self._page(_SELECT_EXPORTS, session_id, rows_at_once=1, **where):
+            yield ExportBody(*row)
+
+    def findings(
+        self,
+        session_id: uuid.UUID,
+        *,
+        limit: int | None = None,
+        tickets: range | None = None,
+    ) -> list[Finding]:
+        """What the last validation found, in order of the tickets: of all, or of these."""
+        wanted = [ValidationFinding.session_id == session_id]
+        if tickets is not None:
+            wanted.append(ValidationFinding.ticket.between(tickets.start, tickets.stop - 1))
+        rows = self._reads.execute(
+            select(
+                ValidationFinding.ticket,
+                ValidationFinding.title,
+                ValidationFinding.source_name,
+                ValidationFinding.source_row,
+                ValidationFinding.path,
+                ValidationFinding.rule,
+                ValidationFinding.reason,
+            )
+            .where(*wanted)
+            .order_by(ValidationFinding.position)
+            .limit(limit)
+        )
+        return [Finding(*row) for row in rows]
+
+    def notes(self, session_id: uuid.UUID) -> list[str]:
+        """What a person should know about the session, in the order in which it was noted."""
+        return list(
+            self._reads.scalars(
+                select(SessionNote.text)
+                .where(SessionNote.session_id == session_id)
+                .order_by(SessionNote.position)
+            )
+        )
+
+    def counts(self, session_id: uuid.UUID) -> ContentCounts:
+        """How many documents, tickets, bodies and findings the session has."""
+        return ContentCounts(*self._reads.execute(_SELECT_COUNTS, {"session_id": session_id}).one())
+
+    def _page(
+        self,
+        statement: Select[*tuple[Any, ...]],
+        session_id: uuid.UUID,
+        *,
+        rows_at_once: int,
+        **where: int | None,
+    ) -> Result[*tuple[Any, ...]]:
+        """The rows; those without a limit come so many at a time."""
+        options = {"yield_per": rows_at_once} if where["limit"] is None else {}
+        parameters = {"session_id": session_id, **where}
+        return self._reads.execute(statement, parameters, execution_options=options)
+
+
+class ContentRepository(ContentReader):
     """Reads and writes the content of sessions in the transaction of `db`."""
 
     def __init__(self, db: DbSession) -> None:
+        super().__init__(db)
         self._db = db
 
     def add_documents(self, session_id: uuid.UUID, documents: Iterable[IncomingDocument]) -> int:
@@ -102,146 +328,6 @@ class ContentRepository:
                 execution_options={"synchronize_session": False},
             )
         return True
-
-    def documents(
-        self, session_id: uuid.UUID, *, after: int = 0, limit: int | None = None
-    ) -> Iterator[IncomingDocument]:
-        """The session's documents as they were handed in, from the one behind position `after`."""
-        statement = (
-            select(Document.name, Document.content)
-            .where(Document.session_id == session_id, Document.position > after)
-            .order_by(Document.position)
-            .limit(limit)
-            .execution_options(yield_per=1)
-        )
-        for name, content in self._db.execute(statement):
-            yield IncomingDocument(name, content)
-
-    def document(
-        self, session_id: uuid.UUID, name: str, *, most_bytes: int
-    ) -> IncomingDocument | None:
-        """The document of that name; None if there is none, or it is larger than that."""
-        row = self._db.execute(
-            select(Document.name, Document.content).where(
-                Document.session_id == session_id,
-                Document.name == name,
-                func.octet_length(Document.content) <= most_bytes,
-            )
-        ).one_or_none()
-        return None if row is None else IncomingDocument(*row)
-
-    def document_names(self, session_id: uuid.UUID) -> list[str]:
-        """The names of the session's documents, in order."""
-        return list(
-            self._db.scalars(
-                select(Document.name)
-                .where(Document.session_id == session_id)
-                .order_by(Document.position)
-            )
-        )
-
-    def tickets(
-        self, session_id: uuid.UUID, *, after: int = 0, limit: int | None = None
-    ) -> Iterator[TicketDraft]:
-        """The session's tickets in order, from the one behind position `after`."""
-        # The description is cast to text: it is handed on as it was written, never parsed here.
-        statement = (
-            select(
-                Ticket.title,
-                cast(Ticket.description, Text),
-                Ticket.source_name,
-                Ticket.source_row,
-                func.coalesce(cast(Ticket.fields, Text), NO_FIELDS),
-                Ticket.parent,
-            )
-            .where(Ticket.session_id == session_id, Ticket.position > after)
-            .order_by(Ticket.position)
-            .limit(limit)
-            .execution_options(yield_per=ROWS_PER_FETCH)
-        )
-        for row in self._db.execute(statement):
-            yield TicketDraft(*row)
-
-    def ticket_titles(
-        self, session_id: uuid.UUID, *, after: int = 0, limit: int
-    ) -> list[TicketTitle]:
-        """Up to `limit` tickets without what they say, from the one behind position `after`."""
-        rows = self._db.execute(
-            select(
-                Ticket.position, Ticket.title, Ticket.source_name, Ticket.source_row, Ticket.parent
-            )
-            .where(Ticket.session_id == session_id, Ticket.position > after)
-            .order_by(Ticket.position)
-            .limit(limit)
-        )
-        return [TicketTitle(*row) for row in rows]
-
-    def exports(
-        self, session_id: uuid.UUID, *, after: int = 0, limit: int | None = None
-    ) -> Iterator[ExportBody]:
-        """The session's import bodies in order, from the one behind position `after`."""
-        statement = (
-            select(cast(Export.body, Text), Export.issue_count)
-            .where(Export.session_id == session_id, Export.position > after)
-            .order_by(Export.position)
-            .limit(limit)
-            .execution_options(yield_per=1)
-        )
-        for row in self._db.execute(statement):
-            yield ExportBody(*row)
-
-    def findings(
-        self,
-        session_id: uuid.UUID,
-        *,
-        limit: int | None = None,
-        tickets: range | None = None,
-    ) -> list[Finding]:
-        """What the last validation found, in order of the tickets: of all, or of these."""
-        wanted = [ValidationFinding.session_id == session_id]
-        if tickets is not None:
-            wanted.append(ValidationFinding.ticket.between(tickets.start, tickets.stop - 1))
-        rows = self._db.execute(
-            select(
-                ValidationFinding.ticket,
-                ValidationFinding.title,
-                ValidationFinding.source_name,
-                ValidationFinding.source_row,
-                ValidationFinding.path,
-                ValidationFinding.rule,
-                ValidationFinding.reason,
-            )
-            .where(*wanted)
-            .order_by(ValidationFinding.position)
-            .limit(limit)
-        )
-        return [Finding(*row) for row in rows]
-
-    def notes(self, session_id: uuid.UUID) -> list[str]:
-        """What a person should know about the session, in the order in which it was noted."""
-        return list(
-            self._db.scalars(
-                select(SessionNote.text)
-                .where(SessionNote.session_id == session_id)
-                .order_by(SessionNote.position)
-            )
-        )
-
-    def counts(self, session_id: uuid.UUID) -> ContentCounts:
-        """How many documents, tickets, bodies and findings the session has."""
-        tables = (Document, Ticket, Export, ValidationFinding)
-        row = self._db.execute(
-            select(
-                *(
-                    select(func.count())
-                    .where(table.session_id == session_id)
-                    .select_from(table)
-                    .scalar_subquery()
-                    for table in tables
-                )
-            )
-        ).one()
-        return ContentCounts(*row)
 
     def write_results(
         self, session_id: uuid.UUID, task_type: TaskType, results: TaskResults

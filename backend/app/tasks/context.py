@@ -109,7 +109,7 @@ class TaskContext:
         return self._content.document_names()
 
     def documents(self) -> Iterator[IncomingDocument]:
-        """Read the session's documents in order, one in memory at a time."""
+        """Read the session's documents in order, about a megabyte in memory at a time."""
         return self._watched(self._content.documents())
 
     def tickets(self, *, after: int = 0, limit: int | None = None) -> Iterator[TicketDraft]:
@@ -121,7 +121,7 @@ class TaskContext:
         return self._watched(self._content.exports())
 
     def counts(self) -> ContentCounts:
-        """How many documents, tickets, import bodies and findings the session has now."""
+        """How many documents, tickets, import bodies and findings the session has."""
         return self._content.counts()
 
     def progress(self, current: int, total: int | None = None, message: str | None = None) -> None:

@@ -104,6 +104,7 @@ def _from_setting(setting: str) -> dict[TaskType, str]:
     return handlers
 
 
+@functools.cache  # reading what is installed opens files of every package
 def _from_entry_points() -> dict[TaskType, str]:
     handlers: dict[TaskType, str] = {}
     for entry in entry_points(group=ENTRY_POINT_GROUP):

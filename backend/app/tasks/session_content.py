@@ -1,8 +1,7 @@
-"""A session's content as a handler reads it: page by page, read-only, through short transactions.
+"""A session's content as a handler reads it: page by page, each by one statement of its own.
 
-No transaction stays open while a task works (it would hold back vacuum and be cut by the server's
-timeout), so each page is a transaction of its own. A page that meets a lost connection is read
-again: reading changes nothing.
+No transaction stays open while a task works: it would hold back vacuum and be cut by the server's
+timeout. A page that meets a lost connection is read again: reading changes nothing.
 """
 
 from __future__ import annotations
@@ -10,24 +9,28 @@ from __future__ import annotations
 import random
 import threading
 import time
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import select
-
 from app.core.errors import DatabaseUnavailable
-from app.models.session import Session
-from app.repositories.content_repository import ContentRepository
+from app.repositories.content_repository import ContentReader
 from app.repositories.transition_errors import session_not_found
 
 if TYPE_CHECKING:
     import uuid
     from collections.abc import Callable, Iterator
 
-    from sqlalchemy.orm import Session as DbSession
-
     from app.core.database import Database
     from app.models.results import ExportBody, TicketDraft
-    from app.repositories.content_repository import ContentCounts, IncomingDocument
+    from app.repositories.content_repository import (
+        ContentCounts,
+        IncomingDocument,
+        SessionOverview,
+    )
+
+DOCUMENTS_PER_PAGE = 100
+DOCUMENT_BYTES_PER_PAGE = 1024 * 1024
+"""A page of documents ends with the one that reaches this."""
 
 TICKETS_PER_PAGE = 500
 EXPORTS_PER_PAGE = 10
@@ -57,6 +60,13 @@ class SessionContent:
         self._patience_seconds = patience_seconds
         self._check = check
 
+    @cached_property
+    def _overview(self) -> SessionOverview:
+        overview = self._read(lambda content: content.overview(self._session_id))
+        if overview is None:
+            raise session_not_found(self._session_id)
+        return overview
+
     def options(self) -> dict[str, Any]:
         """Read what `sessions.options` holds.
 
@@ -64,26 +74,45 @@ class SessionContent:
             SessionNotFound: the session was deleted meanwhile.
 
         """
-        options: dict[str, Any] | None = self._read(
-            lambda db: db.scalar(select(Session.options).where(Session.id == self._session_id))
-        )
-        if options is None:
-            raise session_not_found(self._session_id)
-        return options
+        return self._overview.options
 
     def counts(self) -> ContentCounts:
-        """How much hangs on the session."""
-        return self._read(lambda db: ContentRepository(db).counts(self._session_id))
+        """How much hung on the session when it was first read.
+
+        Raises:
+            SessionNotFound: the session was deleted meanwhile.
+
+        """
+        return self._overview.counts
 
     def document_names(self) -> list[str]:
-        """Return the names of the documents, in order."""
-        return self._read(lambda db: ContentRepository(db).document_names(self._session_id))
+        """Return the names of the documents, in order.
+
+        Raises:
+            SessionNotFound: the session was deleted meanwhile.
+
+        """
+        return list(self._overview.document_names)
 
     def documents(self) -> Iterator[IncomingDocument]:
-        """Read the documents in order, one at a time."""
-        return self._pages(
-            lambda content, after: content.documents(self._session_id, after=after, limit=1), 1
-        )
+        """Read the documents in order, about a megabyte at a time."""
+        read = 0
+        while read < self._overview.counts.documents:
+            page = self._page(
+                lambda content, after: content.documents(
+                    self._session_id,
+                    after=after,
+                    limit=DOCUMENTS_PER_PAGE,
+                    most_bytes=DOCUMENT_BYTES_PER_PAGE,
+                ),
+                read,
+            )
+            if not page:
+                return  # the session was deleted meanwhile
+            read += len(page)
+            page.reverse()
+            while page:
+                yield page.pop()  # and let go of it
 
     def tickets(self, *, after: int = 0, limit: int | None = None) -> Iterator[TicketDraft]:
         """Read the tickets in order, from behind number `after`."""
@@ -108,7 +137,7 @@ class SessionContent:
 
     def _pages(
         self,
-        page_behind: Callable[[ContentRepository, int], Iterator[Item]],
+        page_behind: Callable[[ContentReader, int], Iterator[Item]],
         size: int,
         after: int = 0,
     ) -> Iterator[Item]:
@@ -121,18 +150,18 @@ class SessionContent:
             after += len(page)
 
     def _page(
-        self, page_behind: Callable[[ContentRepository, int], Iterator[Item]], after: int
+        self, page_behind: Callable[[ContentReader, int], Iterator[Item]], after: int
     ) -> list[Item]:
-        return self._read(lambda db: list(page_behind(ContentRepository(db), after)))
+        return self._read(lambda content: list(page_behind(content, after)))
 
-    def _read(self, query: Callable[[DbSession], Answer]) -> Answer:
+    def _read(self, query: Callable[[ContentReader], Answer]) -> Answer:
         given_up_at = time.monotonic() + self._patience_seconds
         pause = 0.05
         while True:
             try:
-                with self._open_database().transaction() as db:
-                    db.connection(execution_options={"postgresql_readonly": True})
-                    return query(db)
+                database = self._open_database()
+                with database.translated_errors(), database.autocommit.connect() as connection:
+                    return query(ContentReader(connection))
             except DatabaseUnavailable:
                 if time.monotonic() + pause > given_up_at:
                     raise

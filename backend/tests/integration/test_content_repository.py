@@ -7,10 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from app.core.errors import SessionNotFound
 from app.models.results import ExportBody, Finding, TaskResults, TicketDraft
 from app.models.session import TaskType
-from app.repositories.content_repository import ContentRepository, IncomingDocument, TicketTitle
+from app.repositories.content_repository import (
+    ContentCounts,
+    ContentRepository,
+    IncomingDocument,
+    TicketTitle,
+)
 from app.repositories.session_repository import SessionRepository
+from app.tasks.session_content import DOCUMENT_BYTES_PER_PAGE, SessionContent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +57,26 @@ def test_documents_come_back_byte_for_byte_in_order(
         assert content.document(session_id, "4.md", most_bytes=1_024) == documents[3]
         assert content.document(session_id, "4.md", most_bytes=1_023) is None
         assert content.document(session_id, "none.md", most_bytes=1_024) is None
+
+
+def test_a_handler_reads_every_document_once_however_many_and_large(
+    database: Database, make_session: Callable[..., Session]
+) -> None:
+    sizes = [1] * 250 + [DOCUMENT_BYTES_PER_PAGE, 3, DOCUMENT_BYTES_PER_PAGE - 3, 2, 3_000_000, 1]
+    documents = [IncomingDocument(f"{n}.md", b"x" * size) for n, size in enumerate(sizes)]
+    session_id = make_session(*documents, options={"split_level": 2}).id
+    content = SessionContent(session_id, lambda: database, patience_seconds=1, check=lambda: None)
+    assert list(content.documents()) == documents
+    assert content.document_names() == [document.name for document in documents]
+    assert content.options() == {"split_level": 2}
+    assert content.counts() == ContentCounts(len(documents), 0, 0, 0)
+
+
+def test_a_handler_whose_session_is_gone_is_told_so(database: Database) -> None:
+    content = SessionContent(uuid.uuid4(), lambda: database, patience_seconds=1, check=lambda: None)
+    for read in (content.options, content.counts, content.document_names, content.documents):
+        with pytest.raises(SessionNotFound):
+            list(read())
 
 
 def test_each_run_replaces_what_an_earlier_run_of_its_type_left(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,6 +19,15 @@ from app.tasks.registry import (
     may_run_for,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def forget_offers() -> Iterator[None]:
+    yield
+    registry._from_entry_points.cache_clear()
+
 
 def _settings(handlers: str = "") -> Settings:
     return Settings(handlers=handlers)
@@ -32,6 +41,7 @@ def _offer(monkeypatch: pytest.MonkeyPatch, *offers: tuple[str, str]) -> None:
         return entries
 
     monkeypatch.setattr(registry, "entry_points", entry_points)
+    registry._from_entry_points.cache_clear()
 
 
 def test_every_built_in_handler_can_be_loaded() -> None:
