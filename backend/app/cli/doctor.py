@@ -8,7 +8,7 @@ import os
 import platform
 import shutil
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
 from importlib import resources
@@ -33,6 +33,7 @@ from app.core.wording import count_text, duration_text, size_text
 from app.models.lease import SessionTaskLease
 from app.models.session import Session, SessionTask
 from app.tasks.jira.sites import configured_targets, open_client
+from app.tasks.registry import BUILT_IN_HANDLERS, checked_handlers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -101,6 +102,7 @@ def examine() -> Iterator[Check]:
         return
     yield _settings()
     yield _office()
+    yield _handlers(settings)
     if settings.database_url is None:
         yield from _embedded(settings)
     yield from _database(settings)
@@ -147,6 +149,23 @@ def _office() -> Check:
             "not read: .xlsx, .ods and .docx need pip install 'session-tasks[office]'",
         )
     return Check("office documents", Verdict.OK, ".xlsx, .ods and .docx can be read")
+
+
+def _handlers(settings: Settings) -> Check:
+    """Check that the handlers can be imported; with Celery they need not be on this machine."""
+    try:
+        references = checked_handlers(settings)
+    except TaskError as error:
+        check = _failure("handlers", error)
+        if settings.engine == EngineName.CELERY:
+            return replace(check, verdict=Verdict.WARNING, exit_code=ExitCode.OK)
+        return check
+    own = [
+        f"{task_type.value}: {reference}"
+        for task_type, reference in references.items()
+        if reference != BUILT_IN_HANDLERS[task_type]
+    ]
+    return Check("handlers", Verdict.OK, ", ".join(own) or "built in")
 
 
 def _settings() -> Check:

@@ -69,6 +69,7 @@ from app.repositories.session_repository import SessionRepository
 from app.tasks.documents.intake import read_files
 from app.tasks.intake_check import check_intake
 from app.tasks.jira_import import check_issue_type, check_project_key
+from app.tasks.registry import checked_handlers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -149,6 +150,7 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command are thes
         files, max_bytes=settings.max_document_bytes, max_documents=settings.max_documents
     )
     names = [document.name for document in documents]
+    _check_handlers(settings)
     options = check_intake(documents, names, SessionOptions.from_json(chosen), settings).to_json()
     output = None if out is None else OutputDirectory(out)
     with dispatcher(settings), opened_database(terminal, settings) as database:
@@ -230,6 +232,7 @@ def retry_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
         else []
     )
     output = None if out is None else OutputDirectory(out)
+    _check_handlers(settings)
     with dispatcher(settings), opened_database(terminal, settings) as database:
         session_id = find_session(database, session)
         _take_back_what_was_left(database, settings, session_id)
@@ -279,6 +282,17 @@ def _chosen(**options: Any) -> dict[str, Any]:
         {name: value for name, value in options.items() if value is not None}
     )
     return given.to_json()
+
+
+def _check_handlers(settings: Settings) -> None:
+    """Check the handlers before anything is stored, where this process runs them.
+
+    Raises:
+        ConfigurationError: one of them cannot be used.
+
+    """
+    if settings.engine == EngineName.EMBEDDED:
+        checked_handlers(settings)
 
 
 def _take_back_what_was_left(database: Database, settings: Settings, session_id: UUID) -> None:

@@ -16,6 +16,7 @@ import logging
 import math
 import os
 import select
+import sys
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ from app.engines.heartbeat import require_timely_heartbeats
 from app.engines.metrics_server import serving_metrics
 from app.engines.sweeper import Sweeper
 from app.engines.tracing import traced
-from app.tasks.registry import handler_references
+from app.tasks.registry import checked_handlers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,6 +147,10 @@ def run_task(session_id: str, task_id: str) -> None:
 app.task(run_task, name=TASK_NAME)
 
 
+MISCONFIGURED = 2
+"""The exit status of a worker that its settings keep from starting, as the command's."""
+
+
 @dataclass
 class _Process:
     """What one process of a Celery worker holds; a fork is followed by `leave_parent`.
@@ -176,7 +181,7 @@ class _Process:
         settings = Settings()
         require_broker(settings)
         require_timely_heartbeats(settings)
-        handler_references(settings)
+        checked_handlers(settings)
         self.settings = settings
         self.main_database = Database.open(settings)
         self.main_database.engine.dispose()  # no open connection goes through a fork
@@ -280,7 +285,9 @@ def _on_worker_init(sender: Any, **_: object) -> None:
         _process.open_main()
         _process.observe(forks=issubclass(pool, PreforkPool))
     except TaskError as error:  # Celery goes on after any other exception of a signal's receiver
-        raise SystemExit(f"{error.message}. {error.next_step}") from error
+        sys.stderr.write(f"{error.message}. {error.next_step}\n")
+        code = MISCONFIGURED if isinstance(error, ConfigurationError) else 1
+        raise SystemExit(code) from error
 
 
 def _on_worker_process_init(**_: object) -> None:

@@ -32,7 +32,7 @@ from app.engines.memory import SECONDS_OF_LIGHT_WORK, give_back_memory
 from app.engines.runners import ProcessRunner, make_setup
 from app.engines.runs import Run, RunRegistry, StopReason
 from app.repositories import transitions
-from app.tasks.registry import handler_references
+from app.tasks.registry import checked_handlers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,7 +73,7 @@ class CeleryWorker:
         self._settings = settings
         self._publish = publish
         self._setup = make_setup(
-            database, settings, handler_references(settings), worker=str(self.id)
+            database, settings, checked_handlers(settings), worker=str(self.id)
         )
         self._stopping = threading.Event()
         self._give_up = threading.Event()

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
 
-from app.models.results import TaskResults
+from app.models.results import CheckedItems, TaskResults
 
 if TYPE_CHECKING:
     import socket
@@ -220,7 +220,7 @@ def results_in_parts(results: TaskResults) -> Iterator[Produced]:
             yield Produced(part.name, len(batch), pickle.dumps(batch, pickle.HIGHEST_PROTOCOL))
 
 
-class PickledItems(Sequence[Item], Generic[Item]):
+class PickledItems(CheckedItems[Item], Generic[Item]):
     """Items that stay pickled until they are iterated over, a few hundred at a time.
 
     A supervisor may hold the results of many tasks; as UTF-8 they take a fraction of the memory.

@@ -31,7 +31,7 @@ from app.engines.memory import SECONDS_OF_LIGHT_WORK, give_back_memory
 from app.engines.runners import ProcessRunner, Runner, ThreadRunner, make_setup
 from app.engines.runs import Run, RunRegistry
 from app.engines.work_queue import WorkQueue
-from app.tasks.registry import handler_references
+from app.tasks.registry import checked_handlers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -86,7 +86,7 @@ class Slots:
         self.usual_seconds = 1.0
         self._database = database
         self._settings = settings
-        self._references = handler_references(settings)
+        self._references = checked_handlers(settings)
         self._runs = runs
         self._writer = writer
         self._worker = worker

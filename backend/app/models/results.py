@@ -1,11 +1,49 @@
-"""What a handler hands back, as frozen values; the repository writes them, nobody else."""
+"""What a handler hands back, as frozen values; the repository writes them, nobody else.
+
+Each is checked where it is made: a handler's mistake is then told by a traceback that ends in the
+handler, not by the database long after it returned. `TypeError` says which field holds what it
+does not take, `ValueError` which number the database has no room for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 NO_FIELDS = "{}"
+
+LARGEST_NUMBER = 2**31 - 1
+"""Numbers are stored as PostgreSQL's `integer`."""
+
+
+class CheckedItems(Sequence[Item]):
+    """Items that were part of other results before, so that nobody looks at each again."""
+
+
+def _check_texts(value: object, *names: str) -> None:
+    for name in names:
+        if not isinstance(given := getattr(value, name), str):
+            raise _wrong(value, name, given, "str")
+
+
+def _check_numbers(value: object, *names: str) -> None:
+    for name in names:
+        given = getattr(value, name)
+        if not isinstance(given, int) or isinstance(given, bool):
+            raise _wrong(value, name, given, "int")
+        if not 0 <= given <= LARGEST_NUMBER:
+            raise ValueError(
+                f"{type(value).__name__}.{name} is {given}; it takes 0 to {LARGEST_NUMBER}"
+            )
+
+
+def _wrong(value: object, name: str, given: object, wanted: str) -> TypeError:
+    return TypeError(
+        f"{type(value).__name__}.{name} takes {wanted}, and was given {type(given).__name__}"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +68,12 @@ class TicketDraft:
     fields: str = NO_FIELDS
     parent: int | None = None
 
+    def __post_init__(self) -> None:
+        _check_texts(self, "title", "description", "source_name", "fields")
+        _check_numbers(self, "source_row")
+        if self.parent is not None:
+            _check_numbers(self, "parent")
+
 
 @dataclass(frozen=True, slots=True)
 class ExportBody:
@@ -40,6 +84,10 @@ class ExportBody:
 
     body: str
     issue_count: int
+
+    def __post_init__(self) -> None:
+        _check_texts(self, "body")
+        _check_numbers(self, "issue_count")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +113,43 @@ class Finding:
     rule: str
     reason: str
 
+    def __post_init__(self) -> None:
+        _check_texts(self, "title", "source_name", "path", "rule", "reason")
+        _check_numbers(self, "ticket", "source_row")
+
 
 @dataclass(frozen=True, slots=True)
 class TaskResults:
     """What a run produced; empty for a run that produced nothing.
 
     `notes` are things a person should know that are not failures (a guessed encoding, say).
+
+    Raises:
+        TypeError: a field is no sequence (a list or a tuple, no generator and no text), or holds
+            something else than its items.
+
     """
 
     tickets: Sequence[TicketDraft] = field(default=())
     exports: Sequence[ExportBody] = field(default=())
     findings: Sequence[Finding] = field(default=())
     notes: Sequence[str] = field(default=())
+
+    def __post_init__(self) -> None:
+        for name, kind in _ITEMS.items():
+            given = getattr(self, name)
+            if isinstance(given, CheckedItems):
+                continue
+            if not isinstance(given, Sequence) or isinstance(given, str | bytes | bytearray):
+                raise _wrong(self, name, given, f"a list or tuple of {kind.__name__}")
+            for number, item in enumerate(given):
+                if not isinstance(item, kind):
+                    raise _wrong(self, f"{name}[{number}]", item, kind.__name__)
+
+
+_ITEMS: Mapping[str, type] = {
+    "tickets": TicketDraft,
+    "exports": ExportBody,
+    "findings": Finding,
+    "notes": str,
+}

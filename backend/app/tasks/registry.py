@@ -2,14 +2,20 @@
 
 In this order: the setting `SESSION_TASKS_HANDLERS`, an entry point of the group
 `session_tasks.handlers`, the built-in handler. A handler is named by `package.module:function` and
-imported in the process that runs it, never in the supervisor.
+imported in the process that runs it, never in the supervisor. A worker checks all of them
+before it claims anything, in a process that ends with the check.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
+import inspect
+import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, TypeVar
@@ -18,6 +24,8 @@ from app.core.errors import ConfigurationError
 from app.models.session import TaskType
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from app.core.config import Settings
     from app.models.results import TaskResults
     from app.tasks.context import TaskContext
@@ -37,6 +45,18 @@ BUILT_IN_HANDLERS = {
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _LIMIT_ATTRIBUTE = "max_run_seconds"
 
+SECONDS_TO_IMPORT = 60.0
+
+_NEXT_STEP = (
+    "Correct SESSION_TASKS_HANDLERS (or the package's entry point), or install the package where "
+    "tasks run."
+)
+
+_CHECK = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from app.tasks.registry import report_handlers; report_handlers(sys.argv[2:])"
+)
+
 
 def handler_references(settings: Settings) -> dict[TaskType, str]:
     """Return the handler of each task type, as `package.module:function`; nothing is imported.
@@ -49,12 +69,81 @@ def handler_references(settings: Settings) -> dict[TaskType, str]:
     return {**BUILT_IN_HANDLERS, **_from_entry_points(), **_from_setting(settings.handlers)}
 
 
+def checked_handlers(settings: Settings) -> dict[TaskType, str]:
+    """Return what `handler_references` does, after each handler could be loaded.
+
+    Those that are not built in are imported in a process of their own; once in this process, unless
+    that fails.
+
+    Raises:
+        ConfigurationError: the setting cannot be used, or a handler cannot.
+
+    """
+    references = handler_references(settings)
+    own = tuple(sorted(set(references.values()) - set(BUILT_IN_HANDLERS.values())))
+    if own:
+        _check_apart(own, tuple(sys.path))
+    return references
+
+
+@functools.cache
+def _check_apart(references: tuple[str, ...], path: tuple[str, ...]) -> None:
+    """Load the handlers in another process.
+
+    Raises:
+        ConfigurationError: one of them cannot be loaded, or ends the process that imports it.
+
+    """
+    names = ", ".join(references)
+    try:
+        checked = subprocess.run(  # noqa: S603 - our own interpreter and code
+            [sys.executable, "-P", "-c", _CHECK, json.dumps(path), *references],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=sys.__stderr__.fileno() if sys.__stderr__ else subprocess.DEVNULL,
+            timeout=SECONDS_TO_IMPORT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ConfigurationError(
+            f"The handlers cannot be imported within {SECONDS_TO_IMPORT:.0f} s: {names}",
+            next_step="Leave long work for the function: importing its module is to take a moment.",
+        ) from error
+    if checked.returncode != 0 or not checked.stdout:
+        raise ConfigurationError(
+            f"Importing the handlers ends the process (status {checked.returncode}): {names}",
+            next_step=_NEXT_STEP,
+        )
+    refused = json.loads(checked.stdout)
+    if refused is not None:
+        raise ConfigurationError(refused["message"], next_step=refused["next_step"])
+
+
+def report_handlers(references: Sequence[str]) -> None:
+    """Load each, and write why the first one cannot be used to standard output, as JSON.
+
+    What the handlers' modules write there while they are imported goes to standard error.
+    """
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    refused = None
+    for reference in references:
+        try:
+            load_handler(reference)
+        except ConfigurationError as error:
+            refused = {"message": error.message, "next_step": error.next_step}
+            break
+    with answer:
+        json.dump(refused, answer)
+
+
 @functools.cache
 def load_handler(reference: str) -> Handler:
     """Import the handler, once.
 
     Raises:
-        ConfigurationError: there is no such module or function in it, or importing it failed.
+        ConfigurationError: there is no such module or function in it, importing it failed, or it
+            is no function of one argument.
 
     """
     module_name, _, path = reference.partition(":")
@@ -65,14 +154,25 @@ def load_handler(reference: str) -> Handler:
     except Exception as error:
         raise ConfigurationError(
             f"The handler {reference} cannot be imported: {type(error).__name__}: {error}",
-            next_step="Correct SESSION_TASKS_HANDLERS, or install the package in every worker.",
+            next_step=_NEXT_STEP,
         ) from error
-    if not callable(found):
+    if not callable(found) or inspect.iscoroutinefunction(found) or not _takes_one(found):
         raise ConfigurationError(
-            f"The handler {reference} is no function",
-            next_step="Name a function that takes a TaskContext.",
+            f"The handler {reference} is no plain function of one argument",
+            next_step="Name in SESSION_TASKS_HANDLERS, or the package's entry point, a function "
+            "that takes a TaskContext and returns TaskResults or None.",
         )
     return found
+
+
+def _takes_one(function: Callable[..., object]) -> bool:
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # it has no signature that could be read
+        return True
+    return True
 
 
 def may_run_for(seconds: float) -> Callable[[Function], Function]:

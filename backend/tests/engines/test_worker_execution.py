@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.core.errors import DatabaseUnavailable
+from app.core.errors import ConfigurationError, DatabaseUnavailable
 from app.engines.execution import OutcomeWriter
 from app.engines.worker import Worker
 from app.models.session import TaskStatus
 from app.repositories import transitions
 from app.repositories.content_repository import ContentRepository
 from app.repositories.session_repository import SessionRepository
+from app.tasks.registry import checked_handlers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -320,12 +321,25 @@ def test_a_handler_has_a_limit_of_its_own(bench: Any) -> None:
     assert task.failure_context["error"] == "TaskTimeout"
 
 
-def test_a_handler_that_cannot_be_imported_fails_the_task_and_says_so(bench: Any) -> None:
+def test_a_handler_that_cannot_be_imported_keeps_the_worker_from_starting(bench: Any) -> None:
     settings = bench.settings.model_copy(update={"handlers": "processing=no.such.module:work"})
+    with pytest.raises(ConfigurationError, match=r"no\.such\.module:work"):
+        bench.worker(settings=settings)
+
+
+def test_a_handler_that_is_gone_since_the_worker_started_fails_the_task_and_says_so(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = tmp_path / "gone_handler.py"
+    module.write_text("def work(context): ...")
+    settings = bench.settings.model_copy(update={"handlers": "processing=gone_handler:work"})
+    checked_handlers(settings)
+    module.unlink()
     session_id = bench.session()
     bench.worker(settings=settings)
     task = bench.until_status(session_id, "failed")
-    assert "no.such.module:work" in task.failure_context["message"]
+    assert "gone_handler:work" in task.failure_context["message"]
     assert task.failure_context["category"] == "admin_required"
 
 

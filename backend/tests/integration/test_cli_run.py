@@ -24,6 +24,7 @@ from app.core.database import Database
 from app.core.errors import OutputError
 from app.models.session import Session, TaskStatus, TaskType
 from app.presentation.import_files import ImportFile
+from app.repositories.content_repository import IncomingDocument
 from app.repositories.session_queries import SessionFilter, SessionQueries
 from app.repositories.session_repository import SessionRepository
 
@@ -306,6 +307,35 @@ def test_handlers_that_cannot_be_used_are_refused_before_a_session_is_opened(
 
     assert (code, "SESSION_TASKS_HANDLERS" in err) == (2, True)
     assert _session_count(shared_database) == before
+
+
+@pytest.mark.parametrize("arguments", [("worker",), ("serve", "--port", "0"), ("run",)])
+def test_a_mistyped_handler_is_told_before_anything_is_claimed(
+    command: Callable[..., Answer],
+    shared_database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+) -> None:
+    monkeypatch.setenv("SESSION_TASKS_HANDLERS", "export=app.tasks.export:exprot")
+    monkeypatch.setenv("SESSION_TASKS_SWEEP_SECONDS", "600")
+    with shared_database.transaction() as db:
+        sessions = SessionRepository(db)
+        session_id = sessions.create_session([IncomingDocument("a.md", b"# A\n")]).id
+        sessions.start_task(session_id, TaskType.PROCESSING)
+    before = _session_count(shared_database)
+    documents = [EXAMPLES / "click-readme.md"] if arguments == ("run",) else []
+
+    code, _, err = command(*arguments, *documents)
+
+    assert code == 2
+    assert "app.tasks.export:exprot" in err
+    assert "SESSION_TASKS_HANDLERS" in err
+    assert _session_count(shared_database) == before
+    with shared_database.transaction() as db:
+        view = SessionRepository(db).get(session_id)
+        assert view.lease is not None
+        assert view.lease.claim_token is None
+        SessionRepository(db).cancel_task(session_id)
 
 
 def _session_count(database: Database) -> int:

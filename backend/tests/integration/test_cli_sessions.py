@@ -317,6 +317,21 @@ def test_doctor_says_how_to_mend_what_is_not_well(
     assert "→" in out
 
 
+def test_doctor_imports_the_handlers(
+    command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SESSION_TASKS_HANDLERS", "export=app.tasks.export:exprot")
+    code, out, _ = command("doctor")
+    assert code == 2
+    assert "app.tasks.export:exprot cannot be imported" in " ".join(out.split())
+
+    monkeypatch.setenv("SESSION_TASKS_ENGINE", "celery")
+    monkeypatch.setenv("SESSION_TASKS_BROKER_URL", "redis://127.0.0.1:1/0")
+    code, out, _ = command("doctor", "--json")
+    checks = {check["name"]: check for check in json.loads(out)["checks"]}
+    assert (code, checks["handlers"]["verdict"]) == (0, "warning")
+
+
 def test_doctor_tells_who_has_sessions_locked_for_long(
     command: Callable[..., Answer],
     start_session: Callable[..., uuid.UUID],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from app.models.session import TaskType
 from app.tasks import registry
 from app.tasks.registry import (
     BUILT_IN_HANDLERS,
+    checked_handlers,
     handler_references,
     load_handler,
     max_run_seconds,
@@ -21,6 +23,7 @@ from app.tasks.registry import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +82,13 @@ def test_two_packages_for_one_type_are_refused_by_name(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(
     "reference",
-    ["no.such.module:work", "app.tasks.processing:nothing", "app.core.errors:annotations"],
+    [
+        "no.such.module:work",
+        "app.tasks.processing:nothing",
+        "app.core.errors:annotations",
+        "os:getcwd",
+        "asyncio:sleep",
+    ],
 )
 def test_a_handler_that_is_not_there_is_a_configuration_error(reference: str) -> None:
     with pytest.raises(ConfigurationError, match=reference):
@@ -94,3 +103,37 @@ def test_a_handler_may_have_a_limit_of_its_own() -> None:
 
     assert max_run_seconds(limited) == 90.0
     assert max_run_seconds(unlimited) is None
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("def work(context): ...", None),
+        ("print('hello'); work = print", None),
+        ("def wrok(context): ...", "cannot be imported: AttributeError"),
+        ("import no_such_thing", "cannot be imported: ModuleNotFoundError"),
+        ("def work(): ...", "no plain function of one argument"),
+        ("async def work(context): ...", "no plain function of one argument"),
+        ("raise SystemExit(0)", "ends the process"),
+        ("import os; os._exit(3)", r"ends the process \(status 3\)"),
+    ],
+)
+def test_handlers_are_imported_in_another_process_to_check_them(
+    source: str, said: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "checked_handler.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    settings = _settings("processing=checked_handler:work")
+    if said is None:
+        assert checked_handlers(settings)[TaskType.PROCESSING] == "checked_handler:work"
+    else:
+        with pytest.raises(ConfigurationError, match=said) as caught:
+            checked_handlers(settings)
+        assert "checked_handler:work" in caught.value.message
+        assert "SESSION_TASKS_HANDLERS" in caught.value.next_step
+    assert "checked_handler" not in sys.modules
+
+
+def test_nothing_is_imported_to_check_what_is_built_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_check_apart", None)
+    assert checked_handlers(_settings()) == BUILT_IN_HANDLERS

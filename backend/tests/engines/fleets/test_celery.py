@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import uuid
 from pathlib import Path
@@ -172,6 +173,22 @@ def test_what_the_api_starts_is_published_at_once(
     finally:
         server.terminate()
         server.communicate(timeout=30)
+
+
+def test_a_mistyped_handler_keeps_a_worker_from_starting(
+    make_fleet: Callable[[str], Fleet],
+) -> None:
+    fleet = make_fleet("redis")
+    started = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "app.engines.celery", "worker", "--pool", "solo"],
+        env=os.environ | fleet.environment | {"SESSION_TASKS_HANDLERS": "export=os:exprot"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert started.returncode == 2, started.stderr
+    assert "The handler os:exprot cannot be imported" in started.stderr
 
 
 def test_a_broker_that_is_away_fails_no_start(bench: Any) -> None:
