@@ -169,7 +169,7 @@ def test_lines_above_the_header_are_named() -> None:
         read(
             "a.csv", "Monthly report,,\n2026-05,,\nSummary,Description,Priority\nFix it,now,high\n"
         )
-    assert refused.value.next_step == "Delete the 2 above it."
+    assert refused.value.next_step == "Delete the 2 lines above it."
 
 
 @pytest.mark.parametrize(

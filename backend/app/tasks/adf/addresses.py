@@ -11,6 +11,9 @@ _UNSAFE = frozenset({
     "about", "blob", "data", "file", "filesystem", "javascript", "jscript", "livescript", "mocha",
     "vbscript", "view-source", "ws", "wss",
 })  # fmt: skip
+_NOT_IN_HOST = re.compile(r"[\s\[\]<>^|\\{}]")
+"""No browser goes to a host with one of these; around an IPv6 address there are none any more."""
+
 _ALLOWED_IN_ADDRESSES = "!#$%&'()*+,/:;=?@[]~"
 
 
@@ -46,7 +49,7 @@ class AddressResolver:
                 self.unresolved += bool(address)
                 return None
             address = urljoin(self._base_url, address)
-        elif scheme[1].lower() in _UNSAFE:
+        elif scheme[1].lower() in _UNSAFE or len(scheme[1]) == 1:  # a drive of Windows
             return None
         return _in_ascii(address)
 
@@ -74,6 +77,8 @@ def _in_ascii(address: str) -> str | None:
     try:
         parts = urlsplit(address)
         host = unquote(parts.hostname or "")
+        if _NOT_IN_HOST.search(host) is not None:
+            return None
         netloc = parts.netloc
         if not host.isascii():
             at, port = netloc.rpartition("@")[0], parts.port

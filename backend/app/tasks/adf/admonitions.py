@@ -1,29 +1,45 @@
-"""Admonitions of Markdown's dialects: `!!! note`, `??? note`, `:::note`."""
+"""Admonitions of Markdown's dialects: `!!! note`, `??? note`, `:::note` and others."""
 
 from __future__ import annotations
 
 import re
 from typing import NamedTuple
 
-_ADMONITION = re.compile(r"^[ \t]*(?::{3,}|!!!|\?\?\?)", re.MULTILINE)
+from app.tasks.adf.panels import PANEL_TYPES
+
+_ADMONITION = re.compile(
+    r"^[ \t]*(?::{3,}|!!!|\?\?\?|/{3,}[ \t]*\w|(?:`{3,}|~{3,})\{|\{% hint )", re.MULTILINE
+)
 _INDENTED = re.compile(r"([ \t]*)(!!!|\?\?\?\+?)[ \t]*([\w-]+)[^\"\n]*(?:\"([^\"\n]*)\")?[ \t]*")
-_FENCED = re.compile(r"([ \t]*)(:{3,})[ \t]*\{?\.?([\w-]+)\}?[ \t]*(?:\[([^\]\n]*)\]|(.*?))[ \t]*")
-_FENCE_END = re.compile(r"[ \t]*:{3,}[ \t]*")
+_FENCED = re.compile(
+    r"([ \t]*)(:{3,}|/{3,}|`{3,}|~{3,})[ \t]*"
+    r"(?:\{\.?([\w-]+)([^}\n]*)\}|([\w-]+)(?![\w.]))[ \t]*(?:\|[ \t]*)?"
+    r"(?:\[([^\]\n]*)\]|(.*?))[ \t]*"
+)
+_HINT = re.compile(r"([ \t]*)\{% hint style=\"(\w+)\" %\}[ \t]*")
+_HINT_END = re.compile(r"[ \t]*\{% endhint %\}[ \t]*")
+_TITLE = re.compile(r"title=[\"']([^\"'\n]*)")
+_DIRECTIVE_OPTION = re.compile(r"[ \t]*:(?:class|name|open):.*")
 _CODE_FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})")
+_FOLDED = frozenset({"details", "dropdown", "toggle"})
+_KINDS = frozenset({*PANEL_TYPES, "admonition", *_FOLDED})
 
 
 def has_admonitions(text: str) -> bool:
     """Say whether there may be any; most texts have none."""
-    return (":::" in text or "!!!" in text or "???" in text) and (
-        _ADMONITION.search(text) is not None
-    )
+    return any(sign in text for sign in _SIGNS) and _ADMONITION.search(text) is not None
+
+
+_SIGNS = (":::", "!!!", "???", "///", "```{", "~~~{", "{% hint")
 
 
 def with_admonitions_as_html(lines: list[str]) -> tuple[list[str], list[int]]:
     """Write admonitions as elements around their Markdown; return the lines and their origins.
 
-    `!!! note "Title"` holds what is indented by four (MkDocs), `:::note Title` what stands before
-    `:::` (Docusaurus, VuePress, Pandoc).
+    `!!! note "Title"` holds what is indented by four (MkDocs); `:::note Title`, `/// note | Title`,
+    `{% hint style="info" %}` and a fence named `{note}` what stands before the line that ends it
+    (Docusaurus, VuePress, Pandoc, Quarto; MkDocs; GitBook; MyST). Others that begin with `:::` are
+    text.
     """
     writer = _Writer()
     for number, line in enumerate(lines):
@@ -44,52 +60,97 @@ class _Writer:
         self.origins: list[int] = []
         self.open: list[_Block] = []
         self._fence = ""
+        self._is_below_start = False
 
     def add(self, line: str) -> None:
         indent = len(line) - len(line.lstrip(" "))
         while line.strip() and self.open and self.open[-1].ends_before(indent):
             self.close()
         line = line[4 * sum(block.indent is not None for block in self.open) :]
-        code = _CODE_FENCE.match(line)
-        if self._fence or code:
+        is_below_start, self._is_below_start = self._is_below_start, False
+        if not self._fence and self.open and self.open[-1].ends_with(line):
+            self.close(line)
+        elif self._fence or not self._begins(line, indent):
+            code = _CODE_FENCE.match(line)
             if not self._fence and code:
                 self._fence = code[1]
             elif code and code[1].startswith(self._fence) and not line[code.end() :].strip():
                 self._fence = ""
-            self.lines.append(line)
-        elif found := _INDENTED.fullmatch(line):
-            tag = "details" if found[2].startswith("?") else "div"
-            self._begin(_Block(indent, found[1], tag), found[3], found[4])
-        elif self.open and self.open[-1].indent is None and _FENCE_END.fullmatch(line):
-            self.close()
-        elif found := _FENCED.fullmatch(line):
-            tag = "details" if found[3] == "details" else "div"
-            self._begin(_Block(None, found[1], tag), found[3], found[4] or found[5])
-        else:
-            self.lines.append(line)
+            if not (is_below_start and _DIRECTIVE_OPTION.fullmatch(line)):
+                self.lines.append(line)
 
-    def close(self) -> None:
+    def close(self, line: str | None = None) -> None:
         block = self.open.pop()
-        self.lines += ["", f"{block.lead}</{block.tag}>", ""]
+        if block.tag:
+            self.lines += ["", f"{block.lead}</{block.tag}>", ""]
+        elif line is not None:
+            self.lines.append(line)
 
-    def _begin(self, block: _Block, kind: str, title: str | None) -> None:
-        self.open.append(block)
+    def _begins(self, line: str, indent: int) -> bool:
+        """Begin the admonition that the line begins; False where it begins none."""
+        if found := _INDENTED.fullmatch(line):
+            self._begin(_Block(indent, found[1], "", ""), found[3], found[4], found[2][0] == "?")
+        elif found := _HINT.fullmatch(line):
+            self._begin(_Block(None, found[1], "", "{%"), found[2], None, is_folded=False)
+        elif found := _FENCED.fullmatch(line):
+            lead, fence, in_braces, options, word, in_brackets, rest = found.groups()
+            kind = (in_braces or word).lower().removeprefix("callout-")
+            block = _Block(None, lead, "", fence)
+            title = _TITLE.search(options or "")
+            if kind in _KINDS and (in_braces or fence[0] in ":/"):
+                self._begin(
+                    block, kind, title[1] if title else in_brackets or rest, kind in _FOLDED
+                )
+                self._is_below_start = in_braces is not None
+                return True
+            if fence[0] == ":":
+                self.open.append(block)
+                self.lines.append(line)
+                return True
+            return False
+        else:
+            return False
+        return True
+
+    def _begin(self, block: _Block, kind: str, title: str | None, is_folded: bool) -> None:
+        title = (title or "").strip()
+        self.open.append(block._replace(tag="details" if is_folded else "div"))
         lead = block.lead
-        if block.tag == "details":
-            self.lines += ["", f"{lead}<details><summary>{title or kind}</summary>", ""]
+        if is_folded:
+            title = title or kind.capitalize()
+            self.lines += ["", f"{lead}<details><summary>{title}</summary>", ""]
             return
         self.lines += ["", f'{lead}<div class="admonition {kind}">', ""]
-        if title and title.strip():
-            self.lines += [f"{lead}**{title.strip()}**", ""]
+        if title:
+            self.lines += [f"{lead}**{title}**", ""]
 
 
 class _Block(NamedTuple):
-    """An admonition that is open: what it is indented by (None: it ends with `:::`), its tag."""
+    """An admonition that is open.
+
+    Attributes:
+        indent: what it is indented by; None where a line ends it.
+        lead: the blanks before it.
+        tag: the element that it becomes; empty for text that only looks like one.
+        fence: what ends it.
+
+    """
 
     indent: int | None
     lead: str
     tag: str
+    fence: str
 
     def ends_before(self, indent: int) -> bool:
         """Whether a line indented like this is no part of it."""
         return self.indent is not None and indent < self.indent + 4
+
+    def ends_with(self, line: str) -> bool:
+        """Whether the line ends it."""
+        if self.indent is not None:
+            return False
+        if self.fence == "{%":
+            return _HINT_END.fullmatch(line) is not None
+        line = line.strip()
+        least = len(self.fence) if self.fence[0] in "`~" else 3
+        return len(line) >= least and line == self.fence[0] * len(line)

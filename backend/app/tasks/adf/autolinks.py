@@ -20,8 +20,9 @@ _URL_START = re.compile(r"(?<![^\W_])(?:[hH][tT][tT][pP][sS]?://|[fF][tT][pP]://
 _URL = re.compile(
     r"(?P<scheme>[hH][tT][tT][pP][sS]?://|[fF][tT][pP]://)?"
     r"(?P<host>[\w-]+(?:\.[\w-]+)*)"
-    # `](` and `][` end an address: there a link's text ends, which the address stands in.
-    r"(?:[^\s<\]]|\](?![\[(]))*"
+    # `](` and `][` end an address: there a link's text ends, which the address stands in. So do
+    # the commas, stops and closing brackets of Chinese and Japanese.
+    r"(?:[^\s<\]\u3001\u3002\u300b\u300d\u300f\u3011\uff01\uff09\uff0c\uff1b\uff1f]|\](?![\[(]))*"
 )
 _EMAIL = re.compile(
     # The address starts where its run of characters starts: no second look at any of them.
@@ -29,7 +30,7 @@ _EMAIL = re.compile(
     r"@[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+"
 )
 _ENTITY_AT_THE_END = re.compile(r"&[A-Za-z0-9]{1,40};\Z")
-_TRAILING = frozenset("?!.,:*_~'\"[]&")
+_TRAILING = frozenset("?!.,:*_~'\"[]&\u2026\u2018\u2019\u201c\u201d\u00ab\u00bb\uff1a")
 _ENTITY_WINDOW = 42
 _LABELS_WITHOUT_UNDERSCORE = 2
 

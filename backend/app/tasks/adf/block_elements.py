@@ -15,7 +15,7 @@ from app.tasks.adf.code_languages import language_of
 from app.tasks.adf.document_builder import DocumentBuilder, as_card
 from app.tasks.adf.inline_text import plain_text
 from app.tasks.adf.panels import panel_type
-from app.tasks.adf.styles import alignment, hex_colour
+from app.tasks.adf.styles import alignment, ground_of
 
 Node = dict[str, Any]
 
@@ -281,9 +281,10 @@ def open_table(builder: DocumentBuilder, _attributes: str) -> None:
     builder.open_frame("table", "table")
 
 
-def open_row(builder: DocumentBuilder, _attributes: str) -> None:
+def open_row(builder: DocumentBuilder, attributes: str) -> None:
     """Begin a row."""
     builder.flush()
+    builder.row_align = (alignment(read_attributes(attributes)) or "") if attributes else ""
     if builder.tree.top.kind == "table":
         builder.open_frame("tr", "tableRow")
     else:
@@ -302,10 +303,11 @@ def open_cell(builder: DocumentBuilder, attributes: str, tag: str) -> None:
         for name in ("colspan", "rowspan")
         if (span := number(said.get(name), 1, 1, _LARGEST_SPAN)) > 1
     }
-    if colour := hex_colour(said.get("bgcolor", "")):
+    if colour := ground_of(said):
         given["background"] = colour
     frame = builder.tree.open("tableHeader" if tag == "th" else "tableCell", given or None)
-    before, builder.align = builder.align, alignment(said) or ""
+    before, aligned = builder.align, alignment(said)
+    builder.align = builder.row_align if aligned is None else aligned
     heading, builder.heading = builder.heading, None
 
     def close() -> None:
@@ -319,7 +321,7 @@ def open_cell(builder: DocumentBuilder, attributes: str, tag: str) -> None:
 def read_cell(builder: DocumentBuilder, attributes: str, text: str, tag: str) -> bool:
     """Read a cell of nothing but text, as pulldown-cmark writes them."""
     top, align = builder.tree.top, _CELL_ALIGNMENTS.get(attributes)
-    if align is None or top.kind != "tableRow" or not text.strip():
+    if align is None or top.kind != "tableRow" or builder.row_align or not text.strip():
         return False
     builder.inline.add_markup(text)
     paragraph: Node = {"type": "paragraph", "content": builder.inline.take()}

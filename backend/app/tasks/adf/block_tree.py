@@ -52,6 +52,11 @@ _LEFT_OUT_EMPTY = PLAIN_LISTS | {"taskList", "group"}
 _STRAY: Node = {"stray": True}
 """Marks an item that no tag opened; an item has no attributes of its own."""
 
+PANEL_LABELS = {
+    "info": "Note", "success": "Tip", "note": "Important", "warning": "Warning", "error": "Caution",
+}  # fmt: skip
+"""What a panel says of which nothing else is left: a table was all that stood in it."""
+
 _RULE_AS_TEXT = "———"
 _STRONG: Node = {"type": "strong"}
 _NOT_WITH_STRONG = frozenset({"strong", "code"})
@@ -143,7 +148,7 @@ class BlockTree:
         if kind == "heading" and self._is_in("blockquote", "listItem", "taskItem"):
             self.add({"type": "paragraph", "content": strengthened(node["content"])})
         elif kind == "rule" and self._is_in("blockquote", "listItem", "taskItem"):
-            self.add({"type": "paragraph", "content": [{"type": "text", "text": _RULE_AS_TEXT}]})
+            self.add({"type": "paragraph", "content": [text_node(_RULE_AS_TEXT)]})
         elif top.kind in PLAIN_LISTS:
             self._open_item_for_stray()
             self.add(node)
@@ -315,6 +320,9 @@ class BlockTree:
         if kind == "table":
             self._finish_table(frame, parent)
             return
+        if not content and kind == "panel" and is_suspended and not frame.is_rest:
+            label = text_node(PANEL_LABELS[(frame.attributes or {}).get("panelType", "info")])
+            content.append({"type": "paragraph", "content": strengthened([label])})
         if not content and kind != "tableRow":
             if kind in _LEFT_OUT_EMPTY or is_suspended or frame.is_rest:
                 return
@@ -346,6 +354,11 @@ def _finish_item(frame: Frame, parent: Frame, *, is_suspended: bool) -> None:
         parent.content.append({"type": kind, "attrs": frame.attributes, "content": text})
     elif content or not is_suspended:
         parent.content.append({"type": kind, "content": _item_content(content)})
+
+
+def text_node(text: str) -> Node:
+    """Return a text without marks."""
+    return {"type": "text", "text": text}
 
 
 def strengthened(nodes: list[Node]) -> list[Node]:

@@ -32,16 +32,13 @@ class Heading:
 
     """
 
-    __slots__ = ("_line", "_pictures", "_said", "index", "level", "mark")
+    __slots__ = ("_line", "_said", "index", "level", "mark")
 
-    def __init__(
-        self, index: int, level: int, mark: str, line: list[Node], pictures: list[Node]
-    ) -> None:
+    def __init__(self, index: int, level: int, mark: str, line: list[Node]) -> None:
         self.index = index
         self.level = level
         self.mark = mark
         self._line = line
-        self._pictures = pictures
         self._said: tuple[str, list[Node]] | None = None
 
     def read(self) -> tuple[str, list[Node]]:
@@ -57,8 +54,11 @@ class Heading:
 
     @property
     def extras(self) -> list[Node]:
-        """Blocks that say what the title does not: links, pictures, footnotes."""
-        return self.read()[1] + self._pictures
+        """Blocks that say what the title does not: links, badges, footnotes.
+
+        Its pictures are blocks of the document already, behind the heading.
+        """
+        return self.read()[1]
 
 
 @dataclass(slots=True)
@@ -92,6 +92,7 @@ class DocumentBuilder:
         footnotes: its footnotes.
         title: the `<title>` of an HTML document; often empty.
         align: how paragraphs here are aligned: `center`, `end` or empty.
+        row_align: how the cells of the table's row are aligned that say nothing themselves.
         heading: the level and mark of the heading that is open.
         code: the text of the code block that is open.
         language: the language of the code block to come.
@@ -120,6 +121,7 @@ class DocumentBuilder:
         self.inline = InlineText(addresses, hard_breaks=hard_breaks)
         self._closing: dict[str, list[Closing]] = {}
         self.align = ""
+        self.row_align = ""
         self.heading: tuple[int, str] | None = None
         self.code: list[str] | None = None
         self.language = ""
@@ -226,7 +228,7 @@ class DocumentBuilder:
             line = [node for node in line if node.get("text") != ""]
         if line:
             if tree.top is tree.root:
-                self.headings.append(Heading(len(self.blocks), level, mark, line, pictures))
+                self.headings.append(Heading(len(self.blocks), level, mark, line))
             heading: Node = {"type": "heading", "content": line, "attrs": {"level": level}}
             if self.align and tree.may_align:
                 heading["marks"] = [{"type": "alignment", "attrs": {"align": self.align}}]

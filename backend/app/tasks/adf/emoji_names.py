@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_NAME = re.compile(r":[a-z0-9_+-]+:")
+# Not behind a letter or digit: `host:key:value` has none.
+_NAME = re.compile(r"(?<![A-Za-z0-9_:]):[a-z0-9_+-]+:")
 
 
 def find_emoji(text: str) -> Iterator[tuple[int, int, dict[str, Any]]]:
@@ -18,7 +19,7 @@ def find_emoji(text: str) -> Iterator[tuple[int, int, dict[str, Any]]]:
     while (found := _NAME.search(text, position)) is not None:
         node = _emoji(found[0])
         if node is None:
-            position = found.end() - 1  # its last colon may begin a name
+            position = found.end() - 1  # its last colon may begin a name, where a sign is before it
         else:
             yield found.start(), found.end(), node
             position = found.end()

@@ -16,7 +16,12 @@ LONGEST = 16_384
 
 _DEEPEST = 3
 
-_START = re.compile(r"(---|\+\+\+)[ \t]*\n")
+# Blank lines and comments may stand above it, as licences do.
+_START = re.compile(
+    r"(?:[ \t]*\n|[ \t]*<!--(?:(?!-->).){0,4000}-->[ \t]*\n)*"
+    r"(---|\+\+\+)(yaml|toml|json)?[ \t]*\n",
+    re.DOTALL,
+)
 _PAIR = re.compile(r"([A-Za-z_][\w .-]{0,80}?)[ \t]*[:=][ \t]*(.*)")
 
 
@@ -46,20 +51,21 @@ def read_front_matter(source: str) -> FrontMatter:
     if start is None:
         return FrontMatter()
     mark = start[1]
+    is_toml = mark == "+++" or start[2] == "toml"
     closing = re.compile(rf"^(?:{re.escape(mark)}|\.\.\.)[ \t]*(?:\n|\Z)", re.MULTILINE)
     end = closing.search(source, start.end(), start.end() + LONGEST)
     if end is None:
         return FrontMatter()
-    values, is_broken = _values(source[start.end() : end.start()], mark)
+    values, is_broken = _values(source[start.end() : end.start()], is_toml=is_toml)
     return FrontMatter() if values is None else FrontMatter(values, end.end(), is_broken=is_broken)
 
 
-def _values(written: str, mark: str) -> tuple[dict[str, Any] | None, bool]:
+def _values(written: str, *, is_toml: bool) -> tuple[dict[str, Any] | None, bool]:
     """Return the pairs, or None where there are none, and whether they had to be guessed."""
     if not written.strip():
-        return ({} if mark == "+++" else None), False
+        return {}, False
     try:
-        values = tomllib.loads(written) if mark == "+++" else yaml.safe_load(written)
+        values = tomllib.loads(written) if is_toml else yaml.safe_load(written)
     except (yaml.YAMLError, ValueError, RecursionError):
         pairs = [_PAIR.fullmatch(line.strip()) for line in written.splitlines()]
         if pairs[0] is None:

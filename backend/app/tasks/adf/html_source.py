@@ -22,12 +22,37 @@ KNOWN_ELEMENTS = frozenset({
     "samp", "search", "section", "select", "slot", "small", "source", "span", "strike", "strong",
     "sub", "summary", "sup", "svg", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "track",
     "tt", "u", "ul", "var", "video", "wbr",
+    # MathML, of which only the texts are shown
+    "maction", "merror", "mfrac", "mi", "mmultiscripts", "mn", "mo", "mover", "mpadded", "mphantom",
+    "mprescripts", "mroot", "mrow", "ms", "mspace", "msqrt", "mstyle", "msub", "msubsup", "msup",
+    "mtable", "mtd", "mtext", "mtr", "munder", "munderover", "semantics",
 })  # fmt: skip
 """What is HTML in Markdown. Any other tag is text there: a placeholder, a type's parameter, JSX."""
+
+KNOWN_WHERE_CLOSED = frozenset({
+    "canvas", "data", "datalist", "meter", "output", "progress", "textarea", "time",
+})  # fmt: skip
+"""What is HTML in Markdown only where it has a closing tag: people write `<output>` for a file."""
+
+END_TAG_LEFT_OUT = frozenset({
+    "COL", "DD", "DT", "LI", "OPTION", "P", "TBODY", "TD", "TFOOT", "TH", "THEAD", "TR",
+})  # fmt: skip
+"""Elements that old HTML, in capitals, does not close."""
+
+AROUND_END_TAGS_LEFT_OUT = frozenset({"DL", "OL", "SELECT", "TABLE", "UL"})
 
 _INVISIBLE = "script,style,template,noembed,noframes,xmp,plaintext,iframe > *,noscript"
 _FRAME = "#breadcrumb-section,#footer,.expand-control-icon,.aui-icon,.confluence-embedded-chrome"
 _TASKS = ".inline-task-list > li,.to-do-list > li"
+_TASK_BOX = re.compile(
+    r"<li((?:[^>\"]|\"[^\"]*\")*)>(\s*(?:<(?:p|label)(?:[^>\"]|\"[^\"]*\")*>\s*)*)"
+    r"<input((?:[^>\"]|\"[^\"]*\")*)>"
+)
+_TASK_LIST = re.compile(r"<ul(?=(?:[^>\"]|\"[^\"]*\")*>\s*<li data-task)")
+_HIDDEN = (
+    '[hidden],[style*="display:none" i],[style*="display: none" i],.katex-html[aria-hidden="true"]'
+)
+_MAY_HIDE = re.compile("hidden|display", re.IGNORECASE)
 _COMMENT = re.compile(r"<!--.*?-->|<[!?][^>]*>", re.DOTALL)
 
 
@@ -51,6 +76,11 @@ def balanced_document(html: str) -> str:
         item.attrs["data-task"] = "done" if is_done else "open"
     for listing in page.select(".inline-task-list,.to-do-list"):
         listing.attrs["data-tasks"] = ""
+    for content in page.select(".panel > .panelContent:not(.codeContent)"):
+        if isinstance(macro := content.parent, turbohtml.Element):
+            macro.attrs["class"] = "admonition info"
+    for picture in page.select("img.emoticon[data-emoji-fallback]"):
+        picture.replace_with(turbohtml.Text(str(picture.attrs["data-emoji-fallback"])))
     for container in page.select(".expand-container"):
         container.tag = "details"
     for control in page.select(".expand-control"):
@@ -71,4 +101,16 @@ def _serialized(root: turbohtml.Element | turbohtml.Document) -> str:
     for frame in root.select("iframe"):
         frame.clear()  # its content is text that no browser shows
     html = root.inner_html
+    if _MAY_HIDE.search(html) is not None:
+        root.remove(_HIDDEN)
+        html = root.inner_html
+    if '"checkbox"' in html:
+        html = _TASK_LIST.sub("<ul data-tasks", _TASK_BOX.sub(_mark_task, html))
     return _COMMENT.sub("", html) if "<!" in html or "<?" in html else html
+
+
+def _mark_task(found: re.Match[str]) -> str:
+    item, between, box = found.groups()
+    if 'type="checkbox"' not in box:
+        return found[0]
+    return f'<li data-task="{"done" if " checked" in box else "open"}"{item}>{between}'

@@ -7,9 +7,9 @@ from typing import Any
 from app.tasks.adf.attributes import read_attributes
 from app.tasks.adf.code_languages import language_of
 from app.tasks.adf.document_builder import DocumentBuilder
-from app.tasks.adf.inline_text import link_to, plain_text
+from app.tasks.adf.inline_text import UNMARKED, link_to, plain_text
 from app.tasks.adf.pictures import picture_node, text_of_picture
-from app.tasks.adf.styles import HIGHLIGHT, marks_of
+from app.tasks.adf.styles import HIGHLIGHT, declarations, marks_of
 
 Node = dict[str, Any]
 
@@ -45,9 +45,10 @@ CODE = ("code", "kbd", "samp", "tt", "var")
 _PERMALINKS = frozenset({"headerlink", "header-anchor", "anchor-link", "anchorjs-link"})
 
 
-def open_mark(builder: DocumentBuilder, _attributes: str, tag: str) -> None:
-    """Begin a mark."""
-    builder.inline.open_mark(MARKS[tag])
+def open_mark(builder: DocumentBuilder, attributes: str, tag: str) -> None:
+    """Begin a mark; a style can take it back, as in what Google Docs copies."""
+    mark = MARKS[tag]
+    builder.inline.open_mark(UNMARKED[mark["type"]] if _takes_back(attributes, mark) else mark)
 
 
 def close_mark(builder: DocumentBuilder, _attributes: str, tag: str) -> None:
@@ -55,10 +56,19 @@ def close_mark(builder: DocumentBuilder, _attributes: str, tag: str) -> None:
     builder.inline.close_mark(MARKS[tag]["type"])
 
 
-def read_mark(builder: DocumentBuilder, _attributes: str, text: str, tag: str) -> bool:
+def read_mark(builder: DocumentBuilder, attributes: str, text: str, tag: str) -> bool:
     """Read a marked text."""
+    if attributes and _takes_back(attributes, MARKS[tag]):
+        return False
     builder.inline.add_marked(text, MARKS[tag])
     return True
+
+
+def _takes_back(attributes: str, mark: Node) -> bool:
+    if "style" not in attributes or mark["type"] not in UNMARKED:
+        return False
+    style = declarations(read_attributes(attributes).get("style", ""))
+    return style.get("font-weight") in {"normal", "400"} or style.get("font-style") == "normal"
 
 
 def open_code(builder: DocumentBuilder, attributes: str) -> None:

@@ -19,6 +19,12 @@ _LINE_END = re.compile(r"[ \t\f\r]*\n[ \t\n\f\r]*")
 _HARD_BREAK: Node = {"type": "hardBreak"}
 _CODE: Node = {"type": "code"}
 _CODE_MARKS = [_CODE]
+UNMARKED: dict[str, Node] = {
+    "strong": {"type": "strong", "is": False},
+    "em": {"type": "em", "is": False},
+}
+"""Marks that stand for the absence of one."""
+
 _HAS_MARKUP = re.compile(r"[&\n\t@:]|  |www\.")
 """What has to be looked at closely before it is the text of a node."""
 
@@ -99,7 +105,7 @@ class InlineText:
         if self._code_depth:
             marks = [_CODE]
         else:
-            marks = [stack[-1] for stack in self._open.values() if stack]
+            marks = [stack[-1] for stack in self._open.values() if stack and "is" not in stack[-1]]
         if self.link is not None:
             marks.append(self.link)
         self.marks = marks or None

@@ -15,35 +15,58 @@ from app.tasks.adf.html_to_adf import html_to_adf
 from app.tasks.adf.markdown import DEFAULT_MAX_NESTING, DEFAULT_MAX_NODES
 from app.tasks.adf.text_cleaning import clean_text
 
-_MACRO = re.compile(r"\{(code|noformat|quote|panel|info|note|tip|warning|expand)(?::([^}\n]*))?\}")
-_VERBATIM = frozenset({"code", "noformat"})
-_HEADING = re.compile(r"h([1-6])\.\s*(.*)")
-_QUOTE_LINE = re.compile(r"bq\.\s*(.*)")
+_VERBATIM = re.compile(r"(?<!\\)\{(code|noformat)(?::([^}\n]*))?\}")
+_MACRO = re.compile(r"(?<!\\)\{(quote|panel|info|note|tip|warning|expand)(?::([^}\n]*))?\}")
+_HEADING = re.compile(r"h([1-6])\.\s+(.*)")
+_QUOTE_LINE = re.compile(r"bq\.\s+(.*)")
 _RULE = re.compile(r"-{4,}\s*")
+_MOST_LINES_OF_ROW = 200
 _ITEM = re.compile(r"([*#]+|-)\s+(.*)")
-_ROW = re.compile(r"\s*(\|\|?)(.*)")
+_ROW = re.compile(r"\s*(\|\|?)(.*)", re.DOTALL)
 
 _PROTECTED = re.compile(
     r"\\([{}\[\]*_\-+^~!|\\])"  # 1: an escaped character; two backslashes break the line
-    r"|\{\{([^{}\n]+)\}\}"  # 2: monospaced
+    r"|\{\{((?:[^{}\n]|\{[^{}\n]*\})+)\}\}"  # 2: monospaced
     r"|\[~(?:accountid:)?([^\]\n]+)\]"  # 3: a person
     r"|\[(?:([^\]\n|]*)\|)?((?:[a-z][a-z0-9+.-]*:|#|/|\^)[^\]\n|]*)(?:\|[^\]\n]*)?\]"  # 4, 5
     r"|!([^\s!|][^!|\n]*\.\w{2,5})(?:\|([^!\n]*))?!"  # 6, 7: a picture and its options
     r"|\{anchor(?::[^}\n]*)?\}()"  # 8
-    r"|((?:https?://|www\.)[^\s|\[\]{}]+)",  # 9: a bare address
+    r"|((?:https?://|www\.)[^\s|\[\]{}]*[^\s|\[\]{}*_+?!.,:;'\"()-]/?)"  # 9: a bare address
+    r"|(?<![\w)])(\((?:[!?/xiyn+*-]|\*[rgby]|on|off|flag)\)|:[()DP]|;\))(?!\w)",  # 10: an icon
     re.IGNORECASE,
 )
+_ICONS = {
+    ":)": "slightly_smiling_face", ":(": "disappointed", ":d": "smiley",
+    ":p": "stuck_out_tongue", ";)": "wink", "(y)": "thumbsup", "(n)": "thumbsdown",
+    "(i)": "information_source", "(/)": "white_check_mark", "(x)": "x", "(!)": "warning",
+    "(?)": "question", "(+)": "heavy_plus_sign", "(-)": "heavy_minus_sign", "(on)": "bulb",
+    "(off)": "bulb", "(*)": "star", "(*r)": "star", "(*g)": "star", "(*b)": "star",
+    "(*y)": "star", "(flag)": "triangular_flag_on_post",
+}  # fmt: skip
 _COLOUR = re.compile(r"\{color(?::([^}\n]*))?\}", re.IGNORECASE)
-_MARKS = (
-    *(
-        (re.compile(rf"(?<!\w){{?{x}}}?(?=\S)([^\n{x}]*[^\s{x}{{]){{?{x}}}?(?!\w)"), tag)
-        for x, tag in ((r"\*", "strong"), ("_", "em"), (r"\+", "ins"), (r"\?\?", "cite"))
-    ),
-    (re.compile(r"\{?\^\}?([^\s^{}]+)\{?\^\}?"), "sup"),
-    (re.compile(r"\{?~\}?([^\s~{}]+)\{?~\}?"), "sub"),
+_SIGNS = (
+    *((r"\*", "strong"), ("_", "em"), (r"\+", "ins"), (r"\?\?", "cite"), ("-", "del")),
+    *((r"\^", "sup"), ("~", "sub")),
 )
-_STRIKE = re.compile(r"(?<![\w-])\{?-\}?(?=[^\s-])([^\n-]*[^\s-])\{?-\}?(?![\w-])")
+_MARKS = (
+    # In braces a sign may stand within a word; else it stands at the word's ends.
+    *((re.compile(rf"\{{{sign}\}}(?=\S)([^\n{{}}]+)\{{{sign}\}}"), tag) for sign, tag in _SIGNS),
+    *(
+        (re.compile(rf"(?<![^\W_]){x}(?=\S)([^\n{x}]*[^\s{x}]){x}(?![^\W_])"), tag)
+        for x, tag in _SIGNS[:4]
+    ),
+    (re.compile(r"(?<![\w-])-(?=[^\s-])([^\n-]*[^\s-])-(?![\w-])"), "del"),
+    (re.compile(r"\^([^\s^{}]+)\^"), "sup"),
+    (re.compile(r"~([^\s~{}]+)~"), "sub"),
+)
+_CODE_STAND_IN = re.compile("\ufdd6(\\d+)\ufdd7")
 _STAND_IN = re.compile("\ufdd4(\\d+)\ufdd5")
+_PANEL_GROUNDS = {
+    "#deebff": "info", "#eae6ff": "important", "#e3fcef": "tip", "#fffae6": "warning",
+    "#ffebe6": "caution",
+}  # fmt: skip
+"""The grounds by which Jira's own export tells its panels apart."""
+
 _PANELS = {"info": "info", "note": "warning", "tip": "tip", "warning": "caution", "panel": "info"}
 
 
@@ -69,19 +92,12 @@ def jira_markup_to_adf(
 
 def jira_markup_to_html(source: str) -> str:
     r"""Return wiki markup (line ends: `\n`) as HTML, whose tags need not be balanced."""
+    source, code = _without_code(source)
     written: list[str] = []
     done = 0
     open_macros: list[str] = []
     while (found := _MACRO.search(source, done)) is not None:
         name, options = found[1], found[2] or ""
-        if name in _VERBATIM:
-            end = source.find(f"{{{name}}}", found.end())
-            if end < 0:
-                break
-            written += [_blocks(source[done : found.start()]), _code(name, options)]
-            written += [escape(source[found.end() : end].strip("\n")), "</pre>"]
-            done = end + len(name) + 2
-            continue
         written.append(_blocks(source[done : found.start()]))
         done = found.end()
         if name in open_macros and not options:
@@ -95,7 +111,28 @@ def jira_markup_to_html(source: str) -> str:
             written.append(_opening(name, options))
     written.append(_blocks(source[done:]))
     written += [_CLOSING.get(name, "</div>") for name in reversed(open_macros)]
-    return "".join(written)
+    return _CODE_STAND_IN.sub(lambda at: code[int(at[1])], "".join(written))
+
+
+def _without_code(source: str) -> tuple[str, list[str]]:
+    """Return the markup with stand-ins for its blocks of code, and the HTML of each.
+
+    So code may stand in a cell of a table, and below the text of an item.
+    """
+    kept: list[str] = []
+    code: list[str] = []
+    done = 0
+    while (found := _VERBATIM.search(source, done)) is not None:
+        name, options = found[1], found[2] or ""
+        end = source.find(f"{{{name}}}", found.end())
+        if end < 0:
+            break
+        kept += [source[done : found.start()], f"\ufdd6{len(code)}\ufdd7"]
+        text = escape(source[found.end() : end].strip("\n"))
+        # The first line end of a `pre` is not shown.
+        code.append(f"{_code(name, options)}\n{text}</pre>")
+        done = end + len(name) + 2
+    return "".join([*kept, source[done:]]), code
 
 
 _CLOSING = {"quote": "</blockquote>", "expand": "</details>"}
@@ -108,7 +145,8 @@ def _opening(name: str, options: str) -> str:
     if name == "expand":
         return f"<details><summary>{escape(title or options)}</summary>"
     heading = f"<p><strong>{escape(title)}</strong></p>" if title else ""
-    return f'<div class="admonition {_PANELS[name]}">{heading}'
+    kind = _PANEL_GROUNDS.get(_option(options, "bgColor").lower(), _PANELS[name])
+    return f'<div class="admonition {kind}">{heading}'
 
 
 def _code(name: str, options: str) -> str:
@@ -142,8 +180,26 @@ class _BlockWriter:
         self._lines: list[str] = []
         self._lists: list[str] = []
         self._is_table = False
+        self._row: list[str] = []
 
     def add(self, line: str) -> None:
+        """Add a line; a row of a table goes on until a line ends with its last bar."""
+        is_row = _ROW.match(line) is not None
+        if self._row and (is_row or not line.strip() or len(self._row) == _MOST_LINES_OF_ROW):
+            self._end_row()
+        if not is_row and not self._row:
+            self._add(line)
+            return
+        self._row.append(line)
+        if line.rstrip().endswith("|"):
+            self._end_row()
+
+    def _end_row(self) -> None:
+        if self._row:
+            self._add("\n".join(self._row))
+            self._row = []
+
+    def _add(self, line: str) -> None:
         stripped = line.strip()
         is_row = _ROW.fullmatch(line) is not None
         if self._is_table and not is_row:
@@ -165,6 +221,7 @@ class _BlockWriter:
                 self.written.append(_block(stripped))
 
     def end(self) -> None:
+        self._end_row()
         self._end_paragraph()
         self._end_lists()
         self._end_table()
@@ -213,15 +270,27 @@ def _block(line: str) -> str:
 
 def _row(line: str) -> str:
     """Return a row; a cell begins with `||` (a heading) or `|`, and links may hold pipes."""
-    text, parts = _protect(line)
-    cells = re.findall(r"(\|\|?)([^|]*)", text)
+    whole: list[str] = []
+
+    def stand_in(found: re.Match[str]) -> str:
+        whole.append(found[0])
+        return f"\ufdd4{len(whole) - 1}\ufdd5"
+
+    cells = re.findall(r"(\|\|?)([^|]*)", _PROTECTED.sub(stand_in, line))
     if cells and not cells[-1][1].strip():
         cells.pop()
     written = [
-        f"<{tag}>{_restore(_marked(cell.strip()), parts)}</{tag}>"
+        f"<{tag}>{_cell(_restore(cell, whole).strip())}</{tag}>"
         for tag, cell in (("th" if sign == "||" else "td", cell) for sign, cell in cells)
     ]
     return f"<tr>{''.join(written)}</tr>"
+
+
+def _cell(source: str) -> str:
+    """Return what stands in a cell, which may be several lines, or a list."""
+    if "\n" in source or _ITEM.match(source) is not None:
+        return _blocks(source)
+    return _inline(source)
 
 
 def _inline(source: str) -> str:
@@ -244,21 +313,24 @@ def _restore(html: str, parts: list[str]) -> str:
     return _STAND_IN.sub(lambda found: parts[int(found[1])], html)
 
 
-def _protected(found: re.Match[str]) -> str:
-    escaped, code, person, name, address, picture, options, _, bare = found.groups()
+def _protected(found: re.Match[str]) -> str:  # noqa: PLR0911 - one for each kind
+    escaped, code, person, name, address, picture, options, _, bare, icon = found.groups()
+    if icon:
+        return f":{_ICONS[icon.lower()]}:"
     if escaped:
         return "<br>" if escaped == "\\" else escape(escaped)
     if code:
-        return f"<code>{escape(code)}</code>"
+        return f"<code>{escape(code.removeprefix('{}').removesuffix('{}'))}</code>"
     if person:
         at = "" if found.string[: found.start()].endswith("@") else "@"
         return f"{at}{escape(person)}"
     if address:
-        shown = _marked(name) if name else escape(address.removeprefix("mailto:"))
+        shown = _marked(name) if name else escape(address.removeprefix("mailto:").lstrip("#^"))
         return f'<a href="{escape(address)}">{shown}</a>'
     if picture:
-        width = _option((options or "").replace(",", "|"), "width")
-        return f'<img src="{escape(picture)}" width="{escape(width)}">'
+        said = (options or "").replace(",", "|")
+        width, alternative = _option(said, "width"), _option(said, "alt")
+        return f'<img src="{escape(picture)}" width="{escape(width)}" alt="{escape(alternative)}">'
     return escape(bare) if bare else ""
 
 
@@ -267,7 +339,6 @@ def _marked(text: str) -> str:
     html = escape(text, quote=False)
     for sign, tag in _MARKS:
         html = sign.sub(rf"<{tag}>\1</{tag}>", html)
-    html = _STRIKE.sub(r"<del>\1</del>", html)
     return _COLOUR.sub(
         lambda found: f'<font color="{escape(found[1])}">' if found[1] else "</font>", html
     )

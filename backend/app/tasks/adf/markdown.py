@@ -131,7 +131,7 @@ def read_markdown(
         known.extend(islice(lines, max(0, wanted + 1 - len(known))))
         return lines_before + known[wanted]
 
-    title = front_matter.values.get("title")
+    title = next((v for key, v in front_matter.values.items() if key.lower() == "title"), None)
     title = " ".join(str(title).split()) if isinstance(title, (str, int, float)) else ""
     return MarkdownDocument(
         make_sections(builder, level, title=title, line_of=line_of),

@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING
 from pyromark import Markdown, Options
 
 from app.tasks.adf.admonitions import has_admonitions, with_admonitions_as_html
-from app.tasks.adf.html_source import KNOWN_ELEMENTS, balanced_fragment
+from app.tasks.adf.html_source import (
+    AROUND_END_TAGS_LEFT_OUT,
+    END_TAG_LEFT_OUT,
+    KNOWN_ELEMENTS,
+    KNOWN_WHERE_CLOSED,
+    balanced_fragment,
+)
 from app.tasks.adf.panels import PANEL_TYPES
 from app.tasks.adf.table_rows import PIPE, with_pipes_shielded
 
@@ -32,25 +38,36 @@ _PARSER = Markdown(
     | Options.ENABLE_DEFINITION_LIST
 )
 
-_SHIELD = dict(zip("_*~|", ("\ufdd0", "\ufdd1", "\ufdd2", PIPE), strict=True))
-_SHIELD_TABLE = str.maketrans(_SHIELD)
-_ENCODED_SHIELD = re.compile(r"%EF%B7%9([0-3])")
+_COLON = "\ufdd6"
+_SHIELD = dict(zip("_*~|:", ("\ufdd0", "\ufdd1", "\ufdd2", PIPE, _COLON), strict=True))
+_SHIELD_TABLE = str.maketrans({plain: shield for plain, shield in _SHIELD.items() if plain != ":"})
+_ENCODED_SHIELD = re.compile(r"%EF%B7%9([0-36])")
 # Each begins with a literal, which the regular expression engine finds ten times as fast.
 _BARE_ADDRESS = re.compile(r"://[^\s<>\"'`|\\)\]]*+")
 _BARE_HOST = re.compile(r"www\.[^\s<>\"'`|\\)\]]*+")
+_COLON_BEFORE_WORD = re.compile(r"\n([ \t>]*):(?=[^\s-])")
+"""Begins no definition: `:smile:` at the start of a line."""
+
 _RAW_HTML = re.compile(r"<[A-Za-z/!?]")
 _TAG_NAME = re.compile(r"<(/?)([A-Za-z][^\s/>\"'<]*)")
 _INVISIBLE = ("script", "style", "template")
 _MOST_REPLACED = 8
 """Names replaced one by one; more are replaced in one slower pass."""
 
-_SWALLOWING = ("audio", "iframe", "math", "object", "picture", "select", "svg", "video")
+_SWALLOWING = (
+    *("audio", "canvas", "iframe", "math", "object", "picture", "select", "svg", "textarea"),
+    "video",
+)
 _HEADING_TAG = re.compile(r"<h[1-6](?=[\s>/])", re.IGNORECASE)
 _TASK = re.compile(r'<li>(\s*(?:<p>)?)<input disabled="" type="checkbox"( checked="")?/>')
 _TASK_LIST = re.compile(r"<ul>(?=\s*<li data-task)")
 _ALERT = re.compile(
-    r"<blockquote>(\s*<p>)(?:\[!(\w+)\][+-]?[ \t]*([^\n<]*)(?:\n|<br />\n?|(?=</p>))"
+    r"<blockquote>(\s*<p>)(?:\[!(\w+)\][+-]?[ \t]*((?:[^\n<]|<(?!br />|/p>))*)"
+    r"(?:\n|<br />\n?|(?=</p>))"
     r"|(?=<strong>(Note|Tip|Important|Warning|Caution)</strong>(?:\n|<br />|</p>)))"
+)
+_NOTION_CALLOUT = re.compile(
+    r"<aside>(?=\s*(?:<p>\s*)?[\u2139\u203c\u2600-\u27bf\U0001f300-\U0001faff])"
 )
 _FOOTNOTE_REFERENCE = re.compile(
     r'<sup class="footnote-reference"><a href="#([^"]*)">\d+</a></sup>'
@@ -87,7 +104,7 @@ class PreparedMarkdown:
             for plain, shield in _SHIELD.items():
                 html = html.replace(shield, plain)
             if "%EF%B7%9" in html:
-                html = _ENCODED_SHIELD.sub(lambda found: "_*~|"[int(found[1])], html)
+                html = _ENCODED_SHIELD.sub(lambda found: "_*~|  :"[int(found[1])], html)
         if number_headings:
             html = _with_numbered_headings(html)
         if "checkbox" in html:
@@ -95,6 +112,8 @@ class PreparedMarkdown:
             html = _TASK_LIST.sub("<ul data-tasks>", html)
         if "<blockquote" in html:
             html = _ALERT.sub(_mark_alert, html)
+        if "<aside>" in html:
+            html = _NOTION_CALLOUT.sub('<aside class="callout">', html)
         if "footnote-" in html:
             html = _FOOTNOTE_REFERENCE.sub(
                 r'<footnote-reference name="\1"></footnote-reference>', html
@@ -136,6 +155,8 @@ def prepare_markdown(source: str) -> PreparedMarkdown:
         text = _BARE_ADDRESS.sub(_shield_address, text)
     if "www." in text:
         text = _BARE_HOST.sub(_shield_address, text)
+    if "\n:" in text or " :" in text:
+        text = _COLON_BEFORE_WORD.sub(rf"\n\1{_COLON}", text)
     if "|" in text and "-" in text:
         text = with_pipes_shielded(text)
     return PreparedMarkdown(text, origins, text is not plain and text != plain)
@@ -197,7 +218,7 @@ def _unknown_names(source: str) -> set[str]:
     names: set[str] = set()
     for slash, name in _TAG_NAME.findall(source):
         (closed if slash else names).add(name)
-    unknown = {name for name in names | closed if not _is_html(name, closed)}
+    unknown = {name for name in names | closed if not _is_html(name, closed, source)}
     for name in names - unknown:
         if (folded := name.lower()) in _SWALLOWING:
             lowered = source.lower()
@@ -206,11 +227,16 @@ def _unknown_names(source: str) -> set[str]:
     return unknown
 
 
-def _is_html(name: str, closed: set[str]) -> bool:
+def _is_html(name: str, closed: set[str], source: str) -> bool:
     """Whether the tag is HTML; `Map<Object>` and the like have no closing tag."""
-    if name.lower() not in KNOWN_ELEMENTS:
-        return False
-    return name.islower() or name[1:].isdigit() or name in closed or name in {"BR", "HR", "IMG"}
+    folded = name.lower()
+    if folded not in KNOWN_ELEMENTS:
+        return folded in KNOWN_WHERE_CLOSED and name in closed
+    if name.islower() or name[1:].isdigit() or name in closed or name in {"BR", "HR", "IMG"}:
+        return True
+    if name == "P":
+        return re.search(r"\w<P>", source) is None
+    return name in END_TAG_LEFT_OUT and not closed.isdisjoint(AROUND_END_TAGS_LEFT_OUT)
 
 
 def _without_element(html: str, name: str) -> str:

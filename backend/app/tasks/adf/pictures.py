@@ -7,6 +7,7 @@ alternative text instead: a column of badges would push everything else off the 
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Any
 
 from app.tasks.adf.inline_text import link_to, plain_text
@@ -36,9 +37,11 @@ def picture_node(source: str, url: str, attributes: dict[str, str], link: Node |
 
 
 def text_of_picture(text: str, marks: list[Node] | None) -> Node:
-    """Return the node for a picture that cannot be shown: what it says, which is no title."""
-    node: Node = {"type": "text", "text": text, PICTURE: True}
-    return node | {"marks": marks} if marks else node
+    """Return the node for a picture that cannot be shown: what it says, which is no title.
+
+    Its list of marks is its own, so that no text is added to the node.
+    """
+    return {"type": "text", "text": text, PICTURE: True, "marks": list(marks or ())}
 
 
 def split_at_pictures(line: list[Node], align: str, *, may_split: bool) -> list[list[Node] | Node]:
@@ -51,7 +54,7 @@ def split_at_pictures(line: list[Node], align: str, *, may_split: bool) -> list[
     )
     words: list[Node] = []
     parts: list[list[Node] | Node] = [words]
-    for node in line:
+    for node in _with_words_apart(line):
         if node["type"] != PICTURE:
             words.append(node)
         elif not may_split or _is_badge(node, has_company=has_company):
@@ -63,10 +66,23 @@ def split_at_pictures(line: list[Node], align: str, *, may_split: bool) -> list[
     return [part for part in lines if part]
 
 
+def _with_words_apart(line: list[Node]) -> list[Node]:
+    """Return the line with blanks between words and the texts that stand for pictures."""
+    apart = line[:1]
+    for before, node in pairwise(line):
+        if PICTURE in before or PICTURE in node:
+            ends = before.get("text", " ")[-1], node.get("text", " ")[0]
+            if ends[0].isalnum() and ends[1].isalnum():
+                apart.append({"type": "text", "text": " "})
+        apart.append(node)
+    return apart
+
+
 def without_flag(line: list[Node]) -> list[Node]:
     """Return the line without the keys that tell badges apart."""
     for node in line:
-        node.pop(PICTURE, None)
+        if node.pop(PICTURE, None) and not node["marks"]:
+            del node["marks"]
     return line
 
 

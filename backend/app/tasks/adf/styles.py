@@ -53,6 +53,14 @@ def hex_colour(colour: str) -> str | None:
     return _NAMED.get(colour)
 
 
+def ground_of(attributes: dict[str, str]) -> str | None:
+    """Return the colour of a cell's ground; None where it is the page's."""
+    style = declarations(attributes.get("style", ""))
+    said = style.get("background-color") or style.get("background") or attributes.get("bgcolor")
+    colour = hex_colour(said or attributes.get("data-highlight-colour", ""))
+    return None if colour == "#ffffff" else colour
+
+
 def marks_of(attributes: dict[str, str]) -> list[Node]:
     """Return the marks that an inline element's `style` and `color` stand for."""
     style = declarations(attributes.get("style", ""))

@@ -13,11 +13,12 @@ TITLE_COLUMNS_BY_TOOL: dict[str, tuple[str, ...]] = {
     "Trello": ("card name",),
     "ClickUp": ("task name",),
     "Asana, monday.com": ("name", "task"),
-    "German": ("zusammenfassung", "titel", "betreff", "thema"),
-    "French": ("résumé", "titre", "sujet"),
-    "Spanish": ("resumen", "título", "asunto"),
-    "Portuguese": ("resumo", "assunto"),
+    "German": ("zusammenfassung", "titel", "betreff", "thema", "aufgabe", "vorgang"),
+    "French": ("résumé", "titre", "sujet", "tâche"),
+    "Spanish": ("resumen", "título", "asunto", "tarea"),
+    "Portuguese": ("resumo", "assunto", "tarefa"),
     "Japanese": ("要約", "タイトル", "件名"),
+    "tables made by hand": ("issue summary", "headline", "issue", "story", "user story", "item"),
 }
 BODY_COLUMNS_BY_TOOL: dict[str, tuple[str, ...]] = {
     "Jira, Azure DevOps, GitLab, Linear, Redmine": ("description",),
@@ -26,10 +27,12 @@ BODY_COLUMNS_BY_TOOL: dict[str, tuple[str, ...]] = {
     "ClickUp": ("task content", "task description"),
     "Asana": ("notes",),
     "Azure DevOps": ("repro steps",),
-    "German": ("beschreibung",),
-    "Spanish": ("descripción",),
-    "Portuguese": ("descrição",),
-    "Japanese": ("説明", "内容"),
+    "German": ("beschreibung", "inhalt", "notizen"),
+    "French": ("corps", "contenu"),
+    "Spanish": ("descripción", "contenido"),
+    "Portuguese": ("descrição", "conteúdo"),
+    "Japanese": ("説明", "内容", "本文", "詳細"),
+    "tables made by hand": ("issue description", "details", "content", "text"),
 }
 TITLE_COLUMNS = tuple(name for names in TITLE_COLUMNS_BY_TOOL.values() for name in names)
 BODY_COLUMNS = tuple(name for names in BODY_COLUMNS_BY_TOOL.values() for name in names)

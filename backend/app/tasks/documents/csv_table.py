@@ -9,13 +9,15 @@ from __future__ import annotations
 import csv
 import io
 import re
+import unicodedata
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from app.core.errors import DocumentError
 from app.tasks.documents.column_names import BODY_COLUMNS, TITLE_COLUMNS
-from app.tasks.documents.delimiter import choose_delimiter, column_name, has_content
+from app.tasks.documents.delimiter import CANDIDATES, choose_delimiter, column_name, has_content
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -117,6 +119,7 @@ def read_csv(  # noqa: PLR0913 - the options of a CSV are these
         name,
         survey.header,
         records,
+        [partial(_by_line, text, start, candidate) for candidate in (chosen, *CANDIDATES)],
         title_column=title_column,
         body_column=body_column,
         usual_titles=usual_titles,
@@ -130,6 +133,7 @@ def table_of(  # noqa: PLR0913 - what a table is, and what was chosen
     name: str,
     header_cells: Sequence[str],
     records: Callable[[], Iterator[list[str]]],
+    readings: Sequence[Callable[[], Iterator[tuple[int, list[str]]]]] = (),
     *,
     title_column: str | None,
     body_column: str | None,
@@ -144,6 +148,8 @@ def table_of(  # noqa: PLR0913 - what a table is, and what was chosen
         name: the document's.
         header_cells: the column names as written.
         records: begins the records again, the header first, without blank ones.
+        readings: ways to read the text, in which a later line may look like the header; each
+            yields a line's number and its cells.
         title_column, body_column: as chosen; None: found by the usual names.
         usual_titles, usual_bodies: names of such columns; the first that there is counts.
         row_count: how many rows there are.
@@ -159,7 +165,8 @@ def table_of(  # noqa: PLR0913 - what a table is, and what was chosen
     )
     title = _find(name, header, title_column, usual_titles, "title_column")
     if title is None:
-        _refuse_lines_above_header(name, records)
+        for read in readings or (lambda: enumerate(records(), start=1),):
+            _refuse_lines_above_header(name, read())
         raise DocumentError(
             f"{name} has no column with a usual name of titles, such as"
             f" {', '.join(TITLE_COLUMNS[:4])}; its columns are {_columns(header)}",
@@ -186,21 +193,22 @@ def table_of(  # noqa: PLR0913 - what a table is, and what was chosen
     )
 
 
-def _refuse_lines_above_header(name: str, records: Callable[[], Iterator[list[str]]]) -> None:
+def _refuse_lines_above_header(name: str, records: Iterator[tuple[int, list[str]]]) -> None:
     """Raise where a later line looks like the header: two columns or more, one of them a title's.
 
     Raises:
         DocumentError: it names the line.
 
     """
-    for number, record in enumerate(islice(records(), 1, _LINES_ABOVE_HEADER), start=2):
+    for number, record in islice(records, 1, _LINES_ABOVE_HEADER):
         names = [column_name(cell).casefold() for cell in record if cell.strip()]
         if len(names) > 1 and any(column in names for column in TITLE_COLUMNS):
+            above = "the line" if number == 2 else f"the {number - 1} lines"  # noqa: PLR2004
             raise DocumentError(
                 f"{name}: its header seems to be line {number} ({_columns(tuple(record))}),"
                 f" not the first line that has something in it",
                 name=name,
-                next_step=f"Delete the {number - 1} above it.",
+                next_step=f"Delete {above} above it.",
             )
 
 
@@ -210,6 +218,17 @@ def _lines(text: str, start: int = 0) -> Iterator[str]:
     By way of UTF-8, because StringIO would take four bytes for every character.
     """
     return io.TextIOWrapper(io.BytesIO(text[start:].encode()), encoding="utf-8", newline="")
+
+
+def _by_line(text: str, start: int, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the records that are not blank with the number of the line each begins in."""
+    reader = csv.reader(_lines(text, start), delimiter=delimiter)
+    before = 1 + text.count("\n", 0, start)
+    line = before
+    for record in reader:
+        if has_content(record):
+            yield line, record
+        line = before + reader.line_num
 
 
 class _Survey:
@@ -354,7 +373,8 @@ def _find(
 ) -> int | None:
     folded = [column.casefold() for column in header]
     if asked is None:
-        wanted = (column_name(column).casefold() for column in usual)
+        folded = list(map(_without_accents, folded))
+        wanted = (_without_accents(column_name(column).casefold()) for column in usual)
         return next((folded.index(column) for column in wanted if column in folded), None)
     if column_name(asked).casefold() not in folded:
         raise DocumentError(
@@ -364,6 +384,14 @@ def _find(
             options=[option],
         )
     return folded.index(column_name(asked).casefold())
+
+
+def _without_accents(name: str) -> str:
+    """Return the name without accents, which exports and people leave out."""
+    if name.isascii():
+        return name
+    letters = unicodedata.normalize("NFKD", name)
+    return "".join(letter for letter in letters if not unicodedata.combining(letter))
 
 
 _COLUMNS_SHOWN = 30

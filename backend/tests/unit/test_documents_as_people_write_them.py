@@ -1,0 +1,229 @@
+"""What authors mean, in the many spellings they have for it: each line is a kind that went wrong.
+
+The outline of a document names its nodes; texts stand in it as they are, under their marks.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from app.core.errors import DocumentError
+from app.tasks.adf.html_to_adf import html_to_adf
+from app.tasks.adf.jira_markup import jira_markup_to_adf
+from app.tasks.adf.markdown import markdown_to_adf
+from app.tasks.adf.validation import find_violations
+from app.tasks.documents.tickets import TicketOptions, tickets_from
+
+Node = dict[str, Any]
+
+BASE = "https://base.example/"
+OPTIONS = TicketOptions(max_rows=100, max_columns=100, max_nesting=100)
+NAMES = {
+    "paragraph": "p", "heading": "h", "bulletList": "ul", "orderedList": "ol", "listItem": "li",
+    "tableRow": "tr", "tableCell": "td", "tableHeader": "th", "blockquote": "quote",
+    "codeBlock": "pre", "hardBreak": "br", "mediaSingle": "picture", "nestedExpand": "expand",
+    "taskList": "tasks", "inlineCard": "card",
+}  # fmt: skip
+SHOWN = ("title", "panelType", "state", "language", "url", "shortName", "background", "order")
+
+
+def outline(node: Node) -> str:
+    """Return the node as `name=attribute(content)`, a text as `text` or `text/mark/mark`."""
+    marks = [mark.get("attrs", {}).get("align", mark["type"]) for mark in node.get("marks", ())]
+    if node["type"] == "text":
+        return "/".join([node["text"], *marks])
+    attributes = node.get("attrs", {})
+    name = "=".join(
+        [
+            NAMES.get(node["type"], node["type"]),
+            *(str(attributes[key]) for key in SHOWN if key in attributes),
+        ]
+    )
+    content = "|".join(map(outline, node.get("content", ())))
+    return "/".join([f"{name}({content})" if content else name, *marks])
+
+
+def shown(document: Node) -> str:
+    assert find_violations(document) == []
+    return " ".join(map(outline, document["content"]))
+
+
+def ticket(name: str, content: str) -> tuple[str, str]:
+    (draft,) = tickets_from(name, content.encode(), OPTIONS)
+    return draft.title, shown(json.loads(draft.description))
+
+
+@pytest.mark.parametrize(
+    ("source", "title"),
+    [
+        ("---\nTitle: A\n---\nx", "A"),
+        ("\n---\ntitle: A\n---\nx", "A"),
+        ("<!-- licence\n -->\n---\ntitle: A\n---\nx", "A"),
+        ("---yaml\ntitle: A\n---\nx", "A"),
+        ('---json\n{"title": "A"}\n---\nx', "A"),
+        ('---toml\ntitle = "A"\n---\nx', "A"),
+        ("---\n---\n# A\nx", "A"),
+        ("# ![logo](l.png) A\nx", "A"),
+        ("# ![logo](l.png)A ![b](b.svg)\nx", "A"),
+    ],
+)
+def test_title_and_front_matter(source: str, title: str) -> None:
+    found, document = ticket("f.md", source)
+    assert found == title
+    assert document.endswith("p(x)")
+    assert "title" not in document
+
+
+def test_picture_beside_a_title_is_shown_once() -> None:
+    picture = "picture(media=https://a.example/l.png)"
+    source = "# ![logo](https://a.example/l.png) A\nx\n\n## ![l](https://a.example/l.png) B\ny"
+    assert ticket("f.md", source) == ("A", f"{picture} p(x) h(B) {picture} p(y)")
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        # Alerts and admonitions
+        ("> [!FAQ]- A **b** `c`\n> d", "panel=info(p(A /strong|b/strong| /strong|c/code|br|d))"),
+        ("> [!WARNING]\n> > q", "panel=warning(p(Warning/strong)) quote(p(q))"),
+        ("> [!TIP]\n> | a |\n> |--|", "panel=success(p(Tip/strong)) table(tr(th(p(a))))"),
+        ("/// note | A\nb\n///\nc", "panel=info(p(A/strong)|p(b)) p(c)"),
+        ("```{warning} A\n:class: x\nb\n```\nc", "panel=warning(p(A/strong)|p(b)) p(c)"),
+        ("````{note}\n```py\nx\n```\n````", "panel=info(pre=python(x))"),
+        ("```{python}\nx\n```", "pre=python(x)"),
+        ('{% hint style="danger" %}\na\n{% endhint %}', "panel=error(p(a))"),
+        ('::: {.callout-tip title="A"}\nb\n:::', "panel=success(p(A/strong)|p(b))"),
+        ("::: kettle.core\n\nx", "p(::: kettle.core) p(x)"),
+        ("::: columns\na\n:::\nb", "p(::: columns a ::: b)"),
+        ("??? tip\n    a", "expand=Tip(p(a))"),
+        ("<aside>\n💡 a\n\n</aside>\n\nb", "panel=info(p(💡 a)) p(b)"),
+        ("<aside>a</aside>", "p(a)"),
+        # Words that only look like markup
+        ("x\n:smile: a", "p(x |emoji=:smile:| a)"),
+        ("x\n:b c", "p(x :b c)"),
+        ("x\n: b", "ul(li(p(x/strong)|p(b)))"),
+        ("10:30 a:b:c x:key:y", "p(10:30 a:b:c x:key:y)"),
+        ("tool <output> <time>", "p(tool <output> <time>)"),
+        ("Map<P> and Box<LI>", "p(Map<P> and Box<LI>)"),
+        # Addresses
+        ("[a](C:\\b)", "p(a)"),
+        ("[a](https://[b)", "p(a)"),
+        ("see https://a.example\u2026", "p(see |https://a.example/link|\u2026)"),
+        ("(\uff08https://a.example/b\uff09\u3002", "p((\uff08|https://a.example/b/link|\uff09\u3002)"),
+        # HTML
+        (
+            "<TABLE BORDER=1><TR><TH>A<TD>1<TR><TD>2<TD>3</TABLE>",
+            "table(tr(th(p(A))|td(p(1)))|tr(td(p(2))|td(p(3))))",
+        ),
+        ("<P>a\n<P>b", "p(a) p(b)"),
+        ("<math><mi>x</mi><mo>=</mo></math>", "p(x=)"),
+        ("<time>now</time> <textarea>b</textarea>", "p(now b)"),
+        ("<p hidden>a</p>b<span style='display: none'>c</span>", "p(b)"),
+        ("<b style='font-weight:normal'>a <b>b</b></b> c", "p(a |b/strong| c)"),
+        ("<i style='font-style:normal'>a</i>", "p(a)"),
+        (
+            "<table><tr align=right><td>a<td align=left>b</tr></table>",
+            "table(tr(td(p(a)/end)|td(p(b))))",
+        ),
+        (
+            "<table><tr><td style='background-color:#EEE'>a</td></tr></table>",
+            "table(tr(td=#eeeeee(p(a))))",
+        ),
+        (
+            "<ul><li><input type=checkbox> a<li><label><input type=checkbox checked>b</label></ul>",
+            "tasks(taskItem=TODO(a)|taskItem=DONE(b))",
+        ),
+        ("a![logo](data:image/png,x)b", "p(a| |logo| |b)"),
+    ],
+)  # fmt: skip
+def test_markdown_and_its_dialects(source: str, expected: str) -> None:
+    assert shown(markdown_to_adf(source, base_url=BASE)) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("_*b*_ *_b_*", "p(b/strong/em| |b/strong/em)"),
+        ("{*}a{*}b {-}c{-} {_}d{_}", "p(a/strong|b |c/strike| |d/em)"),
+        ("*https://a.example*", "p(https://a.example/strong/link)"),
+        ("h2.T and bq.q", "p(h2.T and bq.q)"),
+        ("{{{}a{}}} {{b{c}}}", "p(a/code| |b{c}/code)"),
+        ("[^a.pdf] [#b] [c|#d]", "p(a.pdf b c)"),
+        ("!https://a.example/b.png|alt=c!", "picture(media=https://a.example/b.png)"),
+        ("(/) f(x) (x)", "p(emoji=:white_check_mark:| f(x) |emoji=:x:)"),
+        ("|a\nb|c|", "table(tr(td(p(a|br|b))|td(p(c))))"),
+        ("|* a\n* b|c|", "table(tr(td(ul(li(p(a))|li(p(b))))|td(p(c))))"),
+        ("|{code}a|b{code}|c|", "table(tr(td(pre(a|b))|td(p(c))))"),
+        (
+            "# a\n{code:java}\nx\n{code}\n# b\n{noformat}y{noformat}",
+            "ol(li(p(a)|pre=java(x))|li(p(b)|pre(y)))",
+        ),
+        ("a\n{code}\n  x\n\n y\n{code}\nb", "p(a) pre(  x\n\n y) p(b)"),
+        ("\\{code} *a*", "p({code} |a/strong)"),
+        ("{panel:bgColor=#fffae6}\na\n{panel}", "panel=warning(p(a))"),
+        ("{quote}\n{code}\nx\n{code}\n{quote}", "quote(pre(x))"),
+        ("|a\n\nb", "table(tr(td(p(a)))) p(b)"),
+    ],
+)
+def test_markup_of_jira(source: str, expected: str) -> None:
+    assert shown(jira_markup_to_adf(source)) == expected
+
+
+def test_alternative_text_of_jira_markup_is_kept() -> None:
+    document = jira_markup_to_adf("!https://a.example/b.png|width=20,alt=c!")
+    assert document["content"][0]["content"][0]["attrs"]["alt"] == "c"
+
+
+PANEL = """<div class="panel"><div class="panelHeader"><b>A</b></div>
+<div class="panelContent"><p>b</p></div></div>"""
+CODE = """<div class="code panel"><div class="codeContent panelContent">
+<pre>x</pre></div></div>"""
+FORMULA = """<span class="katex"><math><mi>x</mi></math>
+<span class="katex-html" aria-hidden="true">x</span></span>"""
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (PANEL, "panel=info(p(A/strong)|p(b))"),
+        (CODE, "pre(x)"),
+        (FORMULA, "p(x)"),
+        ('<p>a <img class="emoticon" data-emoji-fallback="✅" src="c.svg"></p>', "p(a ✅)"),
+    ],
+)
+def test_pages_of_other_tools(source: str, expected: str) -> None:
+    assert ticket("page.html", source) == ("page", expected)
+
+
+def test_hidden_elements_of_html_are_left_out() -> None:
+    assert shown(html_to_adf("<p hidden>a</p><p style='DISPLAY:NONE'>b</p><p>c</p>")) == "p(c)"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        *("Titulo,Descripcion", "Titre,Corps", "Tâche,Contenu", "Tarefa,Conteúdo", "Item,Details"),
+        *("タイトル,詳細", "件名,本文", "Aufgabe,Notizen", "Issue Summary,Issue Description"),
+    ],
+)
+def test_columns_are_found_without_accents_and_in_other_languages(header: str) -> None:
+    assert ticket("f.csv", f"{header}\nA,b\n") == ("A", "p(b)")
+
+
+@pytest.mark.parametrize(
+    ("above", "header", "line"),
+    [
+        ("Report\n", "Summary,Description", 2),
+        ("Export of 2024\n\n", "Summary;Description", 3),
+        ("# comment\n# more\n", "Title\tBody", 3),
+        ("sep=;\nReport\n", "Summary;Description", 3),
+    ],
+)
+def test_lines_above_the_header_are_told_whatever_the_delimiter(
+    above: str, header: str, line: int
+) -> None:
+    with pytest.raises(DocumentError, match=f"seems to be line {line} "):
+        ticket("f.csv", f"{above}{header}\na{header[7:8] if header[7] in ',;' else header[5]}b\n")
