@@ -1,4 +1,4 @@
-"""What authors mean, in the many spellings they have for it: each line is a kind that went wrong.
+"""The many spellings in which authors mean one thing: each line is a kind that went wrong.
 
 The outline of a document names its nodes; texts stand in it as they are, under their marks.
 """
