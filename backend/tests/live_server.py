@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import uuid
-from typing import TYPE_CHECKING, Any, Self
+from datetime import timedelta
+from typing import Any, Self
 
 import httpx
 
@@ -14,10 +15,8 @@ from app.core.config import Settings
 from app.core.database import Database
 from app.models.access import KeyRole
 from app.repositories.access_repository import AccessRepository
+from app.repositories.browser_sessions import BrowserSessions
 from app.web.dashboard import add_dashboard
-
-if TYPE_CHECKING:
-    from datetime import timedelta
 
 DEADLINE_SECONDS = 30.0
 
@@ -62,6 +61,15 @@ class LiveServer:
                 owner or f"owner-{uuid.uuid4()}", role=role, lifetime=lifetime
             )
         return made.text
+
+    def browser_cookie(self, key: str) -> tuple[str, str]:
+        """The name and value of the cookie of a browser that has just signed in with this key."""
+        with self.database.transaction() as db:
+            principal = AccessRepository(db).recognise(key)
+            assert principal is not None
+            sessions = BrowserSessions(db, idle=self.app.state.services.browser_idle)
+            token = sessions.start(principal.key_id, lifetime=timedelta(days=1))
+        return f"session_tasks_{self.server.port}", token
 
     def client(self, key: str | None = None, **headers: str) -> httpx.Client:
         """A client that shows this key; closed with the server."""

@@ -1,4 +1,4 @@
-"""Who shows which key, remembered for a few seconds so that not every request asks the database."""
+"""Who sends which key or cookie, kept for a few seconds so that not every request is a query."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ import asyncio
 import hashlib
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
 from app.repositories.access_repository import AccessRepository, Principal
+from app.repositories.browser_sessions import BrowserSessions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from app.core.database import Database
+
+    _Question = Callable[[], Principal | None]
 
 SECONDS_REMEMBERED = 5.0
 """A key that is revoked elsewhere works here for at most this long."""
@@ -28,7 +34,7 @@ class _Known:
 
 
 class ApiKeyCache:
-    """Recognises keys; only valid ones are remembered, by their hash, never by themselves.
+    """Recognises keys, and browsers by their cookie; only valid ones are kept, by their hash.
 
     However many requests show a key at once, it is asked for once; and a key in use is asked for
     again before its time is up, so that its requests never stand in line for that.
@@ -47,14 +53,16 @@ class ApiKeyCache:
             DatabaseUnavailable: nobody can be recognised now.
 
         """
-        digest = hashlib.sha256(key.encode("utf-8", "replace")).digest()
-        known = self._known.get(digest)
-        seconds_left = known.until - time.monotonic() if known is not None else 0.0
-        if known is None or seconds_left <= 0:
-            return await asyncio.shield(self._lookup(digest, key))
-        if seconds_left < SECONDS_REMEMBERED / 2:
-            self._lookup(digest, key)
-        return known.principal
+        return await self._recognise(_digest("key", key), lambda: self._ask(key))
+
+    async def recognise_browser(self, token: str) -> Principal | None:
+        """Who is signed in by the browser session of this token; None where it has ended.
+
+        Raises:
+            DatabaseUnavailable: nobody can be recognised now.
+
+        """
+        return await self._recognise(_digest("browser", token), lambda: self._ask_browser(token))
 
     def forget(self, key_id: str) -> None:
         """Have a key that was revoked here refused here from now on."""
@@ -63,11 +71,27 @@ class ApiKeyCache:
             if known.principal.key_id == key_id:
                 self._known.pop(digest, None)
 
-    def _lookup(self, digest: bytes, key: str) -> asyncio.Task[Principal | None]:
-        """The lookup of this key that is under way, begun if none is."""
+    def forget_browser_session(self, browser_session: bytes | None) -> None:
+        """Have a browser that was signed out here refused here from now on."""
+        self._revocation_count += 1
+        for digest, known in tuple(self._known.items()):
+            if known.principal.browser_session == browser_session is not None:
+                self._known.pop(digest, None)
+
+    async def _recognise(self, digest: bytes, ask: _Question) -> Principal | None:
+        known = self._known.get(digest)
+        seconds_left = known.until - time.monotonic() if known is not None else 0.0
+        if known is None or seconds_left <= 0:
+            return await asyncio.shield(self._lookup(digest, ask))
+        if seconds_left < SECONDS_REMEMBERED / 2:
+            self._lookup(digest, ask)
+        return known.principal
+
+    def _lookup(self, digest: bytes, ask: _Question) -> asyncio.Task[Principal | None]:
+        """The lookup that is under way, begun if none is."""
         lookup = self._lookups.get(digest)
         if lookup is None:
-            lookup = asyncio.create_task(self._look_up(digest, key))
+            lookup = asyncio.create_task(self._look_up(digest, ask))
             self._lookups[digest] = lookup
             lookup.add_done_callback(lambda done: self._looked_up(digest, done))
         return lookup
@@ -77,18 +101,29 @@ class ApiKeyCache:
         if not lookup.cancelled():
             lookup.exception()  # of use to whoever waits for it; a lookup ahead of time has nobody
 
-    async def _look_up(self, digest: bytes, key: str) -> Principal | None:
-        until = time.monotonic() + SECONDS_REMEMBERED
+    async def _look_up(self, digest: bytes, ask: _Question) -> Principal | None:
+        asked_at = time.monotonic()
         revocation_count = self._revocation_count
-        principal = await anyio.to_thread.run_sync(self._ask, key)
+        principal = await anyio.to_thread.run_sync(ask)
         if principal is None:
             self._known.pop(digest, None)
         elif revocation_count == self._revocation_count:
             if len(self._known) >= MOST_REMEMBERED:
                 self._known.clear()
-            self._known[digest] = _Known(principal, until)
+            seconds = min(SECONDS_REMEMBERED, principal.usable_seconds)
+            self._known[digest] = _Known(principal, asked_at + seconds)
         return principal
 
     def _ask(self, key: str) -> Principal | None:
         with self._database.transaction() as db:
             return AccessRepository(db).recognise(key)
+
+    def _ask_browser(self, token: str) -> Principal | None:
+        with self._database.transaction() as db:
+            idle = timedelta(hours=self._database.settings.browser_idle_hours)
+            return BrowserSessions(db, idle=idle).recognise(token)
+
+
+def _digest(kind: str, credential: str) -> bytes:
+    """What is remembered in place of the credential; a token is no key, nor a key a token."""
+    return hashlib.sha256(f"{kind} {credential}".encode("utf-8", "replace")).digest()

@@ -25,6 +25,7 @@ from app.core.database_errors import translated_errors
 from app.core.errors import DatabaseUnavailable
 from app.core.notifications import CHANNEL, announced_sessions
 from app.repositories.access_repository import AccessRepository
+from app.repositories.browser_sessions import BrowserSessions
 from app.repositories.session_queries import (
     SessionQueries,
     SessionSnapshot,
@@ -33,6 +34,8 @@ from app.repositories.session_queries import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
+
+    from sqlalchemy.orm import Session as DbSession
 
     from app.core.config import Settings
     from app.core.database import Database
@@ -177,6 +180,17 @@ class EventBroadcaster:
         for stream in tuple(self._streams):
             stream.end()
 
+    def end_streams_of(
+        self, *, key_id: str | None = None, browser_session: bytes | None = None
+    ) -> None:
+        """Have the streams closed that were opened with this key, or in this browser session."""
+        for stream in tuple(self._streams):
+            caller = stream.principal
+            if key_id == caller.key_id or (
+                browser_session is not None and browser_session == caller.browser_session
+            ):
+                stream.end()
+
     async def run(self) -> None:
         """Feed the streams until cancelled."""
         async with anyio.create_task_group() as tasks:
@@ -234,11 +248,11 @@ class EventBroadcaster:
             await anyio.sleep(self._settings.keep_alive_seconds)
             if not self._streams:
                 continue
-            key_ids = {stream.principal.key_id for stream in self._streams}
+            callers = {stream.principal for stream in self._streams}
             try:
-                usable, changed = await anyio.to_thread.run_sync(
+                lost, changed = await anyio.to_thread.run_sync(
                     self._look,
-                    key_ids,
+                    callers,
                     {s.principal.owner for s in self._streams if s.session_id is None},
                     limiter=self._limiter,
                 )
@@ -247,13 +261,13 @@ class EventBroadcaster:
                 self._failed_looks += 1
                 continue
             self._failed_looks = 0
-            lost = key_ids - usable  # not one that came since: of it nobody has asked
             for stream in tuple(self._streams):
-                if stream.principal.key_id in lost:
+                if stream.principal in lost:
                     stream.end()
             self._mark(self._watched() | changed)
 
-    def _look(self, key_ids: set[str], owners: set[str]) -> tuple[set[str], set[UUID]]:
+    def _look(self, callers: set[Principal], owners: set[str]) -> tuple[set[Principal], set[UUID]]:
+        """Which of these callers may listen no longer, and which sessions have changed."""
         changed: set[UUID] = set()
         look_from: dict[str, datetime] = {}
         with self._database.transaction() as db:
@@ -267,9 +281,17 @@ class EventBroadcaster:
                 look_from[owner] = usual
                 if len(found) == MOST_PENDING and found[-1].updated_at > since:
                     look_from[owner] = found[-1].updated_at  # the next look goes on from there
-            usable = AccessRepository(db).usable(key_ids)
+            lost = self._lost(db, callers)
         self._look_from = look_from
-        return usable, changed
+        return lost, changed
+
+    def _lost(self, db: DbSession, callers: set[Principal]) -> set[Principal]:
+        keys = AccessRepository(db).usable({caller.key_id for caller in callers})
+        browsers = {c.browser_session for c in callers if c.browser_session is not None}
+        if browsers:
+            idle = timedelta(hours=self._settings.browser_idle_hours)
+            browsers -= BrowserSessions(db, idle=idle).usable(browsers)
+        return {c for c in callers if c.key_id not in keys or c.browser_session in browsers}
 
     # -- telling ----------------------------------------------------------------------------------
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
+import anyio.from_thread
 from fastapi import APIRouter, Path, Response
 
 from app.api.resources import CreatedKey, KeyList, KeyResource, NewKeyRequest, SafeText
@@ -45,10 +47,16 @@ def list_keys(_caller: Administrator, services: ServicesOf) -> Response:
 def revoke_key(
     key_id: Annotated[SafeText, Path(max_length=32)], _caller: Administrator, services: ServicesOf
 ) -> Response:
-    """It is refused here at once, by other processes within seconds; its streams end."""
+    """It is refused here at once, by other processes within seconds.
+
+    Its streams end, and the browsers that it signed in are signed out.
+    """
     with services.database.transaction() as db:
         AccessRepository(db).revoke_key(key_id)
     services.api_keys.forget(key_id)
+    anyio.from_thread.run_sync(
+        functools.partial(services.broadcaster.end_streams_of, key_id=key_id)
+    )
     return Response(status_code=204)
 
 

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.api.request_guard import COOKIE, LOGIN_PATH
+from app.api.browser_cookies import sign_in
+from app.api.request_guard import LOGIN_PATH
 from app.api.resources import Check, Health, Readiness
 from app.api.responses import json_response
 from app.api.services import Caller, Services, ServicesOf, problems
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 router = APIRouter(tags=["operations"])
-
-COOKIE_SECONDS = 30 * 24 * 3600
 
 
 @router.get("/healthz", response_model=Health, summary="Does the process answer?")
@@ -65,26 +64,14 @@ def metrics(services: ServicesOf) -> Response:
     LOGIN_PATH,
     status_code=303,
     response_class=RedirectResponse,
-    summary="Let this browser in with the key in the link",
+    summary="Sign this browser in with the key in the link",
     responses=problems(401),
 )
-async def login(request: Request, _caller: Caller, services: ServicesOf, key: str) -> Response:
-    """Put the key into a cookie that scripts cannot read, and take it out of the address."""
+async def login(request: Request, caller: Caller, services: ServicesOf, key: str) -> Response:  # noqa: ARG001 - the guard has looked at the key
+    """Set a cookie that scripts cannot read, and take the key out of the address."""
     answer = RedirectResponse(services.landing, status_code=303)
-    keep_key(answer, key, is_secure=request.url.scheme == "https")
+    await sign_in(request, services, caller, answer)
     return answer
-
-
-def keep_key(answer: Response, key: str, *, is_secure: bool) -> None:
-    """Have the browser show this key from now on, to this server only."""
-    answer.set_cookie(
-        COOKIE,
-        key,
-        max_age=COOKIE_SECONDS,
-        httponly=True,
-        samesite="strict",
-        secure=is_secure,
-    )
 
 
 def _check(name: str, look: Callable[[], object]) -> Check:

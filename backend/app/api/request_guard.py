@@ -20,8 +20,8 @@ from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import FixedWindowRateLimiter
 from starlette.datastructures import Headers
-from starlette.requests import cookie_parser
 
+from app.api.browser_cookies import FORMER_COOKIE, browser_token
 from app.api.problems import (
     BodyTooLarge,
     BodyTooSlow,
@@ -49,7 +49,6 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 LOGIN_PATH = "/login"
 SIGN_IN_PATH = "/sign-in"
 STATIC_PREFIX = "/static/"
-COOKIE = "session_tasks_key"
 LARGE_ANSWER_BYTES = 64 * 1024
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 SECURITY_HEADERS = {
@@ -64,6 +63,7 @@ _SECURITY_HEADERS = tuple(
     (name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()
 )
 _HSTS = (b"strict-transport-security", b"max-age=31536000")
+_FORGET_FORMER_COOKIE = (b"set-cookie", f"{FORMER_COOKIE}=; Max-Age=0; Path=/".encode())
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 
 
@@ -108,16 +108,20 @@ class RequestGuard:
             TooManyRequests: too many guesses from this address.
 
         """
-        key, is_cookie = _key_shown(scope, headers)
-        principal = await self._api_keys.recognise(key) if key else None
+        key = _key_shown(scope, headers)
+        token = browser_token(scope) if key is None else ""
+        if key:
+            principal = await self._api_keys.recognise(key)
+        else:
+            principal = await self._api_keys.recognise_browser(token) if token else None
         if principal is None:
             await self._count_stranger(scope)
             raise NotAuthenticated(
-                "This API key is not valid" if key else "No API key was shown",
+                "This API key is not valid" if key else _nothing_valid(token),
                 next_step="Send one as a Bearer token, in the header Authorization; make one with "
                 "session-tasks keys create.",
             )
-        if is_cookie and scope["method"] not in SAFE_METHODS:
+        if key is None and scope["method"] not in SAFE_METHODS:
             _require_same_origin(headers)
         return principal
 
@@ -255,6 +259,8 @@ class _GuardedRequest:
             headers.append((b"trace-id", self._trace_id.encode()))
             if self._scope["scheme"] == "https" and _HSTS[0] not in present:
                 headers.append(_HSTS)
+            if f"{FORMER_COOKIE}=" in self._headers.get("cookie", ""):
+                headers.append(_FORGET_FORMER_COOKIE)
             message = {**message, "headers": headers}
         elif len(message.get("body", b"")) > LARGE_ANSWER_BYTES and not message.get("more_body"):
             # The server waits for the client before the next part, not after the last: with this
@@ -298,15 +304,17 @@ class _BoundedBody:
         return message
 
 
-def _key_shown(scope: Scope, headers: Headers) -> tuple[str, bool]:
-    """The key, and whether a browser sent it by itself (a cookie)."""
-    if scope["path"] == LOGIN_PATH:  # what becomes the cookie is what must be valid
+def _key_shown(scope: Scope, headers: Headers) -> str | None:
+    """The key that is shown as such; None where there is at most a browser's cookie."""
+    if scope["path"] == LOGIN_PATH:  # what signs in is what must be valid
         query: dict[str, list[Any]] = parse_qs(scope["query_string"].decode("latin-1"))
-        return str(query.get("key", [""])[-1]), False
+        return str(query.get("key", [""])[-1])
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return credentials.strip(), False
-    return cookie_parser(headers.get("cookie", "")).get(COOKIE, ""), True
+    return credentials.strip() if scheme.lower() == "bearer" else None
+
+
+def _nothing_valid(token: str) -> str:
+    return "This browser is no longer signed in" if token else "No API key was shown"
 
 
 def _require_same_origin(headers: Headers) -> None:

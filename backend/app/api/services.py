@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Header, Request, Security
@@ -38,6 +39,11 @@ class Services:
     uploads: threading.BoundedSemaphore
     landing: str = "/api/v1/sessions"
     is_schema_current: bool = False
+
+    @property
+    def browser_idle(self) -> timedelta:
+        """How long a browser session lasts without a request."""
+        return timedelta(hours=self.settings.browser_idle_hours)
 
 
 async def _services(request: Request) -> Services:

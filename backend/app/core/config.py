@@ -121,6 +121,12 @@ class Settings(BaseSettings):
         description="addresses of proxies before `serve`, by commas: whom they name as the client, "
         "and whether he came by https, is believed",
     )
+    browser_session_days: Annotated[float, Field(gt=0, le=400)] = Field(
+        7.0, description="a browser that signed in must do so again after these, however used"
+    )
+    browser_idle_hours: Annotated[float, Field(gt=0)] = Field(
+        24.0, description="and after these without a request"
+    )
     cors_origins: str = Field(
         "", description="origins of browsers' pages that may use the API, exact, by commas"
     )

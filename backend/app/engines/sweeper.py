@@ -22,6 +22,7 @@ from app.engines.loops import Loop
 from app.engines.vacuum import TABLE, VACUUM_LEASES, LeaseVacuum
 from app.models.session import TaskStatus
 from app.repositories import maintenance_statements
+from app.repositories.browser_sessions import forget_ended
 from app.repositories.idempotency_repository import forget_old_answers
 from app.repositories.session_repository import SessionRepository
 
@@ -242,12 +243,17 @@ def _redispatch(
 
 
 def _delete_expired(database: Database, settings: Settings) -> SweepReport:
-    """Delete sessions past their retention, and answers kept under an Idempotency-Key for a day."""
+    """Delete sessions past their retention, and what was kept for a time: see docs/operations.md.
+
+    That is answers under an Idempotency-Key, browser sessions, and codes to sign in with.
+    """
     retention = timedelta(days=settings.retention_days)
     deleted = 0
     for _ in range(MAX_BATCHES):
         with database.transaction() as db:
-            forgotten = forget_old_answers(db, limit=BATCH_SIZE)
+            forgotten = max(
+                forget_old_answers(db, limit=BATCH_SIZE), forget_ended(db, limit=BATCH_SIZE)
+            )
             batch = SessionRepository(db).delete_expired(retention=retention, limit=BATCH_SIZE)
         deleted += len(batch)
         if max(len(batch), forgotten) < BATCH_SIZE:

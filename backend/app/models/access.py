@@ -1,4 +1,4 @@
-"""Who may use the API (`ApiKey`), and which of its requests were answered (`IdempotencyRecord`)."""
+"""Who may use the API (`ApiKey`, `BrowserSession`, `SignInCode`), and the stored responses."""
 
 from __future__ import annotations
 
@@ -50,6 +50,52 @@ class ApiKey(Base):
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
+
+
+class BrowserSession(Base):
+    """A browser that is signed in with a key; its cookie holds a random token, not the key.
+
+    Attributes:
+        token_sha256: SHA-256 of the token (256 random bits), which is stored nowhere else.
+        key_id: the key that signed in; without it, the browser session is worth nothing.
+        expires_at: the end, however much it is used.
+        last_used_at: to the minute; without use it ends after `BROWSER_IDLE_HOURS`.
+
+    """
+
+    __tablename__ = "browser_sessions"
+    __table_args__ = (
+        CheckConstraint("octet_length(token_sha256) = 32", name="token_sha256"),
+        Index("ix_browser_sessions_key_id", "key_id"),
+        Index("ix_browser_sessions_expires_at", "expires_at"),
+    )
+
+    token_sha256: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    expires_at: Mapped[datetime]
+    last_used_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class SignInCode(Base):
+    """A code that signs one browser in, once; it is deleted when it is used.
+
+    Attributes:
+        code_sha256: SHA-256 of the code (256 random bits), which is stored nowhere else.
+        key_id: the key as which the browser is signed in.
+
+    """
+
+    __tablename__ = "sign_in_codes"
+    __table_args__ = (
+        CheckConstraint("octet_length(code_sha256) = 32", name="code_sha256"),
+        Index("ix_sign_in_codes_key_id", "key_id"),
+        Index("ix_sign_in_codes_expires_at", "expires_at"),
+    )
+
+    code_sha256: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"))
+    expires_at: Mapped[datetime]
 
 
 class IdempotencyRecord(Base):

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Double,
+    SQLColumnExpression,
+    and_,
+    cast,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from app.core.database import after_commit
 from app.core.errors import KeyNotFound
 from app.core.logging import log_audit
-from app.models.access import ApiKey, KeyRole
+from app.models.access import ApiKey, BrowserSession, KeyRole, SignInCode
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -29,11 +41,19 @@ _NOBODYS_HASH = hashlib.sha256(b"no such key").digest()
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking: the owner whose sessions they see, what else they may do, by which key."""
+    """Who is asking: the owner whose sessions they see, what else they may do, by which key.
+
+    Attributes:
+        browser_session: the hash of the browser session's token; None for a key sent as such.
+        usable_seconds: how long the key, and the browser session, will last from now on.
+
+    """
 
     owner: str
     role: KeyRole
     key_id: str
+    browser_session: bytes | None = None
+    usable_seconds: float = field(default=math.inf, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +104,12 @@ class AccessRepository:
 
     def has_usable_key(self) -> bool:
         """Whether anybody could be let in."""
-        return self._db.scalar(select(select(ApiKey.id).where(_is_usable()).exists())) or False
+        return self._db.scalar(select(select(ApiKey.id).where(is_usable()).exists())) or False
 
     def revoke_key(self, key_id: str) -> ApiKey:
         """Make the key useless from now on; processes that know it forget it within seconds.
+
+        The browsers that it signed in are signed out with it.
 
         Raises:
             KeyNotFound: there is none, or it was revoked before.
@@ -104,6 +126,8 @@ class AccessRepository:
                 "There is no such key that could be revoked",
                 next_step="See session-tasks keys list.",
             )
+        for dependent in (BrowserSession, SignInCode):
+            self._db.execute(delete(dependent).where(dependent.key_id == key_id))
         after_commit(
             self._db, lambda: log_audit("API key revoked", key_id=key_id, owner=record.owner)
         )
@@ -118,16 +142,24 @@ class AccessRepository:
         if shape is None:
             return None
         key_id, secret = shape.groups()
-        record = self._db.scalar(select(ApiKey).where(ApiKey.id == key_id, _is_usable()))
+        found = self._db.execute(
+            select(ApiKey, seconds_until(ApiKey.expires_at)).where(ApiKey.id == key_id, is_usable())
+        ).one_or_none()
+        record, seconds = found if found is not None else (None, None)
         known = record.secret_sha256 if record is not None else _NOBODYS_HASH
         if not hmac.compare_digest(known, _hash(secret)) or record is None:
             return None
         self._note_use(key_id)
-        return Principal(record.owner, record.role, record.id)
+        return Principal(
+            record.owner,
+            record.role,
+            record.id,
+            usable_seconds=math.inf if seconds is None else seconds,
+        )
 
     def usable(self, key_ids: Collection[str]) -> set[str]:
         """Those of these keys that are neither expired nor revoked."""
-        return set(self._db.scalars(select(ApiKey.id).where(ApiKey.id.in_(key_ids), _is_usable())))
+        return set(self._db.scalars(select(ApiKey.id).where(ApiKey.id.in_(key_ids), is_usable())))
 
     def _note_use(self, key_id: str) -> None:
         now = func.clock_timestamp()
@@ -144,11 +176,17 @@ class AccessRepository:
         )
 
 
-def _is_usable() -> ColumnElement[bool]:
+def is_usable() -> ColumnElement[bool]:
+    """Whether the row of `ApiKey` is neither revoked nor expired, by the database's clock."""
     return and_(
         ApiKey.revoked_at.is_(None),
         or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.clock_timestamp()),
     )
+
+
+def seconds_until(moment: SQLColumnExpression[Any]) -> ColumnElement[float]:
+    """How many seconds are left until then, by the database's clock; NULL for never."""
+    return cast(func.extract("epoch", moment - func.clock_timestamp()), Double)
 
 
 def _hash(secret: str) -> bytes:

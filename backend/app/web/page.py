@@ -15,6 +15,7 @@ from fastapi import Depends, Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from app.api.browser_cookies import cookie_name
 from app.models.access import KeyRole
 from app.web import wording
 from app.web.static_files import address_of
@@ -63,6 +64,8 @@ class Page:
     def __init__(self, request: Request) -> None:
         self._request = request
         self._caller: Principal | None = getattr(request.state, "principal", None)
+        self._is_secure = request.url.scheme == "https"
+        self._said_cookie = cookie_name(request.scope, SAID_COOKIE)
 
     @property
     def server(self) -> str:
@@ -79,7 +82,7 @@ class Page:
                 now=datetime.now(UTC),
                 caller=self._caller,
                 is_admin=self._caller is not None and self._caller.role is KeyRole.ADMIN,
-                said=_said(self._request.cookies.get(SAID_COOKIE, "")),
+                said=_said(self._request.cookies.get(self._said_cookie, "")),
                 **values,
             )
         )
@@ -88,8 +91,10 @@ class Page:
             status_code=status_code,
             headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY},
         )
-        if SAID_COOKIE in self._request.cookies:
-            answer.delete_cookie(SAID_COOKIE, httponly=True, samesite="strict")
+        if self._said_cookie in self._request.cookies:
+            answer.delete_cookie(
+                self._said_cookie, httponly=True, samesite="strict", secure=self._is_secure
+            )
         return answer
 
     def redirect(self, path: str, *, said: str = "", refused: str = "") -> Response:
@@ -98,12 +103,12 @@ class Page:
         if said or refused:
             told = f"{_REFUSED}{refused}" if refused else said
             answer.set_cookie(
-                SAID_COOKIE,
+                self._said_cookie,
                 base64.urlsafe_b64encode(told[:MOST_SAID].encode()).decode("ascii"),
                 max_age=SAID_SECONDS,
                 httponly=True,
                 samesite="strict",
-                secure=self._request.url.scheme == "https",
+                secure=self._is_secure,
             )
         return answer
 

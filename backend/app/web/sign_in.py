@@ -1,4 +1,4 @@
-"""Signing in with a key, which then lies in a cookie that scripts cannot read; and out again."""
+"""Signing a browser in with a key, for a time, and out again."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Request, Response
 
-from app.api.operations import keep_key
-from app.api.request_guard import COOKIE, SIGN_IN_PATH
-from app.api.services import ServicesOf
+from app.api import browser_cookies
+from app.api.request_guard import SIGN_IN_PATH
+from app.api.services import Caller, ServicesOf
 from app.web.page import PageOf, local_path
 
 router = APIRouter(include_in_schema=False)
@@ -32,7 +32,8 @@ async def sign_in(
     then: Annotated[str, Form(max_length=2000)] = "/",
 ) -> Response:
     """Let this browser in, or say that the key is not valid."""
-    if await services.api_keys.recognise(key.strip()) is None:
+    principal = await services.api_keys.recognise(key.strip())
+    if principal is None:
         return page.render(
             "sign_in.html",
             status_code=UNAUTHORIZED,
@@ -40,13 +41,15 @@ async def sign_in(
             refused="This key is not valid. It may have been revoked, or have expired.",
         )
     answer = page.redirect(then)
-    keep_key(answer, key.strip(), is_secure=request.url.scheme == "https")
+    await browser_cookies.sign_in(request, services, principal, answer)
     return answer
 
 
 @router.post("/sign-out")
-def sign_out(page: PageOf) -> Response:
-    """Forget the key in this browser; the key itself stays valid."""
+async def sign_out(
+    request: Request, page: PageOf, caller: Caller, services: ServicesOf
+) -> Response:
+    """End this browser's session; the key itself stays valid."""
     answer = page.redirect(SIGN_IN_PATH, said="Signed out. The key itself is still valid.")
-    answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    await browser_cookies.sign_out(request, services, caller, answer)
     return answer

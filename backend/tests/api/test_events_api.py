@@ -169,9 +169,11 @@ def test_stream_that_comes_while_keys_are_looked_at_goes_on() -> None:
         revoked = Stream(Principal("me", KeyRole.USER, "revoked"), None)
         late = Stream(Principal("you", KeyRole.USER, "new"), None)
 
-        def look(key_ids: set[str], _owners: set[str]) -> tuple[set[str], set[uuid.UUID]]:
+        def look(
+            callers: set[Principal], _owners: set[str]
+        ) -> tuple[set[Principal], set[uuid.UUID]]:
             anyio.from_thread.run_sync(broadcaster.add, late)
-            return key_ids - {"revoked"}, set()
+            return callers, set()
 
         with patch.object(broadcaster, "_look", look), anyio.fail_after(DEADLINE_SECONDS):
             async with anyio.create_task_group() as tasks:

@@ -63,6 +63,7 @@ class Owner:
 
     def __post_init__(self) -> None:
         self.key = self.dashboard.key(self.name, self.role)
+        self.cookie = self.dashboard.browser_cookie(self.key)
 
     def act(self, what: Callable[[SessionRepository], Any]) -> Any:
         """Do something in a transaction of its own."""
@@ -100,10 +101,10 @@ class Owner:
             self.act(lambda s: s.complete_task(claim))
 
     def client(self, **headers: str) -> httpx.Client:
-        """A client that shows the key as a browser does."""
+        """A client that is signed in as a browser is."""
         return httpx.Client(
             base_url=self.dashboard.url,
-            cookies={"session_tasks_key": self.key},
+            cookies=dict([self.cookie]),
             headers={"Accept": "text/html", **headers},
             timeout=DEADLINE_SECONDS,
         )
@@ -171,7 +172,8 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
         if options.get("java_script_enabled", True):
             context.add_init_script(WATCH_POLICY)
         if owner is not None:
-            context.add_cookies([{"name": "session_tasks_key", "value": owner.key, "url": url}])
+            name, value = owner.cookie
+            context.add_cookies([{"name": name, "value": value, "url": url}])
         page = context.new_page()
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))

@@ -38,7 +38,10 @@ def test_link_of_serve_leads_to_the_overview_and_leaves_no_key_in_the_address(
 ) -> None:
     page = open_page(owner.dashboard.url, path=f"/login?key={owner.key}")
     expect(page).to_have_url(f"{owner.dashboard.url}/")
-    (cookie,) = [one for one in page.context.cookies() if one["name"] == "session_tasks_key"]
+    (cookie,) = page.context.cookies()
+    assert cookie["name"] == owner.cookie[0]
+    assert cookie["value"] != owner.cookie[1]
+    assert owner.key not in cookie["value"]
     assert cookie["httpOnly"]
     assert cookie["sameSite"] in {"Lax", "Strict"}
 
