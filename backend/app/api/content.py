@@ -183,5 +183,6 @@ def _ticket(number: int, ticket: TicketDraft) -> str:
     return (
         f'{{"number":{number},"title":{json.dumps(ticket.title)},'
         f'"description":{ticket.description},"source_name":{json.dumps(ticket.source_name)},'
-        f'"source_row":{ticket.source_row}}}'
+        f'"source_row":{ticket.source_row},"fields":{ticket.fields},'
+        f'"parent":{json.dumps(ticket.parent)}}}'
     )

@@ -191,13 +191,19 @@ class SessionPage(BaseModel):
 
 
 class TicketResource(BaseModel):
-    """A ticket; its description is ADF."""
+    """A ticket; its description is ADF.
+
+    `fields` is what its document says of the issue's other fields; `parent` is the number of the
+    ticket that it stands below.
+    """
 
     number: int
     title: str
     description: dict[str, Any]
     source_name: str
     source_row: int
+    fields: dict[str, Any]
+    parent: int | None
 
 
 class TicketPage(BaseModel):

@@ -96,7 +96,8 @@ ParentType = Annotated[
     typer.Option(
         "--parent-type",
         metavar="NAME",
-        help="Kept with the session; has no effect yet. Parents are to become issues of this type.",
+        help="The issue type of tickets with others below them: with --split-level, of the highest"
+        " headings.",
     ),
 ]
 ColumnMap = Annotated[

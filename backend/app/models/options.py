@@ -57,8 +57,8 @@ class SessionOptions(BaseModel):
     Attributes:
         project_key: of the Jira project that the issues are for; None: the setting's.
         issue_type: the issue type of tickets whose document names none.
-        parent_type: the issue type of Markdown sections with tickets below them; None: a section
-            is no parent.
+        parent_type: the issue type of tickets with others below them, if their document names none;
+            the highest headings become parents; None: a heading is no parent.
         map: decisions about columns, each `[FILE:]COLUMN=FIELD`.
         day_first: whether `03/04/2026` is 3 April; None: such dates are left alone.
         split_level: one ticket for every Markdown heading of this level or above; None: one a file.

@@ -18,6 +18,7 @@ from app.core.wording import count_text, short_id
 from app.repositories.content_repository import ContentRepository
 from app.repositories.session_repository import SessionRepository
 from app.tasks.documents.decoding import is_table
+from app.tasks.jira_import import import_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -159,11 +160,6 @@ class SessionImport:
             command=import_command(self.site),
             names=names,
         )
-
-
-def import_name(number: int) -> str:
-    """Return the name of the file of a body: `import-001.json` for the first."""
-    return f"import-{number:03}.json"
 
 
 def import_command(site: str | None, script: str = SCRIPT) -> str:

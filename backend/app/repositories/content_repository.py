@@ -217,6 +217,16 @@ class ContentReader:
         )
         return [TicketTitle(*row) for row in rows]
 
+    def next_place(self, session_id: uuid.UUID, ticket: TicketDraft) -> int | None:
+        """Where the document's next ticket begins, by its place in the document; None: nowhere."""
+        return self._reads.scalar(
+            select(func.min(Ticket.source_row)).where(
+                Ticket.session_id == session_id,
+                Ticket.source_name == ticket.source_name,
+                Ticket.source_row > ticket.source_row,
+            )
+        )
+
     def exports(
         self, session_id: uuid.UUID, *, after: int = 0, limit: int | None = None
     ) -> Iterator[ExportBody]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from itertools import islice
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Any
 
 from app.core.errors import ConfigurationError, ContentViolation, ErrorCategory
@@ -18,7 +18,7 @@ from app.models.results import NO_FIELDS, ExportBody
 from app.tasks.jira.payload import default_issue_type, named_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from app.core.config import Settings
     from app.models.options import SessionOptions
@@ -64,6 +64,11 @@ def build_bodies(
     line, no control characters, never empty, at most 255 characters; where it had to be cut, the
     whole title stands in the description, as its first paragraph.
 
+    A parent that is another ticket stands in an earlier body, and its key is written as its place:
+    `import-001.json#3` is the third issue of the first body. Jira knows no key for it before that
+    body is sent, and cannot name an issue of the same request; the sender puts the key there. A
+    parent that stands behind its child is left out.
+
     Raises ConfigurationError at once, before a ticket is read, for a project key, an issue type or
     a size that Jira cannot take; ContentViolation while the bodies are read, for a description
     that is no ADF document.
@@ -73,7 +78,7 @@ def build_bodies(
     if not 1 <= issues_per_body <= MAXIMUM_ISSUES_PER_BODY:
         message = f"A Jira bulk request cannot hold {issues_per_body} issues."
         raise _unusable(message, f"Choose a size from 1 to {MAXIMUM_ISSUES_PER_BODY}.")
-    return _bodies(_issues(tickets, project_key, issue_type.strip()), issues_per_body)
+    return _bodies(tickets, project_key, issue_type.strip(), issues_per_body)
 
 
 def project_of(options: SessionOptions, settings: Settings) -> str:
@@ -139,17 +144,51 @@ def make_summary(title: str) -> tuple[str, str]:
     return _cut(whole, MAXIMUM_SUMMARY_LENGTH - len(_ELLIPSIS)) + _ELLIPSIS, whole
 
 
-def _bodies(issues: Iterator[str], issues_per_body: int) -> Iterator[ExportBody]:
-    while batch := list(islice(issues, issues_per_body)):
-        yield ExportBody('{"issueUpdates":[' + ",".join(batch) + "]}", len(batch))
-
-
-def _issues(tickets: Iterable[TicketDraft], project_key: str, issue_type: str) -> Iterator[str]:
+def _bodies(
+    tickets: Iterable[TicketDraft], project_key: str, issue_type: str, issues_per_body: int
+) -> Iterator[ExportBody]:
+    starts = [1]
+    """The number of each body's first ticket."""
+    batch: list[str] = []
     for number, ticket in enumerate(tickets, start=1):
-        given = json.loads(ticket.fields) if ticket.fields != NO_FIELDS else {}
-        kind = default_issue_type(given["issuetype"]) if "issuetype" in given else issue_type
-        opening = {"project": {"key": project_key}, "issuetype": {"name": kind}}
-        yield f'{{"fields":{issue_fields(number, ticket, opening, named_fields(given))}}}'
+        parent = ticket.parent if ticket.parent is not None and ticket.parent < number else None
+        if parent is not None and parent >= starts[-1]:
+            yield _body(batch)
+            batch = []
+            starts.append(number)
+        batch.append(_issue(number, ticket, project_key, issue_type, _reference(parent, starts)))
+        if len(batch) == issues_per_body:
+            yield _body(batch)
+            batch = []
+            starts.append(number + 1)
+    if batch:
+        yield _body(batch)
+
+
+def _body(issues: Sequence[str]) -> ExportBody:
+    return ExportBody('{"issueUpdates":[' + ",".join(issues) + "]}", len(issues))
+
+
+def _issue(
+    number: int, ticket: TicketDraft, project_key: str, issue_type: str, parent: dict[str, Any]
+) -> str:
+    given = json.loads(ticket.fields) if ticket.fields != NO_FIELDS else {}
+    kind = default_issue_type(given["issuetype"]) if "issuetype" in given else issue_type
+    opening = {"project": {"key": project_key}, "issuetype": {"name": kind}}
+    return f'{{"fields":{issue_fields(number, ticket, opening, named_fields(given) | parent)}}}'
+
+
+def _reference(parent: int | None, starts: Sequence[int]) -> dict[str, Any]:
+    """Return the field that names a parent by its place in the import."""
+    if parent is None:
+        return {}
+    body = bisect_right(starts, parent)
+    return {"parent": {"key": f"{import_name(body)}#{parent - starts[body - 1] + 1}"}}
+
+
+def import_name(number: int) -> str:
+    """Return the name of the file of a body: `import-001.json` for the first."""
+    return f"import-{number:03}.json"
 
 
 def issue_fields(

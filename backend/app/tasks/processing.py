@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.models.results import TaskResults, TicketDraft
 from app.tasks.documents.tickets import TicketOptions, tickets_from
 from app.tasks.jira.columns import MappingOptions, read_rules
+from app.tasks.jira.families import arrange_families
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from app.core.config import Settings
     from app.models.options import SessionOptions
     from app.tasks.context import TaskContext
 
-_NAMES_A_PARENT = '"parent":'
-
 
 def process_documents(context: TaskContext) -> TaskResults:
-    """Make tickets of all documents of the session, in order, with notes for people.
+    """Make tickets of all documents of the session, parents first, with notes for people.
 
     Progress counts tickets: those made, of those in the documents read so far.
 
@@ -43,25 +41,18 @@ def process_documents(context: TaskContext) -> TaskResults:
             context.progress(len(tickets), expected, document.name)
         notes.extend(made.notes)
         keys |= {key: before + number for key, number in made.keys.items()}
-    return TaskResults(tickets=_with_parents(tickets, keys), notes=notes)
+    arranged, more_notes = arrange_families(
+        tickets,
+        keys,
+        issue_type=context.options.issue_type,
+        parent_type=context.options.parent_type,
+    )
+    return TaskResults(tickets=arranged, notes=[*notes, *more_notes])
 
 
 def _moved(ticket: TicketDraft, before: int) -> TicketDraft:
     """Return the ticket with its parent's number among all tickets of the session."""
     return replace(ticket, parent=before + (ticket.parent or 0))
-
-
-def _with_parents(tickets: list[TicketDraft], keys: Mapping[str, int]) -> list[TicketDraft]:
-    """Return the tickets; parents that are named by key and stand in another document are found."""
-    if not keys:
-        return tickets
-    for at, ticket in enumerate(tickets):
-        fields = json.loads(ticket.fields) if _NAMES_A_PARENT in ticket.fields else {}
-        parent = keys.get(fields.pop("parent", ""))
-        if parent is not None and parent != at + 1:
-            text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
-            tickets[at] = replace(ticket, fields=text, parent=parent)
-    return tickets
 
 
 def ticket_options(
@@ -80,6 +71,7 @@ def ticket_options(
         max_nodes=settings.max_nodes,
         max_description_characters=settings.max_description_characters,
         split_level=options.split_level,
+        parent_type=options.parent_type,
         title_column=options.title_column,
         body_column=options.body_column,
         delimiter=options.delimiter,

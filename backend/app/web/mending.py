@@ -73,7 +73,7 @@ _OF_KINDS = {
     DocumentKind.WORD: ("split_level",),
     DocumentKind.TEXT: (),
 }
-_OF_ALL = ("base_url", "too_long")
+_OF_ALL = ("parent_type", "base_url", "too_long")
 _OF_THE_EXPORT = ("project_key", "issue_type")
 _HAS_DEFAULT = frozenset(_OF_THE_EXPORT)
 

@@ -57,7 +57,7 @@ def ticket_page(
     with services.database.transaction() as db:
         session = seen(db, caller, session_id)
         content = ContentRepository(db)
-        found = list(content.tickets(session_id, after=number - 1, limit=2))
+        found = list(content.tickets(session_id, after=number - 1, limit=1))
         total = content.counts(session_id).tickets
         if not found:
             raise NotThere(
@@ -66,7 +66,13 @@ def ticket_page(
                 f"has {total:,} now.",
                 session_id=session_id,
             )
-        ticket, following = found[0], found[1] if len(found) > 1 else None
+        (ticket,) = found
+        parents = (
+            content.ticket_titles(session_id, after=ticket.parent - 1, limit=1)
+            if (ticket.parent)
+            else []
+        )
+        following = content.next_place(session_id, ticket)
         findings = content.findings(session_id, tickets=range(number, number + 1))
         document = content.document(
             session_id, ticket.source_name, most_bytes=LARGEST_DOCUMENT_BYTES
@@ -78,6 +84,7 @@ def ticket_page(
         number=number,
         total=total,
         ticket=ticket,
+        parent=parents[0] if parents else None,
         findings=findings,
         preview=render_adf_text(ticket.description, reasons_by_path(findings)),
         source=source,
@@ -105,9 +112,9 @@ def pretty_source(description: str) -> tuple[str, bool]:
 
 
 def excerpt_of(
-    document: IncomingDocument, ticket: TicketDraft, following: TicketDraft | None
+    document: IncomingDocument, ticket: TicketDraft, following: int | None
 ) -> Excerpt | None:
-    """The lines of a Markdown document from the ticket's to those of the next; None of others.
+    """The lines of a Markdown document from the ticket's to the next one's; None of others.
 
     A CSV's rows are no lines of text: its cells are what the ticket says already.
     """
@@ -118,7 +125,6 @@ def excerpt_of(
     except DocumentError:  # processing would refuse it now: there is nothing to show
         return None
     first = ticket.source_row - 1
-    is_next_here = following is not None and following.source_name == ticket.source_name
-    end = following.source_row - 1 if is_next_here and following is not None else len(lines)
+    end = following - 1 if following is not None else len(lines)
     shown = lines[first : min(end, first + MOST_LINES)]
     return Excerpt(ticket.source_row, "\n".join(shown).rstrip(), end - first > MOST_LINES)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from app.cli.application import run_command
 from app.cli.output_directory import OutputDirectory, WrittenExport
 from app.core.config import Settings
 from app.core.database import Database
@@ -288,3 +289,43 @@ def test_the_script_sends_nothing_where_the_site_refuses_or_is_not_there(
     assert "nothing was sent" in absent.stderr
     assert summaries(jira) == []
     assert not list(export.directory.glob(".answer-*.unknown"))
+
+
+@needs_curl
+@pytest.mark.usefixtures("project")
+def test_families_of_documents_arrive_in_jira_as_families(
+    send: Callable[..., subprocess.CompletedProcess[str]],
+    jira: JiraStandIn,
+    shared_database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    rows = [f"Story {at},S-{at},Story,S-{1000 + at % 60},\n" for at in range(1, 121)]
+    rows += [f"Epic {at},S-{at},Epic,,\n" for at in range(1000, 1060)]
+    rows += [f"Part {at},S-{at},Sub-task,,S-{at - 2000}\n" for at in range(2001, 2121)]
+    header = "Summary,Issue key,Issue Type,Epic Link,Parent key\n"
+    (tmp_path / "jira.csv").write_text(header + "".join(rows))
+    (tmp_path / "plan.md").write_text("# Plan\n\n## Step 1\n\nx\n\n## Step 2\n\nx\n")
+    monkeypatch.setenv("SESSION_TASKS_DATABASE_URL", shared_database_url)
+    monkeypatch.chdir(tmp_path)
+    code = run_command(
+        ["run", "jira.csv", "plan.md", "--out", "out", "--project", "SHOP", "--json",
+         "--split-level", "2", "--parent-type", "Epic"]
+    )  # fmt: skip
+    assert code == 0
+    (directory,) = (tmp_path / "out").iterdir()
+
+    done = send(directory)
+
+    assert done.returncode == 0, done.stderr
+    assert jira.violations == []
+    by_key = {issue.key: issue.fields for issue in jira.site.issues.values()}
+    assert len(by_key) == 303
+    families = {
+        fields["summary"]: by_key[fields["parent"]["key"]]["summary"]
+        for fields in by_key.values()
+        if fields.get("parent")
+    }
+    expected = {f"Story {at}": f"Epic {1000 + at % 60}" for at in range(1, 121)}
+    expected |= {f"Part {at}": f"Story {at - 2000}" for at in range(2001, 2121)}
+    assert families == expected | {"Step 1": "Plan", "Step 2": "Plan"}

@@ -247,13 +247,45 @@ def test_rows_that_name_each_other_keep_their_family() -> None:
         ["Nowhere", "A-5", "10005", "the old one", ""],
         ["Itself", "A-6", "10006", "A-6", ""],
     )
-    mapping, found = mapped(header, *rows, has_site=True)
-    assert [row.parent_row for row in found] == [2, None, 2, None, None, None]
-    assert [row.parent_key for row in found] == ["", "", "", "BB-9", "", ""]
-    assert [sorted(row.shown & {3, 4}) for row in found] == [[3], [3, 4], [], [4], [3, 4], [3, 4]]
-    assert any("the old one" in note for note in mapping.notes())
-    _mapping, found = mapped(header, *rows)
-    assert 4 in found[0].shown, "without a site nothing else would name the parent"
+    for has_site in (True, False):
+        mapping, found = mapped(header, *rows, has_site=has_site)
+        assert [row.parent_row for row in found] == [2, None, 2, None, None, None]
+        assert [row.parent_key for row in found] == ["", "", "", "BB-9", "", ""]
+        shown = [sorted(row.shown & {3, 4}) for row in found]
+        assert shown == [[3], [3, 4], [], [4], [3, 4], [3, 4]]
+        assert any("row 5: “the old one”" in note for note in mapping.notes())
+        assert any("row 6: “A-6”" in note for note in mapping.notes())
+
+
+def test_parents_that_lead_back_stay_in_the_table_and_are_told() -> None:
+    header = ["Summary", "ID", "Parent"]
+    rows = (["A", "1", "2"], ["B", "2", "3"], ["C", "3", "2"], ["D", "4", "1"], ["E", "5", "5"])
+    mapping, found = mapped(header, *rows)
+    assert [row.parent_row for row in found] == [2, None, None, 1, None]
+    assert [2 in row.shown for row in found] == [False, True, True, False, True]
+    (note,) = mapping.notes()
+    assert "parents that lead back to the row stay in the table (3 rows" in note
+    assert "the first is row 2: “3”" in note
+
+
+@pytest.mark.parametrize(
+    ("header", "child", "parent"),
+    [
+        ("Summary,Issue key,Issue id,Parent,Parent summary", "C,S-2,2,1,P", "P,S-1,1,,"),
+        ("Summary,Issue key,Issue id,Parent key", "C,S-2,2,S-1", "P,S-1,1,"),
+        ("Summary,Issue key,Issue id,Custom field (Epic Link)", "C,S-2,2,S-1", "P,S-1,1,"),
+        ("ID,Work Item Type,Title,Parent", "12,Task,C,11", "11,Epic,P,"),
+        ("ID,Team,Title,Parent issue", "ENG-2,Eng,C,ENG-1", "ENG-1,Eng,P,"),
+        ("#,Tracker,Subject,Parent task", "12,Bug,C,11", "11,Bug,P,"),
+    ],
+)
+def test_exports_of_other_programs_keep_their_families(
+    header: str, child: str, parent: str
+) -> None:
+    columns = header.split(",")
+    title = next(at for at, name in enumerate(columns) if name in {"Summary", "Title", "Subject"})
+    _mapping, found = mapped(columns, child.split(","), parent.split(","), title=title)
+    assert [row.parent_row for row in found] == [2, None]
 
 
 def test_parents_are_named_by_title_in_asana() -> None:

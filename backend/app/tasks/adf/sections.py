@@ -21,12 +21,14 @@ class Section:
         title: the heading's text on one line, or None where the part has no heading with text.
         line: where the heading stands (the first line is 1), or 1.
         document: the ADF document of what stands below the heading.
+        level: the heading's level, where the part begins with one that divides the document.
 
     """
 
     title: str | None
     line: int
     document: Node
+    level: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class _Part:
     start: int
     end: int
     blocks: list[Node]
+    level: int | None = None
 
 
 def whole_document(builder: DocumentBuilder) -> Node:
@@ -67,10 +70,11 @@ def make_sections(
         ends = [*(heading.index for heading in cuts[1:]), len(blocks) + 1]
         for heading, end in zip(cuts, ends, strict=False):
             body = [*heading.extras, *blocks[heading.index + 1 : end]]
-            parts.append(_Part(heading.title or None, line_of(heading), heading.index, end, body))
+            place = (line_of(heading), heading.index, end)
+            parts.append(_Part(heading.title or None, *place, body, heading.level))
     documents = _with_footnotes(parts, builder)
     sections = [
-        Section(part.title, part.line, document)
+        Section(part.title, part.line, document, part.level)
         for part, document in zip(parts, documents, strict=True)
     ]
     return [one for one in sections if one.document["content"] or _has_own_title(one, title)] or (

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import PurePath
@@ -48,8 +47,6 @@ from app.tasks.jira.columns import (
 Node = dict[str, Any]
 
 _LONGEST_BORROWED_TITLE = 120
-_CONTINUED = "Continued from “"
-_CONTINUATION = re.compile(r" \((?!1/)\d+/\d+\)\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +63,7 @@ class TicketOptions:
     max_nodes: int = DEFAULT_MAX_NODES
     max_description_characters: int = JIRA_TEXT_LIMIT
     split_level: int | None = None
+    parent_type: str | None = None
     title_column: str | None = None
     body_column: str | None = None
     delimiter: str | None = None
@@ -286,19 +284,45 @@ def _of_sections(
             options=["split_level"],
         )
     file_title = one_line(PurePath(name).stem) or one_line(name)
+    parents = _parents_of(sections) if options.parent_type else {}
+    eldest = set(parents.values())
+    of_all = from_json(fields)
+    of_parents = to_json(of_all | {"issuetype": options.parent_type}).decode()
+    of_children = to_json({name: of_all[name] for name in of_all if name != "parent"}).decode()
+
+    def fields_of(number: int) -> str:
+        return of_children if number in parents else of_parents if number in eldest else fields
+
     tickets = (
         _Ticket(
             one_line(section.title or "") or file_title,
             section.document,
             number,
             section.line,
-            fields=fields,
+            fields=fields_of(number),
+            parent=parents.get(number),
         )
         for number, section in enumerate(sections, start=1)
     )
-    return DocumentTickets(
-        notes, len(sections), lambda: _fitted(tickets, name, f"{name}, line", notes, options)
-    )
+    made = partial(_fitted, tickets, name, f"{name}, line", notes, options)
+    return DocumentTickets(notes, len(sections), lambda: _numbered(made(), {}, options))
+
+
+def _parents_of(sections: Sequence[Section]) -> dict[int, int]:
+    """Return the number of each section's parent: the last heading of the highest level before it.
+
+    The highest level is the document's own, so that every family has two generations: an issue of
+    one type cannot be the parent of another of that type.
+    """
+    levels = [section.level for section in sections if section.level is not None]
+    parents: dict[int, int] = {}
+    parent = None
+    for number, section in enumerate(sections, start=1):
+        if section.level == min(levels, default=0):
+            parent = number
+        elif section.level is not None and parent is not None:
+            parents[number] = parent
+    return parents
 
 
 def _html_sections(html: str, options: TicketOptions) -> list[Section]:
@@ -342,17 +366,14 @@ def _of_tables(
         readers.append((table, rows))
         before += table.row_count
 
-    def make() -> Iterator[TicketDraft]:
+    def make() -> Iterator[tuple[int, TicketDraft]]:
         for table, rows in readers:
             yield from _fitted(rows(), name, f"{table.name}, row", notes, options)
-
-    def make_divided() -> Iterator[TicketDraft]:
-        yield from _renumbered(list(make()), keys)
 
     return DocumentTickets(
         notes,
         before,
-        make_divided if options.too_long is TooLong.SPLIT else make,
+        lambda: _numbered(make(), keys, options),
         tuple(rows.args[1] for _, rows in readers),
         keys,
     )
@@ -390,22 +411,24 @@ def _rows(
         )
 
 
-def _renumbered(drafts: list[TicketDraft], keys: dict[str, int]) -> Iterator[TicketDraft]:
-    """Yield drafts of which some are parts of one ticket, parents by their numbers among them.
+def _numbered(
+    made: Iterator[tuple[int, TicketDraft]], keys: dict[str, int], options: TicketOptions
+) -> Iterator[TicketDraft]:
+    """Yield the drafts; parents and keys by their numbers among them.
 
-    A part of a divided ticket stands under the same row of the same table as the part before it.
+    Each draft comes with its ticket's number before any was divided.
     """
-    numbers: list[int] = []
-    for at, draft in enumerate(drafts, start=1):
-        if not _is_continuation(draft):
-            numbers.append(at)
-    keys.update({key: numbers[number - 1] for key, number in keys.items()})
-    for draft in drafts:
-        yield draft if draft.parent is None else replace(draft, parent=numbers[draft.parent - 1])
-
-
-def _is_continuation(draft: TicketDraft) -> bool:
-    return _CONTINUATION.search(draft.title) is not None and _CONTINUED in draft.description
+    if options.too_long is not TooLong.SPLIT:
+        for _number, draft in made:
+            yield draft
+        return
+    drafts = list(made)
+    numbers: dict[int, int] = {}
+    for at, (number, _draft) in enumerate(drafts, start=1):
+        numbers.setdefault(number, at)
+    keys.update({key: numbers[number] for key, number in keys.items()})
+    for _number, draft in drafts:
+        yield draft if draft.parent is None else replace(draft, parent=numbers[draft.parent])
 
 
 # Length
@@ -413,14 +436,14 @@ def _is_continuation(draft: TicketDraft) -> bool:
 
 def _fitted(
     tickets: Iterator[_Ticket], name: str, where: str, notes: list[str], options: TicketOptions
-) -> Iterator[TicketDraft]:
-    """Yield the tickets as drafts; those too long for Jira as was chosen."""
+) -> Iterator[tuple[int, TicketDraft]]:
+    """Yield the tickets' numbers and drafts; those too long for Jira as was chosen."""
     limit = options.max_description_characters
     for ticket in tickets:
         description = _description(ticket.document, ticket.table)
         # The text is never shorter than what Jira counts of it.
         if len(description.encode()) <= limit or (length := _length(ticket)) <= limit:
-            yield _draft(ticket, ticket.title, description, name)
+            yield ticket.number, _draft(ticket, ticket.title, description, name)
             continue
         said = (
             f"{where} {ticket.row:,}: “{ticket.title}” has {length:,} characters with its structure"
@@ -428,16 +451,17 @@ def _fitted(
         if options.too_long is TooLong.REFUSE:
             advice = _advice(ticket.document["content"], limit, is_table=bool(ticket.table))
             notes.append(f"{said}, more than the {limit:,} that Jira takes: {advice}")
-            yield _draft(ticket, ticket.title, description, name)
+            yield ticket.number, _draft(ticket, ticket.title, description, name)
         elif options.too_long is TooLong.CUT:
             notes.append(f"{said}, and was cut after {limit:,}")
             last = f"Cut here: Jira takes {limit:,} characters, {name} has {length:,}."
             document = _document(cut(_blocks(ticket), limit, last))
-            yield _draft(ticket, ticket.title, _description(document, ""), name)
+            yield ticket.number, _draft(ticket, ticket.title, _description(document, ""), name)
         else:
             parts = divided(_blocks(ticket), limit)
             notes.append(f"{said}, and was divided into {len(parts)} tickets")
-            yield from _parts(ticket, parts, name)
+            for draft in _parts(ticket, parts, name):
+                yield ticket.number, draft
 
 
 def _parts(ticket: _Ticket, parts: list[list[Node]], name: str) -> Iterator[TicketDraft]:
@@ -445,7 +469,7 @@ def _parts(ticket: _Ticket, parts: list[list[Node]], name: str) -> Iterator[Tick
     for index, (title, blocks) in enumerate(zip(titles, parts, strict=True)):
         content = list(blocks)
         if index:
-            content.insert(0, paragraph(f"{_CONTINUED}{titles[index - 1]}”."))
+            content.insert(0, paragraph(f"Continued from “{titles[index - 1]}”."))
         if index + 1 < len(parts):
             content.append(paragraph(f"Continued in “{titles[index + 1]}”."))
         yield _draft(ticket, title, _description(_document(content), ""), name)

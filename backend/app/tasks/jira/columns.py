@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from app.core.errors import ConfigurationError, ErrorCategory
+from app.tasks.jira.families import Family
 from app.tasks.jira.spellings import (
     IDENTITIES,
     FieldName,
@@ -217,7 +219,6 @@ class ColumnMapping:
         self._row_number = 0
         self._remarks: dict[str, tuple[int, int, str]] = {}
         self._day_first: dict[int, bool | None] = {}
-        self._families: dict[str, int] | None = None
 
     def _choose(self) -> set[str]:
         """Place the columns that rules speak of; return the fields that they fill."""
@@ -401,33 +402,28 @@ class ColumnMapping:
 
     def _parent(self, row: MappedRow, filled: _Filled) -> None:
         """Find the row's parent by the first of its names that leads somewhere."""
-        for index, name in filled:
-            found = self._row_of(name)
-            if found == self._row_number:
-                continue
-            if found is not None:
-                row.parent_row = found
-            elif _ISSUE_KEY.fullmatch(name):
-                row.parent_key = name
-            else:
-                continue
-            if row.parent_row is None or self._options.has_site:
-                row.shown.discard(index)
-            if row.parent_row is not None and self._options.has_site:  # its id, key and summary
-                row.shown -= {other for other, same in filled if self._row_of(same) == found}
+        family = self._family
+        found = family.parent_of(self._row_number, filled)
+        if self._row_number in family.circles:
+            self._remark("parents that lead back to the row stay in the table", filled[0][1])
             return
+        if found is not None:
+            row.parent_row = found
+            row.shown -= {index for index, name in filled if family.row_of(name) == found}
+            return
+        for index, name in filled:
+            if _ISSUE_KEY.fullmatch(name):
+                row.parent_key = name
+                row.shown.discard(index)
+                return
         self._remark(
             "parents that are neither a row nor the key of an issue stay in the table", filled[0][1]
         )
 
-    def _row_of(self, name: str) -> int | None:
-        if self._families is None:
-            self._families = {}
-            for number, cells in self._rows():
-                for index in self._identities:
-                    if index < len(cells) and (own := cells[index].strip()):
-                        self._families.setdefault(own, number)
-        return self._families.get(name)
+    @cached_property
+    def _family(self) -> Family:
+        columns = self._columns.get("parent", ())
+        return Family(self._rows(), self._identities, columns)
 
 
 _WHY_NOT = {

@@ -40,13 +40,13 @@ with_keys_of_parents() {
     parents=$(grep -o '"parent":{"key":"import-[0-9]*\.json#[0-9]*"}' "$1" | cut -d '"' -f 6 | sort -u) || :
     : >.parents
     for parent in $parents; do
-        answer="answer-${parent#import-}"
-        answer="${answer%#*}"
-        if [ ! -e "$answer" ] || has_refusals "$answer"; then
+        earlier="answer-${parent#import-}"
+        earlier="${earlier%#*}"
+        if [ ! -e "$earlier" ] || has_refusals "$earlier"; then
             stop "$1 names parents in ${parent%#*}, whose issues were not all made." \
                 "Give them in $1 by their keys, in place of \"import-…#…\", and run this again."
         fi
-        key=$(keys_of "$answer" | sed -n "${parent#*#}p")
+        key=$(keys_of "$earlier" | sed -n "${parent#*#}p")
         printf 's/"parent":{"key":"%s"}/"parent":{"key":"%s"}/g\n' "$parent" "$key" >>.parents
     done
     sed -f .parents "$1"
