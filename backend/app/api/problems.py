@@ -30,6 +30,7 @@ from app.core.errors import (
     TaskConflict,
     TaskError,
     TaskValidationError,
+    WorkerNotFound,
 )
 from app.core.redaction import redact_text
 from app.presentation.failures import error_next_step
@@ -165,6 +166,7 @@ KINDS = (
     Kind(NotAllowed, 403, "not-allowed", "This key may not do that"),
     Kind(SessionNotFound, 404, "session-not-found", "There is no such session"),
     Kind(KeyNotFound, 404, "key-not-found", "There is no such key"),
+    Kind(WorkerNotFound, 404, "worker-not-found", "There is no such worker"),
     Kind(NotThere, 404, "not-there", "There is no such part of the session"),
     Kind(BodyTooSlow, 408, "body-too-slow", "The request did not arrive in time"),
     Kind(IdempotencyKeyInFlight, 409, "request-in-flight", "The first request is in flight"),

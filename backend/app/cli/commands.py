@@ -106,6 +106,11 @@ COMMANDS: Mapping[str, Command] = {
         "app.cli.operation_commands:worker_command",
         "Run tasks of any session; SIGTERM or Ctrl-C stops the worker once they end.",
     ),
+    "workers": Command(
+        _OPERATION,
+        "app.cli.workers:workers_application",
+        "List the workers that are alive, or drain one.",
+    ),
     "sweep": Command(
         _OPERATION,
         "app.cli.operation_commands:sweep_command",

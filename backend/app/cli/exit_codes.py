@@ -18,6 +18,7 @@ from app.core.errors import (
     TaskError,
     TaskValidationError,
     WorkerLost,
+    WorkerNotFound,
 )
 
 
@@ -39,7 +40,7 @@ MEANINGS = {
     ExitCode.OK: "done",
     ExitCode.UNEXPECTED: "unexpected error",
     ExitCode.USAGE: "it cannot be done as given: an option, a setting, a document, `--out`",
-    ExitCode.NOT_FOUND: "there is no such session, or key",
+    ExitCode.NOT_FOUND: "there is no such session, key or worker",
     ExitCode.CONFLICT: "the session's state does not allow it: its task is running, or done",
     ExitCode.DATABASE_UNREACHABLE: "the database cannot be reached, takes no writes, is not in "
     "UTF8, has a full disk, or is not at this version's migration",
@@ -51,6 +52,7 @@ MEANINGS = {
 _BY_ERROR: tuple[tuple[type[TaskError], ExitCode], ...] = (
     (SessionNotFound, ExitCode.NOT_FOUND),
     (KeyNotFound, ExitCode.NOT_FOUND),
+    (WorkerNotFound, ExitCode.NOT_FOUND),
     (TaskValidationError, ExitCode.CONFLICT),
     (StaleClaim, ExitCode.CONFLICT),
     (DatabaseUnavailable, ExitCode.DATABASE_UNREACHABLE),

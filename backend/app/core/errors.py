@@ -141,6 +141,12 @@ class KeyNotFound(TaskError):  # noqa: N818 - reads as the state it names
     default_category = ErrorCategory.USER_FIXABLE
 
 
+class WorkerNotFound(TaskError):  # noqa: N818 - reads as the state it names
+    """No worker that is alive and can be asked to drain has that id."""
+
+    default_category = ErrorCategory.USER_FIXABLE
+
+
 class DocumentError(TaskError):
     """A document that cannot be used, with its name and, where known, the row."""
 

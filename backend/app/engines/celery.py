@@ -3,10 +3,10 @@
 Celery carries hints; PostgreSQL decides. So the settings here are about not losing hints for
 nothing, and nothing else depends on them: no result backend, no pickles, no state in the broker.
 
-In the worker's main process the sweeper runs. Each process that runs tasks (Celery's children, or
-with `--pool threads` the main process itself) has a `CeleryWorker` and a `Publisher` of its own.
-Spans are made in all of them; figures are told where one process has them all: with
-`--pool threads`.
+In the worker's main process the sweeper runs, and the row that says that the worker is alive is
+kept. Each process that runs tasks (Celery's children, or with `--pool threads` the main process
+itself) has a `CeleryWorker` and a `Publisher` of its own. Spans are made in all of them; figures
+are told where one process has them all: with `--pool threads`.
 """
 
 from __future__ import annotations
@@ -14,26 +14,30 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import mmap
 import os
 import select
+import signal
 import sys
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from celery import Celery, concurrency, signals  # type: ignore[import-untyped]
 from celery.concurrency.prefork import TaskPool as PreforkPool  # type: ignore[import-untyped]
 from kombu.entity import Queue
 
-from app.core.config import Settings
+from app.core.config import EngineName, Settings
 from app.core.database import Database
 from app.core.errors import ConfigurationError, TaskError
 from app.core.logging import configure_logging
 from app.engines.celery_worker import CeleryWorker
 from app.engines.dispatch import TASK_NAME, Publisher, require_broker
 from app.engines.heartbeat import require_timely_heartbeats
+from app.engines.loops import Loop
 from app.engines.metrics_server import serving_metrics
+from app.engines.presence import Presence
 from app.engines.sweeper import Sweeper
 from app.engines.tracing import traced
 from app.tasks.registry import checked_handlers
@@ -156,15 +160,24 @@ class _Process:
     """What one process of a Celery worker holds; a fork is followed by `leave_parent`.
 
     Attributes:
+        worker_id: of the whole worker, whichever of its processes claims.
+        concurrency: tasks at a time, in all its processes.
         shutdown_pipe: one byte in it, which nobody reads, tells all processes that the worker
             stops.
+        drains: one byte that all processes share: whether it stops because it was asked to drain,
+            and tasks may take as long as they do.
 
     """
 
     settings: Settings | None = None
     main_database: Database | None = None
     sweeper: Sweeper | None = None
+    presence: Presence | None = None
+    presence_loop: Loop | None = None
+    worker_id: UUID = field(default_factory=uuid4)
+    concurrency: int = 1
     shutdown_pipe: tuple[int, int] = (-1, -1)
+    drains: mmap.mmap = field(default_factory=lambda: mmap.mmap(-1, 1))
     observing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     lock: threading.RLock = field(default_factory=threading.RLock)
     publisher: Publisher | None = None
@@ -213,11 +226,32 @@ class _Process:
         self.sweeper = Sweeper(main_database, settings, dispatch=self._publisher())
         self.sweeper.start()
 
+    def appear(self) -> None:
+        """Begin to say that this worker is alive."""
+        settings, main_database = self._opened()
+        self.presence = Presence(
+            main_database.driver_connection,
+            settings,
+            worker_id=self.worker_id,
+            engine=EngineName.CELERY,
+            concurrency=self.concurrency,
+            on_drain=self.drain,
+        )
+        self.presence_loop = Loop("presence", self.presence.step)
+        self.presence_loop.start()
+
+    def drain(self) -> None:
+        """Stop as on SIGTERM (Celery, "warm shutdown"), but let tasks take as long as they do."""
+        if self.presence is not None:
+            self.presence.drain()
+        self.drains[0] = True
+        os.kill(os.getpid(), signal.SIGTERM)
+
     def leave_parent(self) -> None:
         """Forget, in a fresh child, what belongs to the parent's threads."""
         if self.publisher is not None:
             self.publisher.forget()
-        self.publisher = self.sweeper = None
+        self.publisher = self.sweeper = self.presence = self.presence_loop = None
         self.lock = threading.RLock()
 
     def worker(self) -> CeleryWorker:
@@ -227,7 +261,9 @@ class _Process:
                 settings, main_database = self._opened()
                 self.database = main_database.second_pool(settings)
                 tell = self._publisher().tell
-                self.hinted = CeleryWorker(self.database, settings, publish=tell)
+                self.hinted = CeleryWorker(
+                    self.database, settings, publish=tell, worker_id=self.worker_id
+                )
                 self.hinted.start()
                 shutdown = threading.Thread(target=self._drain_at_shutdown, args=(self.hinted,))
                 shutdown.daemon = True
@@ -253,6 +289,9 @@ class _Process:
     def close_main(self) -> None:
         """Let go of what the main process holds."""
         self.close()
+        if self.presence is not None and self.presence_loop is not None:
+            self.presence_loop.stop()
+            self.presence.leave()
         if self.main_database is not None:
             self.main_database.close()
 
@@ -273,7 +312,8 @@ class _Process:
 
     def _drain_at_shutdown(self, hinted: CeleryWorker) -> None:
         select.select([self.shutdown_pipe[0]], [], [])
-        hinted.drain()
+        grace = None if self.drains[0] else self._opened()[0].shutdown_grace_seconds
+        hinted.drain(grace_seconds=grace)
 
 
 _process = _Process()
@@ -290,6 +330,12 @@ def _on_worker_init(sender: Any, **_: object) -> None:
         raise SystemExit(code) from error
 
 
+def _on_worker_ready(sender: Any, **_: object) -> None:
+    _process.concurrency = sender.controller.concurrency
+    _process.start_sweeping()
+    _process.appear()
+
+
 def _on_worker_process_init(**_: object) -> None:
     _process.leave_parent()
     _process.worker()
@@ -300,16 +346,16 @@ def _on_setup_logging(loglevel: int | None = None, **_: object) -> None:
 
 
 def _connect_signals() -> None:
-    for signal, receiver in (
+    for happening, receiver in (
         (signals.setup_logging, _on_setup_logging),
         (signals.worker_init, _on_worker_init),
-        (signals.worker_ready, lambda **_: _process.start_sweeping()),
+        (signals.worker_ready, _on_worker_ready),
         (signals.worker_shutting_down, lambda **_: _process.announce_shutdown()),
         (signals.worker_shutdown, lambda **_: _process.close_main()),
         (signals.worker_process_init, _on_worker_process_init),
         (signals.worker_process_shutdown, lambda **_: _process.close()),
     ):
-        signal.connect(receiver, weak=False)
+        happening.connect(receiver, weak=False)
 
 
 _connect_signals()

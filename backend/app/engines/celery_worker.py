@@ -18,7 +18,6 @@ import logging
 import threading
 import time
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from app.core.errors import DatabaseBusy, DatabaseUnavailable
 from app.core.failure import failure_context
@@ -53,6 +52,7 @@ class CeleryWorker:
 
     Args:
         publish: tells a broker of tasks that this worker has given back.
+        worker_id: of the Celery worker that this process is a part of; what it claims bears it.
 
     Raises:
         ConfigurationError: a heartbeat would come too late for the lease, or the handlers' setting
@@ -66,9 +66,10 @@ class CeleryWorker:
         settings: Settings,
         *,
         publish: Callable[[Sequence[tuple[UUID, UUID]]], None],
+        worker_id: UUID,
     ) -> None:
         require_timely_heartbeats(settings)
-        self.id = uuid4()
+        self.id = worker_id
         self._database = database
         self._settings = settings
         self._publish = publish
@@ -114,9 +115,12 @@ class CeleryWorker:
         finally:
             self._runs.remove([run])
 
-    def drain(self) -> None:
-        """Let tasks in hand end for the grace period, then give them back; waits until it is so."""
-        if not self._runs.wait_until_empty(self._settings.shutdown_grace_seconds):
+    def drain(self, *, grace_seconds: float | None) -> None:
+        """Let tasks in hand end for so long (None: as long as they take), then give them back.
+
+        Waits until it is so.
+        """
+        if not self._runs.wait_until_empty(grace_seconds):
             self._stopping.set()
             self._runs.stop_all(StopReason.SHUTDOWN, grace_seconds=0)
             if not self._runs.wait_until_empty(SECONDS_TO_WRITE_AT_STOP):

@@ -29,12 +29,16 @@ class LeaseRenewer:
 
     `step` is the body of a `Loop`. A beat is due every `heartbeat_seconds`, and sooner where there
     is progress to carry or `ask_about` named a session that is in hand.
+
+    Attributes:
+        connection: what it beats by, for the thread that calls `step`.
+
     """
 
     def __init__(
         self, vital: Database, settings: Settings, runs: RunRegistry, announcer: Database
     ) -> None:
-        self._connection = HeldConnection(vital)
+        self.connection = HeldConnection(vital)
         self._settings = settings
         self._runs = runs
         self._announcer = announcer
@@ -76,7 +80,7 @@ class LeaseRenewer:
             return
         sent_at = time.monotonic()
         try:
-            with self._connection.use() as connection:
+            with self.connection.use() as connection:
                 held = transitions.heartbeat(
                     connection,
                     [beat for beat, _ in beats.values()],
@@ -105,7 +109,7 @@ class LeaseRenewer:
 
     def close(self) -> None:
         """Give the connection back."""
-        self._connection.close()
+        self.connection.close()
 
 
 def require_timely_heartbeats(settings: Settings) -> None:

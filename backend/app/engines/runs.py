@@ -329,8 +329,8 @@ class RunRegistry:
         for run in self.all():
             run.stop(reason, grace_seconds=grace_seconds)
 
-    def wait_until_empty(self, seconds: float) -> bool:
-        """Wait for the last run to end; answers whether it did in time."""
+    def wait_until_empty(self, seconds: float | None) -> bool:
+        """Wait for the last run to end; answers whether it did in time (None: however long)."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._runs, seconds)
 

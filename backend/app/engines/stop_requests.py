@@ -25,10 +25,12 @@ class Request(Enum):
     """What was heard."""
 
     STOP = "stop"
+    LEAVE = "leave"
     DONE = "done"
 
 
 _DONE = b"\0"  # no signal has this number
+_LEAVE = b"\xff"  # nor this
 _STOPS = {bytes([number]) for number in SIGNALS}
 
 
@@ -60,6 +62,10 @@ class StopRequests:
         """Ask for a stop, as a signal would; from anywhere."""
         self._tell(bytes([signal.SIGTERM]))
 
+    def leave(self) -> None:
+        """Say that there is nothing left to do: as a stop, but not one that is repeated."""
+        self._tell(_LEAVE)
+
     def done(self) -> None:
         """Say that the stop is done."""
         self._tell(_DONE)
@@ -70,6 +76,8 @@ class StopRequests:
             heard = self._hears.recv(1)
             if heard in _STOPS:
                 return Request.STOP
+            if heard == _LEAVE:
+                return Request.LEAVE
             if heard == _DONE:
                 return Request.DONE
 

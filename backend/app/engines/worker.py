@@ -4,7 +4,8 @@ Threads, and what each may wait for::
 
     main / caller    stop requests only
     watch            nothing: it keeps every task's clocks (`Run.enforce`), and kills
-    heart            the database, by a connection of its own: leases and progress
+    heart            the database, by a connection of its own: leases and progress, and that
+                     this worker is alive
     claim            the database, by a connection of its own: work
     listener         the database, by a connection of its own: hints that something changed
     slot 1 … N       its task, then the database, to write an outcome with results
@@ -25,18 +26,19 @@ import os
 import random
 import threading
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
-from uuid import UUID, uuid4
+from typing import TYPE_CHECKING, Self
+from uuid import uuid4
 
-import psycopg
-
+from app.core.config import EngineName
 from app.core.errors import DatabaseBusy, DatabaseUnavailable
 from app.engines.change_listener import ChangeListener
+from app.engines.claims import ClaimSource
 from app.engines.connections import HeldConnection, vital_database
 from app.engines.execution import OutcomeWriter, Released
 from app.engines.heartbeat import LeaseRenewer, require_timely_heartbeats
 from app.engines.loops import Loop
 from app.engines.memory import collect_garbage_seldom
+from app.engines.presence import Presence
 from app.engines.runs import RunRegistry, StopReason
 from app.engines.slots import Slots
 from app.engines.stop_requests import Request, StopRequests
@@ -44,16 +46,15 @@ from app.engines.sweeper import Sweeper
 from app.repositories import transitions
 from app.repositories.local_dispatch import offering
 from app.repositories.session_repository import ALL_TASK_TYPES
-from app.repositories.transitions import ClaimRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Collection, Iterable, Sequence
+    from uuid import UUID
 
     from app.core.config import Settings
     from app.core.database import Database
     from app.models.session import TaskType
-    from app.repositories.transitions import Claim, Start
+    from app.repositories.transitions import Claim, ClaimRequest, Start
 
 logger = logging.getLogger(__name__)
 
@@ -73,18 +74,6 @@ LONGEST_AHEAD_SECONDS = 1.0
 SECONDS_FOR_NOTHING = 0.1
 TIMES_FOR_NOTHING = 10
 """Hints that come in a storm cost no more than a hundred questions a second; a few cost no wait."""
-
-
-class _Inquiry(NamedTuple):
-    """How to find out what a call claimed whose answer was lost.
-
-    Attributes:
-        claimed_at: the moment before the call; None where asking renews the lease.
-
-    """
-
-    claimed_at: float | None
-    ask: Callable[[psycopg.Connection[Any]], list[Claim]]
 
 
 class Worker:
@@ -128,7 +117,9 @@ class Worker:
         self._requests: StopRequests | None = None
         self._empty_handed_at = collections.deque[float](maxlen=TIMES_FOR_NOTHING)
         self._is_started = False
+        self._is_claiming = False
         self._handing_over = threading.Lock()
+        self._stopping = threading.Lock()
 
         self._runs = RunRegistry(
             settings,
@@ -153,22 +144,36 @@ class Worker:
         )
         self._vital = vital_database(database, settings)
         self._claim_connection = HeldConnection(self._vital)
-        self._heart = LeaseRenewer(self._vital, settings, self._runs, database)
-        self._watch_loop = Loop("watch", self._runs.enforce)
-        self._heart_loop = Loop(
-            "heart", self._heart.step, longest_pause=settings.heartbeat_seconds / 2
+        self._claims = ClaimSource(
+            self._claim_connection,
+            self.id,
+            task_types=self._task_types,
+            session_ids=self._session_ids,
+            lease_seconds=settings.lease_seconds,
         )
+        self._heart = LeaseRenewer(self._vital, settings, self._runs, database)
+        self._presence = Presence(
+            self._heart.connection.use,
+            settings,
+            worker_id=self.id,
+            engine=EngineName.EMBEDDED,
+            concurrency=concurrency,
+            task_types=self._task_types,
+            session_ids=self._session_ids,
+            on_drain=self.drain,
+        )
+        self._watch_loop = Loop("watch", self._runs.enforce)
+        self._heart_loop = Loop("heart", self._beat, longest_pause=settings.heartbeat_seconds / 2)
         self._claim_loop = Loop("claim", self._claim)
         self._listener = ChangeListener(database, self._vital, self.on_sessions_changed)
         self._sweeper = Sweeper(database, settings) if sweeps else None
         self._offering = contextlib.ExitStack()
-        self._inquiries: list[_Inquiry] = []
 
     # -- life -------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to claim and run tasks, in threads; returns at once."""
-        self._is_started = True
+        self._is_started = self._is_claiming = True
         self._watch_loop.start()
         self._heart_loop.start()
         self._slots.start()
@@ -184,15 +189,45 @@ class Worker:
 
         `grace_seconds` stands in place of the setting. Releasing spends no attempt.
         """
+        grace = self._settings.shutdown_grace_seconds if grace_seconds is None else grace_seconds
+        with self._stopping:
+            self._stop(grace)
+
+    def drain(self) -> None:
+        """Claim nothing more, and stop once all tasks in hand have ended; returns at once.
+
+        Tasks run as long as they may. A `run_until_stopped` returns then.
+        """
+        threading.Thread(target=self._drain, name="drain", daemon=True).start()
+
+    def _drain(self) -> None:
+        logger.info("Worker %s drains: it ends what it holds, and claims nothing more", self.id)
+        self._presence.drain()
+        self._heart_loop.wake()
+        with self._stopping:
+            self._stop_claiming()
+        self._runs.wait_until_empty(None)
+        if self._requests is not None:
+            self._requests.leave()
+        else:
+            self.stop()
+
+    def _stop_claiming(self) -> None:
+        self._offering.close()
+        with self._handing_over:
+            self._is_claiming = False
+        self._claim_loop.stop()
+        try:  # as a worker that has been told to stop takes it in hand: it goes back
+            self._take_unanswered(self._claims.recover(self._database.driver_connection))
+        except (DatabaseUnavailable, DatabaseBusy) as error:
+            logger.warning("Claims whose answer was lost could not be given back: %s", error)
+
+    def _stop(self, grace: float) -> None:
         if not self._is_started:
             self._close()
             return
-        self._offering.close()
-        with self._handing_over:
-            self._is_started = False
-        grace = self._settings.shutdown_grace_seconds if grace_seconds is None else grace_seconds
-        self._claim_loop.stop()
-        self._give_back_what_was_not_answered()
+        self._stop_claiming()
+        self._is_started = False
         if self._sweeper is not None:
             self._sweeper.stop()
         if not self._runs.wait_until_empty(grace):
@@ -206,6 +241,7 @@ class Worker:
         self._heart_loop.stop()
         self._watch_loop.stop()
         self._listener.stop()
+        self._presence.leave()
         self._close()
         logger.info("Worker %s stopped", self.id)
 
@@ -228,11 +264,15 @@ class Worker:
             self._requests = requests
             collect_garbage_seldom()
             self.start()
-            requests.wait()
-            self._stop_aside(requests)
-            if requests.wait() == Request.STOP:
-                logger.warning("Told to stop again: exiting now")
-                os._exit(1)  # the children end with us
+            stop_count, is_stopping = 0, False
+            while (heard := requests.wait()) is not Request.DONE:
+                stop_count += heard is Request.STOP
+                if stop_count > 1:
+                    logger.warning("Told to stop again: exiting now")
+                    os._exit(1)  # the children end with us
+                if not is_stopping:
+                    is_stopping = True
+                    self._stop_aside(requests)
             self._requests = None
 
     def __enter__(self) -> Self:
@@ -275,6 +315,12 @@ class Worker:
 
     # -- hints ------------------------------------------------------------------------------------
 
+    def _beat(self) -> float:
+        """Renew what is due: leases first, then this worker's own row."""
+        leases = self._heart.step()
+        own = self._presence.step()
+        return own if leases is None else min(leases, own)
+
     def _on_clock(self) -> None:
         self._watch_loop.wake()
 
@@ -306,7 +352,7 @@ class Worker:
     def dispatch_local(self, claims: Sequence[Claim], *, claimed_at: float) -> None:
         """Run these; where this worker has been told to stop meanwhile, give them back."""
         with self._handing_over:
-            if self._is_started:
+            if self._is_claiming:
                 self._runs.add(claims, claimed_at=claimed_at, hand_out=self._slots.waiting.put)
                 if self._slots.are_all_busy:  # others were quicker: it may have to be given back
                     self._claim_loop.wake()
@@ -316,8 +362,8 @@ class Worker:
     def look_for(self, wishes: Sequence[ClaimRequest]) -> None:
         """Have the claim loop ask for these, as soon as the database answers."""
         with self._handing_over:
-            if self._is_started:
-                self._inquiries.append(self._inquiry_about(wishes))
+            if self._is_claiming:
+                self._claims.look_for(wishes)
                 self._claim_loop.wake()
                 return
         self._writer.release(wishes)
@@ -326,13 +372,13 @@ class Worker:
 
     def _claim(self) -> float | None:
         """Claim as many tasks as there is room for, and hand them out."""
-        self._take_what_was_not_answered(self._claim_connection.use)
+        self._take_unanswered(self._claims.recover())
         self._give_back_what_waits()
         room = self._room()
         if room <= 0 or self._claim_loop.is_stopping:
             return LONGEST_AHEAD_SECONDS if self._slots.waiting else None
         asked_at = time.monotonic()
-        claims = self._claims(room)
+        claims = self._claims.claim(room)
         self._runs.add(claims, claimed_at=asked_at, hand_out=self._slots.waiting.put)
         self._database.announce(
             (claim.session_id for claim in claims), exclude=self.on_sessions_changed
@@ -347,23 +393,9 @@ class Worker:
                 self._give_up.wait(pause)
         return self._settings.poll_seconds * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
 
-    def _take_what_was_not_answered(
-        self, connect: Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
-    ) -> None:
-        """Take in hand what calls claimed whose answer was lost: nobody else would."""
-        for inquiry in tuple(self._inquiries):
-            asked_at = time.monotonic()
-            with connect() as connection:
-                claims = inquiry.ask(connection)
-            self._forget(inquiry)
-            self.dispatch_local(claims, claimed_at=inquiry.claimed_at or asked_at)
-
-    def _give_back_what_was_not_answered(self) -> None:
-        """Take it as a worker that has been told to stop does: it goes back."""
-        try:
-            self._take_what_was_not_answered(self._database.driver_connection)
-        except (DatabaseUnavailable, DatabaseBusy) as error:
-            logger.warning("Claims whose answer was lost could not be given back: %s", error)
+    def _take_unanswered(self, found: Iterable[tuple[list[Claim], float]]) -> None:
+        for claims, claimed_at in found:
+            self.dispatch_local(claims, claimed_at=claimed_at)
 
     def _room(self) -> int:
         """How many tasks to claim now: none while there are about enough."""
@@ -396,56 +428,3 @@ class Worker:
         for run in gone:
             self._slots.conclude(run, Released())
         self._runs.remove(gone)
-
-    def _claims(self, limit: int) -> list[Claim]:
-        if self._session_ids is not None:
-            return self._claims_of_sessions(self._session_ids, limit)
-        call_id = uuid4()
-        inquiry = _Inquiry(
-            time.monotonic(),
-            lambda connection: transitions.claims_of_call(connection, self.id, call_id),
-        )
-        return self._answered(
-            inquiry,
-            lambda connection: transitions.claim_next(
-                connection,
-                self.id,
-                task_types=self._task_types,
-                limit=limit,
-                lease_seconds=self._settings.lease_seconds,
-                call_id=call_id,
-            ),
-        )
-
-    def _claims_of_sessions(self, session_ids: Collection[UUID], limit: int) -> list[Claim]:
-        with self._claim_connection.use() as connection:
-            runs = transitions.waiting(
-                connection, session_ids, task_types=self._task_types, limit=limit
-            )
-        if not runs:
-            return []
-        inquiry = self._inquiry_about([ClaimRequest(*run, self.id) for run in runs])
-        return self._answered(inquiry, inquiry.ask)
-
-    def _inquiry_about(self, wishes: Sequence[ClaimRequest]) -> _Inquiry:
-        """To claim these; asked again, what was claimed is told."""
-        return _Inquiry(
-            None,
-            lambda connection: transitions.claim_these(
-                connection, wishes, lease_seconds=self._settings.lease_seconds
-            ),
-        )
-
-    def _answered(
-        self, inquiry: _Inquiry, claim: Callable[[psycopg.Connection[Any]], list[Claim]]
-    ) -> list[Claim]:
-        """What it claims; where the answer is lost, the inquiry is left to find out."""
-        self._inquiries.append(inquiry)
-        with self._claim_connection.use() as connection:
-            claims = claim(connection)
-        self._forget(inquiry)
-        return claims
-
-    def _forget(self, inquiry: _Inquiry) -> None:
-        with contextlib.suppress(ValueError):  # who stops the worker may have been quicker
-            self._inquiries.remove(inquiry)

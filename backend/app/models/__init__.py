@@ -5,6 +5,7 @@ from app.models.access import ApiKey, IdempotencyRecord, KeyRole
 from app.models.base import Base
 from app.models.content import Document, Export, SessionNote, Ticket, ValidationFinding
 from app.models.lease import LeaseSentinel, SessionTaskLease, SessionTaskRetry
+from app.models.presence import WorkerPresence
 from app.models.session import Session, SessionStage, SessionTask, TaskStatus, TaskType
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "TaskType",
     "Ticket",
     "ValidationFinding",
+    "WorkerPresence",
 ]

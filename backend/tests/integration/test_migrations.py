@@ -96,6 +96,7 @@ def test_migrations_and_models_make_the_same_catalogue(
         "session_task_leases",
         "session_task_retries",
         "session_task_lease_sentinel",
+        "session_task_workers",
     }
 
 

@@ -24,6 +24,7 @@ from app.engines import celery as celery_engine
 from app.engines import dispatch
 from app.engines.dispatch import TASK_NAME, Publisher, dispatcher
 from app.models.session import TaskStatus, TaskType
+from app.repositories.worker_repository import LiveWorker, live_workers, request_drain
 from tests.collector import collecting
 from tests.engines.fleets.fleet import COMMAND, Fleet
 
@@ -260,3 +261,36 @@ def test_what_waits_in_a_long_queue_is_not_told_again(
 
 def _declared(settings: Settings) -> Any:
     return celery_engine.configuration(settings)["task_queues"][0]
+
+
+@pytest.mark.parametrize("pool", ["threads", "prefork"])
+def test_a_celery_worker_is_one_row_and_leaves_when_it_is_drained(
+    pool: str, make_fleet: Callable[[str], Fleet]
+) -> None:
+    fleet = make_fleet("redis")
+
+    def live() -> list[LiveWorker]:
+        with fleet.bench.database.autocommit.connect() as connection:
+            return live_workers(connection)
+
+    with dispatcher(fleet.settings):
+        fleet.worker("--pool", pool, "--concurrency", "2")
+        (idle,) = fleet.bench.until(live, "the worker's row")
+        assert (idle.engine, idle.concurrency, idle.state) == ("celery", 2, "idle")
+        go_on = fleet.folder / "go on"
+        held = fleet.session("wait_for_file", file=str(go_on))
+        fleet.bench.until_handler_runs(held)
+        (working,) = live()
+        assert (working.id, working.state) == (idle.id, "working")
+        with fleet.bench.database.transaction() as db:
+            request_drain(db.connection(), idle.id)
+        seconds_of_grace = fleet.settings.shutdown_grace_seconds
+        begun = time.monotonic()
+        fleet.bench.until(
+            lambda: time.monotonic() - begun > 4 * seconds_of_grace, "longer than a stop lets it"
+        )
+        assert fleet.bench.task(held).status is TaskStatus.RUNNING
+        go_on.touch()
+        assert fleet.workers[-1].wait(60) == 0
+    assert fleet.bench.task(held).status is TaskStatus.COMPLETED
+    assert live() == []

@@ -1,0 +1,270 @@
+"""Workers that are alive: their own rows, and whether one takes a task that waits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, text
+
+from app.core.errors import WorkerNotFound
+from app.core.wording import short_id
+from app.models.session import TaskType
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    import psycopg
+
+MOST_SESSIONS_NAMED = 20
+"""So many of the sessions that a worker holds are named; all are counted."""
+
+SECONDS_TO_FIND_A_WORKER = 3.0
+"""A worker with room takes a waiting task at once; one that waits longer is waiting in vain."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDescription:
+    """A worker's description of itself; see `WorkerPresence`."""
+
+    id: UUID
+    host: str
+    pid: int
+    version: str
+    engine: str
+    concurrency: int
+    task_types: Sequence[TaskType]
+    session_ids: Sequence[UUID] | None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldTask:
+    """A task that a worker holds."""
+
+    session_id: UUID
+    task_type: TaskType
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LiveWorker:
+    """A worker that is alive, and what it holds.
+
+    Attributes:
+        host, pid, version, engine: None for a program that claims tasks and keeps no row; what
+            else there is of it follows from the tasks that it holds.
+        held_count: tasks that it holds; those claimed ahead of free slots are among them.
+        held_types: how many of each type.
+        held: the first `MOST_SESSIONS_NAMED`, the one begun first before the others.
+        seen_seconds: since its last heartbeat.
+
+    """
+
+    id: UUID
+    host: str | None
+    pid: int | None
+    version: str | None
+    engine: str | None
+    concurrency: int
+    task_types: tuple[TaskType, ...]
+    session_ids: tuple[UUID, ...] | None
+    started_at: datetime
+    seen_seconds: float
+    is_draining: bool
+    held_count: int
+    held_types: Mapping[TaskType, int]
+    held: tuple[HeldTask, ...]
+
+    @property
+    def state(self) -> str:
+        """`draining`, `busy` (no slot is free), `working` or `idle`."""
+        if self.is_draining:
+            return "draining"
+        if not self.has_room:
+            return "busy"
+        return "working" if self.held_count else "idle"
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a slot is free."""
+        return self.held_count < self.concurrency
+
+    def takes(self, task_type: TaskType, session_id: UUID | None = None) -> bool:
+        """Whether it would claim a task of that type; of that session, or of any (None)."""
+        if self.is_draining or task_type not in self.task_types:
+            return False
+        return self.session_ids is None or session_id in self.session_ids
+
+
+# It waits for nobody: a row that somebody has locked is left until the next beat. Rows of others
+# that have not been heard of for a whole lease, which nobody is shown any more, are deleted.
+_RENEW = """
+WITH mine AS MATERIALIZED (
+    SELECT id, drain_requested_at FROM session_task_workers
+     WHERE id = %(id)s FOR UPDATE SKIP LOCKED),
+renewed AS (
+    UPDATE session_task_workers AS worker
+       SET seen_at = clock_timestamp(), is_draining = %(is_draining)s,
+           leased_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s)
+      FROM mine WHERE worker.id = mine.id),
+inserted AS (
+    INSERT INTO session_task_workers
+           (id, host, pid, version, engine, concurrency, task_types, session_ids, started_at,
+            leased_until, is_draining)
+    SELECT %(id)s, %(host)s, %(pid)s, %(version)s, %(engine)s, %(concurrency)s, %(task_types)s,
+           %(session_ids)s::uuid[], clock_timestamp() - make_interval(secs => %(age_seconds)s),
+           clock_timestamp() + make_interval(secs => %(lease_seconds)s), %(is_draining)s
+     WHERE NOT EXISTS (SELECT FROM mine)
+    ON CONFLICT (id) DO NOTHING),
+lost AS (
+    DELETE FROM session_task_workers
+     WHERE id IN (SELECT id FROM session_task_workers
+                   WHERE leased_until < clock_timestamp() AND id <> %(id)s
+                     FOR UPDATE SKIP LOCKED))
+SELECT drain_requested_at IS NOT NULL FROM mine"""
+
+# A team's own program may claim tasks and keep no row: it is shown by the tasks it holds.
+_LIVE = text("""
+SELECT coalesce(worker.id, lease.worker_id) AS id, worker.host, worker.pid, worker.version,
+       worker.engine, worker.concurrency, worker.task_types, worker.session_ids,
+       coalesce(worker.started_at, lease.claimed_at) AS started_at,
+       extract(epoch FROM clock_timestamp() - worker.seen_at)::float8 AS seen_seconds,
+       worker.is_draining OR worker.drain_requested_at IS NOT NULL AS is_draining,
+       lease.session_id, lease.task_type,
+       extract(epoch FROM clock_timestamp() - lease.claimed_at)::float8 AS held_seconds
+  FROM (SELECT * FROM session_task_workers WHERE leased_until > clock_timestamp()) AS worker
+  FULL JOIN (SELECT * FROM session_task_leases
+              WHERE leased_until > clock_timestamp()) AS lease ON lease.worker_id = worker.id
+ ORDER BY worker.host, worker.started_at, 1, lease.claimed_at, lease.session_id""")
+
+NO_WORKER_TAKES_IT = f"""
+    lease.claim_token IS NULL
+    AND lease.enqueued_at < clock_timestamp() - make_interval(secs => {SECONDS_TO_FIND_A_WORKER})
+    AND NOT EXISTS (
+        SELECT FROM session_task_workers AS worker
+         WHERE worker.leased_until > clock_timestamp()
+           AND NOT worker.is_draining AND worker.drain_requested_at IS NULL
+           AND lease.task_type = ANY(worker.task_types)
+           AND (worker.session_ids IS NULL OR lease.session_id = ANY(worker.session_ids)))
+    AND NOT EXISTS (
+        SELECT FROM session_task_leases AS other
+         WHERE other.leased_until > clock_timestamp()
+           AND other.worker_id NOT IN (SELECT id FROM session_task_workers))"""  # noqa: S608 - a constant
+"""In SQL, of the row `lease`: it has waited for longer than any worker lets it wait that is there.
+
+`LiveWorker.takes` says the same of one worker in memory.
+"""
+
+_COUNT_UNSERVED = text(
+    f"SELECT count(*) FROM session_task_leases AS lease WHERE {NO_WORKER_TAKES_IT}"  # noqa: S608
+)
+_COUNT_UNSERVED_OF_OWNER = text(
+    "SELECT count(*) FROM session_task_leases AS lease"  # noqa: S608 - constants only
+    " JOIN sessions ON sessions.id = lease.session_id AND sessions.owner = :owner"
+    f" WHERE {NO_WORKER_TAKES_IT}"
+)
+
+# One that works for a single command ends with it: without its worker the command would wait.
+_REQUEST_DRAIN = text("""
+UPDATE session_task_workers
+   SET drain_requested_at = coalesce(drain_requested_at, clock_timestamp())
+ WHERE id = :id AND leased_until > clock_timestamp() AND session_ids IS NULL
+RETURNING id""")
+
+
+def renew_presence(
+    connection: psycopg.Connection[Any],
+    worker: WorkerDescription,
+    *,
+    age_seconds: float,
+    lease_seconds: float,
+    is_draining: bool,
+) -> bool:
+    """Write that the worker is alive; returns whether somebody asked it to drain.
+
+    Args:
+        age_seconds: how long it has been running.
+        lease_seconds: how long the row says so without another call.
+
+    """
+    row = connection.execute(
+        _RENEW,
+        {
+            "id": worker.id,
+            "host": worker.host,
+            "pid": worker.pid,
+            "version": worker.version,
+            "engine": worker.engine,
+            "concurrency": worker.concurrency,
+            "task_types": [task_type.value for task_type in worker.task_types],
+            "session_ids": None if worker.session_ids is None else list(worker.session_ids),
+            "age_seconds": age_seconds,
+            "lease_seconds": lease_seconds,
+            "is_draining": is_draining,
+        },
+    ).fetchone()
+    return row is not None and bool(row[0])
+
+
+def forget_worker(connection: psycopg.Connection[Any], worker_id: UUID) -> None:
+    """Delete the row of a worker that leaves."""
+    connection.execute("DELETE FROM session_task_workers WHERE id = %s", (worker_id,))
+
+
+def live_workers(connection: Connection) -> list[LiveWorker]:
+    """Return the workers that are alive, by host and age, with what each holds."""
+    found: dict[UUID, list[Any]] = {}
+    for row in connection.execute(_LIVE):
+        found.setdefault(row.id, []).append(row)
+    return [_worker_of(rows) for rows in found.values()]
+
+
+def count_unserved(connection: Connection, owner: str | None = None) -> int:
+    """Count the tasks, of one owner or of all, that wait and that no live worker takes."""
+    if owner is None:
+        return int(connection.scalar(_COUNT_UNSERVED) or 0)
+    return int(connection.scalar(_COUNT_UNSERVED_OF_OWNER, {"owner": owner}) or 0)
+
+
+def request_drain(connection: Connection, worker_id: UUID) -> None:
+    """Ask a worker to finish what it holds and leave; it hears of it with its next heartbeat.
+
+    Raises:
+        WorkerNotFound: it has left, keeps no row, or works for a single command (`run`, `retry`),
+            which it ends with.
+
+    """
+    if connection.scalar(_REQUEST_DRAIN, {"id": worker_id}) is None:
+        raise WorkerNotFound(
+            f"Worker {short_id(worker_id)} cannot be drained: it has left, keeps no row of its "
+            "own, or works for one command only",
+            next_step="See session-tasks workers; stop its program instead.",
+        )
+
+
+def _worker_of(rows: Sequence[Any]) -> LiveWorker:
+    first = rows[0]
+    held = [
+        HeldTask(row.session_id, TaskType(row.task_type), row.held_seconds)
+        for row in rows
+        if row.session_id is not None
+    ]
+    return LiveWorker(
+        id=first.id,
+        host=first.host,
+        pid=first.pid,
+        version=first.version,
+        engine=first.engine,
+        concurrency=first.concurrency or len(held),
+        task_types=tuple(TaskType(value) for value in first.task_types or TaskType),
+        session_ids=None if first.session_ids is None else tuple(first.session_ids),
+        started_at=first.started_at,
+        seen_seconds=first.seen_seconds or 0.0,
+        is_draining=bool(first.is_draining),
+        held_count=len(held),
+        held_types=Counter(task.task_type for task in held),
+        held=tuple(held[:MOST_SESSIONS_NAMED]),
+    )
