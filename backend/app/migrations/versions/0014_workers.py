@@ -7,7 +7,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0014"
-down_revision = "0007"
+down_revision = "0010"
 
 
 def upgrade() -> None:
