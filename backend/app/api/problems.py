@@ -33,6 +33,7 @@ from app.core.errors import (
     WorkerNotFound,
 )
 from app.core.redaction import redact_text
+from app.core.validation_text import problem_text
 from app.presentation.failures import error_next_step
 from app.repositories.idempotency_repository import IdempotencyKeyInFlight, IdempotencyKeyReused
 
@@ -302,7 +303,7 @@ async def _on_invalid_request(request: Request, error: Exception) -> Response:
         FieldError(
             # Both may repeat what was sent, and what was sent may be a key in the wrong place.
             where=redact_text(".".join(str(part) for part in item.get("loc", ())))[:200],
-            message=redact_text(str(item.get("msg", "")))[:300],
+            message=redact_text(problem_text(item))[:300],
         )
         for item in found[:20]
     ]

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from app.api.resources import Request, SafeText
 from app.core.errors import DocumentError
+from app.core.wording import count_text
 from app.models.options import MOST_RULES, BodyFormat, SessionOptions, TooLong
 from app.repositories.content_repository import IncomingDocument
 from app.tasks.documents.decoding import kind_of
@@ -81,9 +82,9 @@ def checked_names(form: NewSession, settings: Settings) -> list[str]:
 
     """
     if len(form.documents) > settings.max_documents:
+        given = count_text(len(form.documents), "document")
         raise DocumentError(
-            f"{len(form.documents):,} documents are more than the {settings.max_documents:,} that "
-            "a session takes",
+            f"{given} are more than the {settings.max_documents:,} that a session takes",
             next_step="Use several sessions.",
         )
     names: list[str] = []

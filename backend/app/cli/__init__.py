@@ -2,6 +2,7 @@
 
 ==================== ==========================================================================
 `application`        the common options, and the one place where errors end
+`completion`         what the shell offers when Tab is pressed
 `commands`           the table of commands; each is imported only when it is run
 `exit_codes`         which error ends with which exit code, as one table
 `work`               `run` and `retry`: a session taken to its end in this process
@@ -26,9 +27,27 @@ def main() -> NoReturn:
     """Run the command that stands in `sys.argv`, and exit with its code."""
     import sys  # noqa: PLC0415 - nothing is imported before Ctrl-C can be answered well
 
+    _open_missing_streams()
     try:
         from app.cli.application import run_command  # noqa: PLC0415 - see above
 
         sys.exit(run_command(sys.argv[1:]))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _open_missing_streams() -> None:
+    """Open `/dev/null` for standard streams that the caller closed (`session-tasks list >&-`).
+
+    Otherwise the next file or connection would get their numbers, and what is printed go there.
+    """
+    import os  # noqa: PLC0415 - as above
+    import sys  # noqa: PLC0415
+
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8"))

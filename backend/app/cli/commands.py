@@ -53,11 +53,14 @@ class Command:
         with without_garbage_collection():
             found = getattr(import_module(module), attribute)
         if isinstance(found, typer.Typer):
+            found.info.cls = PlainGroup
+            for each in found.registered_commands:
+                each.cls = PlainCommand
             group = typer.main.get_group(found)
             group.name = name
             return group
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        single.command(name)(found)
+        single.command(name, cls=PlainCommand)(found)
         return typer.main.get_command(single)
 
 
@@ -137,7 +140,27 @@ COMMANDS: Mapping[str, Command] = {
 }  # fmt: skip
 
 
-class CommandTable(TyperGroup):
+class _PlainFlags:
+    """Help that shows no type beside flags: `--json`, not `--json <bool>`."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, flags without a type."""
+        found: list[Any] = super().get_params(ctx)  # type: ignore[misc]  # typer's classes have it
+        for each in found:
+            if getattr(each, "is_flag", False) or getattr(each, "count", False):
+                each.metavar = ""
+        return found
+
+
+class PlainCommand(_PlainFlags, TyperCommand):
+    """A command."""
+
+
+class PlainGroup(_PlainFlags, TyperGroup):
+    """A command with commands of its own."""
+
+
+class CommandTable(PlainGroup):
     """A group that lists commands by `COMMANDS`, and imports the one that is run or completed."""
 
     def __init__(self, **attributes: Any) -> None:

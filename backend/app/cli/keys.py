@@ -10,6 +10,7 @@ import typer
 from app.cli.exit_codes import ExitCode
 from app.cli.opening import load_settings
 from app.cli.parameters import AsJson
+from app.cli.reporting import print_rows
 from app.cli.terminal import Terminal
 from app.core.database import Database
 from app.core.errors import ConfigurationError, ErrorCategory
@@ -60,26 +61,41 @@ def list_command(as_json: AsJson = False) -> ExitCode:
     if as_json:
         terminal.write_json({"keys": keys})
         return ExitCode.OK
-    for key in keys:
-        terminal.say(
-            f"{key['id']}  {key['state']:8}  {key['role']:5}  {key['owner']}  {key['name']}"
-            f"  last used {key['last_used_at'] or 'never'}"
-        )
     if not keys:
-        terminal.say("There are no keys yet: session-tasks keys create")
+        terminal.say("There are no API keys yet: session-tasks keys create")
+        return ExitCode.OK
+    headings = ("key", "state", "role", "owner", "name", "expires", "last used")
+    rows = [
+        (
+            *(key[column] for column in ("id", "state", "role", "owner", "name")),
+            _moment_text(key["expires_at"]),
+            _moment_text(key["last_used_at"]),
+        )
+        for key in keys
+    ]
+    print_rows(terminal, headings, rows)
     return ExitCode.OK
 
 
 @keys_application.command("revoke")
 def revoke_command(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="As `keys list` shows it.")],
+    as_json: AsJson = False,
 ) -> ExitCode:
     """Make a key useless, within seconds everywhere."""
     bare = key_id.removeprefix("st_").partition(".")[0]
     with Database.open(load_settings()) as database, database.transaction() as db:
         AccessRepository(db).revoke_key(bare)
-    Terminal(is_json=False).say(f"✓ Key {bare} is revoked")
+    terminal = Terminal(is_json=as_json)
+    if as_json:
+        terminal.write_json({"id": bare, "state": "revoked"})
+    else:
+        terminal.say(f"✓ Key {bare} is revoked")
     return ExitCode.OK
+
+
+def _moment_text(stored: str | None) -> str:
+    return f"{stored[:16].replace('T', ' ')} UTC" if stored else "never"
 
 
 def _as_json(key: ApiKey) -> dict[str, Any]:

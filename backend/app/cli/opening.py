@@ -12,6 +12,7 @@ from pydantic_settings import SettingsError
 from app.core.config import Settings
 from app.core.database import Database
 from app.core.errors import ConfigurationError, ErrorCategory, SessionNotFound
+from app.core.validation_text import problem_text
 from app.repositories.session_repository import SessionRepository
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def load_settings() -> Settings:
         ) from error
     except ValidationError as error:
         problems = "; ".join(
-            f"{_variable(problem['loc'])}: {problem['msg']}"
+            f"{_variable(problem['loc'])} {problem_text(problem)}"
             for problem in error.errors(include_url=False, include_input=False)
         )
         raise ConfigurationError(

@@ -108,5 +108,6 @@ def cleanup_command(as_json: AsJson = False) -> ExitCode:
         terminal.write_json({"deleted": deleted})
     else:
         what = count_text(deleted, "session")
-        terminal.say(f"✓ Deleted {what} past {settings.retention_days:g} days")
+        days = f"{settings.retention_days:g} day{'s' if settings.retention_days != 1 else ''}"
+        terminal.say(f"✓ Deleted {what} past {days}")
     return ExitCode.OK

@@ -7,12 +7,15 @@ from typing import Annotated
 
 import typer
 
+from app.cli.completion import offer_sessions
 from app.models.options import BodyFormat, TooLong
 
 SessionId = Annotated[
     str,
     typer.Argument(
-        metavar="ID", help="The session's id, or as many of its first characters as tell it apart."
+        metavar="ID",
+        help="The session's id, or as many of its first characters as tell it apart.",
+        autocompletion=offer_sessions,
     ),
 ]
 Out = Annotated[

@@ -5,8 +5,11 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from app.cli.parameters import option_flag
 from app.cli.terminal import printable
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
     from app.cli.output_directory import WrittenExport
     from app.cli.terminal import Terminal
+    from app.repositories.content_repository import TicketTitle
     from app.repositories.content_summary import ContentSummary
 
 DOCUMENTS_SHOWN = 15
@@ -255,20 +259,48 @@ def state_text(snapshot: SessionSnapshot) -> str:
 def print_sessions(
     terminal: Terminal, snapshots: Sequence[SessionSnapshot], ages: Sequence[str]
 ) -> None:
-    """Show sessions as a table, one line each."""
-    table = Table(box=None, padding=(0, 2), show_edge=False, header_style="bold")
-    for heading in ("session", "opened", "task", "state", "label"):
-        table.add_column(heading, overflow="fold", no_wrap=heading in {"session", "opened"})
-    for snapshot, age in zip(snapshots, ages, strict=True):
-        task = snapshot.task_type.value if snapshot.task_type else "-"
-        table.add_row(
+    """Show sessions as a table; where the terminal is narrow, each on lines of its own."""
+    rows = [
+        (
             snapshot.short_id,
             age,
-            task,
-            escape(state_text(snapshot)),
-            escape(printable(_cut(snapshot.label, 40))),
+            snapshot.task_type.value if snapshot.task_type else "-",
+            state_text(snapshot),
+            _cut(snapshot.label, 40),
         )
-    terminal.out.print(table)
+        for snapshot, age in zip(snapshots, ages, strict=True)
+    ]
+    print_rows(terminal, ("session", "opened", "task", "state", "label"), rows)
+
+
+def print_rows(terminal: Terminal, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Show a table whose words stay whole.
+
+    Where it is wider than the terminal, each row is a paragraph: its first cell, then the others
+    below, wrapped between words.
+    """
+    shown = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(headings, *shown, strict=True)]
+    if sum(widths) + 4 * len(widths) <= terminal.out.width:
+        table = Table(box=None, padding=(0, 2), show_edge=False, header_style="bold")
+        for heading in headings:
+            table.add_column(heading, no_wrap=True)
+        for row in shown:
+            table.add_row(*map(escape, row))
+        terminal.out.print(table)
+        return
+    for first, *others in shown:
+        terminal.say(first, style="bold")
+        text = " · ".join(
+            f"{heading} {cell}" if heading in _NAMED_CELLS else cell
+            for heading, cell in zip(headings[1:], others, strict=True)
+            if cell
+        )
+        terminal.out.print(Padding(Text(text), (0, 0, 0, 2)))
+
+
+_NAMED_CELLS = {"owner", "expires", "last used"}
+"""Cells that say nothing without their heading."""
 
 
 def print_session(terminal: Terminal, snapshot: SessionSnapshot, content: ContentSummary) -> None:
@@ -310,5 +342,23 @@ def print_session(terminal: Terminal, snapshot: SessionSnapshot, content: Conten
     print_notes(terminal, content.notes)
 
 
+def print_tickets(terminal: Terminal, tickets: Sequence[TicketTitle], total: int) -> None:
+    """List tickets by number and title, with the document and the row that each was made of."""
+    if not tickets:
+        return
+    terminal.say()
+    width = len(f"{tickets[-1].number:,}")
+    for ticket in tickets:
+        where = f"  {ticket.source_name}:{ticket.source_row}" if ticket.source_name else ""
+        terminal.say(f"  {ticket.number:>{width},}  {_cut(ticket.title, 70)}{where}")
+    if total > len(tickets):
+        terminal.say(
+            f"  … and {count_text(total - len(tickets), 'more ticket')}: --tickets", style="dim"
+        )
+
+
 def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+    if len(text) <= length:
+        return text
+    head, _, _ = text[:length].rpartition(" ")
+    return (head if len(head) > length // 2 else text[: length - 1]).rstrip(" ,") + " …"

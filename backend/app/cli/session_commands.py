@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,7 @@ from app.cli.reporting import (
     print_findings,
     print_session,
     print_sessions,
+    print_tickets,
     print_written,
     retry_command,
     state_text,
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
     from app.core.config import Settings
 
+TICKETS_SHOWN = 10
 MOST_LISTED = 100_000
 
 POLL_SECONDS = 0.5
@@ -73,18 +76,30 @@ def list_command(
     return ExitCode.OK
 
 
-def show_command(session: SessionId, as_json: AsJson = False) -> ExitCode:
+def show_command(
+    session: SessionId,
+    all_tickets: Annotated[
+        bool, typer.Option("--tickets", help="List all tickets, not the first ten.")
+    ] = False,
+    as_json: AsJson = False,
+) -> ExitCode:
     """Show one session: its task, why it failed, what it holds."""
     terminal = Terminal(is_json=as_json)
     with opened_database(terminal, load_settings()) as database:
         session_id = find_session(database, session)
         snapshot = read_snapshot(database, session_id)
         content = read_content(database, session_id)
+        with database.transaction() as db:
+            tickets = ContentRepository(db).ticket_titles(
+                session_id, limit=content.counts.tickets if all_tickets else TICKETS_SHOWN
+            )
     command = retry_command(snapshot, document_count=len(content.documents))
     if as_json:
-        terminal.write_json(whole_document(snapshot, content, retry=command))
+        document = whole_document(snapshot, content, retry=command)
+        terminal.write_json(document | {"tickets": [asdict(ticket) for ticket in tickets]})
         return ExitCode.OK
     print_session(terminal, snapshot, content)
+    print_tickets(terminal, tickets, content.counts.tickets)
     if snapshot.status == TaskStatus.FAILED:
         print_failure(terminal, snapshot, command)
         print_findings(terminal, content)
@@ -146,7 +161,11 @@ def write_export(
 
 
 def watch_command(session: SessionId, as_json: AsJson = False) -> ExitCode:
-    """Watch a session until its work ends; Ctrl-C stops watching, not the work."""
+    """Watch a session until its work ends; Ctrl-C stops watching, not the work.
+
+    With --json each state is one line as it is reached; the last line is the whole session, with
+    the exit code.
+    """
     terminal = Terminal(is_json=as_json)
     with opened_database(terminal, load_settings()) as database:
         session_id = find_session(database, session)
@@ -159,7 +178,8 @@ def watch_command(session: SessionId, as_json: AsJson = False) -> ExitCode:
     code = exit_code_of_session(snapshot)
     command = retry_command(snapshot, document_count=len(content.documents))
     if as_json:
-        terminal.write_json(whole_document(snapshot, content, exit_code=code, retry=command))
+        whole = whole_document(snapshot, content, exit_code=code, retry=command)
+        terminal.write_json(whole, is_line=True)
     elif code == ExitCode.TASK_FAILED:
         print_failure(terminal, snapshot, command)
         print_findings(terminal, content)
@@ -175,9 +195,15 @@ def _watch(terminal: Terminal, database: Database, session_id: UUID) -> SessionS
 
     is_told = False
     last: SessionSnapshot | None = None
+    written: SessionSnapshot | None = None
     with display_for(terminal) as display:
         for last in follow(database, session_id, poll_seconds=POLL_SECONDS):
             display.show(last)
+            if terminal.is_json and not last.is_settled:
+                state = replace(last, moment=last.created_at)
+                if state != written:  # a poll that found nothing new is not written
+                    terminal.write_json(session_document(last), is_line=True)
+                written = state
             if last.lease_state == LeaseState.UNCLAIMED and not is_told:
                 is_told = True
                 terminal.say("Waiting for a worker; to start one: session-tasks worker")

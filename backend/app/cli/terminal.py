@@ -70,7 +70,9 @@ class Terminal:
             return
         self.people.print(printable(text), style=style, markup=False, soft_wrap=True)
 
-    def write_json(self, document: Any) -> None:
-        """Write the JSON document that was asked for."""
-        sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2, default=str) + "\n")
+    def write_json(self, document: Any, *, is_line: bool = False) -> None:
+        """Write the JSON document that was asked for; `is_line`: on one line, one of several."""
+        indent = None if is_line else 2
+        text = json.dumps(document, ensure_ascii=False, indent=indent, default=str)
+        sys.stdout.write(text + "\n")
         sys.stdout.flush()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from app.core.config import EngineName
 from app.core.errors import ConfigurationError
+from app.core.wording import count_text
 from app.models.session import TaskStatus
 from app.repositories.lifecycle_log import observe_transitions
 
@@ -142,8 +143,8 @@ class Publisher:
                 self._unsent.put_nowait((hint, is_repeated))
             except queue.Full:
                 logger.warning(
-                    "%d tasks were not published: the broker is too slow; the sweeper repeats",
-                    len(tasks) - count,
+                    "Not published, since the broker is too slow: %s; the sweeper repeats",
+                    count_text(len(tasks) - count, "task"),
                 )
                 return
 
@@ -215,8 +216,8 @@ class Publisher:
     def _note_away(self, error: Exception, count: int) -> None:
         logger.log(
             logging.DEBUG if self._is_away else logging.WARNING,
-            "%d tasks could not be published (%s: %s); the sweeper repeats",
-            count,
+            "Not published: %s (%s: %s); the sweeper repeats",
+            count_text(count, "task"),
             type(error).__name__,
             error,
         )

@@ -31,6 +31,7 @@ from app.core.errors import (
 from app.core.exception_text import exception_attribute
 from app.core.failure import failure_context
 from app.core.logging import task_context
+from app.core.wording import count_text
 from app.engines.attempts import STALE
 from app.engines.loops import backoff_seconds
 from app.models.results import TaskResults
@@ -265,7 +266,7 @@ class OutcomeWriter:
             with self._database.driver_connection() as connection:
                 transitions.release(connection, claims, skips_locked=True)
         except (DatabaseUnavailable, DatabaseBusy) as error:
-            logger.warning("%d tasks could not be given back: %s", len(claims), error)
+            logger.warning("Not released: %s: %s", count_text(len(claims), "task"), error)
 
     def _write_once(self, claim: Claim, outcome: Outcome) -> None:
         match outcome:

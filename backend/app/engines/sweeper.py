@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from app.core.errors import DatabaseUnavailable
+from app.core.wording import count_text
 from app.engines.loops import Loop
 from app.engines.vacuum import TABLE, VACUUM_LEASES, LeaseVacuum
 from app.models.session import TaskStatus
@@ -233,7 +234,7 @@ def _redispatch(
             try:
                 dispatch(waiting)
             except Exception:
-                logger.exception("%d tasks could not be published again", len(waiting))
+                logger.exception("Not published again: %s", count_text(len(waiting), "task"))
                 report = _sum(report, SweepReport(failed_steps=("redispatch",)))
         database.announce(session_id for session_id, _ in waiting)
         report = _sum(report, SweepReport(redispatched=len(waiting)))

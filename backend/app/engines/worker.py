@@ -31,6 +31,7 @@ from uuid import uuid4
 
 from app.core.config import EngineName
 from app.core.errors import DatabaseBusy, DatabaseUnavailable
+from app.core.wording import count_text
 from app.engines.change_listener import ChangeListener
 from app.engines.claims import ClaimSource
 from app.engines.connections import HeldConnection, vital_database
@@ -182,7 +183,7 @@ class Worker:
         self._offering.enter_context(offering(self._database, self))
         if self._sweeper is not None:
             self._sweeper.start()
-        logger.info("Worker %s started with %d slots", self.id, self._concurrency)
+        logger.info("Worker %s started with %s", self.id, count_text(self._concurrency, "slot"))
 
     def stop(self, *, grace_seconds: float | None = None) -> None:
         """Claim nothing more, let tasks end, release what has not ended; returns when all is done.

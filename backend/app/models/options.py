@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from app.core.errors import ConfigurationError, ErrorCategory
+from app.core.validation_text import problem_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,7 +102,7 @@ class SessionOptions(BaseModel):
             return cls.model_validate(dict(stored))
         except ValidationError as error:
             problems = "; ".join(
-                f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+                f"{'.'.join(map(str, problem['loc']))} {problem_text(problem)}"
                 for problem in error.errors(include_url=False, include_input=False)
             )
             raise ConfigurationError(

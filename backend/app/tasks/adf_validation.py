@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from app.core.errors import ContentViolation
+from app.core.wording import count_text
 from app.models.results import Finding, TaskResults
 from app.tasks.adf.validation import find_violations
 from app.tasks.documents.decoding import place_text
@@ -94,7 +95,11 @@ def _parts(violation: Violation) -> tuple[str, str, str]:
 
 
 def _message(first: Finding, found: int, refused: int) -> str:
-    more = f" ({found - 1:,} more findings in {refused:,} tickets)" if found > 1 else ""
+    more = (
+        f" ({count_text(found - 1, 'more finding')} in {count_text(refused, 'ticket')})"
+        if found > 1
+        else ""
+    )
     where = f" at {first.path}" if first.path else ""
     origin = f" ({place_text(first.source_name, first.source_row)})" if first.source_name else ""
     return (

@@ -23,7 +23,8 @@ from app.api.problems import Busy, kind_of
 from app.api.services import Caller, ServicesOf
 from app.api.uploads import NewSession
 from app.core.errors import IntakeRefused, TaskError, TaskValidationError
-from app.core.wording import names_text
+from app.core.validation_text import problem_text
+from app.core.wording import count_text, names_text
 from app.models.options import SessionOptions
 from app.presentation.failures import error_next_step
 from app.tasks.documents.decoding import SUFFIXES
@@ -84,16 +85,17 @@ async def open_session(
             given["map"] = "\n".join(str(rule) for rule in form.getlist("map") if rule)
             return await run_in_threadpool(_open, page, services, caller, given, documents)
     except HTTPException as error:  # starlette's, for a form that is none, or has too many parts
-        problems = {"documents": f"{error.detail} A session takes {most:,} documents."}
+        problems = {"documents": f"{error.detail} A session takes {count_text(most, 'document')}."}
         return _form(page, services.settings, problems=problems)
 
 
 def field_problems(error: ValidationError) -> dict[str, str]:
     """What is wrong, by the field where it is said; the first of each."""
     problems: dict[str, str] = {}
-    for problem in error.errors(include_url=False, include_input=False, include_context=False):
+    for problem in error.errors(include_url=False, include_input=False):
         field = str(problem["loc"][0]) if problem["loc"] else "documents"
-        problems.setdefault(field, str(problem["msg"]).removeprefix("Value error, "))
+        text = problem_text(problem)
+        problems.setdefault(field, text[:1].upper() + text[1:])
     return problems
 
 

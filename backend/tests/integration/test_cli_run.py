@@ -360,7 +360,7 @@ def test_an_unreadable_file_is_refused(command: Callable[..., Answer], tmp_path:
     [
         (["--project", "no key"], "'no key' is no Jira project key"),
         (["--issue-type", " "], "is no Jira issue type"),
-        (["--split-level", "9"], "less than or equal to 3"),
+        (["--split-level", "9"], "3 or less"),
         (["--no-such-option"], "No such option"),
     ],
 )

@@ -70,7 +70,7 @@ def test_a_session_may_be_opened_without_being_started(browser: httpx.Client) ->
         ({}, [("documents", ("a.exe", b"x", "text/csv"))], "documents", "is not a type"),
         ({}, [("documents", ("a.md", b"", "text/csv"))], "documents", "a.md is empty"),
         ({}, [NOTES, NOTES], "documents", "Two documents are called notes.md"),
-        ({"split_level": "7"}, [NOTES], "split_level", "less than or equal to 3"),
+        ({"split_level": "7"}, [NOTES], "split_level", "3 or less"),
         ({"label": "x" * 201}, [NOTES], "label", "at most 200"),
         ({"project_key": "\x00"}, [NOTES], "project_key", "NUL"),
         ({"project_key": "AB-1"}, [NOTES], "project_key", "is no Jira project key"),

@@ -6,6 +6,6 @@ uses. Why it is built like this: `docs/decisions/embedded-postgresql.md`.
 """
 
 from app.core.embedded.binaries import OLDEST_MAJOR, Binaries, find_binaries
-from app.core.embedded.server import EmbeddedServer
+from app.core.embedded.server import EmbeddedServer, is_in_use
 
-__all__ = ["OLDEST_MAJOR", "Binaries", "EmbeddedServer", "find_binaries"]
+__all__ = ["OLDEST_MAJOR", "Binaries", "EmbeddedServer", "find_binaries", "is_in_use"]

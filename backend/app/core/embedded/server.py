@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 from sqlalchemy import URL
 
 from app.core.embedded import cluster
-from app.core.embedded.locks import FileLock, decide_alone
+from app.core.embedded.locks import FileLock, decide_alone, is_held
 from app.core.embedded.place import PORT, Place
 from app.core.errors import DatabaseUnavailable
 
@@ -139,6 +139,12 @@ class EmbeddedServer:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+def is_in_use(data_dir: Path) -> bool:
+    """Whether a process uses the server of this data directory now; nothing is made or started."""
+    users_lock = data_dir.expanduser().absolute() / "postgresql" / "users.lock"
+    return users_lock.is_file() and is_held(users_lock)
 
 
 def _deciding(place: Place, seconds: float | None = None) -> FileLock:

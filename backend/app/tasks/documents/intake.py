@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, TypeVar
 
 from app.core.errors import DocumentError, IntakeRefused
+from app.core.wording import count_text
 from app.repositories.content_repository import IncomingDocument
 from app.tasks.documents.decoding import kind_of
 
@@ -38,8 +39,9 @@ def read_files(
     if not paths:
         raise DocumentError("No documents were given", next_step="Name at least one file.")
     if len(paths) > max_documents:
+        given = count_text(len(paths), "document")
         raise DocumentError(
-            f"{len(paths):,} documents are more than the {max_documents:,} that a session takes",
+            f"{given} are more than the {max_documents:,} that a session takes",
             next_step="Use several sessions, or raise the limit: SESSION_TASKS_MAX_DOCUMENTS.",
         )
     seen: dict[tuple[int, int], Path] = {}
