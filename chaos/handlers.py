@@ -10,6 +10,7 @@ import ctypes
 import os
 import signal
 import threading
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from app.tasks.context import TaskContext
 
 TICKETS = 3
+STEPS = 50
 GATES = "CHAOS_GATES"
 
 
@@ -81,6 +83,22 @@ def _stumble(context: TaskContext, options: dict[str, Any]) -> None:
     _work(context, options)
 
 
+def _steps(context: TaskContext, options: dict[str, Any]) -> None:
+    """Run so many steps, and write down what each ran for and what it was handed."""
+    seconds = float(options.get("seconds", 0.1)) / STEPS
+    for number in range(STEPS):
+        name = f"step {number}"
+        result = context.step(name, _run_step, context, name, seconds)
+        journal.write("step given", context.session_id, context.task_id, name, result)
+
+
+def _run_step(context: TaskContext, name: str, seconds: float) -> str:
+    result = uuid.uuid4().hex
+    journal.write("step ran", context.session_id, name, result)
+    threading.Event().wait(seconds)
+    return result
+
+
 def _poison(_context: TaskContext, options: dict[str, Any]) -> None:
     """End this process, or the whole worker, in one of many ways."""
     match options["way"]:
@@ -103,4 +121,5 @@ _BEHAVIOURS = {
     "listen": _listen,
     "stumble": _stumble,
     "poison": _poison,
+    "steps": _steps,
 }

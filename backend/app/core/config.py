@@ -104,6 +104,11 @@ class Settings(BaseSettings):
     retry_backoff_seconds: Annotated[float, Field(gt=0)] = Field(
         10.0, description="the first wait before a temporary failure is retried; doubles each time"
     )
+    max_step_bytes: Annotated[int, Field(ge=1)] = Field(
+        16 * MEBIBYTE,
+        description="what the steps of one task may keep together: names and results, and 100 "
+        "bytes each",
+    )
     retention_days: Annotated[float, Field(gt=0)] = Field(
         7.0, description="sessions end this long after their last activity"
     )

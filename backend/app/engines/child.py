@@ -1,7 +1,8 @@
 """The process in which handlers run: `main` is what a supervisor starts it with.
 
-It writes to no table. Its death is the supervisor's to notice; the supervisor's death it notices
-itself, twice over: the kernel kills it (Linux), and the socket between them ends.
+It writes no task state, only the results of steps, fenced by the claim. Its death is the
+supervisor's to notice; the supervisor's death it notices itself, twice over: the kernel kills it
+(Linux), and the socket between them ends.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from app.engines.messages import (
     results_in_parts,
 )
 from app.models.session import TaskType
+from app.repositories.transitions import Claim
 from app.tasks.context import TaskContext, TaskIdentity
 from app.tasks.registry import max_run_seconds
 
@@ -79,7 +81,7 @@ def _next_of(channel: Channel) -> tuple[object, ...]:
 class _Task:
     """A task that was assigned, and whether it was told to stop."""
 
-    __slots__ = ("begin_before", "identity", "is_cancelled")
+    __slots__ = ("_claim_token", "begin_before", "identity", "is_cancelled")
 
     def __init__(self, assignment: Assignment) -> None:
         self.identity = TaskIdentity(
@@ -90,6 +92,11 @@ class _Task:
         )
         self.begin_before = assignment.begin_before
         self.is_cancelled = False
+        self._claim_token = assignment.claim_token
+
+    def claim(self, worker: str) -> Claim:
+        """Return the claim that the worker holds on it."""
+        return Claim(*self.identity, UUID(bytes=self._claim_token), UUID(worker))
 
 
 class _Child:
@@ -145,6 +152,7 @@ class _Child:
             open_database=self._open_database,
             report=self._send,
             is_cancelled=lambda: task.is_cancelled,
+            claim=lambda: task.claim(self._setup.worker),
         )
         outcome = run_handler(
             self._setup.references[task.identity.task_type],

@@ -62,6 +62,7 @@ class Assignment(NamedTuple):
     """One task to run.
 
     Attributes:
+        claim_token: what the run may keep steps with.
         begin_before: by the monotonic clock, which all processes of a machine share: past it the
             lease may have ended, and the task is not begun.
 
@@ -71,6 +72,7 @@ class Assignment(NamedTuple):
     task_id: bytes
     task_type: str
     attempt: int
+    claim_token: bytes
     begin_before: float
 
 

@@ -267,6 +267,7 @@ class ThreadRunner:
             open_database=lambda: self._database,
             report=run.note,
             is_cancelled=run.is_told_to_stop,
+            claim=lambda: claim,
         )
 
         def on_loaded(handler: Any) -> None:
@@ -300,6 +301,7 @@ def _assignment(run: Run) -> Assignment:
         claim.task_id.bytes,
         claim.task_type.value,
         claim.attempt,
+        claim.claim_token.bytes,
         run.fenced_at,
     )
 

@@ -7,6 +7,7 @@ from app.models.content import Document, Export, SessionNote, Ticket, Validation
 from app.models.lease import LeaseSentinel, SessionTaskLease, SessionTaskRetry
 from app.models.presence import WorkerPresence
 from app.models.session import Session, SessionStage, SessionTask, TaskStatus, TaskType
+from app.models.step import TaskStep
 
 __all__ = [
     "ApiKey",
@@ -23,6 +24,7 @@ __all__ = [
     "SessionTaskLease",
     "SessionTaskRetry",
     "TaskStatus",
+    "TaskStep",
     "TaskType",
     "Ticket",
     "ValidationFinding",

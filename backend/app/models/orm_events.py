@@ -122,6 +122,9 @@ def _follow_up(db: DbSession, flush: UOWTransaction) -> None:
         steps(change.task).clear()
         if change.transitions:
             _write_lease(db, change.task)
+            statuses = {state.status for state in (change.stored, *change.states)}
+            if TaskStatus.COMPLETED in statuses:
+                db.execute(_NO_STEPS, {"session_id": change.task.session_id})
             for state in change.transitions:
                 after_commit(db, partial(_log, change.task.session_id, state, change.moment))
             if (announce := db.info.get("announce")) is not None:
@@ -377,6 +380,8 @@ _RETRY_LATER = text(
     ON CONFLICT (session_id) DO UPDATE
        SET task_id = excluded.task_id, retry_at = excluded.retry_at"""  # noqa: S608 - constants only
 )
+
+_NO_STEPS = text("DELETE FROM session_task_steps WHERE session_id = :session_id")
 
 _NO_RETRY = text("DELETE FROM session_task_retries WHERE session_id = :session_id")
 

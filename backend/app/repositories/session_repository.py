@@ -21,6 +21,7 @@ from app.core.json_safety import safe_text
 from app.models.lease import RETRY_BACKOFF_SECONDS
 from app.models.results import TaskResults
 from app.models.session import Session, SessionTask, TaskStatus, TaskType
+from app.models.step import TaskStep
 from app.repositories import transitions
 from app.repositories.content_repository import ContentRepository, IncomingDocument
 from app.repositories.lifecycle_log import log_reset
@@ -224,6 +225,8 @@ class SessionRepository(SessionViews, Maintenance):
     def reset_retries(self, session_id: uuid.UUID) -> None:
         """Give a failed task all its attempts back: an operator's act, logged at AUDIT.
 
+        It begins again without its steps: what they have kept is deleted.
+
         Raises:
             SessionNotFound, TaskValidationError: there is no failed task.
 
@@ -246,6 +249,11 @@ class SessionRepository(SessionViews, Maintenance):
         )
         if task_id is None:
             raise nothing_to_reset(self._read_back(session_id))
+        self._db.execute(
+            delete(TaskStep)
+            .where(TaskStep.session_id == session_id)
+            .execution_options(synchronize_session=False)
+        )
         self._reload([session_id])
         after_commit(self._db, lambda: log_reset(session_id, task_id))
         self._announce([session_id])

@@ -152,11 +152,20 @@ SELECT session_id, task_type, task_id, status, retry_count, started_at, 0.0::flo
   FROM staged"""  # noqa: S608 - constants only
 
 
+def _without_steps(of: str) -> str:
+    """Delete the steps of these runs' tasks (`app.models.step`): each is looked up by the index."""
+    return f"""forgotten AS (
+    DELETE FROM session_task_steps
+     WHERE session_id = ANY(ARRAY(SELECT session_id FROM {of})))"""  # noqa: S608 - constants only
+
+
 # What has a row is asked for the rule and updated; what has none can begin with the first type.
 # (ON CONFLICT DO UPDATE, for both, locks a row before it moves it: one more record of WAL.) `task`
 # is made before it is joined: where the session has moved since the statement began, PostgreSQL
 # joins again (EvalPlanQual), and can not insert again for that.
 # A start is sent again where its answer was lost: what it began may have ended since.
+# A start of a task that failed or was cancelled begins it again without its steps; a retry keeps
+# them.
 # A new row's id may be any that is new: its first run's is at hand, and making one at random would
 # cost as much as an index entry.
 _STARTED = f"""
@@ -184,6 +193,7 @@ next_task AS (
        AND {_unguessed(f"session_tasks.task_id <> w.task_id AND ({CAN_START})")}
     RETURNING {_MOVED}, session_tasks.started_at),
 task AS MATERIALIZED (SELECT * FROM first_task UNION ALL SELECT * FROM next_task),
+{_without_steps("next_task")},
 """  # noqa: S608 - every part is a constant of this module
 START = _STARTED + _after_a_start()
 START_CLAIMED = _STARTED + _after_a_start(_CLAIMED_WITH_ITS_START)
@@ -307,6 +317,7 @@ task AS (
        AND {IS_RUNNING}
     RETURNING {_MOVED}, session_tasks.started_at, session_tasks.completed_at,
               session_tasks.failure_context, held.claimed_at),
+{_without_steps("task")},
 {_ended(TaskStatus.COMPLETED, "task.completed_at")}"""  # noqa: S608 - constants only
 
 # What `brief_of` keeps of a failure, in SQL: earlier failures stay inside the newest, in brief. A

@@ -9,12 +9,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from app.core.errors import TaskCancelled
 from app.models.options import SessionOptions
 from app.repositories.transitions import MESSAGE_CHARACTERS
 from app.tasks.session_content import SessionContent
+from app.tasks.steps import Steps, StepsInDatabase, StepsInMemory
 
 if TYPE_CHECKING:
     import uuid
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from app.models.results import ExportBody, TicketDraft
     from app.models.session import TaskType
     from app.repositories.content_repository import ContentCounts, IncomingDocument
+    from app.repositories.transitions import Claim
+    from app.tasks.steps import StepStore
 
 Item = TypeVar("Item")
 
@@ -58,9 +61,13 @@ class TaskContext:
         attempt: 1 for the first, one more for each failure before it.
         settings: the worker's settings.
 
+    Args:
+        claim: what the run may keep steps with; without it (a handler that a test calls) they are
+            kept in memory, as long as the context lives.
+
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a worker gives
         self,
         identity: TaskIdentity,
         *,
@@ -68,6 +75,7 @@ class TaskContext:
         open_database: Callable[[], Database],
         report: Callable[[Progress], None],
         is_cancelled: Callable[[], bool],
+        claim: Callable[[], Claim] | None = None,
     ) -> None:
         self.session_id = identity.session_id
         self.task_id = identity.task_id
@@ -77,6 +85,7 @@ class TaskContext:
         self._open_database = open_database
         self._report = report
         self._is_cancelled = is_cancelled
+        self._claim = claim
         self._reported_at = float("-inf")
 
     @cached_property
@@ -86,6 +95,23 @@ class TaskContext:
             self._open_database,
             patience_seconds=self.settings.lease_seconds,
             check=self.check_cancelled,
+        )
+
+    @cached_property
+    def _steps(self) -> Steps:
+        store: StepStore = StepsInMemory()
+        if self._claim is not None:
+            store = StepsInDatabase(
+                self._claim(),
+                self._open_database,
+                patience_seconds=self.settings.lease_seconds,
+                check=self.check_cancelled,
+            )
+        return Steps(
+            self.task_type,
+            store,
+            check=self.check_cancelled,
+            max_bytes=self.settings.max_step_bytes,
         )
 
     @cached_property
@@ -123,6 +149,32 @@ class TaskContext:
     def counts(self) -> ContentCounts:
         """How many documents, tickets, import bodies and findings the session has."""
         return self._content.counts()
+
+    def step(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Return the step's kept result; where there is none, run the function and keep its result.
+
+        A step runs once for each session and task type: the next attempt, after a crash, a kill or
+        a retry, gets the result that was kept. One that was broken off before that runs again.
+        The result is JSON, and comes back as JSON has it (a tuple as a list), the first time too.
+        Steps are forgotten when the task completes, when it is started instead of retried, and
+        when an operator resets its attempts.
+
+        Args:
+            name: up to 200 characters; in one task each step has its own.
+            function: is called with `arguments`; what it raises passes, and nothing is kept.
+
+        Raises:
+            StepError: the name or the result cannot be kept, or the results take too much together.
+            StaleClaim: the run has lost its claim; let it pass.
+            TaskCancelled: the task is to stop, and the step did not run; let it pass.
+
+        """
+        return self._steps.run(name, function, *arguments)
+
+    @property
+    def steps(self) -> dict[str, Any]:
+        """The results of the steps that were kept, by name, in the order of keeping."""
+        return self._steps.kept()
 
     def progress(self, current: int, total: int | None = None, message: str | None = None) -> None:
         """Say how far the task is; cheap enough to call for every row.

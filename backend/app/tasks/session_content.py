@@ -6,15 +6,12 @@ timeout. A page that meets a lost connection is read again: reading changes noth
 
 from __future__ import annotations
 
-import random
-import threading
-import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from app.core.errors import DatabaseUnavailable
 from app.repositories.content_repository import ContentReader
 from app.repositories.transition_errors import session_not_found
+from app.tasks.patience import patiently
 
 if TYPE_CHECKING:
     import uuid
@@ -34,7 +31,6 @@ DOCUMENT_BYTES_PER_PAGE = 1024 * 1024
 
 TICKETS_PER_PAGE = 500
 EXPORTS_PER_PAGE = 10
-LONGEST_PAUSE_SECONDS = 2.0
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -155,16 +151,9 @@ class SessionContent:
         return self._read(lambda content: list(page_behind(content, after)))
 
     def _read(self, query: Callable[[ContentReader], Answer]) -> Answer:
-        given_up_at = time.monotonic() + self._patience_seconds
-        pause = 0.05
-        while True:
-            try:
-                database = self._open_database()
-                with database.translated_errors(), database.autocommit.connect() as connection:
-                    return query(ContentReader(connection))
-            except DatabaseUnavailable:
-                if time.monotonic() + pause > given_up_at:
-                    raise
-            self._check()
-            threading.Event().wait(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+        def read() -> Answer:
+            database = self._open_database()
+            with database.translated_errors(), database.autocommit.connect() as connection:
+                return query(ContentReader(connection))
+
+        return patiently(read, seconds=self._patience_seconds, check=self._check)

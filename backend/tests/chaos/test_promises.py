@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from chaos.bugs import BUGS, Bug, WrongFunction
-from chaos.programmes import broker, checker, database, faults, kill, pause
+from chaos.programmes import broker, checker, database, faults, kill, pause, steps
 from chaos.rig import Rig, Verdict, own_server
 from sqlalchemy import URL
 
@@ -42,6 +42,10 @@ def test_the_checker_catches(rig: Rig, bug: Bug | WrongFunction) -> None:
 
 def test_kill_9_loses_and_doubles_nothing(rig: Rig) -> None:
     _assert_kept(kill.kill(rig, kills=15, fleet=2))
+
+
+def test_steps_that_were_kept_are_neither_lost_nor_run_again(rig: Rig) -> None:
+    _assert_kept(steps.steps(rig, kills=10, fleet=2))
 
 
 def test_a_paused_worker_that_wakes_up_writes_nothing(rig: Rig) -> None:

@@ -355,3 +355,14 @@ def test_a_worker_for_one_session_leaves_the_others_alone(bench: Any) -> None:
     bench.until_status(own, "completed")
     assert bench.task(other).status == TaskStatus.RUNNING
     assert bench.lease(other).worker_id is None
+
+
+@MODES
+def test_steps_are_kept_for_the_retry_of_a_failure(
+    bench: Any, threads: bool, tmp_path: Path
+) -> None:
+    log = tmp_path / "steps"
+    session_id = bench.session("fail_between_steps", file=str(log))
+    bench.worker(threads=threads)
+    assert bench.until_status(session_id, "completed").retry_count == 1
+    assert log.read_text().splitlines() == ["one 1", "two 2"]

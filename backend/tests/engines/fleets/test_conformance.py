@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import text
 
 from app.engines.dispatch import dispatcher
 from app.models.session import TaskStatus, TaskType
@@ -95,6 +96,18 @@ def test_a_cancelled_task_stops_and_the_worker_goes_on(
 def test_a_handler_that_dies_fails_at_once_and_is_counted(fleet: Fleet) -> None:
     session_id = fleet.session("die_first")
     assert fleet.bench.until_status(session_id, "completed").retry_count == 1
+
+
+def test_steps_that_were_kept_do_not_run_again(fleet: Fleet, tmp_path: Path) -> None:
+    log = tmp_path / "steps"
+    session_id = fleet.session("die_between_steps", file=str(log))
+    assert fleet.bench.until_status(session_id, "completed").retry_count == 1
+    assert log.read_text().splitlines() == ["one 1", "two 1", "three 1", "three 2", "four 2"]
+    with fleet.bench.database.transaction() as db:
+        notes = ContentRepository(db).notes(session_id)
+        assert db.execute(text("SELECT * FROM session_task_steps")).all() == []
+    given = "given: ['ONE', 'TWO', 'THREE', 'FOUR']"
+    assert notes == ["kept before: ['one', 'two']", given]
 
 
 def test_a_task_that_takes_too_long_is_stopped(own_fleet: Fleet) -> None:

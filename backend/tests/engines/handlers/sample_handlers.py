@@ -113,6 +113,31 @@ def _die_first(context: TaskContext, _extra: Any) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _die_between_steps(context: TaskContext, extra: Any) -> TaskResults:
+    """Run four steps, each of which writes itself down; die in the third, the first time."""
+
+    def act(name: str) -> str:
+        with Path(extra["file"]).open("a", encoding="utf-8") as log:
+            log.write(f"{name} {context.attempt}\n")
+        if name == "three" and context.attempt == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return name.upper()
+
+    before = list(context.steps)
+    given = [context.step(name, act, name) for name in ("one", "two", "three", "four")]
+    return TaskResults(notes=[f"kept before: {before}", f"given: {given}"])
+
+
+def _fail_between_steps(context: TaskContext, extra: Any) -> None:
+    def act(name: str) -> None:
+        with Path(extra["file"]).open("a", encoding="utf-8") as log:
+            log.write(f"{name} {context.attempt}\n")
+
+    context.step("one", act, "one")
+    _fail_first(context, extra)
+    context.step("two", act, "two")
+
+
 def _fail_first(context: TaskContext, _extra: Any) -> None:
     if context.attempt == 1:
         raise ConnectionError("the service is away")
@@ -140,6 +165,8 @@ _BEHAVIOURS: dict[str, Any] = {
     "wait_for_file": _wait_for_file,
     "die": lambda _c, _e: os.kill(os.getpid(), signal.SIGKILL),
     "die_first": _die_first,
+    "die_between_steps": _die_between_steps,
+    "fail_between_steps": _fail_between_steps,
     "exit": lambda _c, _e: os._exit(3),
     "fail_first": _fail_first,
     "start_descendant": _start_descendant,

@@ -1,0 +1,34 @@
+"""The durable steps of tasks: `TaskStep`."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+
+from sqlalchemy import JSON, ForeignKey, String, func
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base, enum_by_value
+from app.models.session import TaskType
+
+STEP_NAME_CHARACTERS = 200
+
+
+class TaskStep(Base):
+    """The result of one step of a task that has not completed (`TaskContext.step`).
+
+    Rows outlive a failure, a cancellation and a retry. They are deleted when the task completes,
+    when it is started instead of retried, and when its attempts are reset.
+    """
+
+    __tablename__ = "session_task_steps"
+
+    session_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True
+    )
+    task_type: Mapped[TaskType] = mapped_column(
+        enum_by_value(TaskType, "task_type"), primary_key=True
+    )
+    name: Mapped[str] = mapped_column(String(STEP_NAME_CHARACTERS), primary_key=True)
+    result: Mapped[str] = mapped_column(JSON)
+    kept_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())

@@ -1,0 +1,72 @@
+"""The steps of tasks in the database: kept under the fence of a claim, read, and deleted.
+
+`app.tasks.steps` runs them. A step is kept in a transaction of its own, by one statement; what
+completes a task, or starts it afresh, deletes its steps too (`app.repositories.statements`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from app.models.session import TaskType
+from app.repositories import transitions
+
+if TYPE_CHECKING:
+    import uuid
+
+    import psycopg
+
+    from app.repositories.transitions import Claim
+
+# The session is locked before the lease, as everywhere, against a DELETE only (FOR KEY SHARE, which
+# the foreign key takes anyway): a transition that has the session locked delays no step. The lock
+# on the lease makes what ends the claim wait until the step is committed; a step that waited for
+# that finds the lease gone, or another's: FOR NO KEY UPDATE checks the newest version.
+KEEP = """
+WITH lock AS MATERIALIZED (
+    SELECT id FROM sessions WHERE id = %(session_id)s FOR KEY SHARE),
+held AS MATERIALIZED (
+    SELECT l.session_id, l.task_type
+      FROM session_task_leases l JOIN lock ON lock.id = l.session_id
+     WHERE l.task_id = %(task_id)s AND l.claim_token = %(claim_token)s
+       FOR NO KEY UPDATE OF l),
+kept AS (
+    INSERT INTO session_task_steps (session_id, task_type, name, result)
+    SELECT session_id, task_type, %(name)s, %(result)s::json FROM held
+    ON CONFLICT DO NOTHING)
+SELECT session_id FROM held"""
+
+KEPT = """
+SELECT name, result::text FROM session_task_steps
+ WHERE session_id = %(session_id)s AND task_type = %(task_type)s
+ ORDER BY kept_at, name"""
+
+
+def keep(connection: psycopg.Connection[Any], claim: Claim, name: str, result: str) -> bool:
+    """Keep a step's result, as JSON text; False if the claim no longer holds, and nothing was kept.
+
+    May be repeated where the outcome of a commit is unknown: the first result stays. `connection`
+    is in autocommit: locks are not held from one statement to the next.
+    """
+    parameters = {
+        "session_id": claim.session_id,
+        "task_id": claim.task_id,
+        "claim_token": claim.claim_token,
+        "name": name,
+        "result": result,
+    }
+    for _ in range(2):
+        if connection.execute(KEEP, parameters).fetchone() is not None:
+            return True
+        # A crash of the database takes leases with it; the claim may still be valid.
+        if not transitions.restore_leases(connection, [claim]):
+            return False
+    return False
+
+
+def kept(
+    connection: psycopg.Connection[Any], session_id: uuid.UUID, task_type: TaskType
+) -> dict[str, str]:
+    """Return the results that are kept, as JSON text, by name, in the order of keeping."""
+    rows = connection.execute(KEPT, {"session_id": session_id, "task_type": task_type.value})
+    return dict(rows.fetchall())
