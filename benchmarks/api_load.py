@@ -68,8 +68,10 @@ def _environment(folder: str) -> dict[str, str]:
 
 def _where(server: subprocess.Popen[str]) -> tuple[int, str]:
     assert server.stdout is not None
+    told = ""
     for line in server.stdout:
-        found = re.search(r"127\.0\.0\.1:(\d+)/login\?key=(\S+)", line)
+        told += line
+        found = re.search(r"Listening on \S+:(\d+)\n.* (st_\S+)\n", told)
         if found is not None:
             return int(found[1]), found[2]
     raise RuntimeError("serve did not start")

@@ -15,6 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from app.api import content, events, keys, operations, sessions, tasks
 from app.api.api_key_cache import ApiKeyCache
 from app.api.event_broadcaster import EventBroadcaster
+from app.api.failed_attempts import FailedAttempts
 from app.api.http_metrics import HttpMetrics
 from app.api.polling import StatusReads
 from app.api.problems import Problem, add_problem_handlers
@@ -55,6 +56,7 @@ def create_app(
         snapshots=SnapshotLoader(database),
         broadcaster=EventBroadcaster(database, settings),
         uploads=threading.BoundedSemaphore(settings.max_uploads_at_once),
+        failed_attempts=FailedAttempts(settings.refusals_per_minute),
     )
 
     @asynccontextmanager
@@ -95,9 +97,7 @@ def create_app(
     app.add_middleware(StatusReads, services=services)
     app.add_middleware(
         RequestGuard,
-        settings=settings,
-        api_keys=services.api_keys,
-        metrics=services.metrics,
+        services=services,
         hosts=tuple(hosts),
     )
     origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]

@@ -1,18 +1,15 @@
-"""Routes for whoever keeps it running (`/healthz`, `/readyz`, `/metrics`), and `/login`."""
+"""Routes for whoever keeps it running (`/healthz`, `/readyz`, `/metrics`)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi import APIRouter, Response
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.api.browser_cookies import sign_in
-from app.api.request_guard import LOGIN_PATH
 from app.api.resources import Check, Health, Readiness
 from app.api.responses import json_response
-from app.api.services import Caller, Services, ServicesOf, problems
+from app.api.services import Services, ServicesOf
 from app.core.database_errors import translated_errors
 from app.core.errors import TaskError
 from app.core.schema_version import require_current_schema
@@ -58,20 +55,6 @@ def metrics(services: ServicesOf) -> Response:
         services.metrics.text(live_counts(services.database)),
         media_type="text/plain; version=0.0.4; charset=utf-8",
     )
-
-
-@router.get(
-    LOGIN_PATH,
-    status_code=303,
-    response_class=RedirectResponse,
-    summary="Sign this browser in with the key in the link",
-    responses=problems(401),
-)
-async def login(request: Request, caller: Caller, services: ServicesOf, key: str) -> Response:  # noqa: ARG001 - the guard has looked at the key
-    """Set a cookie that scripts cannot read, and take the key out of the address."""
-    answer = RedirectResponse(services.landing, status_code=303)
-    await sign_in(request, services, caller, answer)
-    return answer
 
 
 def _check(name: str, look: Callable[[], object]) -> Check:

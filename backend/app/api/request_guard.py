@@ -1,6 +1,6 @@
 """What every request passes before its body is read: host, key, limits, then a bounded body.
 
-Deny by default: whatever is not in `OPEN_PATHS`, a file of the dashboard or the page where a key is
+Deny by default: whatever is not in `OPEN_PATHS`, a file of the dashboard or a page where a key is
 shown needs a valid key, routes that do not exist included, so a route that is added tomorrow is
 closed without anybody thinking of it.
 """
@@ -12,8 +12,8 @@ import logging
 import random
 import re
 import time
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import anyio
 from limits import RateLimitItemPerMinute
@@ -38,9 +38,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from app.api.api_key_cache import ApiKeyCache
-    from app.api.http_metrics import HttpMetrics
-    from app.core.config import Settings
+    from app.api.services import Services
     from app.repositories.access_repository import Principal
 
 logger = logging.getLogger(__name__)
@@ -48,6 +46,9 @@ logger = logging.getLogger(__name__)
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 LOGIN_PATH = "/login"
 SIGN_IN_PATH = "/sign-in"
+SIGN_IN_PATHS = frozenset({LOGIN_PATH, SIGN_IN_PATH})
+"""Where a key or a code is shown: these routes look at it, and count failures."""
+
 STATIC_PREFIX = "/static/"
 LARGE_ANSWER_BYTES = 64 * 1024
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -74,19 +75,17 @@ class RequestGuard:
         self,
         app: ASGIApp,
         *,
-        settings: Settings,
-        api_keys: ApiKeyCache,
-        metrics: HttpMetrics,
+        services: Services,
         hosts: Sequence[str],
     ) -> None:
         self.app = app
-        self._settings = settings
-        self._api_keys = api_keys
-        self._metrics = metrics
+        self._settings = services.settings
+        self._api_keys = services.api_keys
+        self._failed_attempts = services.failed_attempts
+        self._metrics = services.metrics
         self._hosts = frozenset(host.lower() for host in hosts)
         self._limiter = FixedWindowRateLimiter(MemoryStorage())
-        self._per_key = RateLimitItemPerMinute(settings.requests_per_minute)
-        self._per_stranger = RateLimitItemPerMinute(settings.refusals_per_minute)
+        self._per_key = RateLimitItemPerMinute(services.settings.requests_per_minute)
         self._at_once: collections.Counter[str] = collections.Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -108,14 +107,14 @@ class RequestGuard:
             TooManyRequests: too many guesses from this address.
 
         """
-        key = _key_shown(scope, headers)
+        key = _key_shown(headers)
         token = browser_token(scope) if key is None else ""
         if key:
             principal = await self._api_keys.recognise(key)
         else:
             principal = await self._api_keys.recognise_browser(token) if token else None
         if principal is None:
-            await self._count_stranger(scope)
+            await self._failed_attempts.count(scope, key or "")
             raise NotAuthenticated(
                 "This API key is not valid" if key else _nothing_valid(token),
                 next_step="Send one as a Bearer token, in the header Authorization; make one with "
@@ -152,24 +151,6 @@ class RequestGuard:
         if self._at_once[principal.key_id] >= self._settings.requests_at_once:
             raise _too_many("This key has too many requests in flight")
         self._at_once[principal.key_id] += 1
-
-    async def enter_sign_in(self, scope: Scope, headers: Headers) -> None:
-        """Let somebody show a key in a form of ours, which is a guess until it is known.
-
-        Raises:
-            NotAllowed: the form is another origin's.
-            TooManyRequests: too many guesses from this address.
-
-        """
-        if scope["method"] in SAFE_METHODS:
-            return
-        _require_same_origin(headers)
-        await self._count_stranger(scope)
-
-    async def _count_stranger(self, scope: Scope) -> None:
-        address = (scope.get("client") or ("unknown",))[0]
-        if not await self._limiter.hit(self._per_stranger, "stranger", address):
-            raise _too_many("Too many requests without a valid key from this address")
 
     def leave(self, principal: Principal, path: str) -> None:
         """Count one request less."""
@@ -231,8 +212,9 @@ class _GuardedRequest:
         if path in OPEN_PATHS or path.startswith(STATIC_PREFIX):
             await guard.app(scope, receive, self._answer)
             return
-        if path == SIGN_IN_PATH:
-            await guard.enter_sign_in(scope, self._headers)
+        if path in SIGN_IN_PATHS:
+            if scope["method"] not in SAFE_METHODS:
+                _require_same_origin(self._headers)
             await guard.app(scope, receive, self._answer)
             return
         principal = await guard.principal(scope, self._headers)
@@ -304,11 +286,8 @@ class _BoundedBody:
         return message
 
 
-def _key_shown(scope: Scope, headers: Headers) -> str | None:
+def _key_shown(headers: Headers) -> str | None:
     """The key that is shown as such; None where there is at most a browser's cookie."""
-    if scope["path"] == LOGIN_PATH:  # what signs in is what must be valid
-        query: dict[str, list[Any]] = parse_qs(scope["query_string"].decode("latin-1"))
-        return str(query.get("key", [""])[-1])
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     return credentials.strip() if scheme.lower() == "bearer" else None
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from app.api.api_key_cache import ApiKeyCache
     from app.api.event_broadcaster import EventBroadcaster
+    from app.api.failed_attempts import FailedAttempts
     from app.api.http_metrics import HttpMetrics
     from app.api.snapshot_loader import SnapshotLoader
     from app.core.config import Settings
@@ -37,7 +38,7 @@ class Services:
     snapshots: SnapshotLoader
     broadcaster: EventBroadcaster
     uploads: threading.BoundedSemaphore
-    landing: str = "/api/v1/sessions"
+    failed_attempts: FailedAttempts
     is_schema_current: bool = False
 
     @property

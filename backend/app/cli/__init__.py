@@ -8,6 +8,7 @@
 `work`               `run` and `retry`: a session taken to its end in this process
 `session_commands`   `list`, `show`, `export`, `watch`, `cancel`
 `operation_commands` `worker`, `sweep`, `cleanup`
+`login`              a link that signs a browser in, once; `serve` prints one, too
 `database_commands`  `db upgrade`, `db check`
 `doctor`             is everything here that is needed, and how to mend what is not
 `snapshot`           what a session's rows say at one moment, and what happened between two

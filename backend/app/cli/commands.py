@@ -101,6 +101,11 @@ COMMANDS: Mapping[str, Command] = {
         "app.cli.serve:serve_command",
         "Serve the REST API and the dashboard, with a worker inside unless --no-worker.",
     ),
+    "login": Command(
+        _OPERATION,
+        "app.cli.login:login_command",
+        "Print a link that signs one browser in, once, within an hour.",
+    ),
     "keys": Command(
         _OPERATION, "app.cli.keys:keys_application", "Create, list and revoke API keys."
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
+import sys
 import threading
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,25 +11,24 @@ import typer
 
 from app.cli.commands import without_garbage_collection
 from app.cli.exit_codes import ExitCode
+from app.cli.login import LOCAL_OWNER, address_of, is_loopback, link_of
 from app.cli.opening import load_settings
 from app.cli.terminal import Terminal
 from app.core.config import EngineName
 from app.core.database import Database
-from app.core.errors import ConfigurationError, ErrorCategory
+from app.core.errors import ConfigurationError, ErrorCategory, KeyNotFound
 from app.engines.dispatch import dispatcher
 from app.engines.tracing import traced
 from app.engines.worker import Worker
 from app.models.access import KeyRole
 from app.repositories.access_repository import AccessRepository
+from app.repositories.sign_in_codes import SignInCodes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from app.api.server import ApiServer
     from app.core.config import Settings
-
-LOCAL_OWNER = "local"
-"""Whose sessions the command line opens: the first key opens the same ones."""
 
 
 def serve_command(
@@ -64,11 +63,12 @@ def serve_command(
         Database.open(settings) as database,
     ):
         first_key = _first_key(database, is_loopback=is_loopback(host))
+        code = _sign_in_code(database, first_key) if is_loopback(host) else None
         app = create_app(database, settings, hosts=_hosts(settings, host, LOOPBACK_NAMES))
         add_dashboard(app)
         server = ApiServer(app, host=host, port=port)
         threading.Thread(
-            target=_say_where, args=(server, host, first_key), name="announce", daemon=True
+            target=_say_where, args=(server, host, first_key, code), name="announce", daemon=True
         ).start()
         worker = (
             Worker(database, settings, concurrency=concurrency)
@@ -81,16 +81,6 @@ def serve_command(
             finally:
                 server.is_listening.set()
     return ExitCode.OK if server.started else ExitCode.UNEXPECTED
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach that address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _first_key(database: Database, *, is_loopback: bool) -> str | None:
@@ -113,6 +103,20 @@ def _first_key(database: Database, *, is_loopback: bool) -> str | None:
         return access.create_key(LOCAL_OWNER, role=KeyRole.ADMIN, name="first start").text
 
 
+def _sign_in_code(database: Database, first_key: str | None) -> str | None:
+    """Return a code for the link: for a key that was just made, and for a person who looks on.
+
+    A log keeps what is printed to it: a later start makes no link for a log.
+    """
+    if first_key is None and not sys.stdout.isatty():
+        return None
+    with database.transaction() as db:
+        try:
+            return SignInCodes(db).create_for(LOCAL_OWNER)
+        except KeyNotFound:
+            return None  # the keys are other owners'
+
+
 def _hosts(settings: Settings, host: str, loopback_names: Sequence[str]) -> list[str]:
     given = [name.strip() for name in settings.allowed_hosts.split(",") if name.strip()]
     if given:
@@ -120,16 +124,17 @@ def _hosts(settings: Settings, host: str, loopback_names: Sequence[str]) -> list
     return [*loopback_names, host] if is_loopback(host) else []
 
 
-def _say_where(server: ApiServer, host: str, first_key: str | None) -> None:
+def _say_where(server: ApiServer, host: str, first_key: str | None, code: str | None) -> None:
     server.is_listening.wait()
     if not server.started:
         return
-    name = f"[{host}]" if ":" in host else host
-    address = f"http://{name}:{server.port}"
+    address = address_of(host, server.port)
     terminal = Terminal(is_json=False)
     terminal.say(f"Listening on {address}")
-    if first_key is None:
-        terminal.say("Keys: session-tasks keys list, session-tasks keys create")
-        return
-    terminal.say(f"Your key, shown this once: {first_key}")
-    terminal.say(f"In a browser: {address}/login?key={first_key}")
+    if first_key is not None:
+        terminal.say(f"Your key, shown this once: {first_key}")
+    if code is not None:
+        terminal.say(f"In a browser: {link_of(address, code)}")
+        terminal.say("The link works once; session-tasks login prints another.")
+    else:
+        terminal.say("To sign in a browser: session-tasks login; keys: session-tasks keys list")

@@ -176,6 +176,12 @@ class AccessRepository:
         )
 
 
+def key_id_of(text: str) -> str:
+    """Return the id that a key's text names; empty for text that has not the shape of a key."""
+    shape = _KEY_SHAPE.fullmatch(text)
+    return shape[1] if shape is not None else ""
+
+
 def is_usable() -> ColumnElement[bool]:
     """Whether the row of `ApiKey` is neither revoked nor expired, by the database's clock."""
     return and_(

@@ -25,7 +25,6 @@ ROUTERS = (
     keys_page.router,
     sign_in.router,
 )
-LANDING = "/"
 
 
 class CompressedPages:
@@ -42,10 +41,9 @@ class CompressedPages:
 
 
 def add_dashboard(app: FastAPI) -> None:
-    """Serve the pages beside the API, and lead browsers that come in there."""
+    """Serve the pages beside the API."""
     for router in ROUTERS:
         app.include_router(router)
     app.mount(STATIC_PREFIX.rstrip("/"), VersionedFiles(), name="static")
     app.add_middleware(CompressedPages)
     app.add_middleware(ErrorPages)
-    app.state.services.landing = LANDING

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse
 
 from app.api.problems import MEDIA_TYPE
-from app.api.request_guard import LOGIN_PATH, SIGN_IN_PATH
+from app.api.request_guard import SIGN_IN_PATH
 from app.api.responses import API
 from app.web.page import Page
 
@@ -72,7 +72,7 @@ def _wants_a_page(scope: Scope) -> bool:
 
 
 def _page_of(scope: Scope, problem: dict[str, Any]) -> Response:
-    if problem["status"] == UNAUTHORIZED and scope["path"] != LOGIN_PATH:
+    if problem["status"] == UNAUTHORIZED:
         query = scope["query_string"].decode("latin-1")
         wanted = scope["path"] + (f"?{query}" if query else "")
         after = f"?{urlencode({'then': wanted})}" if wanted != "/" else ""

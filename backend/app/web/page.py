@@ -89,7 +89,11 @@ class Page:
         answer = HTMLResponse(
             text,
             status_code=status_code,
-            headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY},
+            headers={
+                "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+                # With no-referrer, browsers would send `Origin: null` with our own forms.
+                "Referrer-Policy": "strict-origin",
+            },
         )
         if self._said_cookie in self._request.cookies:
             answer.delete_cookie(

@@ -126,8 +126,9 @@ def test_ready_link_lets_a_browser_in_and_other_origins_cannot_use_it(
     key = api.key()
     session = open_session(api.client(key))
     browser = api.client()
-    assert browser.get("/login", params={"key": key[:-2]}).status_code == 401
-    answer = browser.get("/login", params={"key": key})
+    opened = {"Sec-Fetch-Site": "none"}
+    assert browser.get("/login", params={"key": key[:-2]}, headers=opened).status_code == 401
+    answer = browser.get("/login", params={"key": key}, headers=opened)
     assert answer.status_code == 303
     cookie = answer.headers["Set-Cookie"]
     assert "HttpOnly" in cookie
@@ -162,7 +163,7 @@ def test_a_proxy_that_is_trusted_tells_who_the_client_is(
 ) -> None:
     proxies = "127.0.0.1" if is_trusted else "192.0.2.1"
     api = make_server(refusals_per_minute=2, trusted_proxies=proxies)
-    by_https = {"X-Forwarded-Proto": "https"}
+    by_https = {"X-Forwarded-Proto": "https", "Sec-Fetch-Site": "none"}
     key = api.key()
     signed_in = api.client().get("/login", params={"key": key}, headers=by_https)
     assert ("Secure" in signed_in.headers["set-cookie"]) == is_trusted
@@ -217,7 +218,8 @@ def test_key_appears_neither_in_logs_nor_in_answers_metrics_or_rows(
     secret = key.partition(".")[2]
     client = api.client(key)
     session = open_session(client, label="canary")
-    client.get("/login", params={"key": key})
+    for site in ("none", "cross-site"):
+        client.get("/login", params={"key": key}, headers={"Sec-Fetch-Site": site})
     texts = [
         client.get(path).text for path in (session, f"{session}/task", SESSIONS, "/metrics", "/no")
     ]

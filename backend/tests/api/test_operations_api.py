@@ -214,7 +214,7 @@ def test_serve_makes_a_key_on_its_first_start_and_stops_cleanly(
     try:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(3)]
-        link = re.search(r"(http://127\.0\.0\.1:\d+)/login\?key=(st_\S+)", lines[2])
+        link = re.search(r"(http://127\S+)\n.* (st_\S+)\n.*\1/login\?code=\S{43}\n", "".join(lines))
         assert link is not None, lines
         answer = _get(link[1] + "/api/v1/sessions", link[2])
         assert answer.status_code == 200

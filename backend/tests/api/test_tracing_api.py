@@ -94,7 +94,7 @@ def test_serve_sends_its_spans_to_a_collector(
     try:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(3)]
-        link = re.search(r"(http://127\.0\.0\.1:\d+)/login\?key=(st_\S+)", lines[2])
+        link = re.search(r"(http://127\S+)\n.* (st_\S+)\n.*\1/login\?code=\S{43}\n", "".join(lines))
         assert link is not None, lines
         with httpx.Client(
             base_url=link[1], headers={"Authorization": f"Bearer {link[2]}"}, timeout=30

@@ -1,4 +1,4 @@
-"""`session-tasks keys`: made, shown once, listed without secrets, revoked."""
+"""`session-tasks keys`: made, shown once, listed without secrets, revoked; and `login`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ import pytest
 
 from app.cli.application import run_command
 from app.repositories.access_repository import AccessRepository
+from app.repositories.sign_in_codes import SignInCodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from app.core.database import Database
     from app.repositories.access_repository import Principal
+
+
+ADDRESS = "http://127.0.0.1:8765"
 
 
 @pytest.fixture
@@ -77,3 +81,76 @@ def test_scripts_get_json_and_keys_that_end(keys: Any, database: Database) -> No
 def test_wrong_wish_makes_no_key(keys: Any, wrong: list[str]) -> None:
     assert keys("create", *wrong)[0] == 2
     assert json.loads(keys("list", "--json")[1]) == {"keys": []}
+
+
+@pytest.fixture
+def login(keys: Any, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """Runs `login …` in this process; returns its exit code, and what it printed or why not."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        capsys.readouterr()
+        code = run_command(["login", *arguments])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return code, out if code == 0 else err
+
+    return run
+
+
+def test_link_signs_in_as_the_owners_administrator(
+    keys: Any, login: Any, database: Database
+) -> None:
+    keys("create", "--role", "admin")
+    keys("create")
+    keys("create", "--owner", "ada")
+    for options, owner, role in (
+        ((), "local", "admin"),
+        (("--owner", "ada"), "ada", "user"),
+        (("--owner", "ada", "--url", "https://tasks.example.com/"), "ada", "user"),
+    ):
+        code, text = login(*options)
+        assert code == 0
+        address, _, secret = text.strip().partition("/login?code=")
+        assert address == ("https://tasks.example.com" if "--url" in options else ADDRESS)
+        with database.transaction() as db:
+            principal = SignInCodes(db).redeem(secret)
+        assert principal is not None
+        assert (principal.owner, principal.role.value) == (owner, role)
+
+
+def test_link_for_one_key_is_given_to_scripts(keys: Any, login: Any, database: Database) -> None:
+    made = json.loads(keys("create", "--owner", "ada", "--json")[1])
+    told = json.loads(login("--key", made["id"], "--json")[1])
+    assert told["expires_in_seconds"] == 3600
+    with database.transaction() as db:
+        principal = SignInCodes(db).redeem(told["url"].partition("code=")[2])
+    assert principal is not None
+    assert principal.key_id == made["id"]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected", "said"),
+    [
+        ((), 3, "keys create"),
+        (("--owner", "nobody"), 3, "nobody has no usable key"),
+        (("--key", "0123456789abcdef"), 3, "keys list"),
+        (("--url", "tasks.example.com"), 2, "no address"),
+        (("--url", "http://[::1"), 2, "no address"),
+        (("--url", "ftp://tasks.example.com"), 2, "no address"),
+    ],
+)
+def test_link_that_cannot_be_made_says_why(
+    login: Any, options: tuple[str, ...], expected: int, said: str
+) -> None:
+    code, text = login(*options)
+    assert code == expected
+    assert said in text
+
+
+def test_link_to_a_port_that_nobody_knows_needs_an_address(
+    login: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SESSION_TASKS_PORT", "0")
+    code, text = login()
+    assert code == 2
+    assert "--url" in text

@@ -1,0 +1,96 @@
+"""Codes that sign one browser in, once: in the links that `serve` and `login` print."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from sqlalchemy import case, delete, func, insert, select
+
+from app.core.errors import KeyNotFound
+from app.models.access import ApiKey, KeyRole, SignInCode
+from app.repositories.access_repository import Principal, is_usable
+from app.repositories.browser_sessions import TOKEN_BYTES, token_hash
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session as DbSession
+
+LIFETIME = timedelta(hours=1)
+_CODE_SHAPE = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
+
+
+class SignInCodes:
+    """Sign-in codes, in the transaction of `db`."""
+
+    def __init__(self, db: DbSession) -> None:
+        self._db = db
+
+    def create(self, key_id: str) -> str:
+        """Return a new code that signs in with this key, once, within `LIFETIME`."""
+        code = secrets.token_urlsafe(TOKEN_BYTES)
+        self._db.execute(
+            insert(SignInCode).values(
+                code_sha256=token_hash(code),
+                key_id=key_id,
+                expires_at=func.clock_timestamp() + LIFETIME,
+            )
+        )
+        return code
+
+    def create_for(self, owner: str, key_id: str | None = None) -> str:
+        """Return a new code for that key, else for the owner's newest, an admin's before others.
+
+        Raises:
+            KeyNotFound: there is no such key, or it was revoked, or has expired.
+
+        """
+        wanted = ApiKey.owner == owner if key_id is None else ApiKey.id == key_id
+        found = self._db.scalar(
+            select(ApiKey.id)
+            .where(wanted, is_usable())
+            .order_by(case((ApiKey.role == KeyRole.ADMIN, 0), else_=1), ApiKey.created_at.desc())
+            .limit(1)
+        )
+        if found is None:
+            raise KeyNotFound(
+                f"The owner {owner} has no usable key" if key_id is None else "No such usable key",
+                next_step="See session-tasks keys list; create one with session-tasks keys create.",
+            )
+        return self.create(found)
+
+    def look_at(self, code: str) -> Principal | None:
+        """Return the caller that the code would sign in; None where it was used, or is over."""
+        if _CODE_SHAPE.fullmatch(code) is None:
+            return None
+        return self._caller(
+            self._db.scalar(
+                select(SignInCode.key_id).where(
+                    SignInCode.code_sha256 == token_hash(code),
+                    SignInCode.expires_at > func.clock_timestamp(),
+                )
+            )
+        )
+
+    def redeem(self, code: str) -> Principal | None:
+        """Return the caller that the code signs in, and delete it; None as for `look_at`.
+
+        Of several that redeem one code at once, one gets the caller.
+        """
+        if _CODE_SHAPE.fullmatch(code) is None:
+            return None
+        return self._caller(
+            self._db.scalar(
+                delete(SignInCode)
+                .where(
+                    SignInCode.code_sha256 == token_hash(code),
+                    SignInCode.expires_at > func.clock_timestamp(),
+                )
+                .returning(SignInCode.key_id)
+            )
+        )
+
+    def _caller(self, key_id: str | None) -> Principal | None:
+        record = self._db.scalar(select(ApiKey).where(ApiKey.id == key_id, is_usable()))
+        return Principal(record.owner, record.role, record.id) if record is not None else None
