@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import threading
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +17,7 @@ from app.cli.opening import load_settings
 from app.cli.terminal import Terminal
 from app.core.config import EngineName
 from app.core.database import Database
-from app.core.errors import ConfigurationError, ErrorCategory, KeyNotFound
+from app.core.errors import ConfigurationError, ErrorCategory, KeyNotFound, MissingExtra
 from app.engines.dispatch import dispatcher
 from app.engines.tracing import traced
 from app.engines.worker import Worker
@@ -31,7 +32,23 @@ if TYPE_CHECKING:
     from app.core.config import Settings
 
 
+class QuietStart(logging.Filter):
+    """Shows warnings only until `is_over`, and nothing of the HTTP server's own start and end.
+
+    A person who starts the server looks for its link: migrations and start messages hide it.
+    """
+
+    is_over = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a person at the terminal should read it."""
+        if record.levelno >= logging.WARNING and record.name != "app.audit":
+            return True
+        return self.is_over and not record.name.startswith("uvicorn")
+
+
 def serve_command(
+    context: typer.Context,
     host: Annotated[str | None, typer.Option(help="Where to listen; loopback by default.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="0: any free one.")] = None,
     with_worker: Annotated[
@@ -43,6 +60,7 @@ def serve_command(
 
     Where SESSION_TASKS_ENGINE is celery, Celery's workers are told instead, and none runs in here.
     """
+    start = _quiet_start(context)
     settings = load_settings()
     host = host if host is not None else settings.host
     port = port if port is not None else settings.port
@@ -52,10 +70,7 @@ def serve_command(
             from app.api.server import ApiServer, listen_on  # noqa: PLC0415 - an extra
             from app.web.dashboard import add_dashboard  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise ConfigurationError(
-            f"The API needs a package that is not installed: {error.name}",
-            next_step="pip install 'session-tasks[server]'",
-        ) from error
+        raise MissingExtra("session-tasks serve", "server") from error
     with (
         listen_on(host, port) as listener,  # before a worker takes up what others have started
         traced(settings),
@@ -68,7 +83,10 @@ def serve_command(
         add_dashboard(app)
         server = ApiServer(app, host=host, port=port)
         threading.Thread(
-            target=_say_where, args=(server, host, first_key, code), name="announce", daemon=True
+            target=_say_where,
+            args=(server, host, first_key, code, start),
+            name="announce",
+            daemon=True,
         ).start()
         worker = (
             Worker(database, settings, concurrency=concurrency)
@@ -81,6 +99,16 @@ def serve_command(
             finally:
                 server.is_listening.set()
     return ExitCode.OK if server.started else ExitCode.UNEXPECTED
+
+
+def _quiet_start(context: typer.Context) -> QuietStart:
+    """Filter what a person sees at a terminal, unless asked for more by --verbose."""
+    start = QuietStart()
+    is_verbose = context.parent is not None and context.parent.params.get("verbose")
+    if sys.stderr.isatty() and not is_verbose:
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(start)
+    return start
 
 
 def _first_key(database: Database, *, is_loopback: bool) -> str | None:
@@ -124,17 +152,24 @@ def _hosts(settings: Settings, host: str, loopback_names: Sequence[str]) -> list
     return [*loopback_names, host] if is_loopback(host) else []
 
 
-def _say_where(server: ApiServer, host: str, first_key: str | None, code: str | None) -> None:
+def _say_where(
+    server: ApiServer, host: str, first_key: str | None, code: str | None, start: QuietStart
+) -> None:
     server.is_listening.wait()
     if not server.started:
         return
     address = address_of(host, server.port)
     terminal = Terminal(is_json=False)
+    is_person = terminal.out.is_terminal
+    if code is not None and is_person:
+        terminal.say_link("Open", link_of(address, code))
     terminal.say(f"Listening on {address}")
     if first_key is not None:
-        terminal.say(f"Your key, shown this once: {first_key}")
-    if code is not None:
-        terminal.say(f"In a browser: {link_of(address, code)}")
-        terminal.say("The link works once; session-tasks login prints another.")
-    else:
+        terminal.say(f"Your API key, shown this once: {first_key}")
+    if code is None:
         terminal.say("To sign in a browser: session-tasks login; keys: session-tasks keys list")
+    else:
+        if not is_person:
+            terminal.say(f"In a browser: {link_of(address, code)}")
+        terminal.say("The link works once; session-tasks login prints another.")
+    start.is_over = True

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
+from rich.style import Style
+from rich.text import Text
 
 WIDTH_OF_A_FILE = 120
 """Columns of a table that is written to a file or a pipe, where no terminal says how wide it is."""
@@ -69,6 +71,14 @@ class Terminal:
         if self.is_json and not self.err.is_terminal:
             return
         self.people.print(printable(text), style=style, markup=False, soft_wrap=True)
+
+    def say_link(self, word: str, address: str) -> None:
+        """Write an address on a line of its own, whole; terminals that can make it a link (OSC 8).
+
+        Wrapped, or with anything behind it, it could not be opened or copied.
+        """
+        line = Text.assemble((f"{word}: ", "bold"), (address, Style(link=address)))
+        self.people.print(line, soft_wrap=True)
 
     def write_json(self, document: Any, *, is_line: bool = False) -> None:
         """Write the JSON document that was asked for; `is_line`: on one line, one of several."""

@@ -15,6 +15,7 @@
     │   └── IntakeRefused          several documents or options that cannot be used
     ├── ContentViolation           exported content that Jira would refuse
     ├── ConfigurationError         a setting or an option that cannot be used
+    │   └── MissingExtra           an extra that is needed and not installed
     ├── NoTransaction              a query that needs an open transaction met none
     ├── OutputError                a result that cannot be written where it was asked for
     ├── StorageFull                a disk is full: PostgreSQL's, or that of temporary files
@@ -202,6 +203,16 @@ class ConfigurationError(TaskError):
     """A setting or an option that cannot be used."""
 
     default_category = ErrorCategory.ADMIN_REQUIRED
+
+
+class MissingExtra(ConfigurationError):  # noqa: N818 - reads as the state it names
+    """An optional part of the installation is needed and not installed."""
+
+    def __init__(self, what: str, extra: str, *, otherwise: str = "") -> None:
+        super().__init__(
+            f"{what} needs the extra “{extra}”, which is not installed",
+            next_step=f"pip install 'session-tasks[{extra}]'{otherwise}",
+        )
 
 
 class NoTransaction(TaskError):  # noqa: N818 - reads as the state it names

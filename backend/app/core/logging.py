@@ -299,6 +299,7 @@ _NO_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {
     "event",
     "_record",
     "_from_structlog",
+    "color_message",  # uvicorn's, the message again with colours
 }
 
 

@@ -15,7 +15,7 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 from app.core.config import EngineName
-from app.core.errors import ConfigurationError
+from app.core.errors import ConfigurationError, MissingExtra
 from app.core.wording import count_text
 from app.models.session import TaskStatus
 from app.repositories.lifecycle_log import observe_transitions
@@ -80,10 +80,7 @@ class Publisher:
         try:
             from app.engines.celery import make_app  # noqa: PLC0415 - an extra
         except ImportError as error:
-            raise ConfigurationError(
-                f"The Celery engine needs a package that is not installed: {error.name}",
-                next_step="pip install 'session-tasks[celery]'",
-            ) from error
+            raise MissingExtra("The engine celery", "celery") from error
         self.sent_count = 0
         self._app = make_app(lambda: settings, is_publisher=True)
         self._queue_name = settings.queue

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.database_errors import translated_errors
-from app.core.errors import ConfigurationError, TaskError
+from app.core.errors import ConfigurationError, MissingExtra, TaskError
 from app.repositories.session_queries import LiveCounts, count_live
 
 if TYPE_CHECKING:
@@ -38,9 +38,8 @@ def serving_metrics(database: Database, *, host: str, port: int | None) -> Itera
 
         from app.engines.metrics import Metrics  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise ConfigurationError(
-            f"Figures need a package that is not installed: {error.name}",
-            next_step="pip install 'session-tasks[server]', or set no port for them.",
+        raise MissingExtra(
+            "A port for metrics", "server", otherwise=", or set no port for them"
         ) from error
     told = _Told(database, Metrics())
     stop_counting = told.metrics.observe()

@@ -12,7 +12,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from app.core.errors import ConfigurationError
+from app.core.errors import MissingExtra
 from app.engines.attempts import observe_attempts
 from app.repositories.lifecycle_log import observe_transitions
 
@@ -52,9 +52,8 @@ def traced(settings: Settings) -> Iterator[None]:
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
     except ImportError as error:
-        raise ConfigurationError(
-            f"SESSION_TASKS_TELEMETRY needs a package that is not installed: {error.name}",
-            next_step="pip install 'session-tasks[telemetry]', or unset it.",
+        raise MissingExtra(
+            "SESSION_TASKS_TELEMETRY", "telemetry", otherwise=", or unset it"
         ) from error
     name = os.environ.get("OTEL_SERVICE_NAME", "session-tasks")
     provider = TracerProvider(resource=Resource.create({"service.name": name}))

@@ -11,7 +11,7 @@ import io
 import zipfile
 from importlib.util import find_spec
 
-from app.core.errors import ConfigurationError, DocumentError
+from app.core.errors import DocumentError, MissingExtra
 
 MOST_UNPACKED_BYTES = 256 * 1024 * 1024
 MOST_FILES = 10_000
@@ -29,10 +29,8 @@ def require(module: str) -> None:
 
     """
     if find_spec(module) is None:
-        raise ConfigurationError(
-            "Office documents (.xlsx, .ods, .docx) need the extra [office], which is not installed",
-            next_step="Install it in every worker: pip install 'session-tasks[office]'.",
-        )
+        what = "A document of an office program (.xlsx, .ods, .docx)"
+        raise MissingExtra(what, "office", otherwise=", wherever a worker runs")
 
 
 def open_archive(name: str, content: bytes) -> zipfile.ZipFile:

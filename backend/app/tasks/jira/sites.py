@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from app.core.errors import ConfigurationError, ErrorCategory
+from app.core.errors import ConfigurationError, ErrorCategory, MissingExtra
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,10 +141,7 @@ def open_client(
     try:
         from app.tasks.jira.client import JiraClient  # noqa: PLC0415 - needs the extra
     except ImportError as error:
-        raise ConfigurationError(
-            f"--to {target} needs the extra `jira`: {error}",
-            next_step="pip install 'session-tasks[jira]'",
-        ) from error
+        raise MissingExtra(f"--to {target}", "jira") from error
     return JiraClient(
         site,
         timeout_seconds=settings.jira_timeout_seconds,
