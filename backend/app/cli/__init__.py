@@ -6,6 +6,7 @@
 `commands`           the table of commands; each is imported only when it is run
 `exit_codes`         which error ends with which exit code, as one table
 `work`               `run` and `retry`: a session taken to its end in this process
+`preview`            `run --dry-run`: what documents would become, and all that is wrong
 `session_commands`   `list`, `show`, `export`, `watch`, `cancel`
 `operation_commands` `worker`, `sweep`, `cleanup`
 `login`              a link that signs a browser in, once; `serve` prints one, too

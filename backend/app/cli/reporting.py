@@ -50,18 +50,19 @@ def print_error(
     if isinstance(error, IntakeRefused):
         for problem in error.problems:
             step = error_next_step(problem, option_flag)
-            _print_labelled(console, [("Error", problem.message), ("Next", step)], "red")
+            print_labelled(console, [("Error", problem.message), ("Next", step)], "red")
         error, next_step = f"{len(error.problems):,} problems; nothing was begun", ""
         who = WHO_CAN_FIX[ErrorCategory.USER_FIXABLE]
     if isinstance(error, TaskError):
         next_step = error_next_step(error, option_flag)
         who = WHO_CAN_FIX[error.category]
-    _print_labelled(
+    print_labelled(
         console, [("Error", str(error)), ("Who can fix it", who), ("Next", next_step)], "red"
     )
 
 
-def _print_labelled(console: Console, lines: Sequence[tuple[str, str]], style: str) -> None:
+def print_labelled(console: Console, lines: Sequence[tuple[str, str]], style: str) -> None:
+    """Write lines with their labels, those that have a text; the first label in this style."""
     shown = [(label, text) for label, text in lines if text]
     width = max(len(label) for label, _ in shown) + 1
     for label, text in shown:
@@ -143,7 +144,7 @@ def print_failure(
     elif snapshot.needs_new_session:
         lines.append(("  Then", "correct the documents, and run them: session-tasks run FILES…"))
     terminal.say()
-    _print_labelled(terminal.people, lines, "red")
+    print_labelled(terminal.people, lines, "red")
 
 
 def print_findings(terminal: Terminal, content: ContentSummary) -> None:
@@ -332,7 +333,7 @@ def print_session(terminal: Terminal, snapshot: SessionSnapshot, content: Conten
             ),
         ),
     ]
-    _print_labelled(terminal.out, lines, "default")
+    print_labelled(terminal.out, lines, "default")
     terminal.say()
     for document in content.documents[:DOCUMENTS_SHOWN]:
         tickets = count_text(document.ticket_count, "ticket")

@@ -35,6 +35,7 @@ from app.cli.parameters import (
     TooLongOption,
     option_flag,
 )
+from app.cli.preview import show_preview
 from app.cli.reporting import (
     print_error,
     print_failure,
@@ -66,9 +67,10 @@ from app.repositories.content_repository import ContentRepository, IncomingDocum
 from app.repositories.content_summary import read_content
 from app.repositories.session_queries import LeaseState, SessionSnapshot
 from app.repositories.session_repository import SessionRepository
-from app.tasks.documents.intake import read_files
+from app.tasks.documents.intake import read_files, read_usable_files
 from app.tasks.intake_check import check_intake
 from app.tasks.jira_import import check_issue_type, check_project_key
+from app.tasks.preview import preview
 from app.tasks.registry import checked_handlers
 
 if TYPE_CHECKING:
@@ -123,6 +125,14 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command are thes
     sheet: Sheet = None,
     base_url: BaseUrl = None,
     too_long: TooLongOption = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Read the documents, show what they would become and all that is wrong; store"
+            " nothing.",
+        ),
+    ] = False,
     label: Annotated[
         str, typer.Option("--label", metavar="TEXT", help="What to call the session in lists.")
     ] = "",
@@ -146,12 +156,18 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command are thes
         base_url=base_url,
         too_long=too_long,
     )
-    documents = read_files(
+    read, problems = read_usable_files(
         files, max_bytes=settings.max_document_bytes, max_documents=settings.max_documents
     )
+    documents = [document for _path, document in read]
     names = [document.name for document in documents]
+    wanted = SessionOptions.from_json(chosen)
+    if dry_run:
+        return show_preview(
+            terminal, preview(documents, names, wanted, settings, problems=problems)
+        )
     _check_handlers(settings)
-    options = check_intake(documents, names, SessionOptions.from_json(chosen), settings).to_json()
+    options = check_intake(documents, names, wanted, settings, known=problems).to_json()
     output = None if out is None else OutputDirectory(out)
     with dispatcher(settings), opened_database(terminal, settings) as database:
         called = label or names_text(names)
@@ -161,7 +177,7 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command are thes
                 documents, label=called, options=options, auto_advance=True
             ).id
             sessions.start_task(session_id, TaskType.PROCESSING)
-        sources = {document.name: path for document, path in zip(documents, files, strict=True)}
+        sources = {document.name: path for path, document in read}
         job = Job(database, settings, terminal, session_id, out, output, sources)
         size = size_text(sum(len(document.content) for document in documents))
         terminal.say(

@@ -90,13 +90,13 @@ def failure_report(
 
 def error_next_step(error: TaskError, option_name: Callable[[str], str] = str) -> str:
     """Return what to do next about an error, with its options as the reader calls them."""
-    return _with_options(error.next_step, error.options, option_name)
+    return step_text(error.next_step, error.options, option_name)
 
 
 def _next_step(
     session: SessionSnapshot, failure: Mapping[str, Any], option_name: Callable[[str], str]
 ) -> str:
-    own = _with_options(_own_step(failure), _strings(failure.get("options")), option_name)
+    own = step_text(_own_step(failure), _strings(failure.get("options")), option_name)
     if session.status is not TaskStatus.FAILED:
         return own
     if session.retry_at is not None:
@@ -120,7 +120,8 @@ def _own_step(failure: Mapping[str, Any]) -> str:
     return _text(failure, "next_step").strip()
 
 
-def _with_options(step: str, options: Iterable[str], option_name: Callable[[str], str]) -> str:
+def step_text(step: str, options: Iterable[str], option_name: Callable[[str], str]) -> str:
+    """Return a next step, with its options as the reader calls them."""
     names = ", ".join(map(option_name, options))
     return f"{step.removesuffix('.')} ({names})." if step and names else step
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from app.core.config import Settings
     from app.repositories.content_repository import IncomingDocument
     from app.tasks.documents.tickets import TicketOptions
+    from app.tasks.jira.columns import MapRule
 
 
 def check_intake(
@@ -37,23 +38,20 @@ def check_intake(
     names: Sequence[str],
     options: SessionOptions,
     settings: Settings,
+    *,
+    known: Sequence[TaskError] = (),
 ) -> SessionOptions:
     """Return the options as they are to be stored: with the project of the setting, if need be.
+
+    `known` are problems that were found before: with them, nothing is taken.
 
     Raises:
         ConfigurationError, DocumentError: what is wrong, if it is one thing.
         IntakeRefused: everything that is wrong.
 
     """
-    problems: list[TaskError] = []
-    handlers = handler_references(settings)
-    if handlers[TaskType.EXPORT] == BUILT_IN_HANDLERS[TaskType.EXPORT]:
-        problems += _problems(
-            partial(project_of, options, settings),
-            partial(check_issue_type, options.issue_type),
-            partial(check_issue_type, options.parent_type or options.issue_type),
-        )
-    if handlers[TaskType.PROCESSING] == BUILT_IN_HANDLERS[TaskType.PROCESSING]:
+    problems: list[TaskError] = [*known, *option_problems(options, settings)]
+    if handler_references(settings)[TaskType.PROCESSING] == BUILT_IN_HANDLERS[TaskType.PROCESSING]:
         try:
             reading = ticket_options(options, settings, names)
         except ConfigurationError as error:
@@ -69,6 +67,17 @@ def check_intake(
             options.to_json() | {"project_key": settings.jira_project}
         )
     return options
+
+
+def option_problems(options: SessionOptions, settings: Settings) -> list[TaskError]:
+    """Return what is wrong with project and issue types, if the built-in export is to use them."""
+    if handler_references(settings)[TaskType.EXPORT] != BUILT_IN_HANDLERS[TaskType.EXPORT]:
+        return []
+    return _problems(
+        partial(project_of, options, settings),
+        partial(check_issue_type, options.issue_type),
+        partial(check_issue_type, options.parent_type or options.issue_type),
+    )
 
 
 def _document_problems(
@@ -88,6 +97,13 @@ def _document_problems(
             has_other_names = has_other_names or not header  # keys of front matter
     if problems or has_other_names:
         return problems
+    return unknown_columns(reading.mapping.rules, columns)
+
+
+def unknown_columns(
+    rules: Iterable[MapRule], columns: Sequence[tuple[str, str]]
+) -> list[TaskError]:
+    """Return a problem for each rule that speaks of no column; each is a document and a name."""
     known = names_text(list(dict.fromkeys(name for _document, name in columns)), most=20)
     return [
         ConfigurationError(
@@ -96,7 +112,7 @@ def _document_problems(
             next_step=f"Correct its name, or leave it out; the columns are {known}.",
             options=("map",),
         )
-        for rule in reading.mapping.rules
+        for rule in rules
         if not any(rule.holds_for(document, name) for document, name in columns)
     ]
 

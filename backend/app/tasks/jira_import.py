@@ -89,7 +89,7 @@ def project_of(options: SessionOptions, settings: Settings) -> str:
 
     """
     key = options.project_key or settings.jira_project
-    if key is None:
+    if not key:
         raise _unusable(
             "No Jira project is named.",
             "Name the project by its key, as in KEY-123; SESSION_TASKS_JIRA_PROJECT sets one for "

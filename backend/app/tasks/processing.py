@@ -36,7 +36,7 @@ def process_documents(context: TaskContext) -> TaskResults:
         made = tickets_from(document.name, document.content, options)
         before = len(tickets)
         for ticket in made:
-            tickets.append(ticket if ticket.parent is None else _moved(ticket, before))
+            tickets.append(behind(before, ticket))
             expected = max(before + len(made), len(tickets))  # more, where some are divided
             context.progress(len(tickets), expected, document.name)
         notes.extend(made.notes)
@@ -50,9 +50,9 @@ def process_documents(context: TaskContext) -> TaskResults:
     return TaskResults(tickets=arranged, notes=[*notes, *more_notes])
 
 
-def _moved(ticket: TicketDraft, before: int) -> TicketDraft:
-    """Return the ticket with its parent's number among all tickets of the session."""
-    return replace(ticket, parent=before + (ticket.parent or 0))
+def behind(before: int, ticket: TicketDraft) -> TicketDraft:
+    """Return a ticket that stands behind so many others, with its parent's number among all."""
+    return ticket if ticket.parent is None else replace(ticket, parent=before + ticket.parent)
 
 
 def ticket_options(

@@ -168,6 +168,7 @@ def test_rules_win_over_names_and_can_leave_out() -> None:
     assert row.fields == {"priority": "P1", "customfield_10016": "8"}
     assert shown(header, row) == ["Priority"]
     assert {use.column: (use.field, use.is_left_out) for use in mapping.uses} == {
+        "Title": ("summary", False),
         "Prio": ("priority", False),
         "Priority": ("", False),
         "Secret": ("", True),
@@ -312,7 +313,7 @@ def test_ragged_rows_are_read_as_far_as_they_go() -> None:
 
 
 def test_front_matter_becomes_fields() -> None:
-    found, notes = fields_of_front_matter(
+    found, mapping = fields_of_front_matter(
         "ops.md",
         {"title": "Rotate the keys", "tags": ["ops", "two words"], "due": "2026-12-24",
          "priority": "high", "assignee": "ann", "draft": True, "epic": "SHOP-1"},
@@ -324,7 +325,8 @@ def test_front_matter_becomes_fields() -> None:
         "priority": {"name": "High"},
         "parent": {"key": "SHOP-1"},
     }
-    assert any("two words" in note for note in notes)
+    (note, *_) = [note for note in mapping.notes() if "two words" in note]
+    assert note == "ops.md: blanks in labels became “-”, as Jira takes none (“two words”)"
 
 
 def spelling_table() -> str:

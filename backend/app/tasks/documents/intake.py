@@ -6,7 +6,7 @@ import os
 import stat
 from collections import defaultdict
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from app.core.errors import DocumentError, IntakeRefused
 from app.core.wording import count_text
@@ -14,9 +14,7 @@ from app.repositories.content_repository import IncomingDocument
 from app.tasks.documents.decoding import kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-Result = TypeVar("Result")
+    from collections.abc import Sequence
 
 _CHUNK_BYTES = 1024 * 1024
 
@@ -36,6 +34,35 @@ def read_files(
         IntakeRefused: several of these; all files were looked at.
 
     """
+    usable, problems = _usable(paths, max_bytes, max_documents)
+    documents = [] if problems else _read_all(usable, max_bytes, problems)
+    if problems:
+        raise IntakeRefused(problems) if len(problems) > 1 else problems[0]
+    return [document for _path, document in documents]
+
+
+def read_usable_files(
+    paths: Sequence[Path], *, max_bytes: int, max_documents: int
+) -> tuple[list[tuple[Path, IncomingDocument]], list[DocumentError]]:
+    """Read the files that can be read, as `read_files` does, and return what is wrong with others.
+
+    Raises:
+        DocumentError: no files or too many.
+
+    """
+    usable, problems = _usable(paths, max_bytes, max_documents)
+    return _read_all(usable, max_bytes, problems), problems
+
+
+def _usable(
+    paths: Sequence[Path], max_bytes: int, max_documents: int
+) -> tuple[list[Path], list[DocumentError]]:
+    """Return the files that may be read, none of which was opened, and what is wrong with others.
+
+    Raises:
+        DocumentError: no files or too many.
+
+    """
     if not paths:
         raise DocumentError("No documents were given", next_step="Name at least one file.")
     if len(paths) > max_documents:
@@ -45,23 +72,33 @@ def read_files(
             next_step="Use several sessions, or raise the limit: SESSION_TASKS_MAX_DOCUMENTS.",
         )
     seen: dict[tuple[int, int], Path] = {}
-    _each(paths, lambda path: _note_once(path, _checked(path, max_bytes), seen))
-    contents = _each(paths, lambda path: _read(path, max_bytes))
-    return list(map(IncomingDocument, _distinct_names(paths), contents))
-
-
-def _each(paths: Sequence[Path], act: Callable[[Path], Result]) -> list[Result]:
-    """Do this for every path, and then raise what went wrong, if anything did."""
-    results: list[Result] = []
+    usable: list[Path] = []
     problems: list[DocumentError] = []
     for path in paths:
         try:
-            results.append(act(path))
+            _note_once(path, _checked(path, max_bytes), seen)
         except DocumentError as error:
             problems.append(error)
-    if problems:
-        raise IntakeRefused(problems) if len(problems) > 1 else problems[0]
-    return results
+        else:
+            usable.append(path)
+    return usable, problems
+
+
+def _read_all(
+    paths: Sequence[Path], max_bytes: int, problems: list[DocumentError]
+) -> list[tuple[Path, IncomingDocument]]:
+    """Read the files, and note what is wrong with those that cannot be read after all."""
+    read: list[tuple[Path, bytes]] = []
+    for path in paths:
+        try:
+            read.append((path, _read(path, max_bytes)))
+        except DocumentError as error:
+            problems.append(error)
+    names = _distinct_names([path for path, _content in read])
+    return [
+        (path, IncomingDocument(name, content))
+        for name, (path, content) in zip(names, read, strict=True)
+    ]
 
 
 def _note_once(path: Path, identity: tuple[int, int], seen: dict[tuple[int, int], Path]) -> None:

@@ -92,6 +92,7 @@ class DocumentTickets:
     its number among these.
 
     Attributes:
+        mappings: how the columns of its tables, or the keys of its front matter, become fields.
         keys: numbers of the tickets made so far, by the keys under which others may name them.
 
     """
@@ -99,13 +100,13 @@ class DocumentTickets:
     _notes: list[str]
     _count: int
     _make: Callable[[], Iterator[TicketDraft]]
-    _mappings: tuple[ColumnMapping, ...] = ()
+    mappings: tuple[ColumnMapping, ...] = ()
     keys: dict[str, int] = field(default_factory=dict)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Notes for people, no failures; those on rows are there once the rows were read."""
-        return (*self._notes, *(note for mapping in self._mappings for note in mapping.notes()))
+        return (*self._notes, *(note for mapping in self.mappings for note in mapping.notes()))
 
     def __len__(self) -> int:
         return self._count
@@ -199,15 +200,16 @@ def tickets_from(name: str, content: bytes, options: TicketOptions) -> DocumentT
     return _of_markdown(name, text, notes, options)
 
 
-def map_columns(table: Table, options: TicketOptions) -> ColumnMapping:
-    """Return how the table's columns become fields."""
+def map_columns(document: str, table: Table, options: TicketOptions) -> ColumnMapping:
+    """Return how the columns of a document's table become fields."""
     return ColumnMapping(
-        table.name,
+        document,
         table.header,
         title=table.title,
         body=table.body,
         options=options.mapping,
         rows=lambda: table.rows,
+        name=table.name,
     )
 
 
@@ -259,10 +261,10 @@ def _of_markdown(name: str, text: str, notes: list[str], options: TicketOptions)
     if read.has_broken_front_matter:
         notes.append(f"{name}: its front matter is no valid YAML or TOML; read line by line")
     values = {key: value for key, value in read.front_matter.items() if key.lower() != "title"}
-    fields, more_notes = fields_of_front_matter(name, values, options.mapping)
-    notes += more_notes
+    fields, mapping = fields_of_front_matter(name, values, options.mapping)
     written = to_json(fields).decode() if fields else NO_FIELDS
-    return _of_sections(name, lambda: read.sections, notes, options, written)
+    made = _of_sections(name, lambda: read.sections, notes, options, written)
+    return replace(made, mappings=(mapping,) if values else ())
 
 
 def _of_sections(
@@ -362,7 +364,7 @@ def _of_tables(
         reader = body_reader(options.body_format, table.bodies(), **options.reading)
         if table.body is not None and (note := reader.note(table.header[table.body])):
             notes.append(f"{table.name}: {note}")
-        rows = partial(_rows, table, map_columns(table, options), reader.to_adf, keys, before)
+        rows = partial(_rows, table, map_columns(name, table, options), reader.to_adf, keys, before)
         readers.append((table, rows))
         before += table.row_count
 

@@ -172,6 +172,10 @@ class ColumnUse:
 class ColumnMapping:
     """How the columns of one table become fields; `rows` gives all of them, from the first.
 
+    Attributes:
+        name: that of the table, where a document has several; else the document's.
+        origin: the program that wrote it.
+
     Rows are read once more in two cases: to find a row that another names as its parent, and to
     tell the order of day and month by the whole column.
     """
@@ -185,13 +189,19 @@ class ColumnMapping:
         body: int | None,
         options: MappingOptions,
         rows: Rows,
+        name: str = "",
+        has_rows: bool = True,
     ) -> None:
         self._document = document
+        self.name = name or document
+        self._has_rows = has_rows
         self._header = header
         self._options = options
         self._rows = rows
         self.origin = origin_of(header)
-        self._taken = {index for index in (title, body) if index is not None}
+        self._taken = {
+            index: name for index, name in ((body, BODY), (title, TITLE)) if index is not None
+        }
         self._left_out: set[int] = set()
         self._columns: dict[str, list[int]] = {}
         self._chosen = self._choose()
@@ -239,7 +249,7 @@ class ColumnMapping:
         placed = {index for indices in self._columns.values() for index in indices}
         for index, name in enumerate(self._header):
             found = field_of_column(name, self.origin)
-            is_free = index not in self._taken | self._left_out | placed
+            is_free = index not in self._taken.keys() | self._left_out | placed
             if found is not None and found.id not in self._chosen and is_free:
                 self._columns.setdefault(found.id, []).append(index)
 
@@ -247,16 +257,16 @@ class ColumnMapping:
 
     @property
     def uses(self) -> list[ColumnUse]:
-        """The use of each column that is neither title nor body."""
-        by_index = {index: name for name, indices in self._columns.items() for index in indices}
+        """The use of each column, in order."""
+        becomes = {
+            index: name
+            for name, indices in self._columns.items()
+            if self._becomes(name)
+            for index in indices
+        } | self._taken
         return [
-            ColumnUse(
-                name,
-                by_index[index] if index in by_index and self._becomes(by_index[index]) else "",
-                index in self._left_out,
-            )
+            ColumnUse(name, becomes.get(index, ""), index in self._left_out)
             for index, name in enumerate(self._header)
-            if index not in self._taken
         ]
 
     def _becomes(self, name: str) -> bool:
@@ -269,7 +279,7 @@ class ColumnMapping:
     def row(self, number: int, cells: Sequence[str]) -> MappedRow:
         """Return what a row says."""
         self._row_number = number
-        row = MappedRow(shown=set(range(len(cells))) - self._left_out - self._taken)
+        row = MappedRow(shown=set(range(len(cells))) - self._left_out - self._taken.keys())
         for name, indices in self._columns.items():
             filled = [
                 (index, value)
@@ -297,9 +307,12 @@ class ColumnMapping:
     def notes(self) -> list[str]:
         """Return what people should know of the rows so far, one line for each kind."""
         return [
-            f"{self._document}: {remark} ({_rows_text(count, first)}{_quoted(example)})"
-            for remark, (count, first, example) in self._remarks.items()
+            f"{self.name}: {remark}{self._where(*where)}" for remark, where in self._remarks.items()
         ]
+
+    def _where(self, count: int, first: int, example: str) -> str:
+        known = [_rows_text(count, first) if self._has_rows else "", _quoted(example)]
+        return f" ({': '.join(filter(None, known))})" if any(known) else ""
 
     def _remark(self, text: str, example: str = "") -> None:
         count, first, shown = self._remarks.get(text, (0, self._row_number, example))
@@ -454,23 +467,28 @@ def _rows_text(count: int, first: int) -> str:
 
 def _quoted(example: str) -> str:
     is_long = len(example) > _LONGEST_EXAMPLE
-    return f": “{example[:_LONGEST_EXAMPLE]}{'…' if is_long else ''}”" if example else ""
+    return f"“{example[:_LONGEST_EXAMPLE]}{'…' if is_long else ''}”" if example else ""
 
 
 def fields_of_front_matter(
     document: str, values: Mapping[str, Any], options: MappingOptions
-) -> tuple[dict[str, Any], list[str]]:
-    """Return the fields that a document's front matter holds, and notes about it."""
+) -> tuple[dict[str, Any], ColumnMapping]:
+    """Return the fields that a document's front matter holds, and how its keys become them."""
     names = list(values)
     cells = [_cell(values[name]) for name in names]
     mapping = ColumnMapping(
-        document, names, title=None, body=None, options=options, rows=lambda: iter([(1, cells)])
+        document,
+        names,
+        title=None,
+        body=None,
+        options=options,
+        rows=lambda: iter([(1, cells)]),
+        has_rows=False,
     )
     row = mapping.row(1, cells)
     if row.parent_key:
         row.fields["parent"] = row.parent_key
-    notes = [note.replace("(row 1: ", "(").replace(" (row 1)", "") for note in mapping.notes()]
-    return row.fields, notes
+    return row.fields, mapping
 
 
 def _cell(value: Any) -> str:

@@ -1,0 +1,290 @@
+"""Preview a session: read all documents, store nothing, and return everything that is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from app.core.errors import ConfigurationError, DocumentError, IntakeRefused, TaskError
+from app.models.results import NO_FIELDS
+from app.models.session import TaskType
+from app.tasks.adf.validation import find_violations
+from app.tasks.documents.decoding import place_text
+from app.tasks.documents.tickets import tickets_from
+from app.tasks.intake_check import option_problems, unknown_columns
+from app.tasks.jira.families import arrange_families
+from app.tasks.jira.payload import default_issue_type, named_fields
+from app.tasks.jira.spellings import field_named
+from app.tasks.jira_import import build_bodies, make_summary
+from app.tasks.processing import behind, ticket_options
+from app.tasks.registry import BUILT_IN_HANDLERS, handler_references
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from app.core.config import Settings
+    from app.models.options import SessionOptions
+    from app.models.results import TicketDraft
+    from app.repositories.content_repository import IncomingDocument
+    from app.tasks.documents.tickets import DocumentTickets, TicketOptions
+    from app.tasks.jira.columns import ColumnMapping
+
+TICKETS_SHOWN = 10
+TICKETS_SHOWN_OF_A_DOCUMENT = 3
+MOST_PROBLEMS = 200
+"""Problems that are listed; all are counted."""
+
+FINDINGS_PER_TICKET = 3
+MOST_NOTES = 100
+
+_NO_PROJECT = "KEY"
+_LABELS = {"summary": "Title", "description": "Description"}
+
+
+class PreviewColumn(BaseModel):
+    """The use of a column: `field` is empty where it stays in the description's table."""
+
+    column: str
+    field: str
+    label: str
+    is_left_out: bool
+
+
+class PreviewTable(BaseModel):
+    """A table of a document, or its front matter; `origin` is the program that wrote it."""
+
+    name: str
+    origin: str
+    columns: list[PreviewColumn]
+
+
+class PreviewDocument(BaseModel):
+    """A document that can be read, and how it is read."""
+
+    name: str
+    byte_count: int
+    ticket_count: int
+    tables: list[PreviewTable]
+
+
+class PreviewTicket(BaseModel):
+    """A ticket as an issue of Jira.
+
+    Attributes:
+        fields: the issue's fields but for project, issue type, summary and description.
+        parent: the number of the ticket that it stands below.
+
+    """
+
+    number: int
+    summary: str
+    issue_type: str
+    fields: dict[str, Any]
+    description: dict[str, Any]
+    source_name: str
+    source_row: int
+    parent: int | None
+
+
+class PreviewProblem(BaseModel):
+    """Something to put right before a session is opened; `options` are those that correct it."""
+
+    message: str
+    next_step: str
+    options: list[str]
+    document: str
+    row: int | None
+
+
+class Preview(BaseModel):
+    """A session as it would become; `tickets` are the first ones, the counts are of all."""
+
+    documents: list[PreviewDocument]
+    tickets: list[PreviewTicket]
+    problems: list[PreviewProblem]
+    notes: list[str]
+    ticket_count: int
+    problem_count: int
+    import_file_count: int
+    issue_types: dict[str, int]
+    options: dict[str, Any]
+
+
+def preview(
+    documents: Iterable[IncomingDocument],
+    names: Sequence[str],
+    options: SessionOptions,
+    settings: Settings,
+    *,
+    problems: Sequence[TaskError] = (),
+) -> Preview:
+    """Return what a session of these documents would become, and all that keeps it from that.
+
+    Every document is read as a whole, whatever is wrong with others, and every description is
+    validated. `problems` are those of documents that could not be handed over at all.
+    """
+    found: list[TaskError] = [*problems, *option_problems(options, settings)]
+    reader = _Reader(found)
+    if handler_references(settings)[TaskType.PROCESSING] != BUILT_IN_HANDLERS[TaskType.PROCESSING]:
+        reader.notes.append("This installation makes tickets in its own way: none can be shown")
+    else:
+        try:
+            reading = ticket_options(options, settings, names)
+        except ConfigurationError as error:
+            found.append(error)
+            reading = ticket_options(options.model_copy(update={"map": ()}), settings, names)
+        for document in documents:
+            reader.read(document, reading)
+        if len(reader.documents) == len(names):
+            found += unknown_columns(reading.mapping.rules, reader.columns)
+    tickets, notes = arrange_families(
+        reader.tickets,
+        reader.keys,
+        issue_type=options.issue_type,
+        parent_type=options.parent_type,
+    )
+    told = [_problem(each) for error in found for each in _each(error)]
+    told += _findings(tickets, settings)
+    bodies = build_bodies(
+        tickets, project_key=_NO_PROJECT, issue_type=options.issue_type.strip() or _NO_PROJECT
+    )
+    issue_types = Counter(_issue_type(ticket, options) for ticket in tickets)
+    return Preview(
+        documents=reader.documents,
+        tickets=_shown(tickets, options),
+        problems=told[:MOST_PROBLEMS],
+        notes=list(dict.fromkeys([*reader.notes, *notes]))[:MOST_NOTES],
+        ticket_count=len(tickets),
+        problem_count=len(told),
+        import_file_count=sum(1 for _body in bodies),
+        issue_types=dict(issue_types.most_common()),
+        options=options.to_json(),
+    )
+
+
+class _Reader:
+    """Reads one document after another; each failure is one more problem."""
+
+    def __init__(self, problems: list[TaskError]) -> None:
+        self._problems = problems
+        self.documents: list[PreviewDocument] = []
+        self.tickets: list[TicketDraft] = []
+        self.keys: dict[str, int] = {}
+        self.notes: list[str] = []
+        self.columns: list[tuple[str, str]] = []
+
+    def read(self, document: IncomingDocument, reading: TicketOptions) -> None:
+        before = len(self.tickets)
+        try:
+            made = tickets_from(document.name, document.content, reading)
+            tickets = [behind(before, ticket) for ticket in made]
+        except (ConfigurationError, DocumentError) as error:
+            self._problems.append(error)
+            return
+        self.tickets += tickets
+        self.keys |= {key: before + number for key, number in made.keys.items()}
+        self.notes += made.notes
+        self.columns += [
+            (document.name, use.column) for mapping in made.mappings for use in mapping.uses
+        ]
+        self.documents.append(_document(document, made, len(tickets)))
+
+
+def _document(
+    document: IncomingDocument, made: DocumentTickets, ticket_count: int
+) -> PreviewDocument:
+    return PreviewDocument(
+        name=document.name,
+        byte_count=len(document.content),
+        ticket_count=ticket_count,
+        tables=[_table(mapping) for mapping in made.mappings],
+    )
+
+
+def _table(mapping: ColumnMapping) -> PreviewTable:
+    return PreviewTable(
+        name=mapping.name,
+        origin=mapping.origin.value,
+        columns=[
+            PreviewColumn(
+                column=use.column,
+                field=use.field,
+                label=field_label(use.field),
+                is_left_out=use.is_left_out,
+            )
+            for use in mapping.uses
+        ],
+    )
+
+
+def field_label(name: str) -> str:
+    """Return what people call a field: `Due date` for `duedate`; "" for none."""
+    known = field_named(name) if name else None
+    return _LABELS.get(name) or (known.label if known else name)
+
+
+def _each(error: TaskError) -> Sequence[TaskError]:
+    return error.problems if isinstance(error, IntakeRefused) else (error,)
+
+
+def _problem(error: TaskError) -> PreviewProblem:
+    return PreviewProblem(
+        message=error.message,
+        next_step=error.next_step,
+        options=list(error.options),
+        document=getattr(error, "name", ""),
+        row=getattr(error, "row", None),
+    )
+
+
+def _findings(tickets: Sequence[TicketDraft], settings: Settings) -> list[PreviewProblem]:
+    """Return why Jira would refuse descriptions."""
+    limit = settings.max_description_characters
+    return [
+        PreviewProblem(
+            message=f"{place_text(ticket.source_name, ticket.source_row)}: Jira would refuse"
+            f" “{ticket.title}”: {violation.reason}",
+            next_step="Correct the document.",
+            options=["too_long"] if violation.rule == "text_length" else [],
+            document=ticket.source_name,
+            row=ticket.source_row,
+        )
+        for ticket in tickets
+        for violation in find_violations(
+            json.loads(ticket.description), max_characters=limit, limit=FINDINGS_PER_TICKET
+        )
+    ]
+
+
+def _shown(tickets: Sequence[TicketDraft], options: SessionOptions) -> list[PreviewTicket]:
+    """Return the first tickets, some of each document."""
+    of_document: Counter[str] = Counter()
+    shown: list[PreviewTicket] = []
+    for number, ticket in enumerate(tickets, start=1):
+        of_document[ticket.source_name] += 1
+        if of_document[ticket.source_name] > TICKETS_SHOWN_OF_A_DOCUMENT:
+            continue
+        summary, _whole = make_summary(ticket.title)
+        shown.append(
+            PreviewTicket(
+                number=number,
+                summary=summary,
+                issue_type=_issue_type(ticket, options),
+                fields=named_fields(json.loads(ticket.fields)),
+                description=json.loads(ticket.description),
+                source_name=ticket.source_name,
+                source_row=ticket.source_row,
+                parent=ticket.parent,
+            )
+        )
+        if len(shown) == TICKETS_SHOWN:
+            break
+    return shown
+
+
+def _issue_type(ticket: TicketDraft, options: SessionOptions) -> str:
+    named = json.loads(ticket.fields).get("issuetype") if ticket.fields != NO_FIELDS else None
+    return default_issue_type(named) if named else options.issue_type
