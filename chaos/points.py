@@ -59,12 +59,13 @@ def arm() -> None:
     _around(transitions, "rescue", after="rescue sent, not committed", only_if_answered=True)
     _around(transitions, "retry", after="rescued and retried, not committed", only_if_answered=True)
     _around(LeaseRenewer, "beat", before="before a heartbeat", after="after a heartbeat")
-    _around(
-        execution.OutcomeWriter,
-        "_write_once",
-        before="outcome known, nothing written",
-        after="committed, nobody told",
-    )
+    for write in ("_write_once", "complete_together"):
+        _around(
+            execution.OutcomeWriter,
+            write,
+            before="outcome known, nothing written",
+            after="committed, nobody told",
+        )
     send = ChildProcess.send
 
     def send_and_die(child: ChildProcess, *messages: object) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import psycopg
 from sqlalchemy.exc import DBAPIError
@@ -34,10 +34,12 @@ from app.core.logging import task_context
 from app.core.wording import count_text
 from app.engines.attempts import STALE
 from app.engines.loops import backoff_seconds
+from app.engines.messages import PickledItems
 from app.models.results import TaskResults
 from app.models.session import TaskStatus, TaskType
 from app.repositories import transitions
 from app.repositories.combiner import TransitionCombiner
+from app.repositories.results_writer import PARTS_WRITTEN
 from app.repositories.session_repository import SessionRepository
 from app.repositories.transitions import Transition
 from app.tasks.registry import load_handler
@@ -47,8 +49,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from app.core.database import Database
-    from app.core.notifications import Listener
     from app.models.session import SessionTask
+    from app.repositories.local_dispatch import LocalWorker
     from app.repositories.transitions import Claim, ClaimRequest
     from app.tasks.context import TaskContext
     from app.tasks.registry import Handler
@@ -62,6 +64,9 @@ _TOO_LARGE = "54"
 """Program limits (PostgreSQL, appendix A): psycopg files them with what passes."""
 
 NO_RESULTS = TaskResults()
+
+MOST_BYTES_TOGETHER = 64 * 1024
+"""Results larger than this are written in a transaction of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +157,7 @@ class OutcomeWriter:
     a finished task are held, and written if the claim then still holds.
 
     Args:
-        exclude: need not be told what `complete_together` changes: whoever calls it.
+        local_worker: claims what `complete_together` starts next, and is not notified of it.
 
     """
 
@@ -162,10 +167,10 @@ class OutcomeWriter:
         *,
         worker: str,
         give_up: threading.Event,
-        exclude: Listener | None = None,
+        local_worker: LocalWorker | None = None,
     ) -> None:
         self._database = database
-        self._exclude = exclude
+        self._local_worker = local_worker
         self._combiner = TransitionCombiner(database, waits_for_locks=False)
         self._worker = worker
         self._give_up = give_up
@@ -238,14 +243,20 @@ class OutcomeWriter:
             return False
         return True
 
-    def complete_together(self, claims: Sequence[Claim]) -> list[Completed | DatabaseBusy | None]:
-        """Write that these completed without results; None for a claim that was not ours.
+    def complete_together(
+        self, completions: Sequence[tuple[Claim, Completed]]
+    ) -> list[Completed | DatabaseBusy | None]:
+        """Write these in one transaction; None for a claim that was not ours.
 
+        What is started next in their sessions is claimed for the local worker, and handed to it.
         `DatabaseBusy` for one that another transaction has locked: write it in a moment. No session
-        twice. Raises what one statement for all of them raises.
+        twice. Raises what the transaction raises.
         """
         done = Completed()
-        answers = self._combiner.complete_tasks(claims, exclude=self._exclude)
+        answers = self._combiner.complete_tasks(
+            [(claim, completed.results) for claim, completed in completions],
+            local_worker=self._local_worker,
+        )
         outcomes = [done if isinstance(answer, Transition) else answer for answer in answers]
         return [None if isinstance(outcome, StaleClaim) else outcome for outcome in outcomes]
 
@@ -342,6 +353,21 @@ def _passes(error: Exception) -> bool:
 def is_light(outcome: Outcome) -> bool:
     """Whether it is a completion that has no results to be written with it."""
     return isinstance(outcome, Completed) and not _has_results(outcome)
+
+
+def goes_together(outcome: Outcome) -> TypeGuard[Completed]:
+    """Whether it is a completion whose results are small enough to be written with others."""
+    if not isinstance(outcome, Completed):
+        return False
+    size = 0
+    for part in fields(outcome.results):
+        items = getattr(outcome.results, part.name)
+        if not len(items):
+            continue
+        if part.name not in PARTS_WRITTEN or not isinstance(items, PickledItems):
+            return False
+        size += items.byte_count
+    return size <= MOST_BYTES_TOGETHER
 
 
 def _has_results(outcome: Outcome) -> bool:

@@ -231,6 +231,7 @@ class PickledItems(CheckedItems[Item], Generic[Item]):
     def __init__(self, batches: Sequence[Produced]) -> None:
         self._batches = batches
         self._count = sum(batch.item_count for batch in batches)
+        self.byte_count = sum(len(batch.items) for batch in batches)
 
     def __len__(self) -> int:
         return self._count

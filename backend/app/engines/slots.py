@@ -23,6 +23,7 @@ from app.engines.execution import (
     Outcome,
     OutcomeWriter,
     Released,
+    goes_together,
     is_light,
     outcome_name,
 )
@@ -93,7 +94,7 @@ class Slots:
         self._count = count
         self._may_wait_aside = threading.BoundedSemaphore(count)
         self._in_threads = threads
-        self._completed: WorkQueue[Run] = WorkQueue()
+        self._completed: WorkQueue[tuple[Run, Completed]] = WorkQueue()
         self._busy: set[threading.Thread] = set()
         self._threads: list[threading.Thread] = []
         self._numbers = itertools.count(1)
@@ -216,9 +217,9 @@ class Slots:
             for run, outcome in runner.run(runs):
                 left.discard(run)
                 now = time.monotonic()
-                if is_light(outcome):
+                if goes_together(outcome):
                     self._note_pace(now - begun_at)
-                    self._completed.put((run,))
+                    self._completed.put(((run, outcome),))
                 else:
                     self._note_pace(max(now - begun_at, SECONDS_PER_HANDOVER))
                     if runner.is_busy:  # whose clocks must be kept while this is written
@@ -280,57 +281,89 @@ class Slots:
         threading.Thread(target=outwait, name="outcome", daemon=True).start()
 
     def _write_completions(self, least: int) -> None:
-        """Write completions without results, those that came meanwhile together."""
-        while runs := self._completed.take(MOST_TOGETHER, least=least):
-            first_of = {run.claim.session_id: run for run in reversed(runs)}
+        """Write completions with small results, those that came meanwhile together."""
+        while ended := self._completed.take(MOST_TOGETHER, least=least):
+            first_of = {each[0].claim.session_id: each for each in reversed(ended)}
             together = list(first_of.values())
-            if len(together) < len(runs):
+            if len(together) < len(ended):
                 self._completed.put_back(
-                    run for run in runs if first_of[run.claim.session_id] != run
+                    each for each in ended if first_of[each[0].claim.session_id] is not each
                 )
-            deferred: list[Run] = []
             try:
-                deferred = self._write_together(together)
+                self._write_together(together)
             except Exception:
                 logger.exception("Outcomes could not be written; the leases will end by themselves")
-            finally:
-                self._runs.remove([run for run in together if run not in deferred])
-            if deferred:
-                self._write_later(deferred)
+                self._runs.remove([run for run, _ in together])
 
-    def _write_together(self, runs: list[Run]) -> list[Run]:
-        """Write by one statement; answers those that are still to be written.
+    def _write_together(self, ended: list[tuple[Run, Completed]]) -> None:
+        """Write in one transaction, and let go of the runs.
 
-        These are all where the database is away, and those that another transaction has locked.
+        Those that another transaction has locked are written later, and all where the database is
+        away. Where PostgreSQL gave up on the transaction, those with results may be why: each is
+        written alone.
         """
-        for run in runs:
-            run.is_writing = True
-        outcomes: Sequence[Outcome | DatabaseBusy | None] | None = None
+        later: list[tuple[Run, Completed]] = []
+        alone: list[tuple[Run, Completed]] = []
         try:
-            outcomes = self._writer.complete_together([run.claim for run in runs])
-        except (DatabaseUnavailable, DatabaseBusy) as error:
+            outcomes = self._complete_together(ended)
+        except DatabaseUnavailable as error:
             logger.debug("Completions wait for the database: %s", error)
-            return runs
-        except (TaskError, psycopg.Error) as error:
-            logger.debug("Completions could not be written together: %s", error)
-        finally:
-            for run in runs:
-                run.is_writing = False
-        deferred: list[Run] = []
-        for number, run in enumerate(runs):
-            outcome = None if outcomes is None else outcomes[number]
-            if isinstance(outcome, DatabaseBusy):
-                deferred.append(run)
-                if run.deferral_count == DEFERRALS_BEFORE_WARNING:
-                    logger.warning("An outcome waits to be written: %s", outcome)
-                continue
-            if outcomes is None or (outcome is None and run.deferral_count):
-                outcome = self._writer.write(run.claim, Completed(), is_doubtful=True)
-            self.conclude(run, outcome)
-        return deferred
+            later = ended
+        except DatabaseBusy as error:
+            logger.debug("Completions wait for the database: %s", error)
+            for each in ended:
+                (later if is_light(each[1]) else alone).append(each)
+        else:
+            later = self._conclude_together(ended, outcomes)
+        for run, completed in alone:
+            self._runs.deferred((run,))
+            self._write_aside(run, completed)
+        if later:
+            self._write_later(later)
 
-    def _write_later(self, runs: list[Run]) -> None:
+    def _complete_together(
+        self, ended: list[tuple[Run, Completed]]
+    ) -> Sequence[Outcome | DatabaseBusy | None] | None:
+        """What became of each; None where one of them is refused, and so all are."""
+        for run, _ in ended:
+            run.is_writing = True
+        try:
+            return self._writer.complete_together([(run.claim, each) for run, each in ended])
+        except (DatabaseUnavailable, DatabaseBusy):
+            raise
+        except (TaskError, psycopg.Error, ValueError) as error:
+            logger.debug("Completions could not be written together: %s", error)
+            return None
+        finally:
+            for run, _ in ended:
+                run.is_writing = False
+
+    def _conclude_together(
+        self,
+        ended: list[tuple[Run, Completed]],
+        outcomes: Sequence[Outcome | DatabaseBusy | None] | None,
+    ) -> list[tuple[Run, Completed]]:
+        """Let go of the runs, but for those whose session another has locked: returns them."""
+        locked: list[tuple[Run, Completed]] = []
+        try:
+            for number, (run, completed) in enumerate(ended):
+                outcome = None if outcomes is None else outcomes[number]
+                if isinstance(outcome, DatabaseBusy):
+                    locked.append((run, completed))
+                    if run.deferral_count == DEFERRALS_BEFORE_WARNING:
+                        logger.warning("An outcome waits to be written: %s", outcome)
+                    continue
+                if outcomes is None or (outcome is None and run.deferral_count):
+                    outcome = self._writer.write(run.claim, completed, is_doubtful=True)
+                self.conclude(run, outcome)
+        finally:
+            waiting = {run for run, _ in locked}
+            self._runs.remove([run for run, _ in ended if run not in waiting])
+        return locked
+
+    def _write_later(self, ended: list[tuple[Run, Completed]]) -> None:
         """Write these in a moment, unless the worker has given up."""
+        runs = [run for run, _ in ended]
         if self._writer.has_given_up:
             for run in runs:
                 self.conclude(run, None)
@@ -338,7 +371,7 @@ class Slots:
             return
         self._runs.deferred(runs)
         pause = backoff_seconds(max(run.deferral_count for run in runs), longest=2.0)
-        timer = threading.Timer(pause, self._completed.put, (runs,))
+        timer = threading.Timer(pause, self._completed.put, (ended,))
         timer.daemon = True
         timer.start()
 

@@ -8,9 +8,10 @@ Threads, and what each may wait for::
                      this worker is alive
     claim            the database, by a connection of its own: work
     listener         the database, by a connection of its own: hints that something changed
-    slot 1 … N       its task, then the database, to write an outcome with results
+    slot 1 … N       its task, then the database, to write an outcome that is not a completion,
+                     or has large results
     outcome          the database: such an outcome while its slot has tasks in a child
-    outcomes         the database: completions without results, as many at once as there are
+    outcomes         the database: completions with small results, as many at once as there are
                      (two threads: the second helps where the first falls behind)
     sweeper          the database: what was left behind, here or elsewhere
 
@@ -132,7 +133,7 @@ class Worker:
             database,
             worker=str(self.id),
             give_up=self._give_up,
-            exclude=self.on_sessions_changed,
+            local_worker=self,
         )
         self._slots = Slots(
             database,
@@ -338,11 +339,12 @@ class Worker:
         """Whether all of these would begin at once; see `LocalWorker`."""
         if len(starts) > self._slots.waiting.sleeper_count - len(self._slots.waiting):
             return False
+        return all(self.takes(session_id, task_type) for session_id, task_type, _ in starts)
+
+    def takes(self, session_id: UUID, task_type: TaskType) -> bool:
+        """Whether it runs tasks of this type, of this session; see `LocalWorker`."""
         wanted = self._session_ids
-        return all(
-            task_type in self._task_types and (wanted is None or session_id in wanted)
-            for session_id, task_type, _ in starts
-        )
+        return task_type in self._task_types and (wanted is None or session_id in wanted)
 
     def on_sessions_changed(self, session_ids: frozenset[UUID]) -> None:
         """Look for work, and whether a task in hand is to stop; see `LocalWorker`."""

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from app.core.database import Database
     from app.core.errors import TaskError
-    from app.core.notifications import Listener
+    from app.models.results import TaskResults
     from app.models.session import TaskType
+    from app.repositories.local_dispatch import LocalWorker
 
 
 class TransitionCombiner:
@@ -87,14 +88,18 @@ class TransitionCombiner:
         return unwrap(self._lane.send(self._kinds.completions, claim))
 
     def complete_tasks(
-        self, claims: Sequence[Claim], *, exclude: Listener | None = None
+        self,
+        completions: Sequence[tuple[Claim, TaskResults]],
+        *,
+        local_worker: LocalWorker | None = None,
     ) -> list[Ending]:
-        """Complete tasks that have no results to write, all by one statement, at once.
+        """Complete a batch that the caller collected, with its results, in one transaction.
 
-        For who gathers them himself; no session twice. Answers what became of each, in order; ask
-        again in a moment for those that another has locked. `exclude` is not notified.
+        Returns the result of each, in order; complete those again in a moment that another
+        transaction has locked. No session twice. What is started next is claimed for
+        `local_worker` and handed to it; it is not notified.
         """
-        return self._kinds.complete(claims, exclude=exclude)
+        return self._kinds.complete(completions, local_worker=local_worker)
 
     def fail_task(self, claim: Claim, error_context: Mapping[str, Any]) -> Transition:
         """Fail the task, counted.

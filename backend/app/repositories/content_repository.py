@@ -6,11 +6,10 @@ little memory; writes go in by COPY. All of it happens in the caller's transacti
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from psycopg import sql
 from sqlalchemy import (
     BigInteger,
     Integer,
@@ -28,8 +27,9 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from app.core.database import driver_connection
 from app.models.content import Document, Export, SessionNote, Ticket, ValidationFinding
-from app.models.results import NO_FIELDS, ExportBody, Finding, TaskResults, TicketDraft
-from app.models.session import Session, TaskType
+from app.models.results import NO_FIELDS, ExportBody, Finding, TicketDraft
+from app.models.session import Session
+from app.repositories.results_writer import Produced, copy_rows, copy_statement, write_results
 
 if TYPE_CHECKING:
     import uuid
@@ -37,7 +37,14 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Result, Select
     from sqlalchemy.orm import Session as DbSession
 
+    from app.models.results import TaskResults
+    from app.models.session import TaskType
+
 ROWS_PER_FETCH = 500
+
+COPY_DOCUMENTS = copy_statement(
+    Document.__tablename__, ("session_id", "position", "name", "content")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +311,7 @@ class ContentRepository(ContentReader):
             (session_id, position, document.name, document.content)
             for position, document in enumerate(documents, first)
         ]
-        self._copy("documents", ("session_id", "position", "name", "content"), rows)
+        copy_rows(driver_connection(self._db), COPY_DOCUMENTS, rows)
         return len(rows)
 
     def replace_document(self, session_id: uuid.UUID, document: IncomingDocument) -> bool:
@@ -342,83 +349,9 @@ class ContentRepository(ContentReader):
     def write_results(
         self, session_id: uuid.UUID, task_type: TaskType, results: TaskResults
     ) -> None:
-        """Write what a run produced, in place of what an earlier run of its type left.
-
-        What is its type's own is replaced even by nothing: a validation that finds nothing takes
-        the last one's findings away. Notes that stand already are not noted again. Called in the
-        transaction that ends the run, after its guard has answered.
-        """
-        produced: tuple[tuple[type[Any], TaskType, Iterable[tuple[object, ...]]], ...] = (
-            (Ticket, TaskType.PROCESSING, _ticket_rows(results)),
-            (Export, TaskType.EXPORT, _export_rows(results)),
-            (ValidationFinding, TaskType.ADF_VALIDATION, _finding_rows(results)),
-        )
-        for table, produced_by, rows in produced:
-            if produced_by == task_type or _has_any(results, table):
-                self._db.execute(
-                    delete(table)
-                    .where(table.session_id == session_id)
-                    .execution_options(synchronize_session=False)
-                )
-                self._copy(
-                    table.__tablename__,
-                    ("session_id", "position", *_COLUMNS[table]),
-                    ((session_id, at, *row) for at, row in enumerate(rows, 1)),
-                )
-        if results.notes:
-            known = set(self.notes(session_id))
-            news = [note for note in dict.fromkeys(results.notes) if note not in known]
-            first = self._next_position(SessionNote.position, SessionNote.session_id, session_id)
-            self._copy(
-                "session_notes",
-                ("session_id", "position", "text"),
-                ((session_id, at, note) for at, note in enumerate(news, first)),
-            )
+        """Write what a run produced; see `app.repositories.results_writer.write_results`."""
+        write_results(driver_connection(self._db), [Produced(session_id, task_type, results)])
 
     def _next_position(self, position: Any, owner: Any, session_id: uuid.UUID) -> int:
         highest = self._db.scalar(select(func.max(position)).where(owner == session_id))
         return (highest or 0) + 1
-
-    def _copy(self, table: str, columns: Sequence[str], rows: Iterable[tuple[object, ...]]) -> None:
-        statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
-            sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
-        )
-        with driver_connection(self._db).cursor() as cursor, cursor.copy(statement) as copy:
-            for row in rows:
-                copy.write_row(row)
-
-
-_COLUMNS: dict[type[Any], tuple[str, ...]] = {
-    Ticket: ("title", "description", "source_name", "source_row", "fields", "parent"),
-    Export: ("body", "issue_count"),
-    ValidationFinding: (
-        "ticket", "title", "source_name", "source_row", "path", "rule", "reason",
-    ),
-}  # fmt: skip
-
-
-def _ticket_rows(results: TaskResults) -> Iterator[tuple[object, ...]]:
-    return (
-        (t.title, t.description, t.source_name, t.source_row, _or_null(t.fields), t.parent)
-        for t in results.tickets
-    )
-
-
-def _or_null(fields: str) -> str | None:
-    return None if fields == NO_FIELDS else fields
-
-
-def _export_rows(results: TaskResults) -> Iterator[tuple[object, ...]]:
-    return ((export.body, export.issue_count) for export in results.exports)
-
-
-def _finding_rows(results: TaskResults) -> Iterator[tuple[object, ...]]:
-    return (
-        (f.ticket, f.title, f.source_name, f.source_row, f.path, f.rule, f.reason)
-        for f in results.findings
-    )
-
-
-def _has_any(results: TaskResults, table: type[Any]) -> bool:
-    of = {Ticket: results.tickets, Export: results.exports, ValidationFinding: results.findings}
-    return len(of[table]) > 0

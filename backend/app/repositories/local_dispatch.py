@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from app.core.database import Database
+    from app.models.session import TaskType
     from app.repositories.transitions import Claim, ClaimRequest, Start
 
 
@@ -26,6 +27,9 @@ class LocalWorker(Protocol):
     """
 
     id: uuid.UUID
+
+    def takes(self, session_id: uuid.UUID, task_type: TaskType) -> bool:
+        """Whether it runs tasks of this type, of this session."""
 
     def has_slots_for(self, starts: Sequence[Start]) -> bool:
         """Whether it would begin all of these at once."""

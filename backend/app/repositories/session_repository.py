@@ -26,6 +26,7 @@ from app.repositories import transitions
 from app.repositories.content_repository import ContentRepository, IncomingDocument
 from app.repositories.lifecycle_log import log_reset
 from app.repositories.maintenance import Maintenance
+from app.repositories.results_writer import Produced, write_results
 from app.repositories.session_views import SessionView, SessionViews
 from app.repositories.transition_errors import (
     moved_on,
@@ -361,10 +362,10 @@ class SessionRepository(SessionViews, Maintenance):
         connection = driver_connection(self._db)
         claims = [claim for claim, _ in completions]
         moved = _ended(claims, lambda some: transitions.complete(connection, some))
-        content = ContentRepository(self._db)
-        for claim, results in completions:
+        for claim, results in completions:  # a session may be here with several claims
             if results is not None and claim in moved:
-                content.write_results(claim.session_id, claim.task_type, results)
+                produced = Produced(claim.session_id, claim.task_type, results)
+                write_results(connection, [produced])
         self._after(list(moved.values()))
         self._advance(list(moved.values()))
         return [moved.get(claim) or stale_claim(claim) for claim in claims]

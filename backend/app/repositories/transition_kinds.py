@@ -26,6 +26,7 @@ from app.repositories import transitions
 from app.repositories.lane import ASIDES_AT_ONCE, Aside, Input, Kind, Output
 from app.repositories.lifecycle_log import log_transitions
 from app.repositories.local_dispatch import local_worker_for
+from app.repositories.results_writer import Produced, write_results
 from app.repositories.session_repository import SessionRepository, next_starts, successor_id
 from app.repositories.transition_errors import locked_by_another, stale_claim, unwrap
 from app.repositories.transitions import Claim, ClaimRequest, Heartbeat, Start, Transition
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from app.core.database import Database
     from app.core.notifications import Listener
+    from app.models.results import TaskResults
     from app.repositories.local_dispatch import LocalWorker
 
 Answer = TypeVar("Answer")
@@ -164,34 +166,55 @@ class TransitionKinds:
         return [by_token.get(wish.claim_token) for wish in wishes]
 
     def _send_completions(self, claims: Sequence[Claim]) -> list[Ending | Aside[Ending]]:
-        endings, is_unsure = self._complete(claims)
+        endings, is_unsure = self._complete([(claim, None) for claim in claims])
 
         def complete_alone(claim: Claim) -> Ending:
-            return self._complete([claim], skips_locked=False, is_unsure=is_unsure)[0][0]
+            endings, _ = self._complete([(claim, None)], skips_locked=False, is_unsure=is_unsure)
+            return endings[0]
 
         return self._or_aside(claims, endings, complete_alone)
 
-    def complete(self, claims: Sequence[Claim], *, exclude: Listener | None = None) -> list[Ending]:
-        """Complete them; answers what became of each, in order."""
-        return self._complete(claims, exclude=exclude)[0]
+    def complete(
+        self,
+        completions: Sequence[tuple[Claim, TaskResults | None]],
+        *,
+        local_worker: LocalWorker | None = None,
+    ) -> list[Ending]:
+        """Complete them and write their results; returns what became of each, in order."""
+        return self._complete(completions, local_worker=local_worker)[0]
 
     def _complete(
         self,
-        claims: Sequence[Claim],
+        completions: Sequence[tuple[Claim, TaskResults | None]],
         *,
         skips_locked: bool = True,
         is_unsure: bool = False,
-        exclude: Listener | None = None,
+        local_worker: LocalWorker | None = None,
     ) -> tuple[list[Ending], bool]:
         """What became of each, and whether an earlier try may have taken effect unseen."""
+        claims = [claim for claim, _ in completions]
+        produced = {
+            claim.task_id: Produced(claim.session_id, claim.task_type, results)
+            for claim, results in completions
+            if results is not None
+        }
 
         def complete_and_advance(connection: psycopg.Connection[Any]) -> list[Transition]:
             with connection.transaction():
                 completed = transitions.complete(connection, claims, skips_locked=skips_locked)
-                starts = next_starts(completed)
-                return [*completed, *(transitions.start(connection, starts) if starts else ())]
+                written = [each.task_id for each in completed if each.task_id in produced]
+                write_results(connection, [produced[task_id] for task_id in written])
+                successors.start(connection, next_starts(completed))
+            return [*completed, *successors.hand_over()]
 
-        moved, was_lost = self._moved(complete_and_advance, exclude=exclude)
+        successors = _Successors(local_worker, self._database.settings.lease_seconds)
+        exclude = None if local_worker is None else local_worker.on_sessions_changed
+        was_lost = True
+        try:
+            moved, was_lost = self._moved(complete_and_advance, exclude=exclude)
+        finally:
+            if was_lost:
+                successors.look_for(claims)
         if is_unsure or was_lost:
             moved |= self._read_back(claims, moved, _as_completed)
         return self._answers(claims, moved, skips_locked=skips_locked), was_lost
@@ -377,6 +400,56 @@ class TransitionKinds:
         log_transitions(done)
         self._database.announce(transition.session_id for transition in done)
         return {transition.task_id: transition for transition in done}
+
+
+class _Successors:
+    """What completions start next: claimed for the local worker, if it takes them."""
+
+    def __init__(self, worker: LocalWorker | None, lease_seconds: float) -> None:
+        self._worker = worker
+        self._lease_seconds = lease_seconds
+        self._asked_at = 0.0
+        self._started: list[Transition] = []
+        self._claimed: list[Transition] = []
+
+    def start(self, connection: psycopg.Connection[Any], starts: Sequence[Start]) -> None:
+        """Start them, in the transaction of the completions."""
+        worker = self._worker
+        own = [each for each in starts if worker is not None and worker.takes(each[0], each[1])]
+        others = [each for each in starts if each not in own] if len(own) < len(starts) else []
+        self._asked_at = time.monotonic()
+        self._started = transitions.start(connection, others) if others else []
+        self._claimed = (
+            transitions.start(
+                connection, own, claimed_by=worker.id, lease_seconds=self._lease_seconds
+            )
+            if worker is not None and own
+            else []
+        )
+
+    def hand_over(self) -> list[Transition]:
+        """Give the worker what is claimed for it, once that is committed; returns all starts."""
+        if self._worker is not None and self._claimed:
+            claims = [
+                transitions.claim_with_its_start(each, self._worker.id) for each in self._claimed
+            ]
+            self._worker.dispatch_local(claims, claimed_at=self._asked_at)
+        return [*self._started, *self._claimed]
+
+    def look_for(self, completed: Sequence[Claim]) -> None:
+        """Have the worker find what a commit whose answer was lost started for it."""
+        if self._worker is None:
+            return
+        seen = {each.task_id for each in self._claimed}
+        wishes = [
+            ClaimRequest(claim.session_id, task_id, self._worker.id, claim_token=task_id)
+            for claim in completed
+            if claim.task_type.next is not None
+            and self._worker.takes(claim.session_id, claim.task_type.next)
+            and (task_id := successor_id(claim.task_id)) not in seen
+        ]
+        if wishes:
+            self._worker.look_for(wishes)
 
 
 def _as_completed(claim: Claim, task: SessionTask, advances: bool) -> Transition | None:

@@ -25,6 +25,7 @@ from app.core.errors import (
     TaskValidationError,
 )
 from app.engines.connections import vital_database
+from app.models.results import TaskResults
 from app.models.session import TaskStatus, TaskType
 from app.repositories import transition_kinds, transitions
 from app.repositories.combiner import AsyncTransitionCombiner, TransitionCombiner
@@ -395,7 +396,9 @@ class TestLostConnections:
         with database.transaction() as db:
             SessionRepository(db).cancel_task(stale.session_id)
         proxy.lose_next(b"live AS MATERIALIZED", before=before)
-        done, refused = TransitionCombiner(through_proxy).complete_tasks([good, stale])
+        done, refused = TransitionCombiner(through_proxy).complete_tasks(
+            [(good, TaskResults()), (stale, TaskResults())]
+        )
         assert proxy.cuts == 1
         assert isinstance(done, Transition)
         assert isinstance(refused, StaleClaim)
@@ -483,11 +486,11 @@ class TestLockedSessions:
             )
         holders = [lock(locked.session_id), lock(leaseless.session_id)]
         combiner = TransitionCombiner(database)
-        answers = combiner.complete_tasks(claims)
+        answers = combiner.complete_tasks([(claim, TaskResults()) for claim in claims])
         assert list(map(type, answers)) == [Transition, DatabaseBusy, StaleClaim, DatabaseBusy]
         for holder in holders:
             holder.execute("COMMIT")
-        answers = combiner.complete_tasks([locked, leaseless])
+        answers = combiner.complete_tasks([(locked, TaskResults()), (leaseless, TaskResults())])
         assert list(map(type, answers)) == [Transition, Transition]
         assert task_of(database, good.session_id).status == TaskStatus.COMPLETED
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from app.core.errors import DatabaseUnavailable
 from app.models.session import TaskStatus, TaskType
-from app.repositories import transitions
+from app.repositories import transition_kinds, transitions
 from app.repositories.combiner import TransitionCombiner
 from app.repositories.local_dispatch import local_worker_for
 from app.repositories.transitions import ClaimRequest
@@ -52,6 +53,41 @@ def test_a_start_beside_an_idle_worker_need_not_be_found(bench: Any, *, threads:
     assert task.task_id == started.task_id
     bench.until(lambda: worker.outcome_counts)  # counted once it is told
     assert worker.outcome_counts == {"completed": 1}
+
+
+@pytest.mark.usefixtures("nothing_is_found")
+def test_the_next_tasks_of_a_session_stay_with_the_worker_that_completed_the_first(
+    bench: Any,
+) -> None:
+    worker = idle(bench)
+    session_id = bench.new_session("make_tickets", auto_advance=True)
+    TransitionCombiner(bench.database).start_task(session_id, P)
+    bench.until(lambda: bench.task(session_id).task_type == TaskType.ADF_VALIDATION)
+    bench.until_status(session_id, "completed")
+    bench.until(lambda: worker.outcome_counts == {"completed": 3})
+    assert bench.lease(session_id) is None
+
+
+@pytest.mark.usefixtures("nothing_is_found")
+def test_a_next_task_that_a_commit_without_an_answer_claimed_is_found(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand_over = transition_kinds._Successors.hand_over
+    losses = iter([True])
+
+    def lose_the_answer(successors: Any) -> Any:
+        if next(losses, False):
+            raise DatabaseUnavailable("connection lost after COMMIT")
+        return hand_over(successors)
+
+    monkeypatch.setattr(transition_kinds._Successors, "hand_over", lose_the_answer)
+    worker = idle(bench)
+    session_id = bench.new_session("make_tickets", auto_advance=True)
+    TransitionCombiner(bench.database).start_task(session_id, P)
+    bench.until(lambda: bench.task(session_id).task_type == TaskType.ADF_VALIDATION)
+    bench.until_status(session_id, "completed")
+    bench.until(lambda: worker.outcome_counts == {"completed": 3})
+    assert next(losses, "lost") == "lost"
 
 
 def test_what_a_worker_has_no_slot_for_waits_for_anybody(bench: Any, tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from sqlalchemy import text
 
 from app.core.database_errors import translated_errors
 from app.engines import worker as worker_module
-from app.engines.execution import ATTEMPTS_TO_WRITE_RESULTS, OutcomeWriter
+from app.engines.execution import ATTEMPTS_TO_WRITE_RESULTS
+from app.repositories import session_repository, transition_kinds
+from app.repositories.results_writer import write_results
 from app.repositories.session_repository import SessionRepository
 
 if TYPE_CHECKING:
@@ -112,19 +114,19 @@ def test_a_worker_that_stops_gives_back_what_is_locked(
 def test_results_that_the_server_never_takes_fail_their_task_at_last(
     bench: Any, monkeypatch: pytest.MonkeyPatch, refusal: psycopg.Error, tries: int
 ) -> None:
-    write_once = OutcomeWriter._write_once
     tried = []
 
-    def refuse_results(writer: Any, claim: Any, outcome: Any) -> None:
-        if outcome.results.tickets:
-            tried.append(claim)
+    def refuse_tickets(connection: Any, produced: Any) -> None:
+        if any(each.results.tickets for each in produced):
+            tried.append(produced)
             with translated_errors():
                 raise refusal
-        write_once(writer, claim, outcome)
+        write_results(connection, produced)
 
-    monkeypatch.setattr(OutcomeWriter, "_write_once", refuse_results)
+    for module in (transition_kinds, session_repository):
+        monkeypatch.setattr(module, "write_results", refuse_tickets)
     session_id = bench.session("make_tickets")
     bench.worker(sweeps=False)
     task = bench.until_status(session_id, "failed")
     assert str(refusal) in task.failure_context["message"]
-    assert len(tried) == tries
+    assert len(tried) == 1 + tries  # together with what else completed, then alone

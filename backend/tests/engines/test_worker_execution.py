@@ -20,7 +20,7 @@ from app.repositories.session_repository import SessionRepository
 from app.tasks.registry import checked_handlers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
     from uuid import UUID
 
@@ -132,8 +132,8 @@ def test_a_completion_whose_answer_was_lost_to_the_last_counts_as_one(
     get = SessionRepository.get
     losses = iter([True])
 
-    def complete_and_lose_the_answer(writer: OutcomeWriter, claims: Sequence[Claim]) -> None:
-        complete_together(writer, claims)
+    def complete_and_lose_the_answer(writer: OutcomeWriter, completions: Any) -> None:
+        complete_together(writer, completions)
         monkeypatch.setattr(OutcomeWriter, "complete_together", complete_together)
         monkeypatch.setattr(SessionRepository, "get", lose_and_get)
         raise DatabaseUnavailable("the answer was lost")

@@ -17,6 +17,7 @@ import pytest
 from sqlalchemy import text
 
 from app.core.errors import DatabaseUnavailable
+from app.engines import execution
 from app.engines import worker as worker_module
 from app.engines.child_process import ChildDied, ChildProcess
 from app.engines.execution import OutcomeWriter
@@ -211,7 +212,16 @@ class _Outage:
                 raise DatabaseUnavailable("away")
             write_once(writer, claim, outcome)
 
+        complete_together = OutcomeWriter.complete_together
+
+        def refuse_together(writer: Any, completions: Any) -> Any:
+            if not self.is_over:
+                self.refused.append(completions)
+                raise DatabaseUnavailable("away")
+            return complete_together(writer, completions)
+
         monkeypatch.setattr(OutcomeWriter, "_write_once", refuse)
+        monkeypatch.setattr(OutcomeWriter, "complete_together", refuse_together)
 
 
 def test_results_are_held_and_their_lease_renewed_while_the_database_is_away(
@@ -246,20 +256,24 @@ def test_a_lease_that_vanished_with_the_database_is_taken_back_for_held_results(
     assert (task.status, task.retry_count) == (TaskStatus.COMPLETED, 0)
 
 
+@pytest.mark.parametrize("how", ["_write_once", "complete_together"])
 def test_a_commit_whose_outcome_is_unknown_is_read_back(
-    bench: Any, monkeypatch: pytest.MonkeyPatch
+    bench: Any, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """The commit took effect, but its acknowledgement was lost."""
-    write_once = OutcomeWriter._write_once
+    write = getattr(OutcomeWriter, how)
     lost = []
 
-    def lose_the_answer(writer: Any, claim: Any, outcome: Any) -> None:
-        write_once(writer, claim, outcome)
+    def lose_the_answer(writer: Any, *written: Any) -> Any:
+        answer = write(writer, *written)
         if not lost:
-            lost.append(claim)
+            lost.append(written)
             raise DatabaseUnavailable("connection lost after COMMIT")
+        return answer
 
-    monkeypatch.setattr(OutcomeWriter, "_write_once", lose_the_answer)
+    monkeypatch.setattr(OutcomeWriter, how, lose_the_answer)
+    if how == "_write_once":
+        monkeypatch.setattr(execution, "MOST_BYTES_TOGETHER", 0)
     session_id = bench.session("make_tickets", auto_advance=True)
     worker = bench.worker(concurrency=1)
     bench.until(lambda: bench.task(session_id).task_type.value == "adf_validation")
