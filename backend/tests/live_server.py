@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import httpx
 
-from app.api.application import create_app
+from app.api.application import LOOPBACK_NAMES, create_app
 from app.api.server import ApiServer
 from app.core.config import Settings
 from app.core.database import Database
@@ -29,7 +29,8 @@ class LiveServer:
             {"database_url": url, "pool_size": 10, "jira_project": "TASK", **settings}
         )
         self.database = Database(self.settings, url)
-        self.app = create_app(self.database, self.settings)
+        hosts = [name for name in self.settings.allowed_hosts.split(",") if name]
+        self.app = create_app(self.database, self.settings, hosts=hosts or LOOPBACK_NAMES)
         add_dashboard(self.app)
         self.server = ApiServer(self.app, host="127.0.0.1", port=0)
         self._thread = threading.Thread(target=self.server.run, name="api")

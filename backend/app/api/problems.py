@@ -71,6 +71,12 @@ class RequestInvalid(TaskError):  # noqa: N818 - reads as the state it names
         self.errors = errors
 
 
+class RequestMalformed(TaskError):  # noqa: N818 - reads as the state it names
+    """The request breaks the protocol, or wants one that is not spoken here."""
+
+    default_category = ErrorCategory.USER_FIXABLE
+
+
 class NotThere(TaskError):  # noqa: N818 - reads as the state it names
     """The session is there, but not this part of it."""
 
@@ -163,6 +169,7 @@ class Kind:
 
 
 KINDS = (
+    Kind(RequestMalformed, 400, "request-malformed", "The request is malformed"),
     Kind(NotAuthenticated, 401, "not-authenticated", "A valid API key is needed"),
     Kind(NotAllowed, 403, "not-allowed", "This key may not do that"),
     Kind(SessionNotFound, 404, "session-not-found", "There is no such session"),

@@ -13,7 +13,6 @@ import random
 import re
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import anyio
 from limits import RateLimitItemPerMinute
@@ -22,12 +21,12 @@ from limits.aio.strategies import FixedWindowRateLimiter
 from starlette.datastructures import Headers
 
 from app.api.browser_cookies import FORMER_COOKIE, browser_token
+from app.api.origins import check_host, require_same_origin
 from app.api.problems import (
     BodyTooLarge,
     BodyTooSlow,
-    NotAllowed,
     NotAuthenticated,
-    RequestInvalid,
+    RequestMalformed,
     TooManyRequests,
     problem_response,
 )
@@ -121,20 +120,22 @@ class RequestGuard:
                 "session-tasks keys create.",
             )
         if key is None and scope["method"] not in SAFE_METHODS:
-            _require_same_origin(headers)
+            require_same_origin(scope, headers)
         return principal
 
-    def check_host(self, headers: Headers) -> None:
-        """Refuse a Host header that is not ours (DNS rebinding).
+    def check_head(self, scope: Scope, headers: Headers) -> None:
+        """Refuse what is wrong before anybody is asked who sends it.
 
         Raises:
-            RequestInvalid: it is not.
+            RequestMalformed: it names no host or several, or wants a WebSocket.
+            RequestInvalid: the host is not ours.
 
         """
-        if self._hosts and _host_name(headers.get("host", "")) not in self._hosts:
-            raise RequestInvalid(
-                "This server does not answer for that host",
-                next_step="Use its own name, or add it to SESSION_TASKS_ALLOWED_HOSTS.",
+        check_host(scope, headers, self._hosts)
+        if headers.get("upgrade", "").lower() == "websocket":
+            raise RequestMalformed(
+                "This server has no WebSockets",
+                next_step="Listen to server-sent events instead: GET /api/v1/events.",
             )
 
     async def enter(self, principal: Principal, path: str) -> None:
@@ -207,14 +208,14 @@ class _GuardedRequest:
     async def _admit(self) -> None:
         guard, scope = self._guard, self._scope
         path = scope["path"]
-        guard.check_host(self._headers)
+        guard.check_head(scope, self._headers)
         receive = guard.bounded(self._receive, self._headers)
         if path in OPEN_PATHS or path.startswith(STATIC_PREFIX):
             await guard.app(scope, receive, self._answer)
             return
         if path in SIGN_IN_PATHS:
             if scope["method"] not in SAFE_METHODS:
-                _require_same_origin(self._headers)
+                require_same_origin(scope, self._headers)
             await guard.app(scope, receive, self._answer)
             return
         principal = await guard.principal(scope, self._headers)
@@ -294,29 +295,6 @@ def _key_shown(headers: Headers) -> str | None:
 
 def _nothing_valid(token: str) -> str:
     return "This browser is no longer signed in" if token else "No API key was shown"
-
-
-def _require_same_origin(headers: Headers) -> None:
-    if not _is_same_origin(headers):
-        raise NotAllowed(
-            "A page of another origin may not act with this browser's key",
-            next_step="Send the key as a Bearer token, in the header Authorization.",
-        )
-
-
-def _is_same_origin(headers: Headers) -> bool:
-    site = headers.get("sec-fetch-site")
-    if site is not None:
-        return site in {"same-origin", "none"}
-    origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc == headers.get("host")
-
-
-def _host_name(host: str) -> str:
-    try:
-        return (urlsplit(f"//{host}").hostname or "").lower()
-    except ValueError:
-        return ""
 
 
 def _trace_id(headers: Headers) -> str:

@@ -142,6 +142,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._headers_are_there()
         super().on_headers_complete()
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Log nothing, in place of advice to install packages: the request guard responds."""
+
     def _expect_headers(self) -> None:
         self._headers_are_there()
         self._is_in_headers = True

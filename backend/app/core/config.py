@@ -153,7 +153,9 @@ class Settings(BaseSettings):
         60_000, description="by one key, in one process"
     )
     refusals_per_minute: Annotated[int, Field(ge=1)] = Field(
-        60, description="requests without a valid key, from one address, in one process"
+        60,
+        description="requests without a valid key, from one address (IPv6: one /64 network) with "
+        "one key's id or with none, in one process; valid keys are not counted",
     )
     requests_at_once: Annotated[int, Field(ge=1)] = Field(
         200, description="by one key, in one process; streams of events are not counted"

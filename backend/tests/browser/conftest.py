@@ -110,13 +110,18 @@ class Owner:
         )
 
 
+def chromium_program() -> str | None:
+    """The Chromium that the tests run."""
+    return os.environ.get(CHROMIUM) or shutil.which("chromium")
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium, or the one that `SESSION_TASKS_TEST_CHROMIUM` names.
 
     While it is there, an event loop runs in the main thread, which others' tests must not find.
     """
-    program = os.environ.get(CHROMIUM) or shutil.which("chromium")
+    program = chromium_program()
     if program is None or not Path(program).exists():
         pytest.skip(f"no Chromium here: install it, or name it in {CHROMIUM}")
     api = pytest.importorskip("playwright.sync_api")

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.conftest import CHROMIUM_OPTIONS, chromium_program
+from tests.live_server import LiveServer
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 
 @pytest.mark.parametrize("scripts", [True, False])
@@ -86,3 +89,40 @@ def test_sign_in_page_is_accessible(
 ) -> None:
     for scheme in ("light", "dark"):
         check_accessible(open_page(owner.dashboard.url, color_scheme=scheme))
+
+
+def test_forms_work_on_plain_http_where_browsers_say_only_the_origin(
+    browser: Browser, database_url: str
+) -> None:
+    """Chromium sends no `Sec-Fetch-Site` to other hosts than loopback without https."""
+    with LiveServer(database_url, allowed_hosts="tasks.example") as server:
+        named = browser.browser_type.launch(
+            executable_path=chromium_program(),
+            args=[*CHROMIUM_OPTIONS, "--host-resolver-rules=MAP tasks.example 127.0.0.1"],
+        )
+        page = named.new_page()
+        url = f"http://tasks.example:{server.server.port}"
+        page.goto(f"{url}/login?key={server.key('ada')}")
+        expect(page.get_by_role("heading", name="Sign in as ada?")).to_be_visible()
+        page.get_by_role("button", name="Sign in as ada").click()
+        expect(page).to_have_url(f"{url}/")
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_text("Signed out")).to_be_visible()
+        named.close()
+
+
+def test_link_of_another_site_asks_before_it_signs_in(
+    owner: Any, open_page: Callable[..., Page], check_accessible: Callable[[Page], None]
+) -> None:
+    page = open_page(owner.dashboard.url, path="/sign-in")
+    other = owner.dashboard.url.replace("127.0.0.1", "localhost")
+    page.goto(f"{other}/sign-in")
+    page.evaluate(f"location.href = '{owner.dashboard.url}/login?key={owner.key}'")
+    expect(page.get_by_role("heading", name=f"Sign in as {owner.name}?")).to_be_visible()
+    assert page.context.cookies() == []
+    check_accessible(page)
+    page.get_by_role("link", name="Do not sign in").click()
+    expect(page).to_have_title("Sign in · Session Tasks")
+    page.go_back()
+    page.get_by_role("button", name=f"Sign in as {owner.name}").click()
+    expect(page).to_have_url(f"{owner.dashboard.url}/")
