@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.middleware.cors import CORSMiddleware
 
-from app.api import content, events, keys, operations, sessions, tasks
+from app.api import content, events, keys, operations, sessions, tasks, workers
 from app.api.api_key_cache import ApiKeyCache
 from app.api.event_broadcaster import EventBroadcaster
 from app.api.failed_attempts import FailedAttempts
@@ -91,7 +91,15 @@ def create_app(
         },
     )
     app.state.services = services
-    for module in (tasks, sessions, content, events, keys, operations):  # the hottest first
+    for module in (
+        tasks,
+        sessions,
+        content,
+        events,
+        keys,
+        workers,
+        operations,
+    ):  # the hottest first
         app.include_router(module.router)
     add_problem_handlers(app)
     app.add_middleware(StatusReads, services=services)

@@ -14,7 +14,9 @@ from app.core.database_errors import translated_errors
 from app.core.errors import TaskError
 from app.core.schema_version import require_current_schema
 from app.engines.metrics_server import live_counts
-from app.repositories.session_queries import LiveCounts, count_live, longest_overdue_seconds
+from app.models.session import TaskType
+from app.repositories.live_counts import LiveCounts, count_live, longest_overdue_seconds
+from app.repositories.worker_repository import live_workers, types_without_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,11 +37,12 @@ async def healthz() -> Response:
     responses={503: {"description": "Not now", "model": Readiness}},
 )
 def readyz(services: ServicesOf) -> Response:
-    """The database, its migrations, and whether somebody sweeps."""
+    """Whether the database, its migrations, sweeps and workers let anything get done."""
     checks = [
         _check("database", lambda: _live(services)),
         _check("migrations", lambda: _schema(services)),
         _check("sweep", lambda: _sweep(services)),
+        _check("workers", lambda: _workers(services)),
     ]
     ready = all(check.ok for check in checks)
     answer = json_response(Readiness(ready=ready, checks=checks))
@@ -78,6 +81,17 @@ def _schema(services: Services) -> None:
         with translated_errors():
             require_current_schema(services.database.engine)
         services.is_schema_current = True
+
+
+def _workers(services: Services) -> None:
+    """Raise where a task type is taken by no worker: no session can come to its end."""
+    with translated_errors(), services.database.autocommit.connect() as connection:
+        missing = types_without_worker(live_workers(connection))
+    if len(missing) == len(TaskType):
+        raise TaskError("No worker is alive that takes tasks of any session")
+    if missing:
+        names = ", ".join(task_type.value for task_type in missing)
+        raise TaskError(f"No worker that is alive takes tasks of these types: {names}")
 
 
 def _sweep(services: Services) -> None:

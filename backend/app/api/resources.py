@@ -288,6 +288,41 @@ class KeyList(BaseModel):
     items: list[KeyResource]
 
 
+class HeldTaskResource(BaseModel):
+    """A task that a worker holds."""
+
+    session_id: UUID
+    task_type: TaskType
+    seconds: float = Field(description="since it was claimed")
+
+
+class LiveWorkerResource(BaseModel):
+    """A worker that is alive; host, pid, version and engine are null for a program of your own."""
+
+    id: UUID
+    state: str = Field(description="idle, working, busy (no slot is free) or draining")
+    host: str | None
+    pid: int | None
+    version: str | None
+    engine: str | None
+    concurrency: int
+    task_types: list[TaskType]
+    session_ids: list[UUID] | None = Field(
+        description="the only sessions whose tasks it takes; null: any"
+    )
+    started_at: datetime
+    seen_seconds_ago: float = Field(description="since its last heartbeat")
+    held_count: int
+    held: list[HeldTaskResource] = Field(description="the first of them; all are counted")
+
+
+class WorkerList(BaseModel):
+    """The workers that are alive, and how many tasks wait that none of them takes."""
+
+    items: list[LiveWorkerResource]
+    waiting_without_worker: int
+
+
 class Health(BaseModel):
     """The process answers."""
 

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ from app.core.schema_version import schema_revisions
 from app.core.wording import count_text, duration_text, size_text
 from app.models.lease import SessionTaskLease
 from app.models.session import Session, SessionTask
+from app.repositories.worker_repository import WORKER_STATES, count_unserved, live_workers
 from app.tasks.jira.sites import configured_targets, open_client
 from app.tasks.registry import BUILT_IN_HANDLERS, checked_handlers
 
@@ -230,6 +232,7 @@ def _database(settings: Settings) -> Iterator[Check]:
             ("migration", _migration),
             ("clock", _clock),
             ("sessions", _sessions),
+            ("workers", _workers),
             ("locks", _locks),
         ):
             check = _looked(name, look, database)
@@ -315,6 +318,23 @@ def _sessions(database: Database) -> Check:
             "Run session-tasks sweep, or start a worker: session-tasks worker.",
         )
     return Check("sessions", Verdict.OK, found)
+
+
+def _workers(database: Database) -> Check:
+    """Count the workers that are alive, and the tasks that wait for one that does not exist."""
+    with database.autocommit.connect() as connection:
+        workers, unserved = live_workers(connection), count_unserved(connection)
+    states = Counter(worker.state for worker in workers)
+    found = ", ".join(f"{states[state]:,} {state}" for state in WORKER_STATES if states[state])
+    found = f"{len(workers):,} alive: {found}" if workers else "none is alive"
+    if not unserved:
+        return Check("workers", Verdict.OK, found)
+    return Check(
+        "workers",
+        Verdict.WARNING,
+        f"{found}; {count_text(unserved, 'task')} waiting, and no worker takes them",
+        "Start one: session-tasks worker, or for Celery: celery -A app.engines.celery worker.",
+    )
 
 
 # A role that may not see others' activity (no member of pg_read_all_stats) finds its own only.

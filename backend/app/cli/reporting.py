@@ -304,8 +304,14 @@ _NAMED_CELLS = {"owner", "expires", "last used"}
 """Cells that say nothing without their heading."""
 
 
-def print_session(terminal: Terminal, snapshot: SessionSnapshot, content: ContentSummary) -> None:
-    """Show everything that people ask about one session."""
+def print_session(
+    terminal: Terminal, snapshot: SessionSnapshot, content: ContentSummary, *, why_waiting: str = ""
+) -> None:
+    """Show everything that people ask about one session.
+
+    `why_waiting` says why no worker takes its task.
+    """
+    state = state_text(snapshot) + (f" ({why_waiting})" if why_waiting else "")
     task = "-" if snapshot.task_type is None else snapshot.task_type.value
     counts = content.counts
     lines = [
@@ -313,7 +319,7 @@ def print_session(terminal: Terminal, snapshot: SessionSnapshot, content: Conten
         ("Label", snapshot.label),
         ("Opened", f"{snapshot.created_at:%Y-%m-%d %H:%M:%S} UTC"),
         ("Stage", snapshot.stage.value),
-        ("Task", f"{task}: {state_text(snapshot)}"),
+        ("Task", f"{task}: {state}"),
         ("Run", str(snapshot.task_id or "")),
         ("Worker", str(snapshot.worker_id or "")),
         (

@@ -31,6 +31,7 @@ from app.core.errors import ErrorCategory, TaskValidationError
 from app.core.wording import age_text, count_text
 from app.models.session import SessionStage, TaskStatus
 from app.presentation.import_files import SessionImport
+from app.presentation.workers import why_not_taken
 from app.repositories.content_repository import ContentRepository
 from app.repositories.content_summary import read_content
 from app.repositories.session_queries import (
@@ -40,6 +41,11 @@ from app.repositories.session_queries import (
     SessionSnapshot,
 )
 from app.repositories.session_repository import SessionRepository
+from app.repositories.worker_repository import (
+    SECONDS_TO_FIND_A_WORKER,
+    count_unserved,
+    live_workers,
+)
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -63,6 +69,7 @@ def list_command(
     terminal = Terminal(is_json=as_json)
     with opened_database(terminal, load_settings()) as database, database.transaction() as db:
         found = SessionQueries(db, owner=None).page(SessionFilter(), limit=limit + 1)
+        unserved = count_unserved(db.connection())
     snapshots = found[:limit]
     if as_json:
         terminal.write_json({"sessions": [session_document(snapshot) for snapshot in snapshots]})
@@ -73,6 +80,12 @@ def list_command(
         print_sessions(terminal, snapshots, ages)
         if len(found) > limit:
             terminal.say(f"… and older ones: --limit {limit * 5}", style="dim")
+        if unserved:
+            waiting = count_text(unserved, "task")
+            terminal.say(
+                f"! {waiting} waiting, and no worker takes them: session-tasks worker",
+                style="yellow",
+            )
     return ExitCode.OK
 
 
@@ -93,12 +106,13 @@ def show_command(
             tickets = ContentRepository(db).ticket_titles(
                 session_id, limit=content.counts.tickets if all_tickets else TICKETS_SHOWN
             )
+        why_waiting = _why_waiting(database, snapshot)
     command = retry_command(snapshot, document_count=len(content.documents))
     if as_json:
         document = whole_document(snapshot, content, retry=command)
         terminal.write_json(document | {"tickets": [asdict(ticket) for ticket in tickets]})
         return ExitCode.OK
-    print_session(terminal, snapshot, content)
+    print_session(terminal, snapshot, content, why_waiting=why_waiting)
     print_tickets(terminal, tickets, content.counts.tickets)
     if snapshot.status == TaskStatus.FAILED:
         print_failure(terminal, snapshot, command)
@@ -110,6 +124,20 @@ def show_command(
         terminal.say()
         terminal.say(f"To write the import: session-tasks export {snapshot.short_id} --out DIR")
     return ExitCode.OK
+
+
+def _why_waiting(database: Database, snapshot: SessionSnapshot) -> str:
+    """Say why no worker takes the session's task; empty where one has it or is about to."""
+    if (
+        snapshot.lease_state is not LeaseState.UNCLAIMED
+        or snapshot.task_type is None
+        or snapshot.enqueued_at is None
+        or (snapshot.moment - snapshot.enqueued_at).total_seconds() < SECONDS_TO_FIND_A_WORKER
+    ):
+        return ""
+    with database.autocommit.connect() as connection:
+        workers = live_workers(connection)
+    return why_not_taken(workers, snapshot.task_type, snapshot.session_id)
 
 
 def export_command(

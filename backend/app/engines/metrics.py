@@ -10,11 +10,12 @@ from app.core.errors import WORKER_LOST
 from app.engines.attempts import STALE, observe_attempts
 from app.models.session import TaskStatus
 from app.repositories.lifecycle_log import observe_transitions
+from app.repositories.worker_repository import WORKER_STATES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from app.repositories.session_queries import LiveCounts
+    from app.repositories.live_counts import LiveCounts
     from app.repositories.transitions import Claim, Transition
 
 _TASK_SECONDS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600)
@@ -63,6 +64,11 @@ class Metrics:
         self._oldest = self._gauge(
             "session_tasks_oldest_waiting_seconds", "How long the task waits that waits longest"
         )
+        self._unserved = self._gauge(
+            "session_tasks_waiting_without_worker",
+            "Tasks that wait and that no live worker takes",
+        )
+        self._workers = self._gauge("session_tasks_workers", "Workers that are alive", "state")
 
     def observe(self) -> Callable[[], None]:
         """Count what this process commits from now on; returns a function that ends it."""
@@ -95,6 +101,9 @@ class Metrics:
             self._running.set(live.running)
             self._waiting.set(live.waiting)
             self._oldest.set(live.oldest_waiting_seconds)
+            self._unserved.set(live.unserved)
+            for state in WORKER_STATES:
+                self._workers.labels(state).set(live.workers.get(state, 0))
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
         return Counter(name, documentation, labels, registry=self.registry)
@@ -104,8 +113,8 @@ class Metrics:
     ) -> Histogram:
         return Histogram(name, documentation, labels, buckets=buckets, registry=self.registry)
 
-    def _gauge(self, name: str, documentation: str) -> Gauge:
-        return Gauge(name, documentation, registry=self.registry)
+    def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
+        return Gauge(name, documentation, labels, registry=self.registry)
 
     def _on_transitions(self, moved: Sequence[Transition]) -> None:
         for transition in moved:

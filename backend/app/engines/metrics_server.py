@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.database_errors import translated_errors
 from app.core.errors import ConfigurationError, MissingExtra, TaskError
-from app.repositories.session_queries import LiveCounts, count_live
+from app.repositories.live_counts import LiveCounts, count_live
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -38,7 +38,7 @@ from app.repositories.transition_errors import session_not_found
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
-    from datetime import datetime, timedelta
+    from datetime import datetime
     from uuid import UUID
 
     from sqlalchemy import Connection
@@ -395,50 +395,6 @@ def read_snapshots_of_owners(
     """Those of these sessions that belong to one of these owners."""
     statement = _SNAPSHOTS.where(Session.id.in_(session_ids), Session.owner.in_(owners))
     return [SessionSnapshot(*row) for row in connection.execute(statement)]
-
-
-@dataclass(frozen=True, slots=True)
-class LiveCounts:
-    """How much is running and waiting, over all owners; the age is in seconds."""
-
-    running: int
-    waiting: int
-    oldest_waiting_seconds: float
-
-
-def count_live(connection: Connection) -> LiveCounts:
-    """Count what the leases say now; they are few, as there is one per live task."""
-    is_due = and_(
-        SessionTaskLease.claimed_at.is_(None),
-        SessionTaskLease.enqueued_at <= func.clock_timestamp(),
-    )
-    oldest = func.clock_timestamp() - func.min(SessionTaskLease.enqueued_at).filter(is_due)
-    row = connection.execute(
-        select(
-            func.count().filter(SessionTaskLease.claimed_at.is_not(None)),
-            func.count().filter(SessionTaskLease.claimed_at.is_(None)),
-            oldest,
-        ).select_from(SessionTaskLease)
-    ).one()
-    age: timedelta | None = row[2]
-    return LiveCounts(row[0], row[1], age.total_seconds() if age is not None else 0.0)
-
-
-def count_workers_at_work(connection: Connection) -> int:
-    """How many workers hold a claim that lasts; one without work holds none."""
-    lasts = SessionTaskLease.leased_until > func.clock_timestamp()
-    return (
-        connection.scalar(select(func.count(SessionTaskLease.worker_id.distinct())).where(lasts))
-        or 0
-    )
-
-
-def longest_overdue_seconds(connection: Connection) -> float:
-    """How long the lease that ended first has been left lying: 0.0 where somebody sweeps."""
-    overdue: timedelta | None = connection.scalar(
-        select(func.clock_timestamp() - func.min(SessionTaskLease.leased_until))
-    )
-    return max(0.0, overdue.total_seconds()) if overdue is not None else 0.0
 
 
 def _snapshots_sql() -> str:

@@ -40,12 +40,15 @@ from app.models.content import Document
 from app.models.lease import SessionTaskLease
 from app.models.session import Session, SessionStage, SessionTask, TaskStatus, TaskType
 from app.repositories.session_queries import fixable_by_sql
+from app.repositories.worker_repository import count_unserved, live_workers
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
     from uuid import UUID
 
     from sqlalchemy.orm import Session as DbSession
+
+    from app.repositories.worker_repository import LiveWorker
 
 ELLIPSIS = "…"
 _VARIABLE_PARTS = (
@@ -120,11 +123,13 @@ class Live:
     """What is under way.
 
     Attributes:
-        worker_count: processes with a lease on a task of anybody's; idle ones leave no trace.
+        workers: all that are alive, whosever tasks they hold.
+        unserved_count: the owner's tasks that wait and that none of them takes.
 
     """
 
-    worker_count: int
+    workers: Sequence[LiveWorker]
+    unserved_count: int
     oldest_waiting: OldestTask | None
     oldest_running: OldestTask | None
 
@@ -210,7 +215,7 @@ class Statistics:
         return [(row[0], row[1]) for row in self._db.execute(statement)]
 
     def live(self) -> Live:
-        """Workers that hold a lease, and the tasks that have waited and run for longest."""
+        """Workers that are alive, and the tasks that have waited and run for longest."""
         lease = SessionTaskLease
         now = func.clock_timestamp()
         rows = self._db.execute(
@@ -246,10 +251,13 @@ class Statistics:
             )
             for row in rows
         }
-        workers = self._db.scalar(
-            select(func.count(lease.worker_id.distinct())).where(lease.leased_until > now)
+        connection = self._db.connection()
+        return Live(
+            live_workers(connection),
+            count_unserved(connection, self._owner),
+            oldest.get("waiting"),
+            oldest.get("running"),
         )
-        return Live(workers or 0, oldest.get("waiting"), oldest.get("running"))
 
     def run_times(self, *, since: datetime, slice_length: timedelta) -> list[RunTimes]:
         """What completed since then, by task type and slice of time, the earliest first."""

@@ -26,6 +26,10 @@ SECONDS_TO_FIND_A_WORKER = 3.0
 """A worker with room takes a waiting task at once; one that waits longer is waiting in vain."""
 
 
+WORKER_STATES = ("idle", "working", "busy", "draining")
+"""It holds nothing; it holds tasks and has a slot free; it has none; it claims nothing more."""
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerDescription:
     """A worker's description of itself; see `WorkerPresence`."""
@@ -80,7 +84,7 @@ class LiveWorker:
 
     @property
     def state(self) -> str:
-        """`draining`, `busy` (no slot is free), `working` or `idle`."""
+        """One of `WORKER_STATES`."""
         if self.is_draining:
             return "draining"
         if not self.has_room:
@@ -243,6 +247,15 @@ def request_drain(connection: Connection, worker_id: UUID) -> None:
             "own, or works for one command only",
             next_step="See session-tasks workers; stop its program instead.",
         )
+
+
+def types_without_worker(workers: Sequence[LiveWorker]) -> list[TaskType]:
+    """Return the task types that none of the workers takes for any session."""
+    return [
+        task_type
+        for task_type in TaskType
+        if not any(worker.takes(task_type) for worker in workers)
+    ]
 
 
 def _worker_of(rows: Sequence[Any]) -> LiveWorker:

@@ -8,7 +8,16 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from app.api.request_guard import STATIC_PREFIX
 from app.api.responses import API
-from app.web import keys_page, new_session, overview, session_page, sessions, sign_in, ticket_page
+from app.web import (
+    keys_page,
+    new_session,
+    overview,
+    session_page,
+    sessions,
+    sign_in,
+    ticket_page,
+    workers_page,
+)
 from app.web.errors import ErrorPages
 from app.web.static_files import VersionedFiles
 
@@ -23,6 +32,7 @@ ROUTERS = (
     ticket_page.router,
     new_session.router,
     keys_page.router,
+    workers_page.router,
     sign_in.router,
 )
 

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 from app.models.session import MAX_RETRY_COUNT, SessionStage, TaskStatus, TaskType
 from app.presentation.failures import USED_UP, failure_report
 from app.presentation.labels import CAN_FIX_IT
+from app.presentation.workers import why_not_taken
+from app.repositories.worker_repository import SECONDS_TO_FIND_A_WORKER
 from app.web.mending import option_label
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from app.repositories.session_queries import SessionSnapshot
-
-SECONDS_TO_FIND_A_WORKER = 3.0
-"""A worker with room takes a waiting task at once; after this long there is none."""
+    from app.repositories.worker_repository import LiveWorker
 
 NAMES_IN_SENTENCES = {
     TaskType.PROCESSING: "processing",
@@ -68,21 +69,21 @@ class Headline:
 
 
 def headline(
-    session: SessionSnapshot, now: datetime, *, workers_at_work: int | None = None
+    session: SessionSnapshot, now: datetime, *, workers: Sequence[LiveWorker] | None = None
 ) -> Headline:
     """The sentence for a session as it stands at `now`, by the database's clock.
 
     Args:
         session: as it stands.
         now: what times are held against.
-        workers_at_work: how many workers hold a lease that lasts; None: nobody asked.
+        workers: all that are alive; None: nobody asked.
 
     """
     if session.status is None or session.task_type is None:
         return Headline("Nothing has run yet: start processing when you are ready.")
     name = NAMES_IN_SENTENCES[session.task_type]
     if session.status is TaskStatus.RUNNING:
-        return _of_running(session, now, name, workers_at_work)
+        return _of_running(session, now, name, workers)
     if session.status is TaskStatus.FAILED:
         return _of_failed(session, name)
     if session.status is TaskStatus.CANCELLED:
@@ -117,10 +118,10 @@ def span_text(seconds: float) -> str:
 
 
 def _of_running(
-    session: SessionSnapshot, now: datetime, name: str, workers_at_work: int | None
+    session: SessionSnapshot, now: datetime, name: str, workers: Sequence[LiveWorker] | None
 ) -> Headline:
     if session.claimed_at is None:
-        return _of_waiting(session, now, name, workers_at_work)
+        return _of_waiting(session, now, name, workers)
     if session.leased_until is not None and session.leased_until < now:
         return Headline(
             f"Running {name}, but its worker has not been heard of for ",
@@ -142,7 +143,7 @@ def _of_running(
 
 
 def _of_waiting(
-    session: SessionSnapshot, now: datetime, name: str, workers_at_work: int | None
+    session: SessionSnapshot, now: datetime, name: str, workers: Sequence[LiveWorker] | None
 ) -> Headline:
     since = session.enqueued_at
     if since is None:
@@ -150,16 +151,13 @@ def _of_waiting(
     if since > now:
         return Headline("Waiting: it begins in ", ".", since, Counting.IN)
     why = ""
-    if workers_at_work is not None and now - since > timedelta(seconds=SECONDS_TO_FIND_A_WORKER):
-        why = ": none is alive" if not workers_at_work else f": {_busy_text(workers_at_work)}"
+    has_waited = now - since > timedelta(seconds=SECONDS_TO_FIND_A_WORKER)
+    if workers is not None and session.task_type is not None and has_waited:
+        why = f": {why_not_taken(workers, session.task_type, session.session_id)}"
     return Headline(
         "Waiting for a worker for ", f"{why}{_attempt_text(session)}.", since,
         Counting.FOR,
     )  # fmt: skip
-
-
-def _busy_text(count: int) -> str:
-    return "the one that is alive is busy" if count == 1 else f"all {count} that are alive are busy"
 
 
 def _of_failed(session: SessionSnapshot, name: str) -> Headline:

@@ -85,8 +85,13 @@ class Figures:
 
     @property
     def needs_worker(self) -> bool:
-        """Whether tasks wait and nobody works."""
-        return self.standing.counts.waiting > 0 and self.live.worker_count == 0
+        """Whether tasks wait that no worker takes."""
+        return self.live.unserved_count > 0
+
+    @property
+    def idle_worker_count(self) -> int:
+        """How many workers hold nothing and would take a task."""
+        return sum(worker.state == "idle" for worker in self.live.workers)
 
 
 def read_figures(database: Database, owner: str, window: Window) -> Figures:

@@ -26,8 +26,9 @@ from app.presentation.import_files import import_command
 from app.presentation.labels import WHO_CAN_FIX
 from app.repositories.content_repository import ContentRepository
 from app.repositories.content_summary import summarize_content
-from app.repositories.session_queries import SessionQueries, SessionSnapshot, count_workers_at_work
+from app.repositories.session_queries import SessionQueries, SessionSnapshot
 from app.repositories.session_repository import SessionRepository
+from app.repositories.worker_repository import live_workers
 from app.web import wording
 from app.web.expectation import times_left
 from app.web.headline import NAMES_IN_SENTENCES, headline
@@ -208,13 +209,13 @@ def _render(  # noqa: PLR0913 - what a route is given
         times = SessionRepository(db, owner=caller.owner).get(session_id).session.stage_times
         is_waiting = session.status is TaskStatus.RUNNING and session.claimed_at is None
         changes_by_itself = is_waiting or session.retry_at is not None
-        workers = count_workers_at_work(db.connection()) if is_waiting else None
+        workers = live_workers(db.connection()) if is_waiting else None
         left = times_left(db, caller.owner, [session]).get(session_id, "")
     return page.render(
         "session.html",
         status_code=UNUSABLE if refused else 200,
         session=session,
-        headline=headline(session, session.moment, workers_at_work=workers),
+        headline=headline(session, session.moment, workers=workers),
         moment=session.moment,
         look_again_at=session.moment + LOOK_AGAIN if changes_by_itself else None,
         time_left=left,

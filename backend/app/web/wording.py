@@ -36,6 +36,13 @@ BETWEEN = Sign("between", "Ready for next")
 FAILED = Sign("failed", "Failed")
 CANCELLED = Sign("cancelled", "Cancelled")
 
+WORKER_SIGNS = {
+    "idle": Sign("not-started", "Idle"),
+    "working": Sign("running", "Working"),
+    "busy": Sign("running", "Busy"),
+    "draining": Sign("cancelled", "Draining"),
+}
+
 TASK_NAMES = {
     TaskType.PROCESSING: "Processing",
     TaskType.EXPORT: "Export",

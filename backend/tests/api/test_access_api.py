@@ -15,6 +15,7 @@ from app.cli.serve import _first_key, is_loopback
 from app.core.errors import ConfigurationError
 from app.models.access import KeyRole
 from app.repositories.access_repository import AccessRepository
+from tests.worker_rows import add_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,7 @@ def routes(app: Any) -> list[tuple[str, str]]:
 
 def test_everything_but_three_routes_is_closed_without_a_key(make_server: Any) -> None:
     api = make_server(refusals_per_minute=10_000)
+    add_worker(api.database)
     client = api.client()
     assert len(routes(api.app)) > 15
     for method, template in routes(api.app):

@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from app.core.config import Settings
 from app.engines.worker import Worker
+from tests.worker_rows import add_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,6 +95,7 @@ def test_lease_that_ended_is_no_alarm_until_sweeps_have_missed_it(make_server: A
     client = api.client()
 
     def lease_ended(seconds_ago: float) -> int:
+        add_worker(api.database)
         with api.database.transaction() as db:
             session_id = uuid.uuid4()
             db.execute(text("DELETE FROM session_task_leases"))

@@ -28,6 +28,7 @@ from app.engines.metrics_server import serving_metrics
 from app.engines.worker import Worker
 from app.models.session import TaskType
 from app.repositories.transitions import Claim
+from tests.worker_rows import add_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +40,7 @@ DOCS = ROOT / "docs"
 def test_ready_only_while_work_can_be_taken(make_server: Any) -> None:
     api = make_server()
     client = api.client()
+    add_worker(api.database)
     assert client.get("/healthz").json() == {"status": "ok"}
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json()["ready"]) == (200, True)
@@ -61,6 +63,7 @@ def test_ready_only_while_work_can_be_taken(make_server: Any) -> None:
 
 def test_ready_says_that_migrations_are_missing(make_server: Any) -> None:
     api = make_server()
+    add_worker(api.database)
     with api.database.transaction() as db:
         db.execute(text("UPDATE alembic_version SET version_num = '0001'"))
     answer = api.client().get("/readyz")

@@ -12,6 +12,7 @@ from sqlalchemy import URL, make_url, text
 from app.core import database_errors
 from tests.api.conftest import NOTES
 from tests.live_server import LiveServer
+from tests.worker_rows import add_worker
 
 FULL = """
 CREATE FUNCTION out_of_space() RETURNS trigger LANGUAGE plpgsql AS
@@ -31,6 +32,7 @@ def test_a_full_disk_is_an_operators_and_named(
 ) -> None:
     api = make_server()
     client = api.client(api.key())
+    add_worker(api.database)
     assert unready(client) == {}
     with api.database.transaction() as db:
         db.execute(text(FULL))

@@ -8,18 +8,15 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import text
 
 from app.cli.application import run_command
 from app.models.session import TaskType
-from app.repositories.session_repository import SessionRepository
+from tests.worker_rows import add_worker, let_it_wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from app.core.database import Database
-
-EVERY_TYPE = "'{processing,export,adf_validation}'"
 
 
 @pytest.fixture
@@ -41,31 +38,10 @@ def workers(
     return run
 
 
-@pytest.fixture
-def make_worker(database: Database) -> Callable[..., uuid.UUID]:
-    """Inserts the row of a worker, as its heartbeat does."""
-
-    def make(*, host: str = "alpha", session_ids: str = "NULL") -> uuid.UUID:
-        worker_id = uuid.uuid4()
-        with database.transaction() as db:
-            db.execute(
-                text(
-                    "INSERT INTO session_task_workers (id, host, pid, version, engine, concurrency,"
-                    " task_types, session_ids, started_at, leased_until) VALUES (:id, :host, 4711,"
-                    f" '1.2.3', 'celery', 2, {EVERY_TYPE}, {session_ids},"
-                    " now() - interval '2 hours', now() + interval '1 minute')"
-                ),
-                {"id": worker_id, "host": host},
-            )
-        return worker_id
-
-    return make
-
-
 def test_workers_are_listed_with_what_they_hold(
-    workers: Any, make_worker: Any, make_session: Any, act: Any
+    workers: Any, database: Database, make_session: Any, act: Any
 ) -> None:
-    worker_id = make_worker()
+    worker_id = add_worker(database)
     session_id = make_session().id
     act(lambda sessions: sessions.start_task(session_id, TaskType.PROCESSING))
     act(lambda sessions: sessions.claim_next(worker_id))
@@ -85,17 +61,14 @@ def test_tasks_that_wait_for_a_worker_that_does_not_exist_are_told(
 ) -> None:
     assert "No worker is alive" in workers()[1]
     session_id = make_session().id
-    with database.transaction() as db:
-        SessionRepository(db).start_task(session_id, TaskType.PROCESSING)
-        db.execute(text("UPDATE session_task_leases SET enqueued_at = now() - interval '1 min'"))
+    act(lambda sessions: sessions.start_task(session_id, TaskType.PROCESSING))
+    let_it_wait(database, session_id)
     assert "1 task waiting, and no worker takes" in workers()[1]
     assert json.loads(workers("--json")[1])["waiting_without_worker"] == 1
 
 
-def test_a_worker_is_drained_by_the_beginning_of_its_id(
-    workers: Any, make_worker: Any, database: Database
-) -> None:
-    worker_id = make_worker()
+def test_a_worker_is_drained_by_the_beginning_of_its_id(workers: Any, database: Database) -> None:
+    worker_id = add_worker(database)
     code, said = workers("drain", worker_id.hex[:8])
     assert (code, "claims no more" in said) == (0, True)
     (listed,) = json.loads(workers("--json")[1])["workers"]
@@ -103,12 +76,38 @@ def test_a_worker_is_drained_by_the_beginning_of_its_id(
     assert json.loads(workers("drain", str(worker_id), "--json")[1])["state"] == "draining"
 
 
-def test_what_cannot_be_drained_is_refused_with_the_reason(workers: Any, make_worker: Any) -> None:
+def test_what_cannot_be_drained_is_refused_with_the_reason(
+    workers: Any, database: Database
+) -> None:
     code, said = workers("drain", "0123")
     assert (code, "No worker that is alive" in said) == (3, True)
-    own = make_worker(session_ids="ARRAY[gen_random_uuid()]")
+    own = add_worker(database, session_ids=[uuid.uuid4()])
     code, said = workers("drain", own.hex)
     assert (code, "one command only" in said) == (3, True)
-    make_worker(host="beta")
+    add_worker(database, host="beta")
     code, said = workers("drain", "")
     assert code == 3
+
+
+def test_show_and_list_say_why_a_task_waits(
+    workers: Any,
+    database: Database,
+    make_session: Any,
+    act: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    session_id = make_session().id
+    act(lambda sessions: sessions.start_task(session_id, TaskType.PROCESSING))
+    let_it_wait(database, session_id)
+
+    def said(*arguments: str) -> str:
+        capsys.readouterr()
+        assert run_command(arguments) == 0
+        return capsys.readouterr().out
+
+    assert "waiting for a worker (none is alive)" in said("show", str(session_id))
+    assert "1 task waiting, and no worker takes them" in said("list")
+    add_worker(database)
+    assert "a worker has room, and takes it soon" in said("show", str(session_id))
+    assert "no worker takes" not in said("list")
+    assert workers()[0] == 0

@@ -208,7 +208,8 @@ def test_what_has_waited_and_run_longest_is_named(
                 {"id": session_id},
             )
     live = read(database, Statistics.live)
-    assert live.worker_count == 2
+    assert [worker.held_count for worker in live.workers] == [1, 1]
+    assert live.unserved_count == 0, "programs of somebody's own work, and may take it"
     assert (live.oldest_waiting.session_id, live.oldest_running.session_id) == (waiting, running)
     assert (live.oldest_waiting.label, live.oldest_running.label) == ("old", "slow")
     assert 60 <= live.oldest_waiting.seconds < 90

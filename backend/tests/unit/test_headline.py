@@ -10,6 +10,7 @@ import pytest
 
 from app.models.session import SessionStage, TaskStatus, TaskType
 from app.repositories.session_queries import SessionSnapshot
+from app.repositories.worker_repository import LiveWorker
 from app.web.headline import ago_text, headline, span_text
 
 NOW = datetime(2026, 11, 23, 21, 0, tzinfo=UTC)
@@ -64,38 +65,64 @@ def completed(task_type: TaskType, stage: SessionStage, **known: Any) -> Session
     return session(**(base | known))
 
 
+def workers(count: int, *, held: int = 1, **known: Any) -> list[LiveWorker]:
+    """So many workers of one slot, each of which holds so many tasks."""
+    worker: dict[str, Any] = {
+        "id": uuid.uuid4(), "host": "alpha", "pid": 1, "version": "1", "engine": "embedded",
+        "concurrency": 1, "task_types": tuple(TaskType), "session_ids": None,
+        "started_at": before(hours=1), "seen_seconds": 1.0, "is_draining": False,
+        "held_count": held, "held_types": {}, "held": (),
+    }  # fmt: skip
+    return [LiveWorker(**(worker | known)) for _ in range(count)]
+
+
 LEASED = {"claimed_at": before(seconds=65), "leased_until": NOW + timedelta(seconds=20)}
 
 SENTENCES = [
     (session(), None, "Nothing has run yet: start processing when you are ready."),
-    (running(enqueued_at=before(seconds=1)), 0, "Waiting for a worker for 1 s."),
+    (running(enqueued_at=before(seconds=1)), [], "Waiting for a worker for 1 s."),
     (running(enqueued_at=before(seconds=12)), None, "Waiting for a worker for 12 s."),
-    (running(enqueued_at=before(seconds=12)), 0, "Waiting for a worker for 12 s: none is alive."),
+    (running(enqueued_at=before(seconds=12)), [], "Waiting for a worker for 12 s: none is alive."),
+    (
+        running(enqueued_at=before(seconds=12)),
+        workers(1, held=0),
+        "Waiting for a worker for 12 s: a worker has room, and takes it soon.",
+    ),
+    (
+        running(enqueued_at=before(seconds=12)),
+        workers(2, held=0, is_draining=True),
+        "Waiting for a worker for 12 s: every one that is alive is draining.",
+    ),
+    (
+        running(enqueued_at=before(seconds=12)),
+        workers(1, held=0, session_ids=(uuid.uuid4(),)),
+        "Waiting for a worker for 12 s: none that is alive takes it.",
+    ),
     (
         running(enqueued_at=before(seconds=12), retry_count=1),
-        1,
+        workers(1),
         "Waiting for a worker for 12 s: the one that is alive is busy, attempt 2 of 3.",
     ),
     (
         running(enqueued_at=before(minutes=15)),
-        4,
+        workers(4),
         "Waiting for a worker for 15 min 00 s: all 4 that are alive are busy.",
     ),
     (
         running(enqueued_at=NOW + timedelta(seconds=30)),
-        0,
+        [],
         "Waiting: it begins in 30 s.",
     ),
-    (running(), 0, "Waiting in export: the next sweep puts it back in line for a worker."),
-    (running(**LEASED), 1, "Running export for 1 min 05 s."),
+    (running(), [], "Waiting in export: the next sweep puts it back in line for a worker."),
+    (running(**LEASED), None, "Running export for 1 min 05 s."),
     (
         running(**LEASED, retry_count=2, progress_current=120, progress_total=2_000),
-        1,
+        None,
         "Running export for 1 min 05 s, attempt 3 of 3: 120 of 2,000.",
     ),
     (
         running(claimed_at=before(minutes=5), leased_until=before(seconds=12)),
-        1,
+        None,
         (
             "Running export, but its worker has not been heard of for 12 s; the next sweep "
             "takes it back."
@@ -178,12 +205,12 @@ SENTENCES = [
 
 
 @pytest.mark.parametrize(
-    ("snapshot", "workers", "sentence"), SENTENCES, ids=[sentence for _, _, sentence in SENTENCES]
+    ("snapshot", "alive", "sentence"), SENTENCES, ids=[sentence for _, _, sentence in SENTENCES]
 )
 def test_a_session_is_summed_up_in_one_sentence(
-    snapshot: SessionSnapshot, workers: int | None, sentence: str
+    snapshot: SessionSnapshot, alive: list[LiveWorker] | None, sentence: str
 ) -> None:
-    assert headline(snapshot, NOW, workers_at_work=workers).text(NOW) == sentence
+    assert headline(snapshot, NOW, workers=alive).text(NOW) == sentence
 
 
 def test_the_time_in_a_sentence_goes_on() -> None:

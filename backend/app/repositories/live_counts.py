@@ -1,0 +1,67 @@
+"""Figures of the work under way now, over all owners."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import and_, func, select
+
+from app.models.lease import SessionTaskLease
+from app.repositories.worker_repository import count_unserved, live_workers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import timedelta
+
+    from sqlalchemy import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class LiveCounts:
+    """How much is running and waiting, over all owners; the age is in seconds.
+
+    Attributes:
+        unserved: of the waiting, those that no live worker takes.
+        workers: how many are alive, by state.
+
+    """
+
+    running: int
+    waiting: int
+    oldest_waiting_seconds: float
+    unserved: int
+    workers: Mapping[str, int]
+
+
+def count_live(connection: Connection) -> LiveCounts:
+    """Count leases, which are few, as there is one per live task, and workers."""
+    is_due = and_(
+        SessionTaskLease.claimed_at.is_(None),
+        SessionTaskLease.enqueued_at <= func.clock_timestamp(),
+    )
+    oldest = func.clock_timestamp() - func.min(SessionTaskLease.enqueued_at).filter(is_due)
+    row = connection.execute(
+        select(
+            func.count().filter(SessionTaskLease.claimed_at.is_not(None)),
+            func.count().filter(SessionTaskLease.claimed_at.is_(None)),
+            oldest,
+        ).select_from(SessionTaskLease)
+    ).one()
+    age: timedelta | None = row[2]
+    return LiveCounts(
+        running=row[0],
+        waiting=row[1],
+        oldest_waiting_seconds=age.total_seconds() if age is not None else 0.0,
+        unserved=count_unserved(connection),
+        workers=Counter(worker.state for worker in live_workers(connection)),
+    )
+
+
+def longest_overdue_seconds(connection: Connection) -> float:
+    """How long the lease that ended first has been left lying: 0.0 where somebody sweeps."""
+    overdue: timedelta | None = connection.scalar(
+        select(func.clock_timestamp() - func.min(SessionTaskLease.leased_until))
+    )
+    return max(0.0, overdue.total_seconds()) if overdue is not None else 0.0

@@ -1,0 +1,94 @@
+"""Workers over HTTP: for administrators, and readiness that is true."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from app.models.access import KeyRole
+from app.repositories.session_repository import SessionRepository
+from tests.worker_rows import add_worker, let_it_wait
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ALERTS = Path(__file__).parents[3] / "deploy" / "prometheus-alerts.yaml"
+WORKERS = "/api/v1/workers"
+
+
+def test_workers_are_listed_and_drained_by_administrators_only(make_server: Any) -> None:
+    api = make_server()
+    worker_id = add_worker(api.database)
+    admin, user = api.client(api.key(role=KeyRole.ADMIN)), api.client(api.key())
+    assert user.get(WORKERS).status_code == 403
+    assert user.post(f"{WORKERS}/{worker_id}/drain").status_code == 403
+    (listed,) = admin.get(WORKERS).json()["items"]
+    assert (listed["id"], listed["state"], listed["held"]) == (str(worker_id), "idle", [])
+    assert admin.post(f"{WORKERS}/{worker_id}/drain").status_code == 204
+    (listed,) = admin.get(WORKERS).json()["items"]
+    assert listed["state"] == "draining"
+    answer = admin.post(f"{WORKERS}/{uuid.uuid4()}/drain")
+    assert (answer.status_code, answer.json()["title"]) == (404, "There is no such worker")
+
+
+def test_what_a_worker_holds_and_what_waits_without_one_is_told(
+    make_server: Any, open_session: Callable[..., str]
+) -> None:
+    api = make_server()
+    admin = api.client(api.key(role=KeyRole.ADMIN))
+    session = open_session(admin)
+    admin.post(f"{session}/task")
+    session_id = uuid.UUID(session.rpartition("/")[2])
+    let_it_wait(api.database, session_id)
+    assert admin.get(WORKERS).json() == {"items": [], "waiting_without_worker": 1}
+    assert "session_tasks_waiting_without_worker 1.0" in admin.get("/metrics").text
+    worker_id = add_worker(api.database, concurrency=1)
+    with api.database.transaction() as db:
+        SessionRepository(db).claim_next(worker_id)
+    told = admin.get(WORKERS).json()
+    assert told["waiting_without_worker"] == 0
+    (listed,) = told["items"]
+    assert (listed["state"], listed["held"][0]["session_id"]) == ("busy", str(session_id))
+    figures = admin.get("/metrics").text
+    assert 'session_tasks_workers{state="busy"} 1.0' in figures
+    assert 'session_tasks_workers{state="idle"} 0.0' in figures
+
+
+def test_ready_only_while_workers_take_every_type(make_server: Any) -> None:
+    api = make_server()
+    client = api.client()
+
+    def workers_check() -> tuple[int, str]:
+        answer = client.get("/readyz")
+        (check,) = [each for each in answer.json()["checks"] if each["name"] == "workers"]
+        assert check["ok"] == (answer.status_code == 200)
+        return answer.status_code, check["detail"]
+
+    assert workers_check() == (503, "No worker is alive that takes tasks of any session")
+    add_worker(api.database, session_ids=[uuid.uuid4()])
+    assert workers_check()[0] == 503
+    add_worker(api.database, task_types=["processing"])
+    status, detail = workers_check()
+    assert (status, "these types: export, adf_validation" in detail) == (503, True)
+    draining = add_worker(api.database)
+    assert workers_check() == (200, "")
+    api.client(api.key(role=KeyRole.ADMIN)).post(f"{WORKERS}/{draining}/drain")
+    assert workers_check()[0] == 503
+
+
+def test_alert_rules_name_metrics_and_commands_that_exist(make_server: Any) -> None:
+    told = make_server().client().get("/metrics").text
+    kinds = set(re.findall(r"^# TYPE (\w+)", told, re.MULTILINE))
+    rules = [
+        rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]
+    ]
+    assert len({rule["alert"] for rule in rules}) == len(rules) > 0
+    for rule in rules:
+        named = re.findall(r"session_tasks_\w+", rule["expr"])
+        assert named, rule
+        assert set(named) <= kinds, rule
+        assert set(rule["annotations"]) == {"summary", "action"}

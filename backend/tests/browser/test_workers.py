@@ -1,0 +1,58 @@
+"""The page of workers: true, usable with a keyboard and at any width, and for administrators."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import expect
+
+from app.repositories.session_repository import SessionRepository
+from tests.worker_rows import add_worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from playwright.sync_api import Page
+
+
+@pytest.mark.parametrize("width", [360, 768, 1400])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_workers_are_shown_at_every_width_and_in_either_theme(
+    open_page: Callable[..., Page],
+    admin: Any,
+    check_accessible: Callable[[Page], None],
+    width: int,
+    scheme: str,
+) -> None:
+    database = admin.dashboard.database
+    idle, busy = add_worker(database), add_worker(database, host="beta" * 10, concurrency=1)
+    session_id = admin.session("Held", to="waiting")
+    with database.transaction() as db:
+        sessions = SessionRepository(db)
+        task_id = sessions.get(session_id).task.task_id
+        assert sessions.claim_task(session_id, task_id, busy) is not None
+    page = open_page(admin.dashboard.url, admin, path="/workers", width=width, color_scheme=scheme)
+    row = page.locator(f"#worker-{busy.hex[:8]}")
+    expect(row).to_contain_text("Busy")
+    expect(row).to_contain_text("Processing")
+    expect(row.get_by_role("link", name=session_id.hex[:8])).to_be_visible()
+    expect(page.locator(f"#worker-{idle.hex[:8]}")).to_contain_text("Idle")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    check_accessible(page)
+
+
+def test_a_worker_is_drained_after_its_consequences_were_read(
+    open_page: Callable[..., Page], admin: Any, check_accessible: Callable[[Page], None]
+) -> None:
+    worker_id = add_worker(admin.dashboard.database)
+    page = open_page(admin.dashboard.url, admin)
+    page.get_by_role("navigation").get_by_role("link", name="Workers").click()
+    row = page.locator(f"#worker-{worker_id.hex[:8]}")
+    row.get_by_text("Drain…").click()
+    expect(row).to_contain_text("claims nothing more")
+    check_accessible(page)
+    row.get_by_role("button", name="Drain worker").click()
+    expect(page.get_by_role("status")).to_contain_text("leaves once its tasks have ended")
+    expect(page.locator(f"#worker-{worker_id.hex[:8]}")).to_contain_text("Draining")
+    expect(page.locator(f"#worker-{worker_id.hex[:8]}").get_by_text("Drain…")).to_have_count(0)
