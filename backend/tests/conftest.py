@@ -150,7 +150,7 @@ _EMPTY = (
        DECLARE one text;
        BEGIN
            FOR one IN SELECT tablename FROM pg_tables WHERE schemaname = 'public'
-                         AND tablename NOT IN ('sessions', 'alembic_version')
+                         AND tablename NOT IN ('sessions', 'session_tasks_version')
            LOOP EXECUTE format('DELETE FROM %I', one);
            END LOOP;
        END$$""",
@@ -163,7 +163,7 @@ _SHAPE = (
     " (SELECT array_agg(attrelid::regclass::text || attname ORDER BY 1) FROM pg_attribute a"
     " JOIN pg_class c ON c.oid = a.attrelid WHERE relnamespace = 'public'::regnamespace),"
     " (SELECT array_agg(conname ORDER BY conname) FROM pg_constraint),"
-    " (SELECT array_agg(version_num) FROM alembic_version)"
+    " (SELECT array_agg(version_num) FROM session_tasks_version)"
 )
 
 

@@ -23,7 +23,7 @@ from app.api.snapshot_loader import MOST_SESSIONS_PER_READ
 from app.core.database import database_now
 from app.core.database_errors import translated_errors
 from app.core.errors import DatabaseUnavailable
-from app.core.notifications import CHANNEL, announced_sessions
+from app.core.notifications import CHANNEL_TO_LISTEN, announced_sessions
 from app.repositories.access_repository import AccessRepository
 from app.repositories.browser_sessions import BrowserSessions
 from app.repositories.session_queries import (
@@ -219,7 +219,9 @@ class EventBroadcaster:
             try:
                 connection = await self._database.connect_async("session-tasks events")
                 async with connection:
-                    await connection.execute(f"LISTEN {CHANNEL}")
+                    found = await connection.execute(CHANNEL_TO_LISTEN)
+                    (channel,) = await found.fetchone() or ("",)
+                    await connection.execute(f"LISTEN {channel}")
                     self._mark(self._watched())
                     async for notification in connection.notifies():
                         self._mark(announced_sessions(notification))

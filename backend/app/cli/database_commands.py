@@ -24,7 +24,7 @@ def upgrade_command(as_json: AsJson = False) -> ExitCode:
     with opened_database(terminal, load_settings(), require_current=False) as database:
         before, _ = schema_revisions(database.engine)
         with translated_errors():
-            upgrade_schema(database.url)
+            upgrade_schema(database.url, schema=database.settings.database_schema)
         after, needed = schema_revisions(database.engine)
     if as_json:
         terminal.write_json({"before": before, "now": after, "needed": needed})

@@ -12,6 +12,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MEBIBYTE = 1024 * 1024
 
+SCHEMA_NAME = r"^[a-z_][a-z0-9_]{0,62}$"
+"""What needs no quotes in `search_path`."""
+
 
 class EngineName(str, Enum):
     """Who runs the work."""
@@ -50,6 +53,11 @@ class Settings(BaseSettings):
     # Where the truth is kept
     database_url: SecretStr | None = Field(
         None, description="PostgreSQL 15 or newer; without it the embedded server is used"
+    )
+    database_schema: Annotated[str | None, Field(pattern=SCHEMA_NAME)] = Field(
+        None,
+        description="schema that holds all tables; without it the connection's `search_path` "
+        "decides, which is `public` by default",
     )
     data_dir: Path = Field(
         default_factory=_default_data_dir, description="where the embedded server keeps its data"

@@ -3,8 +3,8 @@
 A connection inherits settings from the role, the database, the server's configuration, the URL and
 the environment (`PGCLIENTENCODING`, `PGDATESTYLE`, `PGTZ`, `PGOPTIONS`). What the code relies on is
 pinned here, for the pool, the driver, LISTEN, child processes and Alembic. What belongs to
-the operator is left alone: `synchronous_commit`, `search_path`, `default_transaction_read_only`,
-`work_mem` and all else.
+the operator is left alone: `synchronous_commit`, `default_transaction_read_only`, `work_mem` and
+all else; `search_path`, too, unless a schema is set.
 """
 
 from __future__ import annotations
@@ -81,6 +81,12 @@ def timeouts(settings: Settings) -> dict[str, str]:
         "idle_in_transaction_session_timeout": settings.idle_in_transaction_timeout_seconds,
     }
     return {name: str(round(1_000 * limit)) for name, limit in seconds.items()}
+
+
+def session_settings(settings: Settings) -> dict[str, str]:
+    """The timeouts, and the schema where the settings name one: then nothing else is searched."""
+    schema = settings.database_schema
+    return timeouts(settings) | ({} if schema is None else {"search_path": schema})
 
 
 class Connector:

@@ -17,7 +17,7 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy import make_url, text
 from sqlalchemy.orm import Session as DbSession
 
-from app.core.connections import Connector, test_idle_connections, timeouts
+from app.core.connections import Connector, session_settings, test_idle_connections
 from app.core.database_errors import DatabaseDisk, read_only, translated_errors
 from app.core.embedded import OLDEST_MAJOR, EmbeddedServer
 from app.core.errors import ConfigurationError, DatabaseFull
@@ -115,7 +115,7 @@ class Database:
             silence_seconds = settings.statement_timeout_seconds + SILENCE_SECONDS
         self._connector = Connector(
             url,
-            timeouts(settings),
+            session_settings(settings),
             connect_timeout=settings.connect_timeout_seconds,
             read_timeout=silence_seconds,
             revive=self.revive,
@@ -158,7 +158,7 @@ class Database:
             database.check_server()
             if server is not None:
                 with database.translated_errors():
-                    bring_schema_up_to_date(database.engine)
+                    bring_schema_up_to_date(database.engine, settings.database_schema)
             elif require_current:
                 require_current_schema(database.engine)
         except BaseException:

@@ -30,6 +30,24 @@ logger = logging.getLogger(__name__)
 CHANNEL = "session_tasks"
 """The channel; a payload is session ids separated by spaces."""
 
+# A channel is a database's, not a schema's.
+CHANNEL_TO_LISTEN = """
+SELECT CASE schema WHEN 'public' THEN 'session_tasks'
+       ELSE 'session_tasks_' || md5(schema) END AS channel
+  FROM (SELECT coalesce((SELECT relnamespace::regnamespace::text FROM pg_class
+                          WHERE oid = to_regclass('session_task_leases')), 'public')) AS a (schema)
+"""
+"""Asks for the channel's name, since `LISTEN` takes no expression; another one for tables in
+another schema than `public`."""
+
+_NOTIFY = (
+    """
+SELECT pg_notify(channel, payload)
+  FROM ("""
+    + CHANNEL_TO_LISTEN
+    + """) AS one, unnest(%b::text[]) AS payload"""
+)
+
 IDS_PER_NOTIFICATION = 240
 """A payload holds less than 8,000 bytes (PostgreSQL, NOTIFY); an id and its space take 33."""
 
@@ -154,10 +172,7 @@ class Announcer:
                     _joined(batch[start : start + IDS_PER_NOTIFICATION])
                     for start in range(0, len(batch), IDS_PER_NOTIFICATION)
                 ]
-                connection.execute(
-                    "SELECT pg_notify(%s, payload) FROM unnest(%b::text[]) AS payload",
-                    (CHANNEL, payloads),
-                )
+                connection.execute(_NOTIFY, (payloads,))
         except (psycopg.Error, DatabaseUnavailable, DatabaseBusy) as error:
             # Only a hint was lost: whoever watches polls as well.
             self._backends.clear()  # a new server may give these numbers to others

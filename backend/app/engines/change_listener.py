@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from app.core.notifications import CHANNEL, announced_sessions
+from app.core.notifications import CHANNEL_TO_LISTEN, announced_sessions
 from app.engines.loops import Loop
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ class ChangeListener:
     def _listen(self) -> float:
         with self._vital.driver_connection() as connection:
             try:
-                connection.execute(f"LISTEN {CHANNEL}")
+                (channel,) = connection.execute(CHANNEL_TO_LISTEN).fetchone() or ("",)
+                connection.execute(f"LISTEN {channel}")
                 tested_at = time.monotonic()
                 while not self._loop.is_stopping:
                     for notification in connection.notifies(timeout=SECONDS_PER_LISTENING):
@@ -57,7 +58,7 @@ class ChangeListener:
                     if time.monotonic() - tested_at > SECONDS_BETWEEN_TESTS:
                         connection.execute("SELECT 1")
                         tested_at = time.monotonic()
-                connection.execute(f"UNLISTEN {CHANNEL}")
+                connection.execute(f"UNLISTEN {channel}")
             except BaseException:
                 connection.close()  # it must not go back to the pool while it listens
                 raise

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from alembic import context
 from sqlalchemy import NullPool, text
+from sqlalchemy.schema import CreateSchema
 
 from app.core.connections import Connector
+from app.core.schema_version import (
+    FIRST_WITH_OWN_TABLE,
+    VERSION_TABLE,
+    give_version_back,
+    present_revision,
+    take_version_over,
+)
 from app.models import Base
 
 ADVISORY_LOCK = 0x5E55_1047
@@ -15,21 +23,44 @@ SESSION_SETTINGS = {"statement_timeout": "0", "plan_cache_mode": "auto", "enable
 """A migration may take long, and may have to read a whole table."""
 
 
+_HAS_SCHEMA = text("SELECT to_regnamespace(:schema) IS NOT NULL")
+"""Asked first: `IF NOT EXISTS` needs the right to create schemas all the same."""
+
+
 def run_migrations() -> None:
     """Run what is asked for in one transaction, after whoever else is migrating."""
     url = context.config.get_main_option("sqlalchemy.url") or ""
-    engine = Connector(url, SESSION_SETTINGS, connect_timeout=10).engine(poolclass=NullPool)
+    schema = context.config.get_main_option("schema") or None
+    settings = SESSION_SETTINGS | ({} if schema is None else {"search_path": schema})
+    engine = Connector(url, settings, connect_timeout=10).engine(poolclass=NullPool)
     with engine.connect() as connection, connection.begin():
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
         connection.execute(
             text("SELECT set_config('lock_timeout', :milliseconds, true)"),
             {"milliseconds": context.config.get_main_option("lock_milliseconds")},
         )
+        if schema is not None and not connection.scalar(_HAS_SCHEMA, {"schema": schema}):
+            connection.execute(CreateSchema(schema))
         context.configure(
-            connection=connection, target_metadata=Base.metadata, compare_server_default=True
+            connection=connection,
+            target_metadata=Base.metadata,
+            compare_server_default=True,
+            version_table=VERSION_TABLE,
+            version_table_schema=take_version_over(connection),
         )
         context.run_migrations()
+        present = present_revision(connection)
+        if not _has_own_table(present):
+            give_version_back(connection, present)
     engine.dispose()
+
+
+def _has_own_table(revision: str | None) -> bool:
+    """Whether the migration that made the version table our own is among those that have run."""
+    if revision is None:
+        return False
+    run = context.script.iterate_revisions(revision, "base")
+    return any(script.revision == FIRST_WITH_OWN_TABLE for script in run)
 
 
 run_migrations()

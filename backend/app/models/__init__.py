@@ -1,6 +1,7 @@
 """The truth: every table, so that one import makes the metadata whole."""
 
-import app.models.orm_events  # noqa: F401 - it listens to objects that are flushed
+import app.models.ddl
+import app.models.orm_events  # noqa: F401 - they listen to flushed objects and created tables
 from app.models.access import ApiKey, IdempotencyRecord, KeyRole
 from app.models.base import Base
 from app.models.content import Document, Export, SessionNote, Ticket, ValidationFinding

@@ -65,7 +65,7 @@ def test_ready_says_that_migrations_are_missing(make_server: Any) -> None:
     api = make_server()
     add_worker(api.database)
     with api.database.transaction() as db:
-        db.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        db.execute(text("UPDATE session_tasks_version SET version_num = '0001'"))
     answer = api.client().get("/readyz")
     assert answer.status_code == 503
     assert [c["name"] for c in answer.json()["checks"] if not c["ok"]] == ["migrations"]

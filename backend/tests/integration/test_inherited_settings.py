@@ -361,7 +361,10 @@ def test_a_pooler_that_refuses_options_gets_them_as_a_statement(
             for ask in KINDS:
                 assert shown(database, ask) == wanted(settings)
         assert pooler.refused == 2  # once by each of the two pools, and not again
+        in_schema = settings.model_copy(update={"database_schema": "our_tasks"})
+        with Database(in_schema, by_pooler) as database, database.transaction() as db:
+            assert db.scalar(text("SHOW search_path")) == "our_tasks"
         upgrade_schema(by_pooler)
         pooler.shutdown()
     with Database(settings, blank_database_url) as database, database.transaction() as db:
-        assert db.scalar(text("SELECT version_num FROM alembic_version")) == newest_revision()
+        assert db.scalar(text("SELECT version_num FROM session_tasks_version")) == newest_revision()

@@ -21,6 +21,7 @@ from app.core.database import Database
 from app.core.database_errors import translated_errors
 from app.core.errors import DatabaseBusy, SchemaOutdated
 from app.core.schema_version import (
+    VERSION_TABLE,
     alembic_config,
     downgrade_schema,
     newest_revision,
@@ -29,7 +30,8 @@ from app.core.schema_version import (
     upgrade_schema,
 )
 from app.models import Base
-from app.models.session import SessionTask
+from app.models.session import SessionTask, TaskType
+from app.repositories.session_repository import SessionRepository
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,9 +48,14 @@ CATALOGUE = {
     " WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'",
     "triggers": "SELECT tgrelid::regclass::text, pg_get_triggerdef(oid) FROM pg_trigger"
     " WHERE NOT tgisinternal",
-    "functions": "SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace",
+    "functions": "SELECT proname, pg_get_functiondef(oid) FROM pg_proc"
+    " WHERE pronamespace = 'public'::regnamespace",
+    "other relations": "SELECT relname, relkind FROM pg_class"
+    " WHERE relnamespace = 'public'::regnamespace AND relkind NOT IN ('r', 'i')",
+    "types": "SELECT typname FROM pg_type WHERE typnamespace = 'public'::regnamespace"
+    " AND typtype <> 'c' AND typelem = 0",
 }
-MIGRATED_ONLY = {"triggers", "functions"}
+VERSION_TABLES = ("alembic_version", "session_tasks_version")
 
 
 @pytest.fixture
@@ -68,7 +75,9 @@ def catalogue(engine: Engine) -> dict[str, set[tuple[Any, ...]]]:
     with engine.connect() as connection:
         return {
             name: {
-                tuple(row) for row in connection.exec_driver_sql(query) if "alembic" not in str(row)
+                tuple(row)
+                for row in connection.exec_driver_sql(query)
+                if not any(table in str(row) for table in VERSION_TABLES)
             }
             for name, query in CATALOGUE.items()
         }
@@ -78,18 +87,19 @@ def test_nothing_is_left_for_autogenerate(
     empty_database_url: str, engine_of: Callable[[str], Engine]
 ) -> None:
     with engine_of(empty_database_url).connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        options = {"compare_server_default": True, "version_table": VERSION_TABLE}
+        context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, Base.metadata) == []
 
 
 def test_migrations_and_models_make_the_same_catalogue(
     empty_database_url: str, blank_database_url: str, engine_of: Callable[[str], Engine]
 ) -> None:
-    """Also what autogenerate does not look at: CHECKs, UNLOGGED, fillfactors, names."""
+    """Also what autogenerate does not look at: CHECKs, UNLOGGED, fillfactors, triggers, names."""
     by_models = engine_of(blank_database_url)
     Base.metadata.create_all(by_models)
     migrated, modelled = catalogue(engine_of(empty_database_url)), catalogue(by_models)
-    for name in CATALOGUE.keys() - MIGRATED_ONLY:
+    for name in CATALOGUE:
         assert migrated[name] == modelled[name], name
     volatile = {row[0] for row in migrated["tables"] if row[1] == "u"}
     assert volatile == {
@@ -98,6 +108,92 @@ def test_migrations_and_models_make_the_same_catalogue(
         "session_task_lease_sentinel",
         "session_task_workers",
     }
+
+
+def test_what_create_all_made_is_a_database_to_work_with_and_drop_all_leaves_nothing(
+    blank_database_url: str, engine_of: Callable[[str], Engine], tmp_path: Path
+) -> None:
+    engine = engine_of(blank_database_url)
+    blank = catalogue(engine)
+    Base.metadata.create_all(engine)
+    Base.metadata.create_all(engine)  # which finds all there
+    with Database.open(Settings(database_url=blank_database_url, data_dir=tmp_path)) as database:
+        with database.transaction() as db:
+            assert db.scalar(text("SELECT count(*) FROM session_task_lease_sentinel")) == 1
+            session_id = SessionRepository(db).create_session([]).id
+            SessionRepository(db).start_task(session_id, TaskType.PROCESSING)
+        with database.transaction() as db:
+            db.execute(text("DELETE FROM sessions"))
+            assert db.scalar(text("SELECT count(*) FROM session_task_leases")) == 0
+    Base.metadata.drop_all(engine)
+    assert catalogue(engine) == blank
+    assert schema_revisions(engine)[0] is None
+    upgrade_schema(blank_database_url)
+    require_current_schema(engine)
+
+
+def test_create_all_takes_a_schema_to_translate_to(
+    blank_database_url: str, engine_of: Callable[[str], Engine]
+) -> None:
+    engine = engine_of(blank_database_url)
+    with engine.begin() as connection:
+        connection.execute(text('CREATE SCHEMA "Odd schema"'))
+    before = catalogue(engine)
+    translated = engine.execution_options(schema_translate_map={None: "Odd schema"})
+    Base.metadata.create_all(translated)
+    with engine.begin() as connection:
+        connection.execute(text('INSERT INTO "Odd schema".sessions (id) SELECT gen_random_uuid()'))
+        connection.execute(text('DELETE FROM "Odd schema".sessions'))
+    Base.metadata.drop_all(translated)
+    assert catalogue(engine) == before
+
+
+@pytest.mark.parametrize("theirs", [[], ["a1b2c3d4e5f6"]], ids=["alone", "shared"])
+def test_the_version_moves_to_a_table_of_its_own_and_back(
+    blank_database_url: str, engine_of: Callable[[str], Engine], theirs: list[str]
+) -> None:
+    engine = engine_of(blank_database_url)
+    upgrade_schema(blank_database_url, "0014")
+    with engine.begin() as connection:
+        for revision in theirs:
+            connection.execute(
+                text("INSERT INTO alembic_version VALUES (:theirs)"), {"theirs": revision}
+            )
+    assert schema_revisions(engine)[0] == "0014"
+    assert versions(engine, "alembic_version") == {"0014", *theirs}
+
+    upgrade_schema(blank_database_url)
+
+    require_current_schema(engine)
+    assert versions(engine, "alembic_version") == ({*theirs} or None)
+    assert versions(engine, VERSION_TABLE) == {newest_revision()}
+
+    downgrade_schema(blank_database_url, "0014")
+
+    assert versions(engine, "alembic_version") == {"0014", *theirs}
+    assert versions(engine, VERSION_TABLE) is None
+
+
+def test_another_program_s_version_is_never_taken_for_ours(
+    blank_database_url: str, engine_of: Callable[[str], Engine]
+) -> None:
+    """Its migrations may be numbered as ours are."""
+    engine = engine_of(blank_database_url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE alembic_version (version_num varchar(32))"))
+        connection.execute(text("INSERT INTO alembic_version VALUES ('0005')"))
+    assert schema_revisions(engine)[0] is None
+    upgrade_schema(blank_database_url)
+    require_current_schema(engine)
+    assert versions(engine, "alembic_version") == {"0005"}
+
+
+def versions(engine: Engine, table: str) -> set[str] | None:
+    """The rows of a version table; None where there is no such table."""
+    with engine.connect() as connection:
+        if not connection.scalar(text("SELECT to_regclass(:name) IS NOT NULL"), {"name": table}):
+            return None
+        return set(connection.scalars(text(f"SELECT version_num FROM {table}")))
 
 
 def test_every_step_can_be_taken_up_down_and_up_again(
@@ -293,7 +389,7 @@ def test_a_database_of_a_newer_version_is_refused(
 ) -> None:
     upgrade_schema(blank_database_url)
     with engine_of(blank_database_url).begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(text("UPDATE session_tasks_version SET version_num = '9999'"))
     with pytest.raises(SchemaOutdated, match="9999") as caught:
         upgrade_schema(blank_database_url)
     assert "newer version" in caught.value.next_step

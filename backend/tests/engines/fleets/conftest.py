@@ -12,6 +12,7 @@ import pytest
 from chaos.brokers import find, refusal
 from sqlalchemy import URL, create_engine, text
 
+from app.core.schema_version import upgrade_schema
 from tests.engines.fleets.fleet import Fleet, fast_settings
 
 if TYPE_CHECKING:
@@ -70,7 +71,10 @@ def make_fleet(
         def make(engine: str) -> Fleet:
             folder = tmp_path_factory.mktemp("fleet")
             settings = fast_settings(engine, _broker_url(engine, redis_url), folder)
-            bench = bench_class(settings, new_database())
+            url = new_database()
+            if settings.database_schema is not None:
+                upgrade_schema(url, schema=settings.database_schema)
+            bench = bench_class(settings, url)
             at_end.callback(bench.close)
             fleet = Fleet(bench, settings, folder)
             at_end.callback(fleet.close)

@@ -202,6 +202,8 @@ def _delete_queue(url: str, queue: str) -> None:
 
 
 def fast_settings(engine: str, broker_url: str | None, data_dir: Path) -> Settings:
+    if engine == "embedded in a schema":
+        return Settings(**FAST, data_dir=data_dir, database_schema="our_tasks")
     celery = {
         "engine": EngineName.CELERY,
         "broker_url": broker_url,

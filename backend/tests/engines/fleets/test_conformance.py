@@ -1,4 +1,4 @@
-"""What both engines promise, asked of each: embedded, Celery over RabbitMQ, Celery over Redis."""
+"""What both engines promise: embedded, in a schema as well, and Celery over RabbitMQ and Redis."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.engines.fleets.fleet import Fleet
 
 
-@pytest.fixture(scope="module", params=["embedded", "rabbitmq", "redis"])
+@pytest.fixture(scope="module", params=["embedded", "embedded in a schema", "rabbitmq", "redis"])
 def shared_fleet(request: pytest.FixtureRequest, make_fleet: Callable[[str], Fleet]) -> Fleet:
     """A fleet of each engine with one worker, for all tests that leave it as it was."""
     fleet = make_fleet(request.param)
