@@ -26,7 +26,8 @@ from app.repositories.access_repository import AccessRepository
 from app.repositories.sign_in_codes import SignInCodes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from app.api.server import ApiServer
     from app.core.config import Settings
@@ -47,7 +48,7 @@ class QuietStart(logging.Filter):
         return self.is_over and not record.name.startswith("uvicorn")
 
 
-def serve_command(
+def serve_command(  # noqa: PLR0913, PLR0917 - the options of the command are these
     context: typer.Context,
     host: Annotated[str | None, typer.Option(help="Where to listen; loopback by default.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="0: any free one.")] = None,
@@ -55,6 +56,12 @@ def serve_command(
         bool, typer.Option("--worker/--no-worker", help="Run tasks in here as well.")
     ] = True,
     concurrency: Annotated[int, typer.Option(min=1, help="Tasks at a time.")] = 2,
+    demo: Annotated[
+        bool,
+        typer.Option(
+            "--demo", help="Show sample sessions, in a database that is deleted at the end."
+        ),
+    ] = False,
 ) -> ExitCode:
     """Serve the REST API and the dashboard, with a worker inside unless --no-worker.
 
@@ -73,10 +80,12 @@ def serve_command(
         raise MissingExtra("session-tasks serve", "server") from error
     with (
         listen_on(host, port) as listener,  # before a worker takes up what others have started
+        _settings_for(settings, is_demo=demo) as settings,
         traced(settings),
         dispatcher(settings),
         Database.open(settings) as database,
     ):
+        sample = _sample(database, settings) if demo else contextlib.nullcontext()
         first_key = _first_key(database, is_loopback=is_loopback(host))
         code = _sign_in_code(database, first_key) if is_loopback(host) else None
         app = create_app(database, settings, hosts=_hosts(settings, host, LOOPBACK_NAMES))
@@ -93,12 +102,31 @@ def serve_command(
             if with_worker and settings.engine is EngineName.EMBEDDED
             else contextlib.nullcontext()
         )
-        with worker:
+        with worker, sample:
             try:
                 server.run(sockets=[listener])
             finally:
                 server.is_listening.set()
     return ExitCode.OK if server.started else ExitCode.UNEXPECTED
+
+
+@contextlib.contextmanager
+def _settings_for(settings: Settings, *, is_demo: bool) -> Iterator[Settings]:
+    if not is_demo:
+        yield settings
+        return
+    from app.cli.demo import demo_settings  # noqa: PLC0415 - only here
+
+    with demo_settings(settings) as changed:
+        yield changed
+
+
+def _sample(database: Database, settings: Settings) -> AbstractContextManager[None]:
+    """Open the sample sessions; while the context lasts, new ones follow."""
+    from app.cli.demo import prepare_demo, running_demo  # noqa: PLC0415 - only here
+
+    prepare_demo(database, settings)
+    return running_demo(database)
 
 
 def _quiet_start(context: typer.Context) -> QuietStart:
