@@ -49,7 +49,7 @@ def list_tickets(
     """Descriptions are ADF, as they were written: they are handed on, not parsed."""
     after = position_of_token(page_token)
     with services.database.transaction() as db:
-        SessionRepository(db, owner=caller.owner).get(session_id)
+        SessionRepository(db, owner=caller.sees).get(session_id)
         found = list(ContentRepository(db).tickets(session_id, after=after, limit=limit + 1))
     items = ",".join(_ticket(after + at, ticket) for at, ticket in enumerate(found[:limit], 1))
     token = position_token(after + limit) if len(found) > limit else None
@@ -68,7 +68,7 @@ def list_tickets(
 def list_findings(session_id: UUID, caller: Caller, services: ServicesOf) -> Response:
     """In order of the tickets."""
     with services.database.transaction() as db:
-        SessionRepository(db, owner=caller.owner).get(session_id)
+        SessionRepository(db, owner=caller.sees).get(session_id)
         content = ContentRepository(db)
         found = content.findings(session_id, limit=MOST_FINDINGS)
         total = content.counts(session_id).findings
@@ -119,7 +119,7 @@ def get_export_archive(session_id: UUID, caller: Caller, services: ServicesOf) -
     """A ZIP archive, streamed: what the command writes; README.txt names the next step."""
     _bodies(services, caller, session_id, after=0, limit=1)
     made = SessionImport(
-        services.database, session_id, owner=caller.owner, site=services.settings.jira_url
+        services.database, session_id, owner=caller.sees, site=services.settings.jira_url
     )
     name = f"jira-import-{short_id(session_id)}.zip"
     return StreamingResponse(
@@ -150,7 +150,7 @@ def _bodies(
     services: Services, caller: Principal, session_id: UUID, *, after: int, limit: int
 ) -> list[str]:
     with reporting_state(services, caller, session_id), services.database.transaction() as db:
-        SessionRepository(db, owner=caller.owner).get(session_id)
+        SessionRepository(db, owner=caller.sees).get(session_id)
         exports = ContentRepository(db).exports(session_id, after=after, limit=limit)
         found = [export.body for export in exports]
         if not found:
@@ -170,7 +170,7 @@ def _export(
     after, bodies = len(first), first
     while len(bodies) == BODIES_PER_READ:
         with services.database.transaction() as db:
-            SessionRepository(db, owner=caller.owner).get(session_id)
+            SessionRepository(db, owner=caller.sees).get(session_id)
             exports = ContentRepository(db).exports(session_id, after=after, limit=BODIES_PER_READ)
             bodies = [export.body for export in exports]
         for body in bodies:

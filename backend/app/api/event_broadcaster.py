@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -57,12 +58,21 @@ COMMENT = b": still here\n\n"
 
 
 class Stream:
-    """One client that watches: a session, or all of an owner's (`session_id` None)."""
+    """One client that watches: a session, or all of an owner's (`session_id` None).
+
+    An administrator watches all owners' sessions, or those of `owner`.
+    """
 
     def __init__(
-        self, principal: Principal, session_id: UUID | None, *, until_settled: bool = False
+        self,
+        principal: Principal,
+        session_id: UUID | None,
+        *,
+        owner: str | None = None,
+        until_settled: bool = False,
     ) -> None:
         self.principal = principal
+        self.owner = owner if owner is not None else principal.sees
         self.session_id = session_id
         self._until_settled = until_settled
         self._known: dict[UUID, str] = {}
@@ -143,8 +153,9 @@ class EventBroadcaster:
         self._dirty: set[UUID] = set()
         self._something_changed = asyncio.Event()
         self._limiter = anyio.CapacityLimiter(1)
-        self._look_from: dict[str, datetime] = {}  # by owner, and by the database's clock
-        self._failed_looks = 0  # since the last that did not
+        self._look_from: dict[str | None, datetime] = {}  # by owner, and by the database's clock
+        self._looked_at = time.monotonic()
+        """When the last look began that did not fail: a change since may be news to a stream."""
         self._is_ending = False
 
     def __len__(self) -> int:
@@ -204,11 +215,11 @@ class EventBroadcaster:
         Where that is more than may wait to be sent, the client is told to read all anew.
         """
         for snapshot in await anyio.to_thread.run_sync(
-            self._changed_since, stream.principal.owner, moment - RESUME_OVERLAP
+            self._changed_since, stream.owner, moment - RESUME_OVERLAP
         ):
             stream.offer(snapshot, *etag_of(session_resource(snapshot), snapshot.task_id))
 
-    def _changed_since(self, owner: str, moment: datetime) -> list[SessionSnapshot]:
+    def _changed_since(self, owner: str | None, moment: datetime) -> list[SessionSnapshot]:
         with self._database.transaction() as db:
             return SessionQueries(db, owner=owner).changed_since(moment, limit=MOST_PENDING + 1)
 
@@ -249,33 +260,34 @@ class EventBroadcaster:
         while True:
             await anyio.sleep(self._settings.keep_alive_seconds)
             if not self._streams:
+                self._looked_at = time.monotonic()
                 continue
             callers = {stream.principal for stream in self._streams}
             try:
                 lost, changed = await anyio.to_thread.run_sync(
                     self._look,
                     callers,
-                    {s.principal.owner for s in self._streams if s.session_id is None},
+                    {s.owner for s in self._streams if s.session_id is None},
                     limiter=self._limiter,
                 )
             except Exception as error:  # noqa: BLE001 - whatever it was, the next look follows
                 logger.warning("Looking for changes failed: %s", error)
-                self._failed_looks += 1
                 continue
-            self._failed_looks = 0
             for stream in tuple(self._streams):
                 if stream.principal in lost:
                     stream.end()
             self._mark(self._watched() | changed)
 
-    def _look(self, callers: set[Principal], owners: set[str]) -> tuple[set[Principal], set[UUID]]:
+    def _look(
+        self, callers: set[Principal], owners: set[str | None]
+    ) -> tuple[set[Principal], set[UUID]]:
         """Which of these callers may listen no longer, and which sessions have changed."""
         changed: set[UUID] = set()
-        look_from: dict[str, datetime] = {}
+        look_from: dict[str | None, datetime] = {}
+        began_at = time.monotonic()
         with self._database.transaction() as db:
             usual = database_now(db) - RESUME_OVERLAP
-            missed = self._settings.keep_alive_seconds * (1 + self._failed_looks)
-            before_it_came = usual - timedelta(seconds=missed)
+            before_it_came = usual - timedelta(seconds=time.monotonic() - self._looked_at)
             for owner in owners:
                 since = self._look_from.get(owner, before_it_came)
                 found = SessionQueries(db, owner=owner).changed_since(since, limit=MOST_PENDING)
@@ -284,7 +296,7 @@ class EventBroadcaster:
                 if len(found) == MOST_PENDING and found[-1].updated_at > since:
                     look_from[owner] = found[-1].updated_at  # the next look goes on from there
             lost = self._lost(db, callers)
-        self._look_from = look_from
+        self._look_from, self._looked_at = look_from, began_at
         return lost, changed
 
     def _lost(self, db: DbSession, callers: set[Principal]) -> set[Principal]:
@@ -310,7 +322,7 @@ class EventBroadcaster:
                     found = await anyio.to_thread.run_sync(
                         self._read,
                         batch,
-                        {stream.principal.owner for stream in self._streams},
+                        {stream.owner for stream in self._streams},
                         limiter=self._limiter,
                     )
                 except Exception as error:  # noqa: BLE001 - `_look_again` marks them again
@@ -319,7 +331,7 @@ class EventBroadcaster:
                     self._hand_out(batch, found)
             await anyio.sleep(SECONDS_BETWEEN_READS)
 
-    def _read(self, session_ids: set[UUID], owners: set[str]) -> list[SessionSnapshot]:
+    def _read(self, session_ids: set[UUID], owners: set[str | None]) -> list[SessionSnapshot]:
         with translated_errors(), self._database.autocommit.connect() as connection:
             return read_snapshots_of_owners(connection, session_ids, owners)
 
@@ -337,5 +349,5 @@ class EventBroadcaster:
                 entry = told.get(session_id)
                 if entry is None:
                     stream.tell_deleted(session_id)
-                elif entry[0].owner == stream.principal.owner:
+                elif stream.owner in {None, entry[0].owner}:
                     stream.offer(*entry)

@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 from app.api.event_broadcaster import Stream
 from app.api.responses import API
 from app.api.serializers import etag_of, session_resource
-from app.api.services import EVERYWHERE, Caller, ServicesOf, problems
+from app.api.services import EVERYWHERE, Caller, OwnerParameter, ServicesOf, owner_wanted, problems
 from app.repositories.transition_errors import session_not_found
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ async def watch_session(
     stream = Stream(caller, session_id, until_settled=until is Until.SETTLED)
     services.broadcaster.add(stream)  # before the first look: a change in between is not missed
     try:
-        snapshot = await services.snapshots.read(session_id, caller.owner)
+        snapshot = await services.snapshots.read(session_id, caller.sees)
         if snapshot is None:
             raise session_not_found(session_id)  # noqa: TRY301 - the stream must be removed
     except BaseException:
@@ -99,13 +99,16 @@ async def watch_session(
     "/events",
     response_class=Response,
     summary="Watch all your sessions",
-    responses=_STREAM,
+    responses={**_STREAM, **problems(403)},
 )
 async def watch_all(
-    caller: Caller, services: ServicesOf, last_event_id: LastEventId = None
+    caller: Caller,
+    services: ServicesOf,
+    owner: OwnerParameter = None,
+    last_event_id: LastEventId = None,
 ) -> Response:
     """Tell every change from now on; resumed, also what changed since the last event."""
-    stream = Stream(caller, None)
+    stream = Stream(caller, None, owner=owner_wanted(caller, owner))
     services.broadcaster.add(stream)
     try:
         since = _moment_of(last_event_id)

@@ -25,6 +25,7 @@ from app.api.origins import check_host, require_same_origin
 from app.api.problems import (
     BodyTooLarge,
     BodyTooSlow,
+    NotAllowed,
     NotAuthenticated,
     RequestMalformed,
     TooManyRequests,
@@ -45,6 +46,7 @@ logger = logging.getLogger(__name__)
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 LOGIN_PATH = "/login"
 SIGN_IN_PATH = "/sign-in"
+SIGN_OUT_PATH = "/sign-out"
 SIGN_IN_PATHS = frozenset({LOGIN_PATH, SIGN_IN_PATH})
 """Where a key or a code is shown: these routes look at it, and count failures."""
 
@@ -102,7 +104,7 @@ class RequestGuard:
 
         Raises:
             NotAuthenticated: nobody known.
-            NotAllowed: a page of another origin uses the browser's cookie.
+            NotAllowed: a page of another origin uses the browser's cookie, or a viewer would act.
             TooManyRequests: too many guesses from this address.
 
         """
@@ -119,8 +121,14 @@ class RequestGuard:
                 next_step="Send one as a Bearer token, in the header Authorization; make one with "
                 "session-tasks keys create.",
             )
-        if key is None and scope["method"] not in SAFE_METHODS:
-            require_same_origin(scope, headers)
+        if scope["method"] not in SAFE_METHODS:
+            if key is None:
+                require_same_origin(scope, headers)
+            if not principal.may_act and scope["path"] != SIGN_OUT_PATH:
+                raise NotAllowed(
+                    "A key with the role viewer may look, and change nothing",
+                    next_step="Ask an operator for another: session-tasks keys create --role user.",
+                )
         return principal
 
     def check_head(self, scope: Scope, headers: Headers) -> None:

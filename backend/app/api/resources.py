@@ -157,6 +157,7 @@ class SessionResource(BaseModel):
     """A session and its task."""
 
     id: UUID
+    owner: str
     label: str
     stage: SessionStage
     auto_advance: bool

@@ -93,7 +93,7 @@ def reporting_state(services: Services, caller: Principal, session_id: UUID) -> 
     except TaskError as error:
         if kind_of(error).status == CONFLICT:
             with suppress(DatabaseUnavailable), services.database.transaction() as db:
-                snapshot = SessionQueries(db, owner=caller.owner).snapshot(session_id)
+                snapshot = SessionQueries(db, owner=caller.sees).snapshot(session_id)
                 if snapshot is not None:
                     vars(error)["current"] = session_state(snapshot)
         raise

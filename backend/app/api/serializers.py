@@ -59,6 +59,7 @@ def session_fields(snapshot: SessionSnapshot) -> dict[str, Any]:
     """What every form of a session has."""
     return {
         "id": snapshot.session_id,
+        "owner": snapshot.owner,
         "label": snapshot.label,
         "stage": snapshot.stage,
         "auto_advance": snapshot.auto_advance,

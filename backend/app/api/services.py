@@ -7,16 +7,22 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import Depends, Header, Request, Security
+from fastapi import Depends, Header, Query, Request, Security
 from fastapi.security import HTTPBearer
 
 from app.api.problems import NotAllowed
 from app.api.resources import SafeText
+from app.core.database import after_commit
+from app.core.logging import log_audit
 from app.models.access import KeyRole
 from app.repositories.access_repository import Principal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
+    from uuid import UUID
+
+    from sqlalchemy.orm import Session as DbSession
 
     from app.api.api_key_cache import ApiKeyCache
     from app.api.event_broadcaster import EventBroadcaster
@@ -25,6 +31,7 @@ if TYPE_CHECKING:
     from app.api.snapshot_loader import SnapshotLoader
     from app.core.config import Settings
     from app.core.database import Database
+    from app.repositories.session_queries import SessionSnapshot
 
 
 @dataclass
@@ -102,6 +109,59 @@ IdempotencyKey = Annotated[
         "first answer is given, for a day",
     ),
 ]
+
+
+OwnerParameter = Annotated[
+    SafeText | None,
+    Query(
+        min_length=1,
+        max_length=200,
+        description="only this owner's sessions; another than your own needs the role admin, which "
+        "sees all owners' without it",
+    ),
+]
+
+
+def owner_wanted(caller: Principal, owner: str | None) -> str | None:
+    """Return the owner whose sessions are asked for; None: everybody's.
+
+    Raises:
+        NotAllowed: it is another than the caller's own, who is no administrator.
+
+    """
+    if owner is None:
+        return caller.sees
+    if caller.sees not in {None, owner}:
+        raise NotAllowed(
+            "Other owners' sessions need a key with the role admin",
+            next_step="Leave `owner` out, or ask an operator: "
+            "session-tasks keys create --role admin.",
+        )
+    return owner
+
+
+def audit_act(db: DbSession, caller: Principal, act: str, session: SessionSnapshot) -> None:
+    """Log at AUDIT, once it is committed, what a caller did to another owner's session."""
+    if session.owner != caller.owner:
+        audit_acts(db, caller, act, [(session.session_id, session.owner)])
+
+
+def audit_acts(
+    db: DbSession, caller: Principal, act: str, sessions: Sequence[tuple[UUID, str]]
+) -> None:
+    """Log at AUDIT, once it is committed, what a caller did to these (id, owner): one line each."""
+
+    def log() -> None:
+        for session_id, owner in sessions:
+            log_audit(
+                f"{act} as an administrator",
+                session_id=session_id,
+                owner=owner,
+                by_owner=caller.owner,
+                by_key=caller.key_id,
+            )
+
+    after_commit(db, log)
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

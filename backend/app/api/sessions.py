@@ -24,8 +24,11 @@ from app.api.services import (
     Caller,
     IdempotencyKey,
     IfNoneMatch,
+    OwnerParameter,
     Services,
     ServicesOf,
+    audit_act,
+    owner_wanted,
     problems,
 )
 from app.api.uploads import NewSession, checked_names, documents_of, fingerprint
@@ -93,7 +96,12 @@ def create_session(
     return stored_response(answer)
 
 
-@router.get("/sessions", summary="Your sessions, the newest first", response_model=SessionPage)
+@router.get(
+    "/sessions",
+    summary="Your sessions, the newest first; an admin's: all owners'",
+    response_model=SessionPage,
+    responses=problems(403),
+)
 def list_sessions(  # noqa: PLR0913, PLR0917 - one filter each
     caller: Caller,
     services: ServicesOf,
@@ -102,6 +110,7 @@ def list_sessions(  # noqa: PLR0913, PLR0917 - one filter each
     task_type: TaskType | None = None,
     created_after: datetime | None = None,
     created_before: datetime | None = None,
+    owner: OwnerParameter = None,
     q: Annotated[
         SafeText | None,
         Query(max_length=200, description="stands in the label, or the id begins with it"),
@@ -113,7 +122,7 @@ def list_sessions(  # noqa: PLR0913, PLR0917 - one filter each
     before = session_of_token(page_token)
     wanted = SessionFilter(stage, status, task_type, aware(created_after), aware(created_before), q)
     with services.database.transaction() as db:
-        queries = SessionQueries(db, owner=caller.owner)
+        queries = SessionQueries(db, owner=owner_wanted(caller, owner))
         found = queries.page(wanted, limit=limit + 1, before=before)
     items, rest = found[:limit], found[limit:]
     token = session_token(items[-1].created_at, items[-1].session_id) if rest else None
@@ -148,7 +157,9 @@ def get_session(
 def delete_session(session_id: UUID, caller: Caller, services: ServicesOf) -> Response:
     """A running task loses its claim: nothing of it will be written."""
     with services.database.transaction(waits_briefly=True) as db:
-        SessionRepository(db, owner=caller.owner).delete_session(session_id)
+        session = SessionQueries(db, owner=caller.sees).get(session_id)
+        SessionRepository(db, owner=caller.sees).delete_session(session_id)
+        audit_act(db, caller, "Session deleted", session)
     return Response(status_code=204)
 
 
@@ -164,7 +175,7 @@ def aware(moment: datetime | None) -> datetime | None:
 
 def _detail(services: Services, caller: Principal, session_id: UUID) -> SessionDetail:
     with services.database.transaction() as db:
-        snapshot = SessionQueries(db, owner=caller.owner).get(session_id)
+        snapshot = SessionQueries(db, owner=caller.sees).get(session_id)
         content = ContentRepository(db)
         counts = content.counts(session_id)
         return SessionDetail(

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_Wanted = tuple[UUID, str | None]
+
 MOST_SESSIONS_PER_READ = 200
 
 
@@ -29,12 +31,14 @@ class SnapshotLoader:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._waiting: dict[tuple[UUID, str], list[asyncio.Future[SessionSnapshot | None]]] = {}
+        self._waiting: dict[_Wanted, list[asyncio.Future[SessionSnapshot | None]]] = {}
         self._task: asyncio.Task[None] | None = None
         self._connection: psycopg.AsyncConnection[Any] | None = None
 
-    async def read(self, session_id: UUID, owner: str) -> SessionSnapshot | None:
+    async def read(self, session_id: UUID, owner: str | None) -> SessionSnapshot | None:
         """The session as it stands after this call began; None if the owner has none of that id.
+
+        Without an owner, it is any owner's.
 
         Raises:
             DatabaseUnavailable: the server cannot be reached, or does not answer in time.
@@ -62,7 +66,7 @@ class SnapshotLoader:
             self._task = None
 
     async def _answer(
-        self, batch: dict[tuple[UUID, str], list[asyncio.Future[SessionSnapshot | None]]]
+        self, batch: dict[_Wanted, list[asyncio.Future[SessionSnapshot | None]]]
     ) -> None:
         try:
             found = await self._read(list(batch))
@@ -80,9 +84,7 @@ class SnapshotLoader:
                 if not future.done():
                     future.set_result(found.get(key))
 
-    async def _read(
-        self, wanted: list[tuple[UUID, str]]
-    ) -> dict[tuple[UUID, str], SessionSnapshot]:
+    async def _read(self, wanted: list[_Wanted]) -> dict[_Wanted, SessionSnapshot]:
         parameters = {
             "session_ids": [session_id for session_id, _ in wanted],
             "owners": [owner for _, owner in wanted],
@@ -94,7 +96,10 @@ class SnapshotLoader:
                 # The server may have closed a connection that lay idle: once more, on a new one.
                 await self.close()
                 rows = await self._ask(parameters)
-        return {(row[0], row[1]): snapshot_of_row(row) for row in rows}
+        found: dict[_Wanted, SessionSnapshot] = {}
+        for row in rows:
+            found[row[0], row[1]] = found[row[0], None] = snapshot_of_row(row)
+        return found
 
     async def _ask(self, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
         if self._connection is None:

@@ -21,6 +21,7 @@ from app.api.services import (
     IfNoneMatch,
     Services,
     ServicesOf,
+    audit_act,
     problems,
 )
 from app.api.sessions import etag_headers
@@ -64,7 +65,7 @@ async def status_answer(
         DatabaseUnavailable: the database does not answer.
 
     """
-    snapshot = await services.snapshots.read(session_id, caller.owner)
+    snapshot = await services.snapshots.read(session_id, caller.sees)
     if snapshot is None:
         raise session_not_found(session_id)
     body, etag = etag_of(task_resource(snapshot), snapshot.task_id)
@@ -96,12 +97,13 @@ def start_task(
         idempotent(db, caller, idempotency_key, marked) as request,
     ):
         if request.response is None:
-            sessions = SessionRepository(db, owner=caller.owner)
+            sessions = SessionRepository(db, owner=caller.sees)
             before = _seen(db, caller, session_id)
             task_type = wanted or before.next_task_type or before.task_type
             if task_type is None:
                 raise session_not_found(session_id)
             sessions.start_task(session_id, task_type)
+            audit_act(db, caller, "Task started", before)
             after = task_resource(_seen(db, caller, session_id))
             location = f"{API}/sessions/{session_id}/task"
             request.keep(StoredResponse(session_id, 202, location, after.model_dump_json()))
@@ -120,7 +122,9 @@ def retry_task(
     session_id: UUID, caller: Caller, services: ServicesOf, if_match: IfMatch = None
 ) -> Response:
     """Run it under a new task id; with If-Match only while that run is the last one."""
-    after = _acted(services, caller, session_id, if_match, SessionRepository.retry_task)
+    after = _acted(
+        services, caller, session_id, if_match, SessionRepository.retry_task, "Task retried"
+    )
     answer = json_response(after)
     answer.status_code = 202
     answer.headers["Location"] = f"{API}/sessions/{session_id}/task"
@@ -139,7 +143,9 @@ def cancel_task(
 ) -> Response:
     """It is cancelled when this is answered; whoever works on it is told by its next heartbeat."""
     return json_response(
-        _acted(services, caller, session_id, if_match, SessionRepository.cancel_task)
+        _acted(
+            services, caller, session_id, if_match, SessionRepository.cancel_task, "Task cancelled"
+        )
     )
 
 
@@ -149,19 +155,21 @@ def cancel_task(
     summary="Give a failed task all its attempts back (admin)",
     responses=problems(403, 404, 409),
 )
-def reset_task(session_id: UUID, _caller: Administrator, services: ServicesOf) -> Response:
+def reset_task(session_id: UUID, caller: Administrator, services: ServicesOf) -> Response:
     """An operator's act, on any owner's session; it is logged at AUDIT."""
     with services.database.transaction(waits_briefly=True) as db:
         SessionRepository(db).reset_retries(session_id)
+        audit_act(db, caller, "Attempts reset", _seen(db, caller, session_id))
     return Response(status_code=204)
 
 
-def _acted(
+def _acted(  # noqa: PLR0913, PLR0917 - what a route is given, and the act
     services: Services,
     caller: Principal,
     session_id: UUID,
     if_match: str | None,
     act: Callable[..., Transition],
+    name: str,
 ) -> TaskResource:
     """The task after the act, which is done only while the run that If-Match names is the last."""
     with (
@@ -173,11 +181,12 @@ def _acted(
             raise no_task_yet(session_id)
         expected = _expected_run(if_match, before)
         try:
-            act(SessionRepository(db, owner=caller.owner), session_id, expected_task_id=expected)
+            act(SessionRepository(db, owner=caller.sees), session_id, expected_task_id=expected)
         except TaskError as error:
             if expected is not None and _seen(db, caller, session_id).task_id != expected:
                 raise _moved_on(session_id) from error
             raise
+        audit_act(db, caller, name, before)
         return task_resource(_seen(db, caller, session_id))
 
 
@@ -196,7 +205,7 @@ def _expected_run(if_match: str | None, now: SessionSnapshot) -> UUID | None:
 
 
 def _seen(db: DbSession, caller: Principal, session_id: UUID) -> SessionSnapshot:
-    return SessionQueries(db, owner=caller.owner).get(session_id)
+    return SessionQueries(db, owner=caller.sees).get(session_id)
 
 
 def _moved_on(session_id: UUID) -> PreconditionFailed:

@@ -26,7 +26,10 @@ keys_application = typer.Typer(no_args_is_help=True, help="Create, list and revo
 @keys_application.command("create")
 def create_command(
     owner: Annotated[str, typer.Option(help="Whose sessions the key opens.")] = "local",
-    role: Annotated[KeyRole, typer.Option(help="An admin also manages keys.")] = KeyRole.USER,
+    role: Annotated[
+        KeyRole,
+        typer.Option(help="viewer: looks only; admin: all owners' sessions, and keys."),
+    ] = KeyRole.USER,
     name: Annotated[str, typer.Option(help="What you call it.")] = "",
     days: Annotated[
         float | None, typer.Option(help="It expires after these.", min=0.001, max=36_500)

@@ -13,13 +13,16 @@ from app.models.base import Base, enum_by_value
 
 
 class KeyRole(str, Enum):
-    """What a key may do besides its owner's own sessions."""
+    """What a key may do."""
+
+    VIEWER = "viewer"
+    """See its owner's sessions, and change nothing."""
 
     USER = "user"
-    """Nothing."""
+    """See its owner's sessions, and act on them."""
 
     ADMIN = "admin"
-    """Make, list and revoke keys of every owner, and give failed tasks their attempts back."""
+    """See and act on all owners' sessions, create, list and revoke keys, and reset attempts."""
 
 
 class ApiKey(Base):

@@ -41,7 +41,7 @@ _NOBODYS_HASH = hashlib.sha256(b"no such key").digest()
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking: the owner whose sessions they see, what else they may do, by which key.
+    """Who is asking: the owner of what they create, what they may do, by which key.
 
     Attributes:
         browser_session: the hash of the browser session's token; None for a key sent as such.
@@ -54,6 +54,16 @@ class Principal:
     key_id: str
     browser_session: bytes | None = None
     usable_seconds: float = field(default=math.inf, compare=False)
+
+    @property
+    def sees(self) -> str | None:
+        """The owner whose sessions this caller sees; None for an administrator: everybody's."""
+        return None if self.role is KeyRole.ADMIN else self.owner
+
+    @property
+    def may_act(self) -> bool:
+        """Whether this caller may change anything."""
+        return self.role is not KeyRole.VIEWER
 
 
 @dataclass(frozen=True, slots=True)

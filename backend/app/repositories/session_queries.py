@@ -18,6 +18,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    true,
     tuple_,
 )
 from sqlalchemy.dialects import postgresql
@@ -382,18 +383,25 @@ class SessionQueries:
         """Up to `limit` sessions whose last activity is not before `moment`, the oldest first."""
         use_custom_plans(self._db)
         statement = (
-            _SNAPSHOTS.where(Session.owner == self._owner, Session.updated_at >= moment)
+            _SNAPSHOTS.where(owned_by(self._owner), Session.updated_at >= moment)
             .order_by(Session.updated_at)
             .limit(limit)
         )
         return [SessionSnapshot(*row) for row in self._db.execute(statement)]
 
 
+def owned_by(owner: str | None) -> ColumnElement[bool]:
+    """Whether the session belongs to this owner; always, for None."""
+    return true() if owner is None else Session.owner == owner
+
+
 def read_snapshots_of_owners(
-    connection: Connection, session_ids: Collection[UUID], owners: Collection[str]
+    connection: Connection, session_ids: Collection[UUID], owners: Collection[str | None]
 ) -> list[SessionSnapshot]:
-    """Those of these sessions that belong to one of these owners."""
-    statement = _SNAPSHOTS.where(Session.id.in_(session_ids), Session.owner.in_(owners))
+    """Return those of these sessions that belong to one of these owners; None: to anybody."""
+    statement = _SNAPSHOTS.where(Session.id.in_(session_ids))
+    if None not in owners:
+        statement = statement.where(Session.owner.in_(owners))
     return [SessionSnapshot(*row) for row in connection.execute(statement)]
 
 
@@ -405,7 +413,8 @@ def _snapshots_sql() -> str:
     )
     return (
         f"{base}\n JOIN unnest(%(session_ids)s::uuid[], %(owners)s::text[]) AS wanted(id, owner)\n"
-        "   ON true\nWHERE sessions.id = wanted.id AND sessions.owner = wanted.owner"
+        "   ON true\nWHERE sessions.id = wanted.id"
+        " AND (wanted.owner IS NULL OR sessions.owner = wanted.owner)"
     )
 
 

@@ -39,7 +39,7 @@ from app.models.base import UtcDateTime
 from app.models.content import Document
 from app.models.lease import SessionTaskLease
 from app.models.session import Session, SessionStage, SessionTask, TaskStatus, TaskType
-from app.repositories.session_queries import fixable_by_sql
+from app.repositories.session_queries import fixable_by_sql, owned_by
 from app.repositories.worker_repository import count_unserved, live_workers
 
 if TYPE_CHECKING:
@@ -163,9 +163,12 @@ def normalised(message: ColumnElement[str]) -> ColumnElement[str]:
 
 
 class Statistics:
-    """Figures of one owner's sessions, in the transaction of `db`, which may read whole tables."""
+    """Figures of one owner's sessions, or of all (None), in the transaction of `db`.
 
-    def __init__(self, db: DbSession, *, owner: str) -> None:
+    They may read whole tables.
+    """
+
+    def __init__(self, db: DbSession, *, owner: str | None) -> None:
         use_custom_plans(db)
         self._db = db
         self._owner = owner
@@ -203,7 +206,7 @@ class Statistics:
             select(Session.id, SessionTask.task_id)
             .join(SessionTask, SessionTask.session_id == Session.id)
             .where(
-                Session.owner == self._owner,
+                owned_by(self._owner),
                 SessionTask.can_be_retried,
                 SessionTask.task_type == task_type,
                 _context("error") == error,
@@ -229,7 +232,7 @@ class Statistics:
                         func.extract("epoch", now - since).label("seconds"),
                     )
                     .join(Session, Session.id == lease.session_id)
-                    .where(Session.owner == self._owner, condition)
+                    .where(owned_by(self._owner), condition)
                     .order_by(since)
                     .limit(1)
                     .subquery()
@@ -275,7 +278,7 @@ class Statistics:
                         for share in (0.5, 0.95)
                     ),
                 )
-                .where(Session.owner == self._owner, completed_at >= since)
+                .where(owned_by(self._owner), completed_at >= since)
                 .group_by(begins_at)
                 .order_by(begins_at)
             )
@@ -291,12 +294,12 @@ class Statistics:
         running = (
             select(SessionTaskLease.session_id, SessionTaskLease.task_type, _document_bytes())
             .join(Session, Session.id == SessionTaskLease.session_id)
-            .where(Session.owner == self._owner, Session.id.in_(session_ids))
+            .where(owned_by(self._owner), Session.id.in_(session_ids))
             .cte("running")
         )
         recent = (
             select(Session)
-            .where(Session.owner == self._owner)
+            .where(owned_by(self._owner))
             .order_by(Session.created_at.desc(), Session.id.desc())
             .limit(_RECENT_SESSIONS)
             .subquery()
@@ -349,7 +352,7 @@ class Statistics:
             func.count().filter(Session.stage == SessionStage.CREATED).label("special_count"),
             cast(null(), UtcDateTime).label("first_seen_at"),
             cast(null(), UtcDateTime).label("last_seen_at"),
-        ).where(Session.owner == self._owner)
+        ).where(owned_by(self._owner))
         # Read whole and once: each `->>` would unpack a long context anew.
         failure = (
             func.jsonb_to_record(
@@ -381,7 +384,7 @@ class Statistics:
                 ),
             )
             .outerjoin(failure, true())
-            .where(Session.owner == self._owner, SessionTask.status != TaskStatus.COMPLETED)
+            .where(owned_by(self._owner), SessionTask.status != TaskStatus.COMPLETED)
             .group_by(text("1, 2, 3, 4, 5"))
         )
         return union_all(sessions, groups)

@@ -8,7 +8,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Form, Query, Request, Response
 
 from app.api import browser_cookies
-from app.api.request_guard import LOGIN_PATH, SIGN_IN_PATH
+from app.api.request_guard import LOGIN_PATH, SIGN_IN_PATH, SIGN_OUT_PATH
 from app.api.services import Caller, ServicesOf
 from app.repositories.sign_in_codes import SignInCodes
 from app.web.page import PageOf, local_path
@@ -83,7 +83,7 @@ async def confirm_link(
     return await _signed_in(request, page, services, key, code)
 
 
-@router.post("/sign-out")
+@router.post(SIGN_OUT_PATH)
 async def sign_out(
     request: Request, page: PageOf, caller: Caller, services: ServicesOf
 ) -> Response:
