@@ -4,7 +4,14 @@ import app.models.ddl
 import app.models.orm_events  # noqa: F401 - they listen to flushed objects and created tables
 from app.models.access import ApiKey, IdempotencyRecord, KeyRole
 from app.models.base import Base
-from app.models.content import Document, Export, SessionNote, Ticket, ValidationFinding
+from app.models.content import (
+    DeliveredIssue,
+    Document,
+    Export,
+    SessionNote,
+    Ticket,
+    ValidationFinding,
+)
 from app.models.lease import LeaseSentinel, SessionTaskLease, SessionTaskRetry
 from app.models.presence import WorkerPresence
 from app.models.session import Session, SessionStage, SessionTask, TaskStatus, TaskType
@@ -13,6 +20,7 @@ from app.models.step import TaskStep
 __all__ = [
     "ApiKey",
     "Base",
+    "DeliveredIssue",
     "Document",
     "Export",
     "IdempotencyRecord",

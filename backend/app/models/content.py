@@ -64,6 +64,17 @@ class ValidationFinding(_Numbered, Base):
     reason: Mapped[str] = mapped_column(Text)
 
 
+class DeliveredIssue(_Numbered, Base):
+    """An issue that the session's export created in Jira, for one of its tickets."""
+
+    __tablename__ = "delivered_issues"
+
+    ticket: Mapped[int]
+    issue_id: Mapped[str] = mapped_column(Text)
+    key: Mapped[str] = mapped_column(Text)
+    url: Mapped[str] = mapped_column(Text)
+
+
 class SessionNote(_Numbered, Base):
     """Something a person should know that is not a failure: a guessed encoding, say."""
 

@@ -56,6 +56,8 @@ class SessionOptions(BaseModel):
     options there.
 
     Attributes:
+        to: the Jira site that the export creates the issues in, `jira` or `jira:NAME`; None: it
+            makes import files only.
         project_key: of the Jira project that the issues are for; None: the setting's.
         issue_type: the issue type of tickets whose document names none.
         parent_type: the issue type of tickets with others below them, if their document names none;
@@ -76,6 +78,7 @@ class SessionOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
+    to: Annotated[str, Field(pattern=r"^jira(:[A-Za-z0-9_-]+)?$", max_length=100)] | None = None
     project_key: Annotated[str, Field(min_length=1, max_length=255)] | None = None
     issue_type: Annotated[str, Field(min_length=1, max_length=255)] = "Task"
     parent_type: Annotated[str, Field(min_length=1, max_length=255)] | None = None

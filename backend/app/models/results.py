@@ -119,6 +119,27 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class JiraIssue:
+    """An issue that was created in Jira for a ticket.
+
+    Attributes:
+        ticket: the ticket's number (first is 1).
+        issue_id: Jira's number for it.
+        url: address that people open it by.
+
+    """
+
+    ticket: int
+    issue_id: str
+    key: str
+    url: str
+
+    def __post_init__(self) -> None:
+        _check_texts(self, "issue_id", "key", "url")
+        _check_numbers(self, "ticket")
+
+
+@dataclass(frozen=True, slots=True)
 class TaskResults:
     """What a run produced; empty for a run that produced nothing.
 
@@ -134,6 +155,7 @@ class TaskResults:
     exports: Sequence[ExportBody] = field(default=())
     findings: Sequence[Finding] = field(default=())
     notes: Sequence[str] = field(default=())
+    issues: Sequence[JiraIssue] = field(default=())
 
     def __post_init__(self) -> None:
         for name, kind in _ITEMS.items():
@@ -152,4 +174,5 @@ _ITEMS: Mapping[str, type] = {
     "exports": ExportBody,
     "findings": Finding,
     "notes": str,
+    "issues": JiraIssue,
 }

@@ -26,9 +26,16 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from app.core.database import driver_connection
-from app.models.content import Document, Export, SessionNote, Ticket, ValidationFinding
-from app.models.results import NO_FIELDS, ExportBody, Finding, TicketDraft
-from app.models.session import Session
+from app.models.content import (
+    DeliveredIssue,
+    Document,
+    Export,
+    SessionNote,
+    Ticket,
+    ValidationFinding,
+)
+from app.models.results import NO_FIELDS, ExportBody, Finding, JiraIssue, TicketDraft
+from app.models.session import Session, SessionTask
 from app.repositories.results_writer import Produced, copy_rows, copy_statement, write_results
 
 if TYPE_CHECKING:
@@ -74,6 +81,22 @@ class ContentCounts:
     tickets: int
     exports: int
     findings: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExportTimes:
+    """When a session's export runs.
+
+    Attributes:
+        age_seconds: of the session.
+        began_after_seconds: from the end of processing to the start of the present run.
+        has_failed: whether an earlier run of the task failed.
+
+    """
+
+    age_seconds: float
+    began_after_seconds: float | None
+    has_failed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +165,19 @@ _SELECT_EXPORTS = (
     select(cast(Export.body, Text), Export.issue_count)
     .where(Export.session_id == _OF_SESSION, Export.position > _AFTER)
     .order_by(Export.position)
+    .limit(_LIMIT)
+)
+
+_ISSUE = (
+    DeliveredIssue.ticket,
+    DeliveredIssue.issue_id,
+    DeliveredIssue.key,
+    DeliveredIssue.url,
+)
+_SELECT_ISSUES = (
+    select(*_ISSUE)
+    .where(DeliveredIssue.session_id == _OF_SESSION, DeliveredIssue.position > _AFTER)
+    .order_by(DeliveredIssue.position)
     .limit(_LIMIT)
 )
 
@@ -241,6 +277,41 @@ class ContentReader:
         where = {"after": after, "limit": limit}
         for row in self._page(_SELECT_EXPORTS, session_id, rows_at_once=1, **where):
             yield ExportBody(*row)
+
+    def issues(
+        self, session_id: uuid.UUID, *, after: int = 0, limit: int | None = None
+    ) -> Iterator[JiraIssue]:
+        """The issues that were created in Jira, by ticket, from the one behind position `after`."""
+        where = {"after": after, "limit": limit}
+        for row in self._page(_SELECT_ISSUES, session_id, rows_at_once=ROWS_PER_FETCH, **where):
+            yield JiraIssue(*row)
+
+    def issue_of(self, session_id: uuid.UUID, ticket: int) -> JiraIssue | None:
+        """The issue that was created in Jira for a ticket; None if none is known."""
+        row = self._reads.execute(
+            select(*_ISSUE).where(
+                DeliveredIssue.session_id == session_id, DeliveredIssue.ticket == ticket
+            )
+        ).first()
+        return None if row is None else JiraIssue(*row)
+
+    def issue_count(self, session_id: uuid.UUID) -> int:
+        """How many issues were created in Jira."""
+        counted = select(func.count()).where(DeliveredIssue.session_id == session_id)
+        return self._reads.scalar(counted) or 0
+
+    def export_times(self, session_id: uuid.UUID) -> ExportTimes:
+        """How old the session is, and how long after its processing the running task began."""
+        age = func.extract("epoch", func.clock_timestamp() - Session.created_at)
+        began = func.extract("epoch", SessionTask.started_at - Session.processing_completed_at)
+        row: Any = self._reads.execute(
+            select(age, began, SessionTask.failure_context.is_not(None))
+            .join(SessionTask, SessionTask.session_id == Session.id)
+            .where(Session.id == session_id)
+        ).one_or_none()
+        if row is None:
+            return ExportTimes(0.0, None, has_failed=False)
+        return ExportTimes(float(row[0]), None if row[1] is None else float(row[1]), row[2])
 
     def findings(
         self,

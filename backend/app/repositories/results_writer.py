@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from psycopg import sql
 
-from app.models.content import Export, Ticket, ValidationFinding
+from app.models.content import DeliveredIssue, Export, Ticket, ValidationFinding
 from app.models.results import NO_FIELDS, TaskResults
 from app.models.session import TaskType
 
@@ -97,14 +97,14 @@ class _Part:
 
     Attributes:
         name: the field's.
-        produced_by: the task type whose own it is.
+        produced_by: the task type whose own it is; None: it is replaced by others of its kind only.
 
     """
 
     def __init__(
         self,
         name: str,
-        produced_by: TaskType,
+        produced_by: TaskType | None,
         table: str,
         columns: Sequence[str],
         row_of: Callable[[Any], Row],
@@ -143,6 +143,13 @@ _PARTS = (
         Export.__tablename__,
         ("body", "issue_count"),
         lambda export: (export.body, export.issue_count),
+    ),
+    _Part(
+        "issues",
+        None,
+        DeliveredIssue.__tablename__,
+        ("ticket", "issue_id", "key", "url"),
+        lambda issue: (issue.ticket, issue.issue_id, issue.key, issue.url),
     ),
     _Part(
         "findings",

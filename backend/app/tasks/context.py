@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from app.core.config import Settings
     from app.core.database import Database
-    from app.models.results import ExportBody, TicketDraft
+    from app.models.results import ExportBody, JiraIssue, TicketDraft
     from app.models.session import TaskType
-    from app.repositories.content_repository import ContentCounts, IncomingDocument
+    from app.repositories.content_repository import ContentCounts, ExportTimes, IncomingDocument
     from app.repositories.transitions import Claim
     from app.tasks.steps import StepStore
 
@@ -145,6 +145,14 @@ class TaskContext:
     def exports(self) -> Iterator[ExportBody]:
         """Read the session's import bodies in order, page by page."""
         return self._watched(self._content.exports())
+
+    def issues(self) -> Iterator[JiraIssue]:
+        """Read the issues that the export created in Jira, in the order of their tickets."""
+        return self._watched(self._content.issues())
+
+    def export_times(self) -> ExportTimes:
+        """How old the session is, and whether its export has run before."""
+        return self._content.export_times()
 
     def counts(self) -> ContentCounts:
         """How many documents, tickets, import bodies and findings the session has."""

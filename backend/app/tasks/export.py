@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.models.results import TaskResults
+from app.tasks.jira.delivery import deliver_tickets
 from app.tasks.jira_import import build_bodies, project_of
 
 if TYPE_CHECKING:
@@ -15,11 +16,16 @@ if TYPE_CHECKING:
 def export_tickets(context: TaskContext) -> TaskResults:
     """Make the bulk bodies for all tickets of the session, in order; progress counts issues.
 
+    A session that goes to a Jira site has its issues created there
+    (`app.tasks.jira.delivery.deliver_tickets`), and its bodies are what was sent.
+
     Raises:
         ConfigurationError: the project key or the issue type cannot be used.
         ContentViolation: a description is no ADF document at all.
 
     """
+    if context.options.to is not None:
+        return deliver_tickets(context)
     total = context.counts().tickets
     bodies: list[ExportBody] = []
     issue_count = 0

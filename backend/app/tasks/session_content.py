@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from app.core.database import Database
-    from app.models.results import ExportBody, TicketDraft
+    from app.models.results import ExportBody, JiraIssue, TicketDraft
     from app.repositories.content_repository import (
         ContentCounts,
+        ExportTimes,
         IncomingDocument,
         SessionOverview,
     )
@@ -130,6 +131,19 @@ class SessionContent:
             ),
             EXPORTS_PER_PAGE,
         )
+
+    def issues(self) -> Iterator[JiraIssue]:
+        """Read the issues that were created in Jira, in the order of their tickets."""
+        return self._pages(
+            lambda content, after: content.issues(
+                self._session_id, after=after, limit=TICKETS_PER_PAGE
+            ),
+            TICKETS_PER_PAGE,
+        )
+
+    def export_times(self) -> ExportTimes:
+        """Read when the session's export runs."""
+        return self._read(lambda content: content.export_times(self._session_id))
 
     def _pages(
         self,

@@ -23,7 +23,13 @@ import httpx
 
 from app.core.wording import duration_text
 from app.tasks.jira.errors import JiraDenied, JiraRefused, JiraUnavailable, OutcomeUnknown
-from app.tasks.jira.waiting import LONGEST_WAIT_SECONDS, backoff, exhausted_wait, requested_wait
+from app.tasks.jira.waiting import (
+    LONGEST_WAIT_SECONDS,
+    backoff,
+    exhausted_wait,
+    moment_of,
+    requested_wait,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -75,6 +81,7 @@ class JiraClient:
         self._wait = wait
         self._lock = threading.Lock()
         self._paused_until = 0.0
+        self._clock_ahead = 0.0
         self._http = httpx.Client(
             base_url=site.url + API,
             auth=auth,
@@ -90,6 +97,10 @@ class JiraClient:
 
     def __exit__(self, *_exc_info: object) -> None:
         self._http.close()
+
+    def site_time(self) -> float:
+        """Return the site's present time in seconds since 1970, by its last response's `Date`."""
+        return time.time() + self._clock_ahead
 
     # -- the account and the project --------------------------------------------------------------
 
@@ -192,6 +203,7 @@ class JiraClient:
                 continue
             except httpx.TransportError as error:
                 raise OutcomeUnknown(self._unreachable(error)) from error
+            self._note_clock(response)
             if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
                 self._pause(patience, self._problem(response), response.headers)
                 continue
@@ -235,6 +247,7 @@ class JiraClient:
             except httpx.TransportError as error:
                 self._pause(patience, self._unreachable(error))
                 continue
+            self._note_clock(response)
             answer = _json(response)
             if response.is_success and answer is not None:
                 self._heed(response)
@@ -264,6 +277,11 @@ class JiraClient:
     def _heed(self, response: httpx.Response) -> None:
         """Let the next request wait if this one was the last that the rate limit allows."""
         self._hold(exhausted_wait(response.headers))
+
+    def _note_clock(self, response: httpx.Response) -> None:
+        moment = moment_of(response.headers.get("Date"))
+        if moment is not None:
+            self._clock_ahead = moment.timestamp() - time.time()
 
     def _hold(self, seconds: float) -> None:
         with self._lock:

@@ -24,12 +24,12 @@ _LONGEST_BACKOFF_SECONDS = 60.0
 
 def requested_wait(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that a refusal asks to wait; None where it does not say."""
-    now = _moment(headers.get("Date")) or datetime.now(UTC)
+    now = moment_of(headers.get("Date")) or datetime.now(UTC)
     after = headers.get("Retry-After", "").strip()
     try:
         seconds = float(after)
     except ValueError:
-        moment = _moment(after) or _moment(headers.get("X-RateLimit-Reset"))
+        moment = moment_of(after) or moment_of(headers.get("X-RateLimit-Reset"))
         if moment is None:
             return None
         seconds = (moment - now).total_seconds()
@@ -51,7 +51,7 @@ def backoff(attempt: int) -> float:
     return seconds * random.uniform(0.7, 1.0)  # noqa: S311 - no secret
 
 
-def _moment(text: str | None) -> datetime | None:
+def moment_of(text: str | None) -> datetime | None:
     """Read an HTTP date or an ISO 8601 timestamp; without a zone it is UTC."""
     for read in (datetime.fromisoformat, parsedate_to_datetime):
         try:

@@ -1,0 +1,430 @@
+"""A session's tickets as issues of a Jira site, each created once.
+
+Jira has no idempotency keys: a request whose response is lost may have created its issues. So each
+request is two steps (`TaskContext.step`), between which it is sent::
+
+    intent N    the tickets that the request is for, kept before it is sent
+    issues N    what was created, and what Jira refused
+
+An attempt that finds an intent without its issues looks for them before it sends anything: each
+issue carries the property `PROPERTY`, which names session and ticket, and `search/jql` finds what
+this account created since the intent. A request may be carried out late (`JIRA_TIMEOUT_SECONDS`),
+and the index may lag (`JIRA_INDEX_SECONDS`): an issue counts as not created only when it is not
+found until both have passed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import threading
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from app.core.errors import ContentViolation
+from app.core.wording import count_text
+from app.models.results import ExportBody, Finding, JiraIssue, TaskResults
+from app.tasks.jira.errors import JiraDenied, JiraRefused, JiraUnavailable, OutcomeUnknown
+from app.tasks.jira.planning import PlannedTicket, plan_tickets
+from app.tasks.jira.sites import open_client
+from app.tasks.jira_import import MAXIMUM_ISSUES_PER_BODY, project_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from app.tasks.context import TaskContext
+    from app.tasks.jira.client import JiraClient
+    from app.tasks.jira.planning import Plan
+
+PROPERTY = "session-tasks"
+"""The entity property by which an issue is known: `{"session", "ticket", "digest"}`."""
+
+FINDINGS_IN_CONTEXT = 10
+MAX_FINDINGS = 1_000
+
+REFUSED = "refused by Jira"
+
+_SECONDS_BETWEEN_CHECKS = 0.2
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
+_MOST_LOST_REQUESTS = 5
+_SLACK_MINUTES = 2
+"""JQL counts in minutes, and a response's `Date` in seconds."""
+
+_SECONDS_TO_FOLLOW = 1.0
+"""An export that begins later after its processing may follow one whose steps were deleted."""
+
+_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+class DeliveryRefused(ContentViolation):
+    """Tickets that the site does not take; those that it took are created.
+
+    Attributes:
+        results: the findings, and the issues that were created.
+        details: the first findings and how many there are, for the failure context.
+
+    """
+
+    def __init__(
+        self, findings: Sequence[Finding], issues: Sequence[JiraIssue], *, next_step: str
+    ) -> None:
+        tickets = len({finding.ticket for finding in findings})
+        first = findings[0]
+        more = f" ({count_text(tickets - 1, 'more ticket')} likewise)" if tickets > 1 else ""
+        super().__init__(
+            f"Jira does not take ticket {first.ticket} “{first.title}” ({first.source_name}, row "
+            f"{first.source_row}): {first.reason}{more}",
+            next_step=next_step,
+        )
+        self.results = TaskResults(findings=findings[:MAX_FINDINGS], issues=issues)
+        self.details = {
+            "refused_ticket_count": tickets,
+            "finding_count": len(findings),
+            "findings": [asdict(finding) for finding in findings[:FINDINGS_IN_CONTEXT]],
+        }
+
+
+def deliver_tickets(context: TaskContext) -> TaskResults:
+    """Create an issue for each ticket that has none yet; progress counts issues.
+
+    Raises:
+        DeliveryRefused: the site does not take some of them; the others are created, unless a
+            value does not fit the site, which is found before anything is sent.
+        ConfigurationError: the site's settings cannot be used, or it refuses the account.
+        JiraUnavailable: it could not be reached for `JIRA_PATIENCE_SECONDS`.
+        TaskCancelled: the task is to stop.
+
+    """
+    status = Status(context)
+    with open_client(context.settings, context.options.to or "", wait=status.wait) as client:
+        delivery = _Delivery(context, client, status)
+        try:
+            return delivery.run()
+        except (JiraDenied, JiraRefused, JiraUnavailable) as error:
+            error.results = delivery.results()  # type: ignore[union-attr]  # what was created
+            raise
+
+
+class Status:
+    """How far a task that speaks with Jira is, and what it waits for."""
+
+    def __init__(self, context: TaskContext) -> None:
+        self._context = context
+        self._total: int | None = None
+        self._done = 0
+
+    def begin(self, total: int) -> None:
+        """Count up to `total`."""
+        self._total = total
+
+    def report(self, done: int, message: str) -> None:
+        """Report how many are done."""
+        self._done = done
+        self._context.progress(done, self._total, message)
+
+    def wait(self, seconds: float, reason: str) -> None:
+        """Wait, show until when, and keep listening for a cancellation.
+
+        Raises:
+            TaskCancelled: the task is to stop.
+
+        """
+        until = (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%H:%M:%S")
+        ends_at = time.monotonic() + seconds
+        while (left := ends_at - time.monotonic()) > 0:
+            self._context.progress(self._done, self._total, f"{reason}; goes on at {until} UTC")
+            threading.Event().wait(min(left, _SECONDS_BETWEEN_CHECKS))
+
+
+class _Delivery:
+    def __init__(self, context: TaskContext, client: JiraClient, status: Status) -> None:
+        self._context = context
+        self._client = client
+        self._status = status
+        self._session = str(context.session_id)
+        self._project = project_of(context.options, context.settings)
+        self._total = context.counts().tickets
+        self._issues: dict[int, tuple[str, str]] = {}
+        """Id and key of each ticket's issue."""
+        self._refused: dict[int, dict[str, str]] = {}
+        self._request_count = 0
+        self._stopped_by: Exception | None = None
+        self._base_url = client.site.url
+
+    def run(self) -> TaskResults:
+        self._status.begin(self._total)
+        self._read_steps()
+        plan = plan_tickets(
+            self._context, self._client, self._project, has_issue=self._issues.__contains__
+        )
+        self._base_url = plan.project.base_url
+        if plan.findings:
+            raise DeliveryRefused(
+                plan.findings,
+                self.results().issues,
+                next_step=f"Nothing of these was sent. Correct it in Jira, or choose another "
+                f"project or issue type, and retry; or correct the documents in a new session. "
+                f"What the site takes: session-tasks jira check --project {self._project}.",
+            )
+        self._find_issues_of_earlier_runs()
+        self._settle_open_requests()
+        self._send_the_rest(plan)
+        if self._refused:
+            raise DeliveryRefused(
+                self._findings(),
+                self.results().issues,
+                next_step="The others are created. Correct it in Jira, or choose another issue "
+                "type, and retry: only what was refused is sent again.",
+            )
+        return TaskResults(exports=list(self._bodies(plan)), issues=self.results().issues)
+
+    def results(self) -> TaskResults:
+        """Return the issues so far."""
+        return TaskResults(
+            issues=[
+                JiraIssue(ticket, id_, key, f"{self._base_url}/browse/{key}")
+                for ticket, (id_, key) in sorted(self._issues.items())
+            ]
+        )
+
+    # -- what earlier attempts did ----------------------------------------------------------------
+
+    def _read_steps(self) -> None:
+        kept = self._context.steps
+        for found in (kept.get("issues of earlier runs"), *self._outcomes(kept)):
+            if found is not None:
+                self._note(found)
+        self._refused.clear()  # they are sent again
+
+    def _outcomes(self, kept: Mapping[str, Any]) -> Iterator[Any]:
+        while f"intent {self._request_count + 1}" in kept:
+            self._request_count += 1
+            yield kept.get(f"issues {self._request_count}")
+
+    def _find_issues_of_earlier_runs(self) -> None:
+        """Look for issues of runs whose steps were deleted, by a reset or another start."""
+
+        def look() -> dict[str, Any]:
+            times = self._context.export_times()
+            since = self._client.site_time() - times.age_seconds
+            began_after = times.began_after_seconds
+            follows_at_once = began_after is not None and began_after < _SECONDS_TO_FOLLOW
+            if follows_at_once and not times.has_failed:
+                return _outcome(self._search(since))
+            return _outcome(self._look(since, None))
+
+        self._note(self._context.step("issues of earlier runs", look))
+
+    def _settle_open_requests(self) -> None:
+        """Look for the issues of requests that were broken off."""
+        kept = self._context.steps
+        for number in range(1, self._request_count + 1):
+            if f"issues {number}" not in kept:
+                intent = kept[f"intent {number}"]
+                self._note(self._context.step(f"issues {number}", self._look_for, intent))
+
+    # -- sending ----------------------------------------------------------------------------------
+
+    def _send_the_rest(self, plan: Plan) -> None:
+        batch: list[PlannedTicket] = []
+        for planned in plan.tickets():
+            if planned.number in self._issues:
+                continue
+            parent = planned.ticket.parent
+            if parent is not None and any(each.number == parent for each in batch):
+                self._send(batch)
+                batch = []
+            if parent is not None and parent not in self._issues:
+                reason = f"its parent, ticket {parent}, was not created"
+                self._refused[planned.number] = {"Parent": reason}
+                continue
+            batch.append(planned)
+            if len(batch) == MAXIMUM_ISSUES_PER_BODY:
+                self._send(batch)
+                batch = []
+        if batch:
+            self._send(batch)
+
+    def _send(self, batch: list[PlannedTicket]) -> None:
+        """Send a request for these tickets, and again for those of a lost one.
+
+        Raises:
+            JiraUnavailable: one request after the other was lost.
+
+        """
+        for _ in range(_MOST_LOST_REQUESTS):
+            self._send_once(batch)
+            batch = [
+                planned
+                for planned in batch
+                if planned.number not in self._issues and planned.number not in self._refused
+            ]
+            if not batch:
+                return
+        raise JiraUnavailable(
+            f"{self._client.site.url} lost {_MOST_LOST_REQUESTS} requests in a row: it did not "
+            "respond to them, and did not create their issues"
+        )
+
+    def _send_once(self, batch: Sequence[PlannedTicket]) -> None:
+        self._request_count += 1
+        numbers = [planned.number for planned in batch]
+        intent = self._context.step(
+            f"intent {self._request_count}",
+            lambda: {"tickets": numbers, "since": self._client.site_time()},
+        )
+        body = _body([self._issue(planned) for planned in batch]).body.encode()
+        self._note(self._context.step(f"issues {self._request_count}", self._create, body, intent))
+        if self._stopped_by is not None:
+            raise self._stopped_by
+
+    def _create(self, body: bytes, intent: Mapping[str, Any]) -> dict[str, Any]:
+        """Send a request, and return which of its tickets were created, and which refused."""
+        try:
+            answer = self._client.create(body)
+        except OutcomeUnknown as error:
+            if error.wait_seconds:
+                self._status.wait(error.wait_seconds, error.message)
+            return self._look_for(intent)
+        except (JiraDenied, JiraRefused, JiraUnavailable) as error:
+            self._stopped_by = error  # nothing was created: that is kept before it is raised
+            return _outcome({})
+        found = _answered(answer, intent["tickets"])
+        return self._look_for(intent) if found is None else found
+
+    def _issue(self, planned: PlannedTicket) -> str:
+        parent = planned.ticket.parent
+        key = None if parent is None else self._issues[parent][1]
+        fields = planned.fields_json(self._project, parent_key=key)
+        value = {
+            "session": self._session,
+            "ticket": planned.number,
+            "digest": hashlib.sha256(fields.encode()).hexdigest()[:16],
+        }
+        properties = _compact([{"key": PROPERTY, "value": value}])
+        return f'{{"fields":{fields},"properties":{properties}}}'
+
+    def _bodies(self, plan: Plan) -> Iterator[ExportBody]:
+        """Return all issues as they were sent, in the order of the tickets."""
+        issues: list[str] = []
+        for planned in plan.tickets():
+            issues.append(self._issue(planned))
+            if len(issues) == MAXIMUM_ISSUES_PER_BODY:
+                yield _body(issues)
+                issues = []
+        if issues:
+            yield _body(issues)
+
+    # -- looking ----------------------------------------------------------------------------------
+
+    def _look_for(self, intent: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a request created whose response is unknown."""
+        return _outcome(self._look(float(intent["since"]), intent["tickets"]))
+
+    def _look(self, since: float, tickets: Sequence[int] | None) -> dict[int, tuple[str, str]]:
+        """Search until all the tickets (None: of the session) are found, or the index has them."""
+        settings = self._context.settings
+        # A request may still be carried out for as long as its response would have been waited for.
+        longest = settings.jira_timeout_seconds + settings.jira_index_seconds
+        ends_at = time.monotonic() + longest
+        wanted = set(tickets) if tickets is not None else set(range(1, self._total + 1))
+        pause = _FIRST_PAUSE
+        while True:
+            is_last = time.monotonic() >= ends_at
+            found = self._search(since)
+            if is_last or wanted <= found.keys():
+                return {ticket: issue for ticket, issue in found.items() if ticket in wanted}
+            left = max(ends_at - time.monotonic(), 0.01)
+            self._status.wait(min(pause, left), "Looking for issues whose response was lost")
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _search(self, since: float) -> dict[int, tuple[str, str]]:
+        found = find_issues(self._client, self._project, self._session, since=since)
+        return {ticket: issues[0] for ticket, issues in found.items()}
+
+    def _note(self, outcome: Mapping[str, Any]) -> None:
+        created = {int(ticket): (id_, key) for ticket, (id_, key) in outcome["created"].items()}
+        self._issues |= created
+        self._refused |= {int(ticket): each for ticket, each in outcome["refused"].items()}
+        self._status.report(len(self._issues), f"creating issues in {self._project}")
+
+    def _findings(self) -> list[Finding]:
+        findings = []
+        for number, errors in sorted(self._refused.items()):
+            ticket = next(self._context.tickets(after=number - 1, limit=1), None)
+            if ticket is None:
+                continue
+            findings += [
+                Finding(
+                    number, ticket.title, ticket.source_name, ticket.source_row, "", REFUSED,
+                    f"{name}: {reason}" if name else reason,
+                )
+                for name, reason in errors.items()
+            ]  # fmt: skip
+        return findings
+
+
+def find_issues(
+    client: JiraClient, project: str, session: str, *, since: float
+) -> dict[int, list[tuple[str, str]]]:
+    """Return id and key of this account's issues of a session, by ticket, the oldest first.
+
+    `since` is a moment by the site's clock (`JiraClient.site_time`).
+    """
+    minutes = math.ceil((client.site_time() - since) / 60) + _SLACK_MINUTES
+    jql = (
+        f'project = "{project}" AND creator = currentUser() AND created >= "-{minutes}m"'
+        " ORDER BY created ASC"
+    )
+    found: dict[int, list[tuple[str, str]]] = {}
+    for issue in client.search(jql, fields=["created"], properties=[PROPERTY]):
+        value = (issue.get("properties") or {}).get(PROPERTY)
+        if isinstance(value, dict) and value.get("session") == session:
+            found.setdefault(int(value["ticket"]), []).append((str(issue["id"]), str(issue["key"])))
+    for issues in found.values():
+        issues.sort(key=lambda each: int(each[0]))
+    return found
+
+
+def _outcome(created: Mapping[int, tuple[str, str]]) -> dict[str, Any]:
+    return {"created": {str(ticket): issue for ticket, issue in created.items()}, "refused": {}}
+
+
+def _answered(answer: Mapping[str, Any], tickets: Sequence[int]) -> dict[str, Any] | None:
+    """Return what a response says of each ticket; None where it does not say it of all.
+
+    Jira lists the created issues in the order of the request, and refusals by their positions.
+    """
+    issues, errors = answer.get("issues") or [], answer.get("errors") or []
+    refused: dict[int, dict[str, str]] = {}
+    for error in errors:
+        position = error.get("failedElementNumber")
+        if not isinstance(position, int) or not 0 <= position < len(tickets):
+            return None
+        refused[position] = _reasons(error)
+    left = [ticket for position, ticket in enumerate(tickets) if position not in refused]
+    if len(left) != len(issues) or not all(issue.get("key") for issue in issues):
+        return None
+    return {
+        "created": {
+            str(ticket): [str(issue["id"]), str(issue["key"])]
+            for ticket, issue in zip(left, issues, strict=True)
+        },
+        "refused": {str(tickets[position]): reasons for position, reasons in refused.items()},
+    }
+
+
+def _reasons(error: Mapping[str, Any]) -> dict[str, str]:
+    said = error.get("elementErrors") or {}
+    reasons = {str(name): str(reason) for name, reason in (said.get("errors") or {}).items()}
+    messages = [str(message) for message in said.get("errorMessages") or []]
+    if messages or not reasons:
+        reasons[""] = "; ".join(messages) or f"refused with status {error.get('status')}"
+    return reasons
+
+
+def _body(issues: Sequence[str]) -> ExportBody:
+    return ExportBody('{"issueUpdates":[' + ",".join(issues) + "]}", len(issues))
