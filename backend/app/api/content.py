@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from app.api.services import Services
-    from app.models.results import TicketDraft
+    from app.models.results import JiraIssue, TicketDraft
     from app.repositories.access_repository import Principal
 
 router = APIRouter(prefix=API, tags=["results"], responses=problems(*EVERYWHERE))
@@ -50,8 +50,14 @@ def list_tickets(
     after = position_of_token(page_token)
     with services.database.transaction() as db:
         SessionRepository(db, owner=caller.sees).get(session_id)
-        found = list(ContentRepository(db).tickets(session_id, after=after, limit=limit + 1))
-    items = ",".join(_ticket(after + at, ticket) for at, ticket in enumerate(found[:limit], 1))
+        content = ContentRepository(db)
+        found = list(content.tickets(session_id, after=after, limit=limit + 1))
+        created = content.issues(session_id, after=after, limit=limit)
+        issues = {each.ticket: each for each in created}
+    items = ",".join(
+        _ticket(number, ticket, issues.get(number))
+        for number, ticket in enumerate(found[:limit], after + 1)
+    )
     token = position_token(after + limit) if len(found) > limit else None
     return Response(
         f'{{"items":[{items}],"next_page_token":{json.dumps(token)}}}',
@@ -179,10 +185,11 @@ def _export(
     yield "]}"
 
 
-def _ticket(number: int, ticket: TicketDraft) -> str:
+def _ticket(number: int, ticket: TicketDraft, issue: JiraIssue | None) -> str:
+    created = None if issue is None else {"key": issue.key, "url": issue.url}
     return (
         f'{{"number":{number},"title":{json.dumps(ticket.title)},'
         f'"description":{ticket.description},"source_name":{json.dumps(ticket.source_name)},'
         f'"source_row":{ticket.source_row},"fields":{ticket.fields},'
-        f'"parent":{json.dumps(ticket.parent)}}}'
+        f'"parent":{json.dumps(ticket.parent)},"issue":{json.dumps(created)}}}'
     )

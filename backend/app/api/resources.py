@@ -191,11 +191,18 @@ class SessionPage(BaseModel):
     next_page_token: str | None
 
 
+class IssueResource(BaseModel):
+    """An issue that was created in Jira."""
+
+    key: str
+    url: str
+
+
 class TicketResource(BaseModel):
     """A ticket; its description is ADF.
 
     `fields` is what its document says of the issue's other fields; `parent` is the number of the
-    ticket that it stands below.
+    ticket that it stands below; `issue` is the one that was created for it in Jira.
     """
 
     number: int
@@ -205,6 +212,7 @@ class TicketResource(BaseModel):
     source_row: int
     fields: dict[str, Any]
     parent: int | None
+    issue: IssueResource | None
 
 
 class TicketPage(BaseModel):

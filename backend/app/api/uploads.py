@@ -37,6 +37,10 @@ class NewSession(Request):
     auto_advance: Annotated[
         bool, Field(description="whether a completed task starts the next one automatically")
     ] = True
+    to: Annotated[
+        Option | None,
+        Field(description="create the issues in this Jira site: `jira`, or `jira:NAME`"),
+    ] = None
     project_key: Option | None = None
     issue_type: Option | None = None
     split_level: Annotated[int, Field(ge=1, le=3)] | None = None
@@ -64,7 +68,7 @@ class NewSession(Request):
         """The options that were chosen."""
         given = self.model_dump(
             include={
-                "project_key", "issue_type", "split_level", "title_column", "body_column",
+                "to", "project_key", "issue_type", "split_level", "title_column", "body_column",
                 "delimiter", "parent_type", "map", "day_first",
                 "body_format", "sheet", "base_url", "too_long",
             },

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from app.core.errors import OutputError
 from app.core.wording import short_id
-from app.presentation.import_files import README, REPORT, SCRIPT
+from app.presentation.import_files import ISSUES, README, REPORT, SCRIPT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,6 +26,7 @@ class WrittenExport:
 
     Attributes:
         files: the bodies for Jira, in order; `byte_count` is theirs.
+        is_delivered: whether the issues are in Jira: the bodies are what was sent.
 
     """
 
@@ -33,6 +34,7 @@ class WrittenExport:
     files: tuple[Path, ...]
     issue_count: int
     byte_count: int
+    is_delivered: bool = False
 
     @property
     def report(self) -> Path:
@@ -45,9 +47,14 @@ class WrittenExport:
         return self.directory / README
 
     @property
-    def script(self) -> Path:
-        """The script that sends the files to Jira."""
-        return self.directory / SCRIPT
+    def script(self) -> Path | None:
+        """The script that sends the files to Jira; None if they were sent."""
+        return None if self.is_delivered else self.directory / SCRIPT
+
+    @property
+    def issues(self) -> Path | None:
+        """The table of the issues in Jira; None if none was created."""
+        return self.directory / ISSUES if self.is_delivered else None
 
 
 class OutputDirectory:
@@ -112,7 +119,8 @@ class OutputDirectory:
         except BaseException:
             _remove(parts, directory)
             raise
-        return WrittenExport(directory, tuple(bodies), issues, size)
+        is_delivered = any(path.name == ISSUES for _part, path in parts)
+        return WrittenExport(directory, tuple(bodies), issues, size, is_delivered)
 
 
 def _write(path: Path, parts: Iterable[bytes]) -> int:

@@ -28,6 +28,14 @@ AsJson = Annotated[
     bool,
     typer.Option("--json", help="Write one JSON document to standard output, for scripts."),
 ]
+To = Annotated[
+    str | None,
+    typer.Option(
+        "--to",
+        metavar="jira[:NAME]",
+        help="Create the issues, too: in the Jira site of the settings, or the one of this name.",
+    ),
+]
 Project = Annotated[
     str | None,
     typer.Option("--project", metavar="KEY", help="The Jira project's key, as in KEY-123."),
@@ -122,6 +130,7 @@ DayFirst = Annotated[
 
 
 _FLAGS = {
+    "to": "--to jira",
     "project_key": "--project KEY",
     "issue_type": "--issue-type NAME",
     "split_level": "--split-level LEVEL",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from app.repositories.content_summary import ContentSummary
 
 DOCUMENTS_SHOWN = 15
+ISSUES_SHOWN = 5
 FINDINGS_SHOWN = 10
 NOTES_SHOWN = 10
 
@@ -181,6 +182,11 @@ def print_summary(
     print_notes(terminal, content.notes)
     terminal.say()
     issues = count_text(content.counts.tickets, "issue")
+    if content.issue_count:
+        print_issues(terminal, content, short_id=short_id)
+        if written is not None:
+            terminal.say(f"  {written.issues} (which ticket is which issue)")
+        return
     if written is None:
         files = count_text(content.counts.exports, "file")
         terminal.say(f"✓ {issues} ready for Jira, in {files}, kept in the database.", style="green")
@@ -188,6 +194,19 @@ def print_summary(
         return
     terminal.say(f"✓ {issues} ready for Jira, every description checked", style="bold green")
     print_written(terminal, written, site=site)
+
+
+def print_issues(terminal: Terminal, content: ContentSummary, *, short_id: str) -> None:
+    """Name the issues that were created in Jira: the first few with their links."""
+    created = count_text(content.issue_count, "issue")
+    is_whole = content.issue_count >= content.counts.tickets
+    of_all = "" if is_whole else f" of {content.counts.tickets:,}"
+    terminal.say(f"✓ {created}{of_all} created in Jira", style="bold green" if is_whole else "bold")
+    for issue in content.issues[:ISSUES_SHOWN]:
+        terminal.say(f"  {issue.key}  {issue.url}")
+    more = content.issue_count - ISSUES_SHOWN
+    if more > 0:
+        terminal.say(f"  … and {more:,} more: session-tasks show {short_id} --tickets", style="dim")
 
 
 def _documents_table(content: ContentSummary) -> Table:
@@ -227,6 +246,9 @@ def print_written(terminal: Terminal, written: WrittenExport, *, site: str | Non
         f"  ({files}, {size}; each is the body of one POST /rest/api/3/issue/bulk)", style="dim"
     )
     terminal.say(f"  {written.report} (which ticket stands where)")
+    if written.script is None:
+        terminal.say(f"  {written.issues} (which ticket is which issue: all are in Jira)")
+        return
     terminal.say()
     terminal.say("  To create the issues in Jira (README.txt beside them tells more):")
     terminal.say(f"    {import_command(site, shlex.quote(str(written.script)))}")
@@ -357,7 +379,8 @@ def print_tickets(terminal: Terminal, tickets: Sequence[TicketTitle], total: int
     width = len(f"{tickets[-1].number:,}")
     for ticket in tickets:
         where = f"  {ticket.source_name}:{ticket.source_row}" if ticket.source_name else ""
-        terminal.say(f"  {ticket.number:>{width},}  {_cut(ticket.title, 70)}{where}")
+        key = f"  {ticket.issue_key}" if ticket.issue_key else ""
+        terminal.say(f"  {ticket.number:>{width},}  {_cut(ticket.title, 70)}{where}{key}")
     if total > len(tickets):
         terminal.say(
             f"  … and {count_text(total - len(tickets), 'more ticket')}: --tickets", style="dim"

@@ -16,6 +16,7 @@ from app.cli.parameters import AsJson, SessionId
 from app.cli.reporting import (
     print_failure,
     print_findings,
+    print_issues,
     print_session,
     print_sessions,
     print_tickets,
@@ -114,13 +115,16 @@ def show_command(
         return ExitCode.OK
     print_session(terminal, snapshot, content, why_waiting=why_waiting)
     print_tickets(terminal, tickets, content.counts.tickets)
+    if content.issue_count:
+        terminal.say()
+        print_issues(terminal, content, short_id=snapshot.short_id)
     if snapshot.status == TaskStatus.FAILED:
         print_failure(terminal, snapshot, command)
         print_findings(terminal, content)
     elif snapshot.status == TaskStatus.CANCELLED:
         terminal.say()
         terminal.say(f"To take it up again: {command}")
-    elif snapshot.stage == SessionStage.COMPLETED:
+    elif snapshot.stage == SessionStage.COMPLETED and not content.issue_count:
         terminal.say()
         terminal.say(f"To write the import: session-tasks export {snapshot.short_id} --out DIR")
     return ExitCode.OK

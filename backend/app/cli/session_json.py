@@ -94,6 +94,8 @@ def whole_document(
         "documents": [asdict(document) for document in content.documents],
         "notes": list(content.notes),
         "findings": [asdict(finding) for finding in content.findings],
+        "issues": [asdict(issue) for issue in content.issues],
+        "issue_count": content.issue_count,
     }
     if written is not None:
         document["export"] = {
@@ -101,7 +103,8 @@ def whole_document(
             "files": [str(file) for file in written.files],
             "report": str(written.report),
             "readme": str(written.readme),
-            "script": str(written.script),
+            "script": str(written.script) if written.script else None,
+            "issues": str(written.issues) if written.issues else None,
             "issue_count": written.issue_count,
             "byte_count": written.byte_count,
         }

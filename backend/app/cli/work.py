@@ -32,6 +32,7 @@ from app.cli.parameters import (
     Sheet,
     SplitLevel,
     TitleColumn,
+    To,
     TooLongOption,
     option_flag,
 )
@@ -69,6 +70,7 @@ from app.repositories.session_queries import LeaseState, SessionSnapshot
 from app.repositories.session_repository import SessionRepository
 from app.tasks.documents.intake import read_files, read_usable_files
 from app.tasks.intake_check import check_intake
+from app.tasks.jira.sites import find_site
 from app.tasks.jira_import import check_issue_type, check_project_key
 from app.tasks.preview import preview
 from app.tasks.registry import checked_handlers
@@ -112,6 +114,7 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command are thes
         ),
     ],
     out: Out = None,
+    to: To = None,
     project: Project = None,
     issue_type: IssueType = None,
     split_level: SplitLevel = None,
@@ -142,6 +145,7 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command are thes
     terminal = Terminal(is_json=as_json)
     settings = load_settings()
     chosen = _chosen(
+        to=to,
         project_key=project,
         issue_type=issue_type,
         split_level=split_level,
@@ -196,6 +200,7 @@ def retry_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
         ),
     ] = None,
     out: Out = None,
+    to: To = None,
     project: Project = None,
     issue_type: IssueType = None,
     split_level: SplitLevel = None,
@@ -235,7 +240,9 @@ def retry_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
         base_url=base_url,
         too_long=too_long,
     )
-    for_export = _chosen(project_key=project, issue_type=issue_type)
+    for_export = _chosen(to=to, project_key=project, issue_type=issue_type)
+    if to is not None:
+        find_site(settings, to)
     if project is not None:
         check_project_key(project)
     if issue_type is not None:

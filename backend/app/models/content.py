@@ -65,11 +65,10 @@ class ValidationFinding(_Numbered, Base):
 
 
 class DeliveredIssue(_Numbered, Base):
-    """An issue that the session's export created in Jira, for one of its tickets."""
+    """An issue that the session's export created in Jira; `position` is its ticket's number."""
 
     __tablename__ = "delivered_issues"
 
-    ticket: Mapped[int]
     issue_id: Mapped[str] = mapped_column(Text)
     key: Mapped[str] = mapped_column(Text)
     url: Mapped[str] = mapped_column(Text)

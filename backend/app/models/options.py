@@ -78,7 +78,7 @@ class SessionOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    to: Annotated[str, Field(pattern=r"^jira(:[A-Za-z0-9_-]+)?$", max_length=100)] | None = None
+    to: Annotated[str, Field(min_length=1, max_length=255)] | None = None
     project_key: Annotated[str, Field(min_length=1, max_length=255)] | None = None
     issue_type: Annotated[str, Field(min_length=1, max_length=255)] = "Task"
     parent_type: Annotated[str, Field(min_length=1, max_length=255)] | None = None

@@ -32,6 +32,7 @@ BODIES_PER_READ = 10
 TICKETS_PER_READ = 1_000
 REPORT = "report.csv"
 README = "README.txt"
+ISSUES = "issues.csv"
 SCRIPT = "import.sh"
 
 SITE = "https://YOUR-SITE.atlassian.net"
@@ -40,6 +41,8 @@ SITE = "https://YOUR-SITE.atlassian.net"
 REPORT_COLUMNS = (
     "ticket", "document", "row", "line", "file", "position", "parent", "summary",
 )  # fmt: skip
+
+ISSUE_COLUMNS = ("ticket", "key", "url", "document", "row", "line", "summary")
 
 _PART_BYTES = 64 * 1024
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
@@ -105,8 +108,17 @@ class SessionImport:
             parts = (body.body.encode(), b"\n")
             yield ImportFile(import_name(number), parts, body.issue_count)
         yield ImportFile(REPORT, self._report(counts))
-        yield ImportFile(SCRIPT, (_script(),))
-        yield ImportFile(README, (self._readme(counts).encode(),))
+        with self.database.transaction() as db:
+            issue_count = ContentRepository(db).issue_count(self.session_id)
+        if issue_count:
+            yield ImportFile(ISSUES, self._issues())
+            readme = _README_OF_DELIVERED.format(
+                session=short_id(self.session_id), issues=count_text(issue_count, "issue")
+            )
+        else:
+            yield ImportFile(SCRIPT, (_script(),))
+            readme = self._readme(counts)
+        yield ImportFile(README, (readme.encode(),))
 
     def zipped(self) -> Iterator[bytes]:
         """Return all files as one ZIP archive, in parts, below a directory of the session's name.
@@ -148,6 +160,20 @@ class SessionImport:
             yield "".join(lines).encode()
             after += len(page)
 
+    def _issues(self) -> Iterator[bytes]:
+        """Return the table of the tickets and their issues in Jira."""
+        yield (BYTE_ORDER_MARK + csv_line(ISSUE_COLUMNS)).encode()
+        after = 0
+        while True:
+            with self.database.transaction() as db:
+                page = ContentRepository(db).ticket_titles(
+                    self.session_id, after=after, limit=TICKETS_PER_READ
+                )
+            if not page:
+                return
+            yield "".join(map(_issue_line, page)).encode()
+            after += len(page)
+
     def _readme(self, counts: list[int]) -> str:
         issues, in_files = count_text(sum(counts), "issue"), count_text(len(counts), "file")
         names = (
@@ -175,10 +201,20 @@ def _places(counts: list[int]) -> Iterator[tuple[str, object]]:
 
 
 def _report_line(ticket: TicketTitle, place: tuple[str, object]) -> str:
-    row: object = ticket.source_row
-    where = (row, "") if is_table(ticket.source_name) else ("", row)
+    where = _row_and_line(ticket)
     parent = ticket.parent or ""
     return csv_line((ticket.number, ticket.source_name, *where, *place, parent, ticket.title))
+
+
+def _issue_line(ticket: TicketTitle) -> str:
+    issue = (ticket.issue_key or "", ticket.issue_url or "")
+    where = _row_and_line(ticket)
+    return csv_line((ticket.number, *issue, ticket.source_name, *where, ticket.title))
+
+
+def _row_and_line(ticket: TicketTitle) -> tuple[object, object]:
+    row: object = ticket.source_row
+    return (row, "") if is_table(ticket.source_name) else ("", row)
 
 
 def _script() -> bytes:
@@ -236,4 +272,14 @@ FILES
 report.csv: for each ticket its document, row or line, and its place in the files. parent is the
     number of another ticket. A text that a spreadsheet might run as a formula follows a '.
 import.sh: sends the files.
+"""
+
+_README_OF_DELIVERED = """\
+Session {session}: {issues} created in Jira. Nothing is left to be sent.
+
+FILES
+issues.csv: for each ticket its key and address in Jira, and its document, row or line.
+import-001.json and so on: what was sent. Sending it again would create every issue again.
+report.csv: for each ticket its place in these files.
+A text that a spreadsheet might run as a formula follows a '.
 """

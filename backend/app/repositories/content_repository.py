@@ -64,13 +64,20 @@ class IncomingDocument:
 
 @dataclass(frozen=True, slots=True)
 class TicketTitle:
-    """A ticket as a list has it: its number (the first is 1), its source, its parent's number."""
+    """A ticket as a list has it: its number (the first is 1), its source, its parent's number.
+
+    Attributes:
+        issue_key, issue_url: of the issue that was created in Jira for it, if one was.
+
+    """
 
     number: int
     title: str
     source_name: str
     source_row: int
     parent: int | None = None
+    issue_key: str | None = None
+    issue_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +176,7 @@ _SELECT_EXPORTS = (
 )
 
 _ISSUE = (
-    DeliveredIssue.ticket,
+    DeliveredIssue.position,
     DeliveredIssue.issue_id,
     DeliveredIssue.key,
     DeliveredIssue.url,
@@ -252,7 +259,18 @@ class ContentReader:
         """Up to `limit` tickets without what they say, from the one behind position `after`."""
         rows = self._reads.execute(
             select(
-                Ticket.position, Ticket.title, Ticket.source_name, Ticket.source_row, Ticket.parent
+                Ticket.position,
+                Ticket.title,
+                Ticket.source_name,
+                Ticket.source_row,
+                Ticket.parent,
+                DeliveredIssue.key,
+                DeliveredIssue.url,
+            )
+            .outerjoin(
+                DeliveredIssue,
+                (DeliveredIssue.session_id == Ticket.session_id)
+                & (DeliveredIssue.position == Ticket.position),
             )
             .where(Ticket.session_id == session_id, Ticket.position > after)
             .order_by(Ticket.position)
@@ -281,7 +299,7 @@ class ContentReader:
     def issues(
         self, session_id: uuid.UUID, *, after: int = 0, limit: int | None = None
     ) -> Iterator[JiraIssue]:
-        """The issues that were created in Jira, by ticket, from the one behind position `after`."""
+        """The issues that were created in Jira for the tickets behind number `after`, in order."""
         where = {"after": after, "limit": limit}
         for row in self._page(_SELECT_ISSUES, session_id, rows_at_once=ROWS_PER_FETCH, **where):
             yield JiraIssue(*row)
@@ -290,7 +308,7 @@ class ContentReader:
         """The issue that was created in Jira for a ticket; None if none is known."""
         row = self._reads.execute(
             select(*_ISSUE).where(
-                DeliveredIssue.session_id == session_id, DeliveredIssue.ticket == ticket
+                DeliveredIssue.session_id == session_id, DeliveredIssue.position == ticket
             )
         ).first()
         return None if row is None else JiraIssue(*row)

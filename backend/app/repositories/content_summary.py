@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session as DbSession
 
     from app.core.database import Database
-    from app.models.results import Finding
+    from app.models.results import Finding, JiraIssue
 
 MOST_FINDINGS = 1_000
+MOST_ISSUES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +33,19 @@ class DocumentSummary:
 
 @dataclass(frozen=True, slots=True)
 class ContentSummary:
-    """What hangs on a session; `findings` have an end, `counts` knows them all."""
+    """What hangs on a session; `findings` have an end, `counts` knows them all.
+
+    Attributes:
+        issues: the first that were created in Jira; `issue_count` knows how many there are.
+
+    """
 
     documents: tuple[DocumentSummary, ...]
     counts: ContentCounts
     notes: tuple[str, ...]
     findings: tuple[Finding, ...]
+    issues: tuple[JiraIssue, ...] = ()
+    issue_count: int = 0
 
 
 def read_content(database: Database, session_id: UUID) -> ContentSummary:
@@ -70,4 +78,6 @@ def summarize_content(
         content.counts(session_id),
         tuple(content.notes(session_id)),
         tuple(content.findings(session_id, limit=most_findings)),
+        tuple(content.issues(session_id, limit=MOST_ISSUES)),
+        content.issue_count(session_id),
     )

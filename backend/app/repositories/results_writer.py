@@ -101,25 +101,28 @@ class _Part:
 
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a table is made of
         self,
         name: str,
         produced_by: TaskType | None,
         table: str,
         columns: Sequence[str],
         row_of: Callable[[Any], Row],
+        *,
+        position_of: Callable[[int, Any], int] = lambda ordinal, _item: ordinal,
     ) -> None:
         self.name = name
         self.produced_by = produced_by
         self.delete = f"DELETE FROM {table} WHERE session_id = ANY(%s::uuid[])"  # noqa: S608 - a constant
         self.copy = copy_statement(table, ("session_id", "position", *columns))
         self._row_of = row_of
+        self._position_of = position_of
 
     def numbered_rows(self, produced: Iterable[Produced]) -> Iterator[Row]:
-        """Return the rows of all these, numbered from 1 within each session."""
+        """Return the rows of all these with their positions, mostly from 1 in each session."""
         for each in produced:
-            for position, item in enumerate(getattr(each.results, self.name), 1):
-                yield each.session_id, position, *self._row_of(item)
+            for ordinal, item in enumerate(getattr(each.results, self.name), 1):
+                yield each.session_id, self._position_of(ordinal, item), *self._row_of(item)
 
 
 _PARTS = (
@@ -148,8 +151,9 @@ _PARTS = (
         "issues",
         None,
         DeliveredIssue.__tablename__,
-        ("ticket", "issue_id", "key", "url"),
-        lambda issue: (issue.ticket, issue.issue_id, issue.key, issue.url),
+        ("issue_id", "key", "url"),
+        lambda issue: (issue.issue_id, issue.key, issue.url),
+        position_of=lambda _ordinal, issue: int(issue.ticket),
     ),
     _Part(
         "findings",

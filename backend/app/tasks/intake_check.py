@@ -20,6 +20,7 @@ from app.core.wording import names_text
 from app.models.options import SessionOptions
 from app.models.session import TaskType
 from app.tasks.documents.tickets import check_document
+from app.tasks.jira.sites import find_site
 from app.tasks.jira_import import check_issue_type, project_of
 from app.tasks.processing import ticket_options
 from app.tasks.registry import BUILT_IN_HANDLERS, handler_references
@@ -75,9 +76,27 @@ def option_problems(options: SessionOptions, settings: Settings) -> list[TaskErr
         return []
     return _problems(
         partial(project_of, options, settings),
+        partial(_check_target, options, settings),
         partial(check_issue_type, options.issue_type),
         partial(check_issue_type, options.parent_type or options.issue_type),
     )
+
+
+def _check_target(options: SessionOptions, settings: Settings) -> None:
+    """Return if the Jira site that the issues go to has settings.
+
+    Raises:
+        ConfigurationError: it has none (`admin_required`), or there is no such (`user_fixable`).
+
+    """
+    if options.to is None:
+        return
+    try:
+        find_site(settings, options.to)
+    except ConfigurationError as error:
+        if error.category == ErrorCategory.USER_FIXABLE:
+            error.options = ("to",)
+        raise
 
 
 def _document_problems(

@@ -134,12 +134,15 @@ class SessionContent:
 
     def issues(self) -> Iterator[JiraIssue]:
         """Read the issues that were created in Jira, in the order of their tickets."""
-        return self._pages(
-            lambda content, after: content.issues(
-                self._session_id, after=after, limit=TICKETS_PER_PAGE
+        after = 0
+        while page := self._page(
+            lambda content, last: content.issues(
+                self._session_id, after=last, limit=TICKETS_PER_PAGE
             ),
-            TICKETS_PER_PAGE,
-        )
+            after,
+        ):
+            yield from page
+            after = page[-1].ticket
 
     def export_times(self) -> ExportTimes:
         """Read when the session's export runs."""

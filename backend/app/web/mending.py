@@ -15,12 +15,14 @@ from app.repositories.content_repository import ContentRepository
 from app.repositories.session_repository import SessionRepository
 from app.tasks.documents.decoding import DocumentKind, kind_of
 from app.tasks.documents.tickets import check_readable
+from app.tasks.jira.sites import configured_targets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from sqlalchemy.orm import Session as DbSession
 
+    from app.core.config import Settings
     from app.repositories.content_repository import IncomingDocument
     from app.repositories.session_queries import SessionSnapshot
 
@@ -33,6 +35,7 @@ LABELS = {
     "sheet": "Sheet of a workbook",
     "base_url": "Address that links are relative to",
     "too_long": "Descriptions too long for Jira",
+    "to": "Create the issues in",
     "project_key": "Jira project",
     "issue_type": "Issue type",
     "parent_type": "Issue type of parents",
@@ -64,6 +67,21 @@ CHOICES = {
 }
 """The values of options that are chosen from a list; empty for the default."""
 
+
+def target_choices(settings: Settings) -> tuple[tuple[str, str], ...]:
+    """Return where a session's issues can be created, and the choice of import files only."""
+    return (
+        ("", "Import files only"),
+        *((target, _target_label(settings, target)) for target in configured_targets(settings)),
+    )
+
+
+def _target_label(settings: Settings, target: str) -> str:
+    name = target.partition(":")[2]
+    url = settings.jira_sites[name].url if name else settings.jira_url
+    return f"{url} ({name})" if name else str(url)
+
+
 _OF_TABLES = ("title_column", "body_column", "body_format")
 _OF_KINDS = {
     DocumentKind.CSV: (*_OF_TABLES, "delimiter"),
@@ -74,8 +92,8 @@ _OF_KINDS = {
     DocumentKind.TEXT: (),
 }
 _OF_ALL = ("parent_type", "base_url", "too_long")
-_OF_THE_EXPORT = ("project_key", "issue_type")
-_HAS_DEFAULT = frozenset(_OF_THE_EXPORT)
+_OF_THE_EXPORT = ("to", "project_key", "issue_type")
+_HAS_DEFAULT = frozenset({"project_key", "issue_type"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from app.models.options import SessionOptions
 from app.presentation.failures import error_next_step
 from app.tasks.documents.decoding import SUFFIXES
 from app.tasks.jira_import import offered_key
-from app.web.mending import CHOICES, option_label
+from app.web.mending import CHOICES, option_label, target_choices
 from app.web.page import PageOf
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ PATH = "/new"
 UNUSABLE = 422
 BUSY = 503
 TEXT_FIELDS = (
-    "label", "project_key", "issue_type", "split_level", "title_column", "body_column", "delimiter",
-    "parent_type", "day_first",
+    "label", "to", "project_key", "issue_type", "split_level", "title_column", "body_column",
+    "delimiter", "parent_type", "day_first",
     "body_format", "sheet", "base_url", "too_long",
 )  # fmt: skip
 SWITCHES = ("auto_advance", "start")
@@ -172,7 +172,7 @@ def _form(
         problems=problems or {},
         token=secrets.token_urlsafe(18),
         suffixes=SUFFIXES,
-        choices=CHOICES,
+        choices=CHOICES | {"to": target_choices(settings)},
         settings=settings,
         defaults=defaults,
     )

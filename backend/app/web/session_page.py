@@ -29,6 +29,7 @@ from app.repositories.content_summary import summarize_content
 from app.repositories.session_queries import SessionQueries, SessionSnapshot
 from app.repositories.session_repository import SessionRepository
 from app.repositories.worker_repository import live_workers
+from app.tasks.jira.sites import configured_targets
 from app.web import wording
 from app.web.expectation import times_left
 from app.web.headline import NAMES_IN_SENTENCES, headline
@@ -39,6 +40,7 @@ from app.web.mending import (
     option_label,
     retry_mended,
     takes_documents,
+    target_choices,
 )
 from app.web.new_session import UNUSABLE, field_problems
 from app.web.page import PageOf
@@ -225,9 +227,13 @@ def _render(  # noqa: PLR0913 - what a route is given
         acts=acts(session, content.counts, page.server, is_admin=caller.role is KeyRole.ADMIN),
         needs_new_session=session.needs_new_session,
         run=run_shown(session),
-        mends=mends(session, [document.name for document in content.documents]),
+        mends=[
+            mend
+            for mend in mends(session, [document.name for document in content.documents])
+            if mend.name != "to" or configured_targets(services.settings)
+        ],
         takes_documents=takes_documents(session),
-        choices=CHOICES,
+        choices=CHOICES | {"to": target_choices(services.settings)},
         refused=refused or {},
         content=content,
         documents_shown=DOCUMENTS_SHOWN,

@@ -72,6 +72,7 @@ def ticket_page(
             if (ticket.parent)
             else []
         )
+        issue = content.issue_of(session_id, number)
         following = content.next_place(session_id, ticket)
         findings = content.findings(session_id, tickets=range(number, number + 1))
         document = content.document(
@@ -84,6 +85,7 @@ def ticket_page(
         number=number,
         total=total,
         ticket=ticket,
+        issue=issue,
         parent=parents[0] if parents else None,
         findings=findings,
         preview=render_adf_text(ticket.description, reasons_by_path(findings)),

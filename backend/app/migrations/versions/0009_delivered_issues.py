@@ -6,13 +6,12 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0009"
-down_revision = "0008"
+down_revision = "0011"
 
 
 def upgrade() -> None:
     op.create_table(
         "delivered_issues",
-        sa.Column("ticket", sa.Integer(), nullable=False),
         sa.Column("issue_id", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("url", sa.Text(), nullable=False),

@@ -23,6 +23,7 @@ import time
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from app.core.errors import ContentViolation
 from app.core.wording import count_text
@@ -160,7 +161,8 @@ class _Delivery:
         plan = plan_tickets(
             self._context, self._client, self._project, has_issue=self._issues.__contains__
         )
-        self._base_url = plan.project.base_url
+        if plan.project.base_url.startswith(("https://", "http://")):
+            self._base_url = plan.project.base_url
         if plan.findings:
             raise DeliveryRefused(
                 plan.findings,
@@ -185,7 +187,7 @@ class _Delivery:
         """Return the issues so far."""
         return TaskResults(
             issues=[
-                JiraIssue(ticket, id_, key, f"{self._base_url}/browse/{key}")
+                JiraIssue(ticket, id_, key, f"{self._base_url}/browse/{quote(key)}")
                 for ticket, (id_, key) in sorted(self._issues.items())
             ]
         )

@@ -1,0 +1,98 @@
+"""`run --to jira`: from a document to issues, as people and scripts see it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.cli.application import run_command
+from tests.jira_stand_in.misbehaving import Fault
+from tests.jira_stand_in.server import JiraStandIn
+
+pytestmark = pytest.mark.usefixtures("project", "configured")
+
+Answer = tuple[int, str, str]
+
+
+@pytest.fixture
+def command(
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> Callable[..., Answer]:
+    monkeypatch.setenv("SESSION_TASKS_DATABASE_URL", database_url)
+    monkeypatch.setenv("SESSION_TASKS_JIRA_INDEX_SECONDS", "0.5")
+    monkeypatch.setenv("SESSION_TASKS_JIRA_TIMEOUT_SECONDS", "5")
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+    rows = "Summary,Priority,Labels\n=1+1,High,a\nSecond,Low,b\nThird,Medium,c\n"
+    (tmp_path / "issues.csv").write_text(rows, encoding="utf-8")
+
+    def run(*arguments: object) -> Answer:
+        capsys.readouterr()
+        code = run_command([str(argument) for argument in arguments])
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+RUN = ("run", "issues.csv", "--project", "SHOP", "--to", "jira", "--out", "out")
+
+
+def test_one_command_makes_issues_of_a_document(
+    command: Callable[..., Answer], jira: JiraStandIn, tmp_path: Path
+) -> None:
+    code, out, err = command(*RUN)
+    assert code == 0, err
+    assert "✓ 3 issues created in Jira" in out
+    assert f"SHOP-1  {jira.url}/browse/SHOP-1" in out
+    assert len(jira.site.issues) == 3
+    (folder,) = (tmp_path / "out").iterdir()
+    written = (folder / "issues.csv").read_text(encoding="utf-8-sig")
+    rows = list(csv.DictReader(io.StringIO(written)))
+    assert [row["key"] for row in rows] == ["SHOP-1", "SHOP-2", "SHOP-3"]
+    assert rows[0]["summary"] == "'=1+1"
+    assert rows[1]["url"] == f"{jira.url}/browse/SHOP-2"
+    assert not (folder / "import.sh").exists()
+    assert "Nothing is left to be sent" in (folder / "README.txt").read_text()
+    code, shown, _ = command("show", folder.name)
+    assert "SHOP-3" in shown
+    code, shown, _ = command("show", folder.name, "--json")
+    document: dict[str, Any] = json.loads(shown)
+    assert [each["key"] for each in document["issues"]] == ["SHOP-1", "SHOP-2", "SHOP-3"]
+    assert document["tickets"][0]["issue_key"] == "SHOP-1"
+    assert jira.violations == []
+
+
+def test_what_jira_refuses_is_named_and_a_retry_sends_it_alone(
+    command: Callable[..., Answer], jira: JiraStandIn
+) -> None:
+    jira.misbehave(Fault(refused=frozenset((1,))))
+    code, out, err = command(*RUN)
+    assert code == 6
+    said = out + err
+    assert "Something went wrong on our side" in said
+    assert "issues.csv" in said
+    assert len(jira.site.issues) == 2
+    session = next(word for word in said.split() if len(word) == 8 and word.isalnum())
+    code, out, err = command("retry", session)
+    assert code == 0, err
+    assert len(jira.site.issues) == 3
+    assert "✓ 3 issues created in Jira" in out
+
+
+@pytest.mark.parametrize("to", ["jira:none", "trello"])
+def test_an_unknown_site_is_refused_before_anything_is_stored(
+    to: str, command: Callable[..., Answer]
+) -> None:
+    code, _out, err = command("run", "issues.csv", "--project", "SHOP", "--to", to)
+    assert code == 2
+    assert "--to" in err or "to:" in err
+    assert "no session" in command("list")[1].lower()
