@@ -1,0 +1,1 @@
+"""Somebody else's project: a shop whose orders are sessions of ours."""
