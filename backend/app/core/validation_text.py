@@ -67,7 +67,8 @@ def problem_text(problem: Mapping[str, Any]) -> str:
         if (kind, context.get(limit)) in _SINGULAR:
             return _SINGULAR[kind, context[limit]]
     sentence = _SENTENCES.get(kind)
-    return "cannot be used" if sentence is None else sentence.format_map(_Known(context))
+    shown = {key: f"{v:g}" if isinstance(v, float) else v for key, v in context.items()}
+    return "cannot be used" if sentence is None else sentence.format_map(_Known(shown))
 
 
 class _Known(dict[str, Any]):

@@ -171,14 +171,14 @@ class SessionSnapshot:
 
     @property
     def fixable_by(self) -> ErrorCategory:
-        """Who can fix the last failure now: a temporary one needs an administrator at last.
+        """Who can fix the last failure now: an administrator, once the attempts are used up.
 
-        It is retried automatically until its attempts are used up. `fixable_by_sql` says the same
-        of rows.
+        Only an administrator can reset them; where a new session is needed, nobody has to.
+        `fixable_by_sql` says the same of rows.
         """
         category = ErrorCategory.of(self.failure.get("category"))
         is_used_up = self.status == TaskStatus.FAILED and not self.can_be_retried
-        if category is ErrorCategory.TEMPORARY and is_used_up:
+        if is_used_up and not self.needs_new_session:
             return ErrorCategory.ADMIN_REQUIRED
         return category
 
@@ -198,7 +198,13 @@ def fixable_by_sql(category: ColumnElement[str]) -> ColumnElement[str | None]:
     return case(
         (SessionTask.status != TaskStatus.FAILED, null()),
         (and_(category == temporary, ~is_used_up), temporary),
-        (category == ErrorCategory.USER_FIXABLE.value, category),
+        (
+            and_(
+                category == ErrorCategory.USER_FIXABLE.value,
+                or_(~is_used_up, SessionTask.task_type == TaskType.ADF_VALIDATION),
+            ),
+            category,
+        ),
         else_=ErrorCategory.ADMIN_REQUIRED.value,
     )
 

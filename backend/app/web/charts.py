@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
 HEIGHT = 100.0
 SLICE_WIDTH = 10.0
@@ -40,6 +41,7 @@ class Bar:
     height: float
     series: int
     words: str
+    index: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Chart:
     Attributes:
         top: what the upper edge stands for, in words.
         rows: the same figures as text: the slice, then one cell for each series.
+        moments: when each slice begins, for a script to say it in the reader's zone.
 
     """
 
@@ -68,6 +71,7 @@ class Chart:
     bars: Sequence[Bar]
     lines: Sequence[Line]
     rows: Sequence[tuple[str, Sequence[str]]]
+    moments: Sequence[datetime] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -98,6 +102,7 @@ def bar_chart(
                     height=round(height, 2),
                     series=number,
                     words=f"{slice_name}, {one.name}: {words(value)}",
+                    index=index,
                 )
             )
     return _chart(title, slices, series, words, top, bars=bars)

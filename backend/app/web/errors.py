@@ -77,4 +77,20 @@ def _page_of(scope: Scope, problem: dict[str, Any]) -> Response:
         wanted = scope["path"] + (f"?{query}" if query else "")
         after = f"?{urlencode({'then': wanted})}" if wanted != "/" else ""
         return RedirectResponse(SIGN_IN_PATH + after, status_code=303)
+    problem = _of_address(scope, problem)
     return Page(Request(scope)).render("error.html", status_code=problem["status"], problem=problem)
+
+
+def _of_address(scope: Scope, problem: dict[str, Any]) -> dict[str, Any]:
+    """Return the problem; of an address that cannot be one (`/sessions/abc`): nothing is there."""
+    faults = problem.get("errors") or []
+    if not faults or not all(each["where"].startswith("path.") for each in faults):
+        return problem
+    first, _, rest = scope["path"].strip("/").partition("/")
+    thing = "session" if first == "sessions" else "page"
+    return problem | {
+        "status": 404,
+        "title": f"There is no such {thing}",
+        "detail": f"There is no {thing} “{rest[:80] or first[:80]}”",
+        "next_step": "The address is not complete, or mistyped.",
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated
@@ -146,7 +146,7 @@ def charts_of(times: Sequence[RunTimes], begins: Sequence[datetime], span: Span)
         )
         for kind in TaskType
     ]
-    return [throughput, *durations]
+    return [replace(chart, moments=begins) for chart in (throughput, *durations)]
 
 
 class RecentFigures:

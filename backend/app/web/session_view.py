@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from app.repositories.session_queries import SessionSnapshot
 
 
+UNKNOWN_SHARE = 0.5
+LEAST_SHARE = 0.1
+"""What a stage that reports nothing, or has just begun, counts as having done: no bar is full
+while its stage runs."""
+
+
 @dataclass(frozen=True, slots=True)
 class StageLine:
     """One task type of the session: how it stands, and how long it waited and ran.
@@ -72,7 +78,7 @@ def stage_lines(
         _stage_line(session, step, times.get(task_type), now)
         for task_type, step in zip(TaskType, steps_of(session), strict=True)
     ]
-    longest = max((_seconds(line) for line in lines), default=0.0) or 1.0
+    longest = max((_seconds_expected(line, session) for line in lines), default=0.0) or 1.0
     return [
         replace(
             line,
@@ -120,7 +126,7 @@ def _stage_line(
             is_waiting=claimed is None,
         )
     if step.is_present and session.status is not TaskStatus.COMPLETED:
-        ended = session.failed_at
+        ended = session.failed_at or session.updated_at
         return replace(line, ran_seconds=_between(session.started_at, ended), ended_at=ended)
     if kept is None or step.sign is NOT_STARTED:
         return line
@@ -138,6 +144,15 @@ def _between(start: datetime | None, end: datetime | None) -> float | None:
 
 def _seconds(line: StageLine) -> float:
     return (line.waited_seconds or 0.0) + (line.ran_seconds or 0.0)
+
+
+def _seconds_expected(line: StageLine, session: SessionSnapshot) -> float:
+    """How long the stage takes in the end, as far as its progress tells: its bar agrees with it."""
+    if not line.is_present or line.since is None or line.is_waiting:
+        return _seconds(line)
+    total = session.progress_total or 0
+    share = min(1.0, (session.progress_current or 0) / total) if total else UNKNOWN_SHARE
+    return (line.waited_seconds or 0.0) + (line.ran_seconds or 0.0) / max(share, LEAST_SHARE)
 
 
 def _what_follows(session: SessionSnapshot, task_type: TaskType) -> str:

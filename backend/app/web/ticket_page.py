@@ -11,9 +11,12 @@ from fastapi import APIRouter, Path, Response
 
 from app.api.problems import NotThere
 from app.api.services import Caller, ServicesOf
-from app.core.errors import DocumentError
+from app.core.errors import ConfigurationError, DocumentError
+from app.models.options import SessionOptions
 from app.repositories.content_repository import ContentRepository
 from app.tasks.documents.decoding import DocumentKind, decode, kind_of
+from app.tasks.documents.tickets import csv_row
+from app.tasks.processing import ticket_options
 from app.web.adf_preview import render_adf_text
 from app.web.page import PageOf
 from app.web.session_page import seen
@@ -21,13 +24,16 @@ from app.web.session_page import seen
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from app.core.config import Settings
     from app.models.results import Finding, TicketDraft
     from app.repositories.content_repository import IncomingDocument
+    from app.repositories.session_queries import SessionSnapshot
 
 router = APIRouter(include_in_schema=False)
 
 LARGEST_DOCUMENT_BYTES = 2 * 1024 * 1024
 MOST_LINES = 400
+MOST_CELL_CHARACTERS = 5_000
 MOST_SOURCE_CHARACTERS = 60_000
 
 
@@ -92,6 +98,7 @@ def ticket_page(
         source=source,
         is_source_cut=is_cut,
         excerpt=excerpt_of(document, ticket, following) if document is not None else None,
+        cells=[] if document is None else cells_of(document, ticket, session, services.settings),
     )
 
 
@@ -118,7 +125,7 @@ def excerpt_of(
 ) -> Excerpt | None:
     """The lines of a Markdown document from the ticket's to the next one's; None of others.
 
-    A CSV's rows are no lines of text: its cells are what the ticket says already.
+    A CSV's rows are no lines of text: `cells_of` gives its cells.
     """
     try:
         if kind_of(document.name) is not DocumentKind.MARKDOWN:
@@ -130,3 +137,18 @@ def excerpt_of(
     end = following - 1 if following is not None else len(lines)
     shown = lines[first : min(end, first + MOST_LINES)]
     return Excerpt(ticket.source_row, "\n".join(shown).rstrip(), end - first > MOST_LINES)
+
+
+def cells_of(
+    document: IncomingDocument, ticket: TicketDraft, session: SessionSnapshot, settings: Settings
+) -> list[tuple[str, str]]:
+    """Return the cells of the CSV row that the ticket was made of, by column; [] for others."""
+    try:
+        if kind_of(document.name) is not DocumentKind.CSV:
+            return []
+        chosen = SessionOptions.from_json(dict(session.options))
+        options = ticket_options(chosen, settings, [document.name])
+        named = csv_row(document.name, document.content, options, ticket.source_row)
+    except (DocumentError, ConfigurationError):  # as in `excerpt_of`
+        return []
+    return [(column, cell[:MOST_CELL_CHARACTERS]) for column, cell in named if cell.strip()]

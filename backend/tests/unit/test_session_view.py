@@ -110,9 +110,27 @@ def test_stages_tell_the_wait_beside_the_run() -> None:
     assert (processing.waited_seconds, processing.ran_seconds) == (1.0, 3.0)
     assert (export.waited_seconds, export.ran_seconds) == (2.0, 6.0)
     assert export.since == RUNNING.claimed_at
-    assert (processing.wait_share, processing.run_share) == (12.5, 37.5)
-    assert (export.wait_share, export.run_share) == (25.0, 75.0)
+    assert (export.wait_share, export.run_share) == (14.29, 42.86)  # half done, for all we know
+    assert (processing.wait_share, processing.run_share) == (7.14, 21.43)
     assert (validation.sign.word, validation.ran_seconds) == ("Not started", None)
+
+
+def test_the_bar_of_a_running_stage_says_what_its_progress_says() -> None:
+    half = replace(RUNNING, progress_current=3, progress_total=4)
+
+    _, export, _ = stage_lines(half, {}, NOW)
+
+    assert (export.waited_seconds, export.ran_seconds) == (2.0, 6.0)
+    assert (export.wait_share, export.run_share) == (20.0, 60.0)  # of 2 s and the 8 s to come
+
+
+def test_a_cancelled_stage_has_its_times() -> None:
+    ended = NOW + timedelta(seconds=9)
+    cancelled = replace(RUNNING, status=TaskStatus.CANCELLED, started_at=NOW, updated_at=ended)
+
+    _, export, _ = stage_lines(cancelled, {}, NOW)
+
+    assert (export.ran_seconds, export.ended_at) == (9.0, ended)
 
 
 def test_a_stage_that_waits_is_all_wait() -> None:

@@ -158,7 +158,7 @@ def test_a_retry_can_bring_the_option_and_the_document_that_were_missing(
     [
         ("", "other.csv", "The session has no document called other.csv"),
         ("", "odd.exe", "is not a type"),
-        ("9", "", "less than or equal to 3"),
+        ("9", "", "3 or less"),
     ],
 )
 def test_a_mend_that_cannot_be_taken_is_said_beside_its_field_and_nothing_runs(

@@ -213,6 +213,23 @@ def map_columns(document: str, table: Table, options: TicketOptions) -> ColumnMa
     )
 
 
+def csv_row(
+    name: str, content: bytes, options: TicketOptions, number: int
+) -> list[tuple[str, str]]:
+    """Return the cells of a CSV's row, each with its column's name; [] where there is no such row.
+
+    Raises:
+        DocumentError: the table cannot be read with these options.
+
+    """
+    text, _ = clean_text(decode(name, content).text)
+    table = _read_csv(name, text, options)
+    for row, cells in table.rows:
+        if row == number:
+            return [(table.column_name(index), cell) for index, cell in enumerate(cells)]
+    return []
+
+
 def _read_csv(name: str, text: str, options: TicketOptions) -> Table:
     return read_csv(name, text, delimiter=options.delimiter, **_column_choice(name, options))
 

@@ -1,5 +1,5 @@
 "use strict";
-// / search, j and k through the rows, Enter opens, n new, ? the keys. Never while one types.
+// / search, j and k through the rows, Enter opens, n new, ? the list of them. Never while one types.
 (() => {
   const rows = () => [...document.querySelectorAll("[data-row]")];
   const move = (by) => {

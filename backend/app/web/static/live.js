@@ -13,6 +13,7 @@
 
   // -- times, in the reader's own zone ----------------------------------------------------------
   const clock = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+  const slot = new Intl.DateTimeFormat(undefined, { day: "2-digit", month: "short", hour: "2-digit", minute: "2-digit" });
   const hour = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
   const two = (n) => String(n).padStart(2, "0");
   const span = (s) => {
@@ -51,6 +52,22 @@
       else if ("until" in time.dataset) write(time, span(Math.max(0, (at - now) / 1000)));
       else write(time, span(seconds));
     }
+    tellSlices();
+  };
+  const tellSlices = () => { // charts: a day is named where the window is longer than one
+    const slices = [...document.querySelectorAll("time[data-slice]")];
+    if (!slices.length) return;
+    const moments = slices.map((time) => Date.parse(time.dateTime));
+    const isLong = Math.max(...moments) - Math.min(...moments) > 86400000;
+    const form = isLong ? slot : hour;
+    slices.forEach((time, index) => write(time, form.format(moments[index])));
+    for (const title of document.querySelectorAll("title[data-slice]")) {
+      const told = title.dataset.told ?? title.dataset.utc;
+      const local = form.format(Date.parse(title.dataset.slice));
+      write(title, local + title.textContent.slice(told.length));
+      title.dataset.told = local;
+    }
+    for (const zone of document.querySelectorAll("[data-zone]")) write(zone, clock.resolvedOptions().timeZone);
   };
   tellTimes();
   setInterval(() => {
