@@ -11,6 +11,7 @@ from app.core.wording import count_text
 from app.models.results import Finding, TaskResults
 from app.tasks.adf.validation import find_violations
 from app.tasks.documents.decoding import place_text
+from app.tasks.jira.reading_back import read_back
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,11 +50,39 @@ class RefusedByJira(ContentViolation):
         }
 
 
+class DeliveryDiffers(ContentViolation):
+    """Issues in Jira that are not as they were sent, missing or doubled.
+
+    Attributes:
+        results: the findings, which the engine writes with the failure.
+        details: the first of them and how many there are, for the failure context.
+
+    """
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        first = findings[0]
+        more = f" ({len(findings) - 1:,} more findings)" if len(findings) > 1 else ""
+        super().__init__(
+            f"Ticket {first.ticket} “{first.title}” is not in Jira as it was sent: "
+            f"{first.reason}{more}",
+            next_step="Correct it in Jira and retry; session-tasks show lists every finding.",
+        )
+        self.results = TaskResults(findings=findings[:MAX_FINDINGS])
+        self.details = {
+            "refused_ticket_count": len({finding.ticket for finding in findings}),
+            "finding_count": len(findings),
+            "findings": [asdict(finding) for finding in findings[:FINDINGS_IN_CONTEXT]],
+        }
+
+
 def validate_export(context: TaskContext) -> None:
     """Return if Jira would take every exported description; progress counts issues.
 
+    The issues of a session that was delivered to Jira are also read back and compared.
+
     Raises:
         RefusedByJira: it would not; each reason is a finding.
+        DeliveryDiffers: issues differ from what was sent, are missing or doubled.
 
     """
     total = context.counts().tickets
@@ -69,6 +98,10 @@ def validate_export(context: TaskContext) -> None:
                 origin = _origin_of(context, number, summary)
                 findings.extend(Finding(number, *origin, *_parts(each)) for each in violations)
         context.progress(number, total)
+    if not refused and context.options.to is not None:
+        different = read_back(context)
+        if different:
+            raise DeliveryDiffers(different)
     if refused:
         raise RefusedByJira(findings[:MAX_FINDINGS], found=found, refused=refused)
 
