@@ -25,12 +25,12 @@ from app.api.origins import check_host, require_same_origin
 from app.api.problems import (
     BodyTooLarge,
     BodyTooSlow,
-    NotAllowed,
     NotAuthenticated,
     RequestMalformed,
     TooManyRequests,
     problem_response,
 )
+from app.api.services import require_act
 from app.core.errors import TaskError
 
 if TYPE_CHECKING:
@@ -124,11 +124,8 @@ class RequestGuard:
         if scope["method"] not in SAFE_METHODS:
             if key is None:
                 require_same_origin(scope, headers)
-            if not principal.may_act and scope["path"] != SIGN_OUT_PATH:
-                raise NotAllowed(
-                    "A key with the role viewer may look, and change nothing",
-                    next_step="Ask an operator for another: session-tasks keys create --role user.",
-                )
+            if scope["path"] != SIGN_OUT_PATH:
+                require_act(principal)
         return principal
 
     def check_head(self, scope: Scope, headers: Headers) -> None:

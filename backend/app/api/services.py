@@ -140,6 +140,20 @@ def owner_wanted(caller: Principal, owner: str | None) -> str | None:
     return owner
 
 
+def require_act(caller: Principal) -> None:
+    """Return where the caller may change anything.
+
+    Raises:
+        NotAllowed: the key is a viewer's.
+
+    """
+    if not caller.may_act:
+        raise NotAllowed(
+            "A key with the role viewer may look, and change nothing",
+            next_step="Ask an operator for another: session-tasks keys create --role user.",
+        )
+
+
 def audit_act(db: DbSession, caller: Principal, act: str, session: SessionSnapshot) -> None:
     """Log at AUDIT, once it is committed, what a caller did to another owner's session."""
     if session.owner != caller.owner:

@@ -282,10 +282,15 @@ def state_text(snapshot: SessionSnapshot) -> str:
 def print_sessions(
     terminal: Terminal, snapshots: Sequence[SessionSnapshot], ages: Sequence[str]
 ) -> None:
-    """Show sessions as a table; where the terminal is narrow, each on lines of its own."""
+    """Show sessions as a table, with their owners where there are several.
+
+    Where the terminal is narrow, each is on lines of its own.
+    """
+    has_owners = len({snapshot.owner for snapshot in snapshots}) > 1
     rows = [
         (
             snapshot.short_id,
+            *((_cut(snapshot.owner, 20),) if has_owners else ()),
             age,
             snapshot.task_type.value if snapshot.task_type else "-",
             state_text(snapshot),
@@ -293,7 +298,9 @@ def print_sessions(
         )
         for snapshot, age in zip(snapshots, ages, strict=True)
     ]
-    print_rows(terminal, ("session", "opened", "task", "state", "label"), rows)
+    owner_heading = ("owner",) if has_owners else ()
+    headings = ("session", *owner_heading, "opened", "task", "state", "label")
+    print_rows(terminal, headings, rows)
 
 
 def print_rows(terminal: Terminal, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -338,6 +345,7 @@ def print_session(
     counts = content.counts
     lines = [
         ("Session", str(snapshot.session_id)),
+        ("Owner", snapshot.owner),
         ("Label", snapshot.label),
         ("Opened", f"{snapshot.created_at:%Y-%m-%d %H:%M:%S} UTC"),
         ("Stage", snapshot.stage.value),

@@ -64,16 +64,21 @@ def list_command(
     limit: Annotated[
         int, typer.Option("--limit", min=1, max=MOST_LISTED, help="How many, the newest first.")
     ] = 20,
+    owner: Annotated[
+        str | None, typer.Option(help="Only sessions of this owner.  [default: all owners]")
+    ] = None,
     as_json: AsJson = False,
 ) -> ExitCode:
     """List sessions, the newest first."""
     terminal = Terminal(is_json=as_json)
     with opened_database(terminal, load_settings()) as database, database.transaction() as db:
-        found = SessionQueries(db, owner=None).page(SessionFilter(), limit=limit + 1)
+        found = SessionQueries(db, owner=owner).page(SessionFilter(), limit=limit + 1)
         unserved = count_unserved(db.connection())
     snapshots = found[:limit]
     if as_json:
         terminal.write_json({"sessions": [session_document(snapshot) for snapshot in snapshots]})
+    elif not snapshots and owner is not None:
+        terminal.say(f"{owner} has no sessions. Leave --owner out to list those of all owners.")
     elif not snapshots:
         terminal.say("There are no sessions. Open one: session-tasks run FILES…")
     else:

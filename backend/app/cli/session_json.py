@@ -33,6 +33,7 @@ def session_document(snapshot: SessionSnapshot) -> dict[str, Any]:
     return {
         "session": {
             "id": str(snapshot.session_id),
+            "owner": snapshot.owner,
             "label": snapshot.label,
             "stage": snapshot.stage.value,
             "options": dict(snapshot.options),

@@ -18,6 +18,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    text,
     true,
     tuple_,
 )
@@ -283,6 +284,16 @@ class SessionFilter:
     error: str | None = None
 
 
+_OWNERS = """
+WITH RECURSIVE named AS (
+    (SELECT owner FROM sessions ORDER BY owner LIMIT 1)
+    UNION ALL
+    SELECT (SELECT owner FROM sessions WHERE sessions.owner > named.owner ORDER BY owner LIMIT 1)
+      FROM named WHERE named.owner IS NOT NULL)
+SELECT owner FROM named WHERE owner IS NOT NULL LIMIT :limit
+"""
+
+
 class SessionQueries:
     """Reads of one owner's sessions (None: of everybody's), in the transaction of `db`."""
 
@@ -385,6 +396,10 @@ class SessionQueries:
             )
         return conditions
 
+    def owners(self, *, limit: int) -> list[str]:
+        """Return up to `limit` owners of sessions, by name: one step in the index for each."""
+        return list(self._db.scalars(text(_OWNERS), {"limit": limit}))
+
     def changed_since(self, moment: datetime, *, limit: int) -> list[SessionSnapshot]:
         """Up to `limit` sessions whose last activity is not before `moment`, the oldest first."""
         use_custom_plans(self._db)
@@ -399,6 +414,16 @@ class SessionQueries:
 def owned_by(owner: str | None) -> ColumnElement[bool]:
     """Whether the session belongs to this owner; always, for None."""
     return true() if owner is None else Session.owner == owner
+
+
+def owners_of(
+    db: DbSession, session_ids: Collection[UUID], *, exclude: str
+) -> list[tuple[UUID, str]]:
+    """Return (id, owner) of those of these sessions that belong to others than `exclude`."""
+    statement = select(Session.id, Session.owner).where(
+        Session.id.in_(session_ids), Session.owner != exclude
+    )
+    return [(session_id, owner) for session_id, owner in db.execute(statement)]
 
 
 def read_snapshots_of_owners(

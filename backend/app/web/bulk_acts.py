@@ -5,7 +5,9 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from app.api.services import audit_acts
 from app.core.wording import count_text
+from app.repositories.session_queries import owners_of
 from app.repositories.session_repository import SessionRepository
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from app.core.database import Database
+    from app.repositories.access_repository import Principal
 
 MOST_AT_ONCE = 5_000
 """Sessions that one bulk act takes; what is left can be taken by another."""
@@ -27,14 +30,28 @@ class BulkAct(str, Enum):
     CANCEL = "cancel"
 
 
-def act_on(database: Database, owner: str, act: BulkAct, runs: Sequence[tuple[UUID, UUID]]) -> str:
-    """Retry or cancel these runs of the owner's `(session_id, task_id)`; says what was done."""
+_NAMES = {BulkAct.RETRY: "Task retried", BulkAct.CANCEL: "Task cancelled"}
+
+
+def act_on(
+    database: Database, caller: Principal, act: BulkAct, runs: Sequence[tuple[UUID, UUID]]
+) -> str:
+    """Retry or cancel these runs `(session_id, task_id)`, as far as the caller sees them.
+
+    Returns what was done, in words. Each act on another owner's session is logged at AUDIT.
+    """
     done = 0
     for start in range(0, len(runs), RUNS_PER_TRANSACTION):
         with database.transaction() as db:
-            sessions = SessionRepository(db, owner=owner)
+            sessions = SessionRepository(db, owner=caller.sees)
             move = sessions.retry_tasks if act is BulkAct.RETRY else sessions.cancel_tasks
-            done += len(move(runs[start : start + RUNS_PER_TRANSACTION]))
+            moved = move(runs[start : start + RUNS_PER_TRANSACTION])
+            done += len(moved)
+            if caller.sees is None:
+                others = owners_of(
+                    db, [transition.session_id for transition in moved], exclude=caller.owner
+                )
+                audit_acts(db, caller, _NAMES[act], others)
     said = f"{'Retried' if act is BulkAct.RETRY else 'Cancelled'} {count_text(done, 'session')}."
     if done < len(runs):
         left_out = count_text(len(runs) - done, "session")

@@ -22,7 +22,9 @@ _WORTH_SAYING_SECONDS = 2.0
 _MINUTE = 60
 
 
-def times_left(db: DbSession, owner: str, sessions: Sequence[SessionSnapshot]) -> dict[UUID, str]:
+def times_left(
+    db: DbSession, owner: str | None, sessions: Sequence[SessionSnapshot]
+) -> dict[UUID, str]:
     """For those of the sessions that a worker runs: `8 to 20 s left`, from past runs like theirs.
 
     A session of which too little is known is left out, and so is what will be over in a moment.

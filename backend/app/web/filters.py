@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 from urllib.parse import urlencode
 
 from fastapi import Depends, Query
 
 from app.api.resources import SafeText
+from app.api.services import Caller
 from app.core.errors import ErrorCategory
 from app.models.session import SessionStage, TaskStatus, TaskType
 from app.repositories.session_queries import SessionFilter
+
+if TYPE_CHECKING:
+    from app.repositories.access_repository import Principal
 
 Choice = TypeVar("Choice", bound=Enum)
 
@@ -38,6 +42,7 @@ class Filters:
     """The filters of one address; None and "": any."""
 
     q: str = ""
+    owner: str = ""
     status: TaskStatus | None = None
     stage: SessionStage | None = None
     task_type: TaskType | None = None
@@ -54,6 +59,10 @@ class Filters:
             for name, value in values.items()
             if value
         }
+
+    def owner_seen(self, caller: Principal) -> str | None:
+        """The owner whose sessions these filters leave; None: all owners'."""
+        return caller.sees or self.owner or None
 
     @property
     def address(self) -> str:
@@ -79,6 +88,7 @@ class Filters:
 
 
 def _filters(  # noqa: PLR0913, PLR0917 - one filter each
+    caller: Caller,
     q: Annotated[SafeText, Query(max_length=200)] = "",
     status: Annotated[str, Query(max_length=20)] = "",
     stage: Annotated[str, Query(max_length=20)] = "",
@@ -86,10 +96,15 @@ def _filters(  # noqa: PLR0913, PLR0917 - one filter each
     category: Annotated[str, Query(max_length=20)] = "",
     error: Annotated[SafeText, Query(max_length=200)] = "",
     age: Annotated[str, Query(max_length=5)] = "",
+    owner: Annotated[SafeText, Query(max_length=200)] = "",
 ) -> Filters:
-    """The filters of the address; a form sends those that are not set as empty."""
+    """The filters of the address; a form sends those that are not set as empty.
+
+    Only administrators choose among owners: for others it narrows nothing.
+    """
     return Filters(
         q=q.strip(),
+        owner=owner if caller.sees is None else "",
         status=_chosen(TaskStatus, status),
         stage=_chosen(SessionStage, stage),
         task_type=_chosen(TaskType, task_type),

@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from app.api import sessions, tasks
 from app.api.application import MOST_FORM_FIELDS
 from app.api.problems import Busy, kind_of
-from app.api.services import Caller, ServicesOf
+from app.api.services import Caller, ServicesOf, require_act
 from app.api.uploads import NewSession
 from app.core.errors import IntakeRefused, TaskError, TaskValidationError
 from app.core.validation_text import problem_text
@@ -54,8 +54,9 @@ SWITCHES = ("auto_advance", "start")
 
 
 @router.get(PATH)
-def new_session_page(page: PageOf, services: ServicesOf) -> Response:
-    """The form, empty."""
+def new_session_page(page: PageOf, caller: Caller, services: ServicesOf) -> Response:
+    """The form, empty; a viewer has no use for it."""
+    require_act(caller)
     return _form(page, services.settings)
 
 

@@ -94,8 +94,8 @@ class Figures:
         return sum(worker.state == "idle" for worker in self.live.workers)
 
 
-def read_figures(database: Database, owner: str, window: Window) -> Figures:
-    """The owner's figures, read now."""
+def read_figures(database: Database, owner: str | None, window: Window) -> Figures:
+    """The figures of this owner, or of all (None), read now."""
     span = SPANS[window]
     with database.transaction() as db:
         now = database_now(db)
@@ -154,10 +154,10 @@ class RecentFigures:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._kept: dict[tuple[str, Window], tuple[float, Figures]] = {}
-        self._locks: dict[str, threading.Lock] = {}
+        self._kept: dict[tuple[str | None, Window], tuple[float, Figures]] = {}
+        self._locks: dict[str | None, threading.Lock] = {}
 
-    def of(self, owner: str, window: Window) -> Figures:
+    def of(self, owner: str | None, window: Window) -> Figures:
         """The owner's figures, at most `MOST_SECONDS_KEPT` old; they say how old."""
         with self._locks.setdefault(owner, threading.Lock()):
             kept = self._kept.get((owner, window))
@@ -172,10 +172,11 @@ class RecentFigures:
             self._kept[owner, window] = now + min(MOST_SECONDS_KEPT, seconds), figures
             return figures
 
-    def forget(self, owner: str) -> None:
-        """Have the owner's figures read anew: something was done to many sessions."""
+    def forget(self, owner: str | None) -> None:
+        """Have the owner's figures, and those of all, read anew: much was done at once."""
         for window in Window:
             self._kept.pop((owner, window), None)
+            self._kept.pop((None, window), None)
 
 
 def _recent_figures(request: Request, services: ServicesOf) -> RecentFigures:
@@ -195,12 +196,18 @@ def overview(
     caller: Caller,
     recent: RecentFiguresOf,
     window: Annotated[str, Query(max_length=5)] = Window.HOURS_6.value,
+    owner: Annotated[SafeText, Query(max_length=200)] = "",
 ) -> Response:
-    """Everything at a glance; an owner without sessions is shown how to begin."""
+    """Everything at a glance, for administrators of all owners or of one.
+
+    An owner without sessions is shown how to begin.
+    """
+    seen = caller.sees or owner or None
     chosen = next((one for one in Window if one.value == window), Window.HOURS_6)
     return page.render(
         "overview.html",
-        figures=recent.of(caller.owner, chosen),
+        figures=recent.of(seen, chosen),
+        owner=seen if caller.sees is None and seen else "",
         window=chosen,
         spans=SPANS,
         fix_order=FIX_ORDER,
@@ -218,13 +225,13 @@ def retry_group(  # noqa: PLR0913, PLR0917 - the fields of the form
     task_type: Annotated[TaskType, Form()],
     error: Annotated[SafeText, Form(max_length=1_000)] = "",
     message: Annotated[SafeText, Form(max_length=1_000)] = "",
+    owner: Annotated[SafeText, Form(max_length=200)] = "",
     confirmed: Annotated[bool, Form()] = False,
 ) -> Response:
     """Retry all of a group that may be retried; first say how many that are."""
+    seen = caller.sees or owner or None
     with services.database.transaction() as db:
-        runs = Statistics(db, owner=caller.owner).failed_like(
-            task_type, error, message, limit=MOST_AT_ONCE
-        )
+        runs = Statistics(db, owner=seen).failed_like(task_type, error, message, limit=MOST_AT_ONCE)
     if not runs:
         return page.redirect("/", refused="None of them can be retried now: nothing was done.")
     if not confirmed:
@@ -235,7 +242,8 @@ def retry_group(  # noqa: PLR0913, PLR0917 - the fields of the form
             task_type=task_type,
             error=error,
             message=message,
+            owner=owner,
         )
-    said = act_on(services.database, caller.owner, BulkAct.RETRY, runs)
-    recent.forget(caller.owner)
+    said = act_on(services.database, caller, BulkAct.RETRY, runs)
+    recent.forget(seen)
     return page.redirect("/", said=said)

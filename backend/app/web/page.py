@@ -81,6 +81,7 @@ class Page:
                 path=self._request.url.path,
                 now=datetime.now(UTC),
                 caller=self._caller,
+                may_act=self._caller is not None and self._caller.may_act,
                 is_admin=self._caller is not None and self._caller.role is KeyRole.ADMIN,
                 said=_said(self._request.cookies.get(self._said_cookie, "")),
                 **values,

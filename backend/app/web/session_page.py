@@ -16,7 +16,7 @@ from app.api import tasks
 from app.api.application import MOST_FORM_FIELDS
 from app.api.problems import PreconditionFailed, kind_of
 from app.api.resources import SafeText, StartTask
-from app.api.services import Administrator, Caller, ServicesOf
+from app.api.services import Administrator, Caller, ServicesOf, audit_act
 from app.api.uploads import NewSession, checked_names, documents_of
 from app.core.errors import DatabaseBusy, DocumentError, SessionNotFound, TaskError
 from app.models.access import KeyRole
@@ -155,7 +155,8 @@ def delete(
         with services.database.transaction(waits_briefly=True) as db:
             session = _unchanged(db, caller, session_id, run)
             if session is not None:
-                SessionRepository(db, owner=caller.owner).delete_session(session_id)
+                SessionRepository(db, owner=caller.sees).delete_session(session_id)
+                audit_act(db, caller, "Session deleted", session)
     except DatabaseBusy as error:
         return _refused(page, session_id, error)
     if session is None:
@@ -181,6 +182,7 @@ def _retry(  # noqa: PLR0913, PLR0917 - what a route is given
             form = NewSession.model_validate(wanted | {"documents": documents or [_NO_DOCUMENT]})
             names = checked_names(form, services.settings) if documents else []
             retry_mended(db, session, wanted, list(documents_of(form, names)) if names else [])
+            audit_act(db, caller, "Task retried", session)
     except ValidationError as error:
         return _render(page, services, caller, session_id, refused=field_problems(error))
     except DocumentError as error:
@@ -208,11 +210,11 @@ def _render(  # noqa: PLR0913 - what a route is given
         tickets = repository.ticket_titles(session_id, after=after, limit=TICKETS_PER_PAGE)
         on_page = range(after + 1, after + TICKETS_PER_PAGE + 1)
         faulty = {found.ticket for found in repository.findings(session_id, tickets=on_page)}
-        times = SessionRepository(db, owner=caller.owner).get(session_id).session.stage_times
+        times = SessionRepository(db, owner=caller.sees).get(session_id).session.stage_times
         is_waiting = session.status is TaskStatus.RUNNING and session.claimed_at is None
         changes_by_itself = is_waiting or session.retry_at is not None
         workers = live_workers(db.connection()) if is_waiting else None
-        left = times_left(db, caller.owner, [session]).get(session_id, "")
+        left = times_left(db, session.owner, [session]).get(session_id, "")
     return page.render(
         "session.html",
         status_code=UNUSABLE if refused else 200,
@@ -224,7 +226,9 @@ def _render(  # noqa: PLR0913 - what a route is given
         stages=stage_lines(session, times, session.moment),
         failure=failure_report(session, option_label),
         who_can_fix=WHO_CAN_FIX,
-        acts=acts(session, content.counts, page.server, is_admin=caller.role is KeyRole.ADMIN),
+        acts=acts(session, content.counts, page.server, is_admin=caller.role is KeyRole.ADMIN)
+        if caller.may_act
+        else [],
         needs_new_session=session.needs_new_session,
         run=run_shown(session),
         mends=[
@@ -253,7 +257,7 @@ def seen(db: DbSession, caller: Principal, session_id: UUID) -> SessionSnapshot:
         SessionNotFound: there is none (any more), or it is another owner's.
 
     """
-    snapshot = SessionQueries(db, owner=caller.owner).snapshot(session_id)
+    snapshot = SessionQueries(db, owner=caller.sees).snapshot(session_id)
     if snapshot is None:
         raise SessionNotFound(
             f"There is no session {session_id}",

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 router = APIRouter(include_in_schema=False)
 
 SESSIONS_PER_PAGE = 25
+MOST_OWNERS = 200
+"""Owners that an administrator is offered to choose from; others can be typed."""
 
 CHOICES = {
     "status": [(status.value, status.value.capitalize()) for status in TaskStatus],
@@ -51,12 +53,14 @@ def list_sessions(
     filters: FiltersOf,
     page_token: str | None = None,
 ) -> Response:
-    """One page of the caller's sessions, the newest first."""
+    """One page of the sessions that the caller sees, the newest first."""
     before = session_of_token(page_token)
     with services.database.transaction() as db:
-        queries = SessionQueries(db, owner=caller.owner)
+        owner = filters.owner_seen(caller)
+        queries = SessionQueries(db, owner=owner)
         found = queries.page(filters.wanted(), limit=SESSIONS_PER_PAGE + 1, before=before)
-        left = times_left(db, caller.owner, found)
+        left = times_left(db, owner, found)
+        owners = queries.owners(limit=MOST_OWNERS) if caller.sees is None else []
     items, rest = found[:SESSIONS_PER_PAGE], found[SESSIONS_PER_PAGE:]
     token = session_token(items[-1].created_at, items[-1].session_id) if rest else None
     return page.render(
@@ -64,6 +68,7 @@ def list_sessions(
         sessions=[(session, steps_of(session)) for session in items],
         times_left=left,
         filters=filters,
+        owners=owners,
         choices=CHOICES,
         next_page=filters.page_address(token) if token else "",
         is_first_page=before is None,
@@ -95,8 +100,8 @@ def act_on_sessions(  # noqa: PLR0913, PLR0917 - the fields of the form
             selected=session or [],
             filters=filters,
         )
-    said = act_on(services.database, caller.owner, act, runs)
-    recent.forget(caller.owner)
+    said = act_on(services.database, caller, act, runs)
+    recent.forget(filters.owner_seen(caller))
     return page.redirect(filters.address, said=said)
 
 
@@ -115,6 +120,6 @@ def _runs(
 ) -> list[tuple[UUID, UUID]]:
     """The runs that the act is about, as they stand now."""
     with services.database.transaction() as db:
-        queries = SessionQueries(db, owner=caller.owner)
+        queries = SessionQueries(db, owner=filters.owner_seen(caller))
         find = queries.retryable_runs if act is BulkAct.RETRY else queries.running_runs
         return find(filters.wanted(), limit=MOST_AT_ONCE, only=selected)

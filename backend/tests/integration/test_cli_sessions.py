@@ -91,6 +91,29 @@ def test_sessions_are_listed_the_newest_first(
     assert [s["session"]["id"] for s in json.loads(out)["sessions"]] == [str(second)]
 
 
+def test_sessions_of_several_owners_are_told_apart_and_narrowed_to_one(
+    command: Callable[..., Answer],
+    start_session: Callable[..., uuid.UUID],
+    database: Database,
+) -> None:
+    mine = start_session(label="mine")
+    _, out, _ = command("list")
+    assert "owner" not in out
+    with database.transaction() as db:
+        hers = SessionRepository(db, owner="alice").create_session(label="hers").id
+    _, out, _ = command("list")
+    assert "owner" in out
+    assert "alice" in out
+    _, out, _ = command("list", "--owner", "alice", "--json")
+    (listed,) = json.loads(out)["sessions"]
+    assert (listed["session"]["id"], listed["session"]["owner"]) == (str(hers), "alice")
+    _, out, _ = command("list", "--owner", "local")
+    assert str(mine)[:8] in out
+    assert str(hers)[:8] not in out
+    assert "alice has" in command("list", "--owner", "alice has")[1]
+    assert "alice" in command("show", str(hers))[1]
+
+
 def test_an_id_may_be_given_by_what_tells_it_apart(
     command: Callable[..., Answer], database: Database
 ) -> None:
