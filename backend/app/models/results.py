@@ -7,13 +7,17 @@ does not take, `ValueError` which number the database has no room for.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 
 NO_FIELDS = "{}"
+
+_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 LARGEST_NUMBER = 2**31 - 1
 """Numbers are stored as PostgreSQL's `integer`."""
@@ -140,10 +144,40 @@ class JiraIssue:
 
 
 @dataclass(frozen=True, slots=True)
+class Write:
+    """A function of your own, to be called in the transaction that completes the task.
+
+    It is called as `function(db, session_id, payload)`: `db` is the SQLAlchemy session of that
+    transaction. What it writes is committed with the completion, once, or not at all. It is
+    imported where the transaction is, in the worker's own process.
+
+    Attributes:
+        function: its importable name, as `package.module:function`.
+        payload: JSON values, which cross from the handler's process.
+
+    Raises:
+        TypeError: the payload is not made of JSON values.
+        ValueError: the name cannot be a function's, or a number in the payload is not finite.
+
+    """
+
+    function: str
+    payload: Any = None
+
+    def __post_init__(self) -> None:
+        _check_texts(self, "function")
+        if not _FUNCTION.fullmatch(self.function):
+            raise ValueError(f"Write.function takes package.module:function, not {self.function!r}")
+        payload = json.loads(json.dumps(self.payload, allow_nan=False))
+        object.__setattr__(self, "payload", payload)
+
+
+@dataclass(frozen=True, slots=True)
 class TaskResults:
     """What a run produced; empty for a run that produced nothing.
 
     `notes` are things a person should know that are not failures (a guessed encoding, say).
+    `writes` are called, in order, where the run completes; those of a failure are not.
 
     Raises:
         TypeError: a field is no sequence (a list or a tuple, no generator and no text), or holds
@@ -156,6 +190,7 @@ class TaskResults:
     findings: Sequence[Finding] = field(default=())
     notes: Sequence[str] = field(default=())
     issues: Sequence[JiraIssue] = field(default=())
+    writes: Sequence[Write] = field(default=())
 
     def __post_init__(self) -> None:
         for name, kind in _ITEMS.items():
@@ -174,5 +209,6 @@ _ITEMS: Mapping[str, type] = {
     "exports": ExportBody,
     "findings": Finding,
     "notes": str,
+    "writes": Write,
     "issues": JiraIssue,
 }

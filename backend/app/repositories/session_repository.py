@@ -26,6 +26,7 @@ from app.repositories import transitions
 from app.repositories.content_repository import ContentRepository, IncomingDocument
 from app.repositories.lifecycle_log import log_reset
 from app.repositories.maintenance import Maintenance
+from app.repositories.own_writes import run_writes
 from app.repositories.results_writer import Produced, write_results
 from app.repositories.session_views import SessionView, SessionViews
 from app.repositories.transition_errors import (
@@ -366,6 +367,7 @@ class SessionRepository(SessionViews, Maintenance):
             if results is not None and claim in moved:
                 produced = Produced(claim.session_id, claim.task_type, results)
                 write_results(connection, [produced])
+                run_writes(self._db, claim.session_id, results.writes)
         self._after(list(moved.values()))
         self._advance(list(moved.values()))
         return [moved.get(claim) or stale_claim(claim) for claim in claims]

@@ -193,6 +193,8 @@ class TransitionKinds:
     ) -> tuple[list[Ending], bool]:
         """What became of each, and whether an earlier try may have taken effect unseen."""
         claims = [claim for claim, _ in completions]
+        if any(results is not None and len(results.writes) for _, results in completions):
+            raise TypeError("Complete a run with writes of its own by SessionRepository")
         produced = {
             claim.task_id: Produced(claim.session_id, claim.task_type, results)
             for claim, results in completions
