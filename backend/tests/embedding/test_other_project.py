@@ -100,7 +100,7 @@ THEIRS = ("-c", ALEMBIC)
 def test_either_alembic_may_run_first_and_autogenerate_finds_nothing(
     run: Callable[..., subprocess.CompletedProcess[str]], first: str
 ) -> None:
-    where = run("-c", "import app; print(app.__file__)").stdout
+    where = run("-c", "import session_tasks, app; print(app.__file__)").stdout
     assert str(ROOT) not in where
     if first == "theirs":
         run(*THEIRS, "upgrade", "0001")
