@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.core.embedded import EmbeddedServer
-from chaos.programmes import broker, checker, database, faults, kill, pause, steps
+from chaos.programmes import broker, checker, database, delivery, faults, kill, pause, steps
 from chaos.rig import HOSTILITY_ENDED, Rig, Verdict, own_server
 
 Programme = Callable[[Rig, EmbeddedServer, Path, bool], Verdict]
@@ -49,6 +49,12 @@ PROGRAMMES: dict[str, Programme] = {
     "redis": lambda rig, _s, _f, short: broker.broker(rig, "Redis", blows=2 if short else 20),
     "rabbitmq": lambda rig, _s, _f, short: broker.broker(rig, "RabbitMQ", blows=1 if short else 6),
     "idle": lambda rig, _s, _f, short: faults.idle(rig, seconds=5 if short else 60),
+    "delivery": lambda rig, _s, _f, short: delivery.delivery(
+        rig,
+        kills=15 if short else 300,
+        sessions=3 if short else 20,
+        tickets=60 if short else 120,
+    ),
     "steps": lambda rig, _s, _f, short: steps.steps(rig, kills=10 if short else 200),
     "kill": lambda rig, _s, _f, short: kill.kill(rig, kills=15 if short else 1_000),
 }

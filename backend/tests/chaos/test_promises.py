@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 from chaos.bugs import BUGS, Bug, WrongFunction
-from chaos.programmes import broker, checker, database, faults, kill, pause, steps
+from chaos.delivering import SEND_FIRST
+from chaos.programmes import broker, checker, database, delivery, faults, kill, pause, steps
 from chaos.rig import Rig, Verdict, own_server
 from sqlalchemy import URL
 
@@ -42,6 +43,15 @@ def test_the_checker_catches(rig: Rig, bug: Bug | WrongFunction) -> None:
 
 def test_kill_9_loses_and_doubles_nothing(rig: Rig) -> None:
     _assert_kept(kill.kill(rig, kills=15, fleet=2))
+
+
+def test_deliveries_to_a_jira_that_lies_lose_and_double_nothing(rig: Rig) -> None:
+    _assert_kept(delivery.delivery(rig, kills=8, sessions=2, tickets=60, fleet=2))
+
+
+def test_a_delivery_that_sends_before_it_looks_is_caught(rig: Rig) -> None:
+    verdict = delivery.delivery(rig, kills=15, sessions=4, tickets=120, fleet=2, bug=SEND_FIRST)
+    assert any('", "' in what for what in verdict.broken), verdict
 
 
 def test_steps_that_were_kept_are_neither_lost_nor_run_again(rig: Rig) -> None:
