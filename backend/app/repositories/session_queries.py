@@ -14,6 +14,7 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    exists,
     func,
     null,
     or_,
@@ -27,6 +28,7 @@ from sqlalchemy.dialects import postgresql
 from app.core.database import use_custom_plans
 from app.core.errors import ErrorCategory
 from app.core.wording import short_id
+from app.models.content import Document, Ticket
 from app.models.lease import SessionTaskLease, SessionTaskRetry
 from app.models.session import (
     MAX_RETRY_COUNT,
@@ -350,6 +352,43 @@ class SessionQueries:
         """The runs `(session_id, task_id)` of up to `limit` sessions whose task is running."""
         return self._runs(wanted, SessionTask.is_running, limit=limit, only=only)
 
+    def matching(
+        self, wanted: SessionFilter, *, limit: int, only: Sequence[UUID] | None = None
+    ) -> list[UUID]:
+        """The ids of up to `limit` sessions that match, the oldest first."""
+        use_custom_plans(self._db)
+        statement = (
+            select(Session.id)
+            .outerjoin(SessionTask, SessionTask.session_id == Session.id)
+            .where(*self._matches(wanted))
+            .order_by(Session.created_at, Session.id)
+            .limit(limit)
+        )
+        if only is not None:
+            statement = statement.where(Session.id.in_(only))
+        return list(self._db.scalars(statement))
+
+    def count(self, wanted: SessionFilter, *, most: int) -> int:
+        """How many sessions match; not counted on beyond `most`."""
+        use_custom_plans(self._db)
+        matching = (
+            select(Session.id)
+            .outerjoin(SessionTask, SessionTask.session_id == Session.id)
+            .where(*self._matches(wanted))
+            .limit(most)
+            .subquery()
+        )
+        return self._db.scalars(select(func.count()).select_from(matching)).one()
+
+    def ticket_counts(self, session_ids: Collection[UUID]) -> dict[UUID, int]:
+        """How many tickets each of these sessions has; those without any are left out."""
+        statement = (
+            select(Ticket.session_id, func.count())
+            .where(Ticket.session_id.in_(session_ids))
+            .group_by(Ticket.session_id)
+        )
+        return {row[0]: row[1] for row in self._db.execute(statement)}
+
     def _runs(
         self,
         wanted: SessionFilter,
@@ -392,6 +431,13 @@ class SessionQueries:
                 or_(
                     Session.label.icontains(wanted.text, autoescape=True),
                     cast(Session.id, String).startswith(wanted.text.lower(), autoescape=True),
+                    *(
+                        exists().where(
+                            model.session_id == Session.id,
+                            words.icontains(wanted.text, autoescape=True),
+                        )
+                        for model, words in ((Document, Document.name), (Ticket, Ticket.title))
+                    ),
                 )
             )
         return conditions

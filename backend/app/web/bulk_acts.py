@@ -1,11 +1,13 @@
-"""What is done with many sessions at once: retried or cancelled, each if it still may be."""
+"""Acts on many sessions at once: retried, cancelled or deleted, each if it still may be."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from app.api.services import audit_acts
+from app.core.errors import SessionNotFound
 from app.core.wording import count_text
 from app.repositories.session_queries import owners_of
 from app.repositories.session_repository import SessionRepository
@@ -21,6 +23,7 @@ MOST_AT_ONCE = 5_000
 """Sessions that one bulk act takes; what is left can be taken by another."""
 
 RUNS_PER_TRANSACTION = 500
+_DONE = {"retry": "Retried", "cancel": "Cancelled", "delete": "Deleted"}
 
 
 class BulkAct(str, Enum):
@@ -28,32 +31,51 @@ class BulkAct(str, Enum):
 
     RETRY = "retry"
     CANCEL = "cancel"
+    DELETE = "delete"
 
 
-_NAMES = {BulkAct.RETRY: "Task retried", BulkAct.CANCEL: "Task cancelled"}
+_AUDITED = {
+    BulkAct.RETRY: "Task retried",
+    BulkAct.CANCEL: "Task cancelled",
+    BulkAct.DELETE: "Session deleted",
+}
 
 
 def act_on(
     database: Database, caller: Principal, act: BulkAct, runs: Sequence[tuple[UUID, UUID]]
 ) -> str:
-    """Retry or cancel these runs `(session_id, task_id)`, as far as the caller sees them.
+    """Do it to these runs `(session_id, task_id)`, as far as the caller sees them.
 
     Returns what was done, in words. Each act on another owner's session is logged at AUDIT.
     """
     done = 0
     for start in range(0, len(runs), RUNS_PER_TRANSACTION):
         with database.transaction() as db:
-            sessions = SessionRepository(db, owner=caller.sees)
-            move = sessions.retry_tasks if act is BulkAct.RETRY else sessions.cancel_tasks
-            moved = move(runs[start : start + RUNS_PER_TRANSACTION])
+            batch = runs[start : start + RUNS_PER_TRANSACTION]
+            others: list[tuple[UUID, str]] = []
+            if caller.sees is None:  # before they are deleted
+                ids = [session_id for session_id, _ in batch]
+                others = owners_of(db, ids, exclude=caller.owner)
+            moved = _act(SessionRepository(db, owner=caller.sees), act, batch)
             done += len(moved)
-            if caller.sees is None:
-                others = owners_of(
-                    db, [transition.session_id for transition in moved], exclude=caller.owner
-                )
-                audit_acts(db, caller, _NAMES[act], others)
-    said = f"{'Retried' if act is BulkAct.RETRY else 'Cancelled'} {count_text(done, 'session')}."
+            audited = [(session_id, owner) for session_id, owner in others if session_id in moved]
+            audit_acts(db, caller, _AUDITED[act], audited)
+    said = f"{_DONE[act.value]} {count_text(done, 'session')}."
     if done < len(runs):
         left_out = count_text(len(runs) - done, "session")
         said += f" {left_out} left out: moved on meanwhile, or locked."
     return said
+
+
+def _act(sessions: SessionRepository, act: BulkAct, runs: Sequence[tuple[UUID, UUID]]) -> set[UUID]:
+    """Return the sessions that it was done to; the others moved on, or are gone."""
+    if act is BulkAct.RETRY:
+        return {moved.session_id for moved in sessions.retry_tasks(runs)}
+    if act is BulkAct.CANCEL:
+        return {moved.session_id for moved in sessions.cancel_tasks(runs)}
+    deleted = set()
+    for session_id in sorted(session_id for session_id, _ in runs):  # the order of all locks
+        with suppress(SessionNotFound):
+            sessions.delete_session(session_id)
+            deleted.add(session_id)
+    return deleted

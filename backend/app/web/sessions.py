@@ -29,6 +29,8 @@ router = APIRouter(include_in_schema=False)
 SESSIONS_PER_PAGE = 25
 MOST_OWNERS = 200
 """Owners that an administrator is offered to choose from; others can be typed."""
+MOST_COUNTED = 10_000
+"""A list says how many sessions match up to this many: counting more takes time on every page."""
 
 CHOICES = {
     "status": [(status.value, status.value.capitalize()) for status in TaskStatus],
@@ -61,12 +63,17 @@ def list_sessions(
         found = queries.page(filters.wanted(), limit=SESSIONS_PER_PAGE + 1, before=before)
         left = times_left(db, owner, found)
         owners = queries.owners(limit=MOST_OWNERS) if caller.sees is None else []
+        tickets = queries.ticket_counts([session.session_id for session in found])
+        count = queries.count(filters.wanted(), most=MOST_COUNTED)
     items, rest = found[:SESSIONS_PER_PAGE], found[SESSIONS_PER_PAGE:]
     token = session_token(items[-1].created_at, items[-1].session_id) if rest else None
     return page.render(
         "sessions.html",
         sessions=[(session, steps_of(session)) for session in items],
         times_left=left,
+        tickets=tickets,
+        count=count,
+        most_counted=MOST_COUNTED,
         filters=filters,
         owners=owners,
         choices=CHOICES,
@@ -87,7 +94,7 @@ def act_on_sessions(  # noqa: PLR0913, PLR0917 - the fields of the form
     session: Annotated[list[UUID] | None, Form(max_length=SESSIONS_PER_PAGE)] = None,
     confirmed: Annotated[bool, Form()] = False,
 ) -> Response:
-    """Retry or cancel the selected sessions, or all that match; first say how many that are."""
+    """Act on the selected sessions, or all that match; first say how many that are."""
     runs = _runs(services, caller, filters, act, session)
     if not runs:
         return page.redirect(filters.address, refused=_NOTHING_TO[act])
@@ -108,6 +115,7 @@ def act_on_sessions(  # noqa: PLR0913, PLR0917 - the fields of the form
 _NOTHING_TO = {
     BulkAct.RETRY: "None of them can be retried now: nothing was done.",
     BulkAct.CANCEL: "None of them is running: nothing was done.",
+    BulkAct.DELETE: "None of them is there any more: nothing was done.",
 }
 
 
@@ -121,5 +129,8 @@ def _runs(
     """The runs that the act is about, as they stand now."""
     with services.database.transaction() as db:
         queries = SessionQueries(db, owner=filters.owner_seen(caller))
+        if act is BulkAct.DELETE:
+            ids = queries.matching(filters.wanted(), limit=MOST_AT_ONCE, only=selected)
+            return [(session_id, session_id) for session_id in ids]
         find = queries.retryable_runs if act is BulkAct.RETRY else queries.running_runs
         return find(filters.wanted(), limit=MOST_AT_ONCE, only=selected)

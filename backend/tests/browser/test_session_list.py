@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import expect
 from sqlalchemy import text
+
+from app.models.results import TaskResults, TicketDraft
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,3 +99,61 @@ def test_list_is_shown_while_the_leases_are_lost(owner: Any) -> None:
     with owner.client() as client:
         for path in ("/", "/sessions", f"/sessions/{second}"):
             assert client.get(path).status_code == 200, path
+
+
+def test_a_telephone_shows_a_session_on_two_lines_and_a_tablet_cuts_no_word(
+    owner: Any, look: Callable[..., Page], check_accessible: Callable[[Page], None]
+) -> None:
+    for to in ("running", "waiting", "failed", "completed", "cancelled", "created"):
+        owner.session("Onboarding of new colleagues, and what they need to know first", to=to)
+    page = look("/sessions", width=360)
+    heights = page.locator("tr[data-row]").evaluate_all(
+        "rows => rows.map((row) => row.getBoundingClientRect().height)"
+    )
+    assert len(heights) == 6
+    assert max(heights) <= 140
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    expect(page.get_by_role("button", name="Delete", exact=True)).to_be_in_viewport()
+    check_accessible(page)
+    page.set_viewport_size({"width": 768, "height": 900})
+    cut = page.locator(".sessions .title").evaluate_all(
+        "all => all.filter((one) => one.scrollWidth > one.parentElement.clientWidth)"
+    )
+    assert cut == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    check_accessible(page)
+
+
+def test_all_on_the_page_are_selected_and_deleted_after_a_question(
+    owner: Any, look: Callable[..., Page]
+) -> None:
+    kept = owner.session("Kept", to="completed")
+    for number in range(3):
+        owner.session(f"Old list {number}", to="cancelled")
+    page = look("/sessions?q=old")
+    page.get_by_label("Select all on this page").check()
+    assert page.locator("input[name=session]:checked").count() == 3
+    expect(page.get_by_text("With all 3 that match")).to_be_visible()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.get_by_role("heading", name="Delete 3 sessions?")).to_be_visible()
+    page.get_by_role("button", name="Delete 3 sessions").click()
+    expect(page.get_by_text("Deleted 3 sessions.")).to_be_visible()
+    assert owner.act(lambda s: s.get(kept)) is not None
+    page = look("/sessions")
+    expect(page.locator("tr[data-row]")).to_have_count(1)
+
+
+def test_sessions_are_found_by_their_documents_and_tickets(
+    owner: Any, look: Callable[..., Page]
+) -> None:
+    session_id = owner.session("Found", to="waiting")
+    owner.session("Other", to="created")
+    task = owner.act(lambda s: s.get(session_id)).task
+    claim = owner.act(lambda s: s.claim_task(session_id, task.task_id, uuid.uuid4()))
+    ticket = TicketDraft("Rotate the keys", '{"type":"doc","version":1,"content":[]}', "a.csv", 1)
+    owner.act(lambda s: s.complete_task(claim, TaskResults(tickets=[ticket])))
+    page = look("/sessions?q=rotate")
+    expect(page.locator("tr[data-row]")).to_have_count(1)
+    expect(page.locator("[data-name=Tickets]")).to_have_text("1")
+    page.goto(owner.dashboard.url + "/sessions?q=ROWS.csv")
+    expect(page.locator("tr[data-row]")).to_have_count(2)

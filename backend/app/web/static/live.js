@@ -53,6 +53,7 @@
       else write(time, span(seconds));
     }
     tellSlices();
+    tellSelection();
   };
   const tellSlices = () => { // charts: a day is named where the window is longer than one
     const slices = [...document.querySelectorAll("time[data-slice]")];
@@ -69,6 +70,22 @@
     }
     for (const zone of document.querySelectorAll("[data-zone]")) write(zone, clock.resolvedOptions().timeZone);
   };
+  // Select all on the page: the box in the heading, where scripts run; the page may be exchanged.
+  const tellSelection = () => {
+    const all = document.getElementById("select-all");
+    if (!all) return;
+    const boxes = [...document.querySelectorAll("tbody input[name=session]")];
+    const chosen = boxes.filter((box) => box.checked).length;
+    all.hidden = false;
+    all.checked = chosen > 0 && chosen === boxes.length;
+    all.indeterminate = chosen > 0 && chosen < boxes.length;
+  };
+  document.addEventListener("change", (event) => {
+    if (event.target.id === "select-all") {
+      for (const box of document.querySelectorAll("tbody input[name=session]")) box.checked = event.target.checked;
+    }
+    tellSelection();
+  });
   tellTimes();
   setInterval(() => {
     tellTimes();
