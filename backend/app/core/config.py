@@ -195,6 +195,10 @@ class Settings(BaseSettings):
     max_nodes: Annotated[int, Field(ge=1_000)] = Field(
         200_000, description="ADF nodes that one document or cell may become; Jira takes 8,000"
     )
+    max_task_memory_mb: Annotated[int, Field(ge=0)] = Field(
+        1_024,
+        description="memory that a process for tasks may take, in MB; 0: no limit",
+    )
     max_description_characters: Annotated[int, Field(ge=1)] = Field(
         32_000, description="text in one description; Jira refuses more than 32,767"
     )

@@ -126,6 +126,27 @@ class WorkerLost(TaskError):  # noqa: N818 - the failure's name in `failure_cont
     """The process that ran the task died, or did not renew its lease in time."""
 
 
+TOO_LARGE_FOR_MEMORY = "too_large_for_memory"
+"""What a failure is called whose task needed more memory than it may have."""
+
+
+class TooLargeForMemory(TaskError):  # noqa: N818 - the failure's name in `failure_context`
+    """The task needed more memory than this worker gives to one.
+
+    The same documents need as much again, so it is not tried again.
+    """
+
+    default_category = ErrorCategory.USER_FIXABLE
+
+    def __init__(self, limit_megabytes: int) -> None:
+        most = f" of {limit_megabytes:,} MB a task" if limit_megabytes else ""
+        super().__init__(
+            f"The task is too large for this worker's memory{most}",
+            next_step="Split the documents into smaller ones and start a new session; or an"
+            " administrator raises SESSION_TASKS_MAX_TASK_MEMORY_MB and you retry.",
+        )
+
+
 class SessionNotFound(TaskError):  # noqa: N818 - the design's name
     """No such session: it never existed, was deleted, or passed its retention."""
 

@@ -25,7 +25,13 @@ from uuid import UUID
 from app.core.database import Database
 from app.core.logging import configure_logging
 from app.engines.execution import Completed, Failed, Released, run_handler
-from app.engines.memory import SECONDS_OF_LIGHT_WORK, collect_garbage_seldom, give_back_memory
+from app.engines.memory import (
+    EXIT_TOO_LARGE,
+    SECONDS_OF_LIGHT_WORK,
+    collect_garbage_seldom,
+    give_back_memory,
+    limit_memory,
+)
 from app.engines.messages import (
     Assignment,
     Assignments,
@@ -67,6 +73,7 @@ def main(descriptor: int, supervisor: int) -> None:
             importlib.import_module(module)
         except Exception:
             logger.debug("Could not import %s ahead of its first task", module, exc_info=True)
+    limit_memory(setup.settings.max_task_memory_mb)
     collect_garbage_seldom()
     channel.send(ControlMessage.READY)
     _Child(channel, setup).serve()
@@ -120,7 +127,10 @@ class _Child:
         while True:
             task = task or self._wait_for_task()
             began_at = time.monotonic()
-            task = self._end(self._run(task))
+            try:
+                task = self._end(self._run(task))
+            except MemoryError:  # what it made did not fit in a message
+                os._exit(EXIT_TOO_LARGE)
             if time.monotonic() - began_at > SECONDS_OF_LIGHT_WORK:
                 give_back_memory()
 
@@ -192,6 +202,8 @@ class _Child:
                 messages = self._channel.receive()
             except (EOFError, OSError):
                 _end_with_descendants()
+            except MemoryError:
+                os._exit(EXIT_TOO_LARGE)
             for message in messages:
                 self._hear(message)
 

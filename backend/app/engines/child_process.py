@@ -19,6 +19,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+from app.engines.memory import died_of_memory, peak_megabytes
 from app.engines.messages import Channel, ControlMessage
 
 if TYPE_CHECKING:
@@ -33,7 +34,16 @@ _BOOT = (
 
 
 class ChildDied(Exception):  # noqa: N818 - what happened, as StaleClaim
-    """The child process is gone; the message says how it ended."""
+    """The child process is gone; the message says how it ended.
+
+    Attributes:
+        is_of_memory: whether it took more memory than it may.
+
+    """
+
+    def __init__(self, message: str, *, is_of_memory: bool = False) -> None:
+        super().__init__(message)
+        self.is_of_memory = is_of_memory
 
 
 class ChildProcess:
@@ -70,6 +80,8 @@ class ChildProcess:
         self._heard: collections.deque[object] = collections.deque()
         self._sending = threading.Lock()
         self._ending = threading.Lock()
+        self._memory_limit = setup.settings.max_task_memory_mb
+        self._peak_megabytes = 0
         self.is_alive = True
         try:
             self.send(setup)
@@ -94,7 +106,7 @@ class ChildProcess:
             with self._sending:
                 self._channel.send(*messages)
         except OSError as error:
-            raise ChildDied(self._end()) from error
+            raise self._death() from error
 
     def receive(self, seconds: float | None = None) -> object:
         """Return what the child says next; None if it says nothing for so long.
@@ -109,7 +121,7 @@ class ChildProcess:
                     return None
                 self._heard.extend(self._channel.receive())
             except (EOFError, OSError) as error:
-                raise ChildDied(self._end()) from error
+                raise self._death() from error
         return self._heard.popleft()
 
     def _wait(self, seconds: float | None) -> bool:
@@ -124,7 +136,7 @@ class ChildProcess:
         if events and self._channel.fileno() not in events:  # it may have, just before its end
             events = dict(self._poll.poll(0))
             if self._channel.fileno() not in events:
-                raise ChildDied(self._end())
+                raise self._death()
         return bool(events)
 
     def expect(self, word: ControlMessage) -> None:
@@ -149,23 +161,39 @@ class ChildProcess:
 
     def close(self) -> None:
         """Kill the child if it lives, and let go of everything."""
-        self._end()
+        self._death()
         with self._sending:
             self._channel.close()
         if self._exited is not None:
             os.close(self._exited)
             self._exited = None
 
-    def _end(self) -> str:
-        """Make sure that it and what it started are gone; answers how it ended."""
+    def _death(self) -> ChildDied:
+        """Make sure that it and what it started are gone; return how it ended."""
         self._wait_for_exit()
         self.kill()
         with self._ending:
-            status = self._process.wait()
+            if self._process.returncode is None:
+                self._reap()
+            status = self._process.returncode
         self.is_alive = False
-        if status < 0:
-            return f"was killed by signal {-status} ({_signal_name(-status)})"
-        return f"exited with status {status}"
+        if status is None:
+            return ChildDied("is gone; something else waited for it")
+        return ChildDied(
+            f"was killed by signal {-status} ({_signal_name(-status)})"
+            if status < 0
+            else f"exited with status {status}",
+            is_of_memory=died_of_memory(status, self._peak_megabytes, self._memory_limit),
+        )
+
+    def _reap(self) -> None:
+        """Wait for its end, and take note of how large it was."""
+        try:
+            _, status, usage = os.wait4(self._process.pid, 0)
+        except ChildProcessError:
+            return
+        self._process.returncode = os.waitstatus_to_exitcode(status)
+        self._peak_megabytes = peak_megabytes(usage)
 
     def _wait_for_exit(self) -> None:
         """Let a child that is ending reach its end, so that the status is its own."""

@@ -13,6 +13,7 @@ outcome         what happened                             what is written
 from __future__ import annotations
 
 import logging
+import traceback
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -20,6 +21,7 @@ import psycopg
 from sqlalchemy.exc import DBAPIError
 
 from app.core.errors import (
+    TOO_LARGE_FOR_MEMORY,
     DatabaseBusy,
     DatabaseUnavailable,
     ErrorCategory,
@@ -27,6 +29,7 @@ from app.core.errors import (
     SessionNotFound,
     StaleClaim,
     TaskCancelled,
+    TooLargeForMemory,
 )
 from app.core.exception_text import exception_attribute
 from app.core.failure import failure_context
@@ -133,6 +136,11 @@ def _completed(reference: str, results: object) -> Completed:
 def _broken_off(error: BaseException, context: TaskContext, worker: str) -> Outcome:
     if isinstance(error, TaskCancelled) and context.is_cancelled:
         return Cancelled()
+    if isinstance(error, MemoryError):
+        # The frames hold what took the memory; describing the failure needs some.
+        traceback.clear_frames(error.__traceback__)
+        too_large = TooLargeForMemory(context.settings.max_task_memory_mb)
+        return Failed(failure_context(too_large, error_name=TOO_LARGE_FOR_MEMORY, worker=worker))
     logger.debug("The handler raised", exc_info=error)
     category = None
     if isinstance(error, DatabaseUnavailable) and not isinstance(error, SchemaOutdated):

@@ -7,7 +7,14 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
-from app.core.errors import WORKER_LOST, ErrorCategory, TaskError, WorkerLost
+from app.core.errors import (
+    TOO_LARGE_FOR_MEMORY,
+    WORKER_LOST,
+    ErrorCategory,
+    TaskError,
+    TooLargeForMemory,
+    WorkerLost,
+)
 from app.core.failure import failure_context
 from app.core.logging import RecordHandler
 from app.engines.child_process import ChildDied, ChildProcess
@@ -201,7 +208,8 @@ class ProcessRunner:
                             _take_note(run, parts, message)
             except ChildDied as death:
                 self.close()
-                return _settled(run, None, self._setup.worker, f"(pid {child.pid}) {death}")
+                failure = _as_failure(death, child.pid, self._setup.settings)
+                return _settled(run, None, self._setup.worker, failure)
             except Exception as error:
                 logger.exception("The child's message could not be read")
                 self.close()
@@ -324,7 +332,9 @@ def _take_note(run: Run, parts: ResultParts, message: object) -> None:
             logger.warning("Ignored a message: %s", type(message).__name__)
 
 
-def _settled(run: Run, ended: Outcome | None, worker: str, death: str = "") -> Outcome:
+def _settled(
+    run: Run, ended: Outcome | None, worker: str, death: TaskError | None = None
+) -> Outcome:
     """Return what a run comes to: how it ended (None: by force), and why it was stopped.
 
     A run that completed before it heard is complete, whatever it was told: the claim decides.
@@ -342,8 +352,16 @@ def _settled(run: Run, ended: Outcome | None, worker: str, death: str = "") -> O
             pass
     if ended is not None:
         return ended
-    error = WorkerLost(f"The process that ran the task {death}")
-    return Failed(failure_context(error, error_name=WORKER_LOST, worker=worker))
+    error = death or WorkerLost("The process that ran the task is gone")
+    name = TOO_LARGE_FOR_MEMORY if isinstance(error, TooLargeForMemory) else WORKER_LOST
+    return Failed(failure_context(error, error_name=name, worker=worker))
+
+
+def _as_failure(death: ChildDied, pid: int, settings: Settings) -> TaskError:
+    """Return why a task failed whose process died."""
+    if death.is_of_memory:
+        return TooLargeForMemory(settings.max_task_memory_mb)
+    return WorkerLost(f"The process that ran the task (pid {pid}) {death}")
 
 
 def _timeout(run: Run) -> TaskTimeout:

@@ -6,11 +6,13 @@ The outline of a document names its nodes; texts stand in it as they are, under 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from app.core.errors import DocumentError
+from app.models.options import BodyFormat
 from app.tasks.adf.html_to_adf import html_to_adf
 from app.tasks.adf.jira_markup import jira_markup_to_adf
 from app.tasks.adf.markdown import markdown_to_adf
@@ -137,6 +139,8 @@ def test_picture_beside_a_title_is_shown_once() -> None:
             "tasks(taskItem=TODO(a)|taskItem=DONE(b))",
         ),
         ("a![logo](data:image/png,x)b", "p(a| |logo| |b)"),
+        ("[![A](/a.svg)](/b)[![B](/b.svg)](/c)", "p(A/link| |B/link)"),
+        ("<code>a.<a href='/b'>c</a>()</code>", "p(a./code|c/code/link|()/code)"),
     ],
 )  # fmt: skip
 def test_markdown_and_its_dialects(source: str, expected: str) -> None:
@@ -227,3 +231,16 @@ def test_lines_above_the_header_are_told_whatever_the_delimiter(
 ) -> None:
     with pytest.raises(DocumentError, match=f"seems to be line {line} "):
         ticket("f.csv", f"{above}{header}\na{header[7:8] if header[7] in ',;' else header[5]}b\n")
+
+
+@pytest.mark.parametrize(("sign", "levels"), [("- ", 100), ("1. ", 100), ("- [ ] ", 60)])
+def test_lists_may_nest_as_deeply_as_is_allowed(sign: str, levels: int) -> None:
+    indent = 3 if sign == "1. " else 2
+    source = "".join(" " * indent * level + f"{sign}a{level}\n" for level in range(levels))
+    for name in ("a.md", "a.csv"):
+        content = source if name == "a.md" else f'Summary,Description,More\nx,"{source}",y\n'
+        options = replace(OPTIONS, body_format=BodyFormat.MARKDOWN)
+        (draft,) = tickets_from(name, content.encode(), options)
+        document = json.loads(draft.description)
+        assert find_violations(document) == []
+        assert f"a{levels - 1}" in draft.description

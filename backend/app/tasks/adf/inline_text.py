@@ -187,8 +187,13 @@ class InlineText:
     def add_link(self, text: str, href: str) -> None:
         """Add a link to `href`, named by a piece of HTML that has no tags and is not blank."""
         resolved = None if self.link is not None else self._addresses.resolve(href)
-        if resolved is None or self._code_depth:
+        if resolved is None:
             self.add_markup(text)
+            return
+        if self._code_depth:
+            self.open_link(href, "")
+            self.add_markup(text)
+            self.close_link()
             return
         text = _BLANKS.sub(" ", plain(text)) if "&" in text or "\n" in text else text
         if self._is_at_start and text[0] == " ":

@@ -70,12 +70,17 @@ def _with_words_apart(line: list[Node]) -> list[Node]:
     """Return the line with blanks between words and the texts that stand for pictures."""
     apart = line[:1]
     for before, node in pairwise(line):
-        if PICTURE in before or PICTURE in node:
-            ends = before.get("text", " ")[-1], node.get("text", " ")[0]
+        if any(PICTURE in one or one["type"] == PICTURE for one in (before, node)):
+            ends = _text_of(before)[-1], _text_of(node)[0]
             if ends[0].isalnum() and ends[1].isalnum():
                 apart.append({"type": "text", "text": " "})
         apart.append(node)
     return apart
+
+
+def _text_of(node: Node) -> str:
+    """Return a node's text; for a picture a word, for any other a blank."""
+    return str(node.get("text", "a" if node["type"] == PICTURE else " "))
 
 
 def without_flag(line: list[Node]) -> list[Node]:

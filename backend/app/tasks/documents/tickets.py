@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import PurePath
 from typing import Any
 
-from pydantic_core import from_json, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from app.core.errors import DocumentError
 from app.models.options import BodyFormat, TooLong
@@ -524,10 +525,10 @@ def _document(blocks: list[Node]) -> Node:
 def _description(document: Node, table: str) -> str:
     """Return the document with the table below it, as JSON text."""
     if not table:
-        return to_json(document).decode()
+        return _json_of(document)
     if not document["content"]:
         return f'{{"type":"doc","version":1,"content":[{table}]}}'
-    above = to_json(document["content"]).decode().removesuffix("]")
+    above = _json_of(document["content"]).removesuffix("]")
     return f'{{"type":"doc","version":1,"content":{above},{table}]}}'
 
 
@@ -558,3 +559,10 @@ def _first_line(body: str) -> str:
             is_long = len(line) > _LONGEST_BORROWED_TITLE
             return line[: _LONGEST_BORROWED_TITLE - 1].rstrip() + "…" if is_long else line
     return ""
+
+
+def _json_of(value: Any) -> str:
+    try:
+        return to_json(value).decode()
+    except PydanticSerializationError:  # nested too deeply for it: it stops at 255 levels
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

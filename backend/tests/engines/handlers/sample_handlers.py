@@ -153,6 +153,18 @@ def _raise(error: BaseException) -> NoReturn:
     raise error
 
 
+def _take_memory(_context: TaskContext, extra: Any) -> None:
+    """Take memory until there is no more, or as much as asked for; end as asked."""
+    taken: list[bytes] = []
+    while len(taken) < int(extra.get("megabytes", 1_000_000)):
+        taken.append(b"x" * 2**20)
+    match extra.get("end"):
+        case "abort":
+            os.abort()
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 def _unstorable(_context: TaskContext, _extra: Any) -> TaskResults:
     return TaskResults(tickets=[TicketDraft("a\0b", "{}", "a.md", 1)])
 
@@ -170,6 +182,8 @@ _BEHAVIOURS: dict[str, Any] = {
     "exit": lambda _c, _e: os._exit(3),
     "fail_first": _fail_first,
     "start_descendant": _start_descendant,
+    "take_memory": _take_memory,
+    "no_memory": lambda _c, _e: _raise(MemoryError()),
     "own_error": lambda _c, _e: _raise(OwnError("bad settings")),
     "unpicklable": lambda _c, _e: _raise(UnpicklableError("cannot travel")),
     "silent": lambda _c, _e: _raise(SilentError()),
