@@ -36,27 +36,27 @@ def failure(bench: Any, session_id: UUID) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "how",
     [
-        {},  # Python is told: MemoryError
+        {},  # Python is refused: MemoryError
         {"megabytes": LIMIT // 2, "end": "abort"},  # as libraries do whose allocation fails
         {"megabytes": LIMIT - 60, "end": "kill"},  # as the kernel does
     ],
     ids=["MemoryError", "abort", "kill"],
 )
-def test_a_task_too_large_for_memory_is_told_as_that(
+def test_a_task_too_large_for_memory_is_reported_as_that(
     bench_of_little_memory: Any, how: dict[str, Any]
 ) -> None:
     bench = bench_of_little_memory
     session_id, next_one = bench.session("take_memory", **how), bench.session("make_tickets")
     bench.worker(sweeps=False)
-    told = failure(bench, session_id)
-    assert told["error"] == "too_large_for_memory"
-    assert told["category"] == "user_fixable"
-    assert f"{LIMIT} MB" in told["message"]
-    assert "SESSION_TASKS_MAX_TASK_MEMORY_MB" in told["next_step"]
+    context = failure(bench, session_id)
+    assert context["error"] == "too_large_for_memory"
+    assert context["category"] == "user_fixable"
+    assert f"{LIMIT} MB" in context["message"]
+    assert "SESSION_TASKS_MAX_TASK_MEMORY_MB" in context["next_step"]
     bench.until_status(next_one, "completed")
 
 
-def test_memory_that_is_not_there_is_told_in_threads_too(bench: Any) -> None:
+def test_memory_that_is_not_there_is_reported_in_threads_too(bench: Any) -> None:
     session_id = bench.session("no_memory")
     bench.worker(threads=True)
     assert failure(bench, session_id)["error"] == "too_large_for_memory"
