@@ -63,7 +63,11 @@ class Owner:
 
     def __post_init__(self) -> None:
         self.key = self.dashboard.key(self.name, self.role)
-        self.cookie = self.dashboard.browser_cookie(self.key)
+
+    @property
+    def cookie(self) -> tuple[str, str]:
+        """The cookie of one more browser that has signed in."""
+        return self.dashboard.browser_cookie(self.key)
 
     def act(self, what: Callable[[SessionRepository], Any]) -> Any:
         """Do something in a transaction of its own."""
