@@ -1,0 +1,102 @@
+"""Delivery to Jira by the API and the dashboard: chosen, shown and linked as by the command."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from io import BytesIO
+
+import httpx
+import pytest
+from chaos.waiting import until
+from pydantic import SecretStr
+
+from app.core.config import Settings
+from app.engines.worker import Worker
+from tests.jira_stand_in.server import JiraStandIn
+from tests.jira_stand_in.site import Account
+from tests.live_server import LiveServer
+
+pytestmark = pytest.mark.usefixtures("project")
+
+ROWS = ("documents", ("issues.csv", b"Summary,Priority\nFirst,High\nSecond,Low\n", "text/csv"))
+
+
+@pytest.fixture
+def server(
+    jira: JiraStandIn, account: Account, settings: Settings, database_url: str
+) -> Iterator[LiveServer]:
+    """A server that delivers to the stand-in, and a worker beside it."""
+    of_jira = {
+        "jira_url": jira.url,
+        "jira_email": account.email,
+        "jira_token": SecretStr(account.token),
+        "jira_index_seconds": 0.5,
+    }
+    with LiveServer(database_url, **of_jira) as running:
+        worker_settings = settings.model_copy(update=of_jira)
+        worker = Worker(running.database, worker_settings, concurrency=1, threads=True)
+        worker.start()
+        yield running
+        worker.stop()
+    assert jira.violations == []
+
+
+def until_completed(client: httpx.Client, path: str) -> None:
+    until(lambda: client.get(path).json()["stage"] == "completed", "the session completes")
+
+
+def test_the_api_delivers_and_shows_keys_and_links(server: LiveServer, jira: JiraStandIn) -> None:
+    client = server.client(server.key())
+    opened = client.post(
+        "/api/v1/sessions", files=[ROWS], data={"to": "jira", "project_key": "SHOP"}
+    )
+    assert opened.status_code == 201, opened.text
+    path = opened.headers["Location"]
+    client.post(f"{path}/task")
+    until_completed(client, path)
+    tickets = client.get(f"{path}/tickets").json()["items"]
+    assert [ticket["issue"] for ticket in tickets] == [
+        {"key": f"SHOP-{n}", "url": f"{jira.url}/browse/SHOP-{n}"} for n in (1, 2)
+    ]
+    archive = zipfile.ZipFile(BytesIO(client.get(f"{path}/export.zip").content))
+    names = {name.rpartition("/")[2] for name in archive.namelist()}
+    assert names == {"import-001.json", "report.csv", "issues.csv", "README.txt"}
+
+
+def test_an_unknown_site_is_refused_with_its_option(server: LiveServer) -> None:
+    answer = server.client(server.key()).post(
+        "/api/v1/sessions", files=[ROWS], data={"to": "jira:none", "project_key": "SHOP"}
+    )
+    assert answer.status_code == 422
+    assert "There is no Jira site named 'none'" in answer.text
+
+
+def test_the_form_offers_the_site_and_the_page_links_the_issues(
+    server: LiveServer, jira: JiraStandIn
+) -> None:
+    browser = server.client(None, accept="text/html", origin=server.url)
+    key = server.key()
+    assert browser.post("/sign-in", data={"key": key}).status_code == 303
+    form = browser.get("/new").text
+    assert f'<option value="jira">{jira.url}</option>' in form
+    answer = browser.post(
+        "/new",
+        data={"to": "jira", "project_key": "SHOP", "auto_advance": "on", "start": "on"},
+        files=[ROWS],
+    )
+    page = answer.headers["location"]
+    until_completed(server.client(key), f"/api/v1{page}")
+    shown = browser.get(page).text
+    assert "2 issues created in Jira" in shown
+    assert f'<a href="{jira.url}/browse/SHOP-2" rel="noreferrer">SHOP-2</a>' in shown
+    assert "import.sh" not in shown
+    ticket = browser.get(f"{page}/tickets/1").text
+    assert f'in Jira: <a href="{jira.url}/browse/SHOP-1"' in ticket
+
+
+def test_a_form_without_a_site_offers_none(shared_database_url: str) -> None:
+    with LiveServer(shared_database_url) as server:
+        browser = server.client(None, accept="text/html", origin=server.url)
+        browser.post("/sign-in", data={"key": server.key()})
+        assert "Create the issues in" not in browser.get("/new").text
