@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import collections
+import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -84,6 +85,11 @@ class JiraStandIn(ThreadingHTTPServer):
         self.shutdown()
         self.server_close()
         self._thread.join()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that hang up, which killed ones do; report anything else."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
     def misbehave(self, *faults: Fault) -> None:
         """Have the next requests that these are meant for go wrong, one fault each."""

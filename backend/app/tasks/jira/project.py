@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from app.tasks.jira.client import JiraClient
 
-REQUESTS_AT_ONCE = 4
+REQUESTS_AT_ONCE = 8
 """Reading requests that are sent side by side: a project is described by some eight."""
 
 RIGHTS = {
