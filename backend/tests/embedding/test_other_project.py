@@ -176,3 +176,30 @@ def test_requests_move_tasks_in_transactions_of_the_shop_s_own(
     finally:
         worker.terminate()
         worker.wait(30)
+
+
+def test_the_main_job_runs_from_the_wheel(
+    their_python: Path, blank_database_url: str, tmp_path: Path
+) -> None:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("SESSION_T")}
+
+    def command(*words: str) -> str:
+        program = "from app.cli import main; main()"
+        ended = subprocess.run(
+            [their_python, "-c", program, *words],
+            cwd=tmp_path,
+            env=clean | {"SESSION_TASKS_DATABASE_URL": blank_database_url, "PYTHONPATH": ""},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        return ended.stdout
+
+    assert command("--version").startswith("session-tasks ")
+    command("db", "upgrade")
+    document = ROOT / "examples" / "click-readme.md"
+    told = command("run", str(document), "--project", "SHOP", "--out", "out")
+    assert "1 issue ready for Jira" in told
+    assert len(list(tmp_path.glob("out/*/import-001.json"))) == 1
