@@ -116,9 +116,8 @@ class _Delivering:
             " FROM session_tasks WHERE status = 'failed'"
         ):
             is_used_up = row.retry_count == 3
-            if row.task_type == "adf_validation" or (
-                row.category == "temporary" and not is_used_up
-            ):
+            is_wrong = row.task_type == "adf_validation" and row.category == "user_fixable"
+            if is_wrong or (row.category == "temporary" and not is_used_up):
                 continue
             with self.rig.database.transaction() as db:
                 repository = SessionRepository(db)
@@ -129,9 +128,10 @@ class _Delivering:
     def unfinished(self) -> list[str]:
         """Return the sessions that are not delivered yet."""
         return [
-            f"{row.id}: {row.task_type} {row.status}: {row.message}"
+            f"{row.id}: {row.task_type} {row.status} ({row.category}): {row.message}"
             for row in self.rig.rows(
-                "SELECT s.id, t.task_type, t.status, failure_context ->> 'message' AS message"
+                "SELECT s.id, t.task_type, t.status, failure_context ->> 'message' AS message,"
+                " failure_context ->> 'category' AS category"
                 " FROM sessions s JOIN session_tasks t ON t.session_id = s.id"
                 " WHERE s.stage <> 'completed'"
             )
@@ -139,7 +139,7 @@ class _Delivering:
 
     def is_over(self) -> bool:
         """Whether every session is delivered, or was found to be delivered wrongly."""
-        return all("adf_validation failed" in each for each in self.unfinished())
+        return all("adf_validation failed (user_fixable)" in each for each in self.unfinished())
 
     def fire(self, kills: int) -> None:
         """Kill processes until so many have died, while the sessions are delivered."""

@@ -156,7 +156,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         url = urlsplit(self.path)
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        if len(body) < length:  # the client died while it sent
+            self.close_connection = True
+            return
         operation = find_operation(self.command, url.path)
         authorization = self.headers.get("Authorization", "")
         account = self.server.account_of(authorization)
