@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 UNAUTHORIZED = 401
+NOT_FOUND = 404
 
 
 class ErrorPages:
@@ -83,13 +84,20 @@ def _page_of(scope: Scope, problem: dict[str, Any]) -> Response:
 
 def _of_address(scope: Scope, problem: dict[str, Any]) -> dict[str, Any]:
     """Return the problem; of an address that cannot be one (`/sessions/abc`): nothing is there."""
+    if problem["status"] == NOT_FOUND and problem["type"] == "about:blank":  # no such route
+        said = {
+            "title": "There is no such page",
+            "detail": "There is no page at this address",
+            "next_step": "It may be mistyped, or of another version.",
+        }
+        return problem | said
     faults = problem.get("errors") or []
     if not faults or not all(each["where"].startswith("path.") for each in faults):
         return problem
     first, _, rest = scope["path"].strip("/").partition("/")
     thing = "session" if first == "sessions" else "page"
     return problem | {
-        "status": 404,
+        "status": NOT_FOUND,
         "title": f"There is no such {thing}",
         "detail": f"There is no {thing} “{rest[:80] or first[:80]}”",
         "next_step": "The address is not complete, or mistyped.",

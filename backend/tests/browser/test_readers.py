@@ -56,6 +56,12 @@ def test_error_pages_are_words_and_lead_back(owner: Any, look: Callable[..., Pag
         expect(page.get_by_role("heading", name="Sessions", exact=True)).to_be_visible()
 
 
+def test_an_address_that_is_none_is_said_in_words(look: Callable[..., Page]) -> None:
+    page = look("/no-such-page")
+    expect(page.get_by_role("heading", level=1)).to_have_text("There is no page at this address")
+    page.get_by_role("link", name="To the overview").click()
+
+
 def test_a_cancelled_stage_has_its_times(owner: Any, look: Callable[..., Page]) -> None:
     page = look(f"/sessions/{owner.session('Stopped', to='cancelled')}")
     stage = page.locator("#stage-1")
