@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.middleware.cors import CORSMiddleware
 
-from app.api import content, events, keys, operations, sessions, tasks, workers
+from app.api import content, events, keys, operations, previews, sessions, tasks, workers
 from app.api.api_key_cache import ApiKeyCache
 from app.api.event_broadcaster import EventBroadcaster
 from app.api.failed_attempts import FailedAttempts
@@ -22,6 +22,7 @@ from app.api.problems import Problem, add_problem_handlers
 from app.api.request_guard import RequestGuard
 from app.api.services import Services
 from app.api.snapshot_loader import SnapshotLoader
+from app.models.options import MOST_RULES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     from app.core.database import Database
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
-MOST_FORM_FIELDS = 50
+MOST_FORM_FIELDS = MOST_RULES + 50
+"""A form has a field for each rule about a column."""
+
 LARGEST_FORM_FIELD = 64 * 1024
 
 
@@ -56,6 +59,7 @@ def create_app(
         snapshots=SnapshotLoader(database),
         broadcaster=EventBroadcaster(database, settings),
         uploads=threading.BoundedSemaphore(settings.max_uploads_at_once),
+        previews=threading.BoundedSemaphore(settings.max_uploads_at_once),
         failed_attempts=FailedAttempts(settings.refusals_per_minute),
     )
 
@@ -96,6 +100,7 @@ def create_app(
         sessions,
         content,
         events,
+        previews,
         keys,
         workers,
         operations,

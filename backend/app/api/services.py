@@ -45,6 +45,7 @@ class Services:
     snapshots: SnapshotLoader
     broadcaster: EventBroadcaster
     uploads: threading.BoundedSemaphore
+    previews: threading.BoundedSemaphore
     failed_attempts: FailedAttempts
     is_schema_current: bool = False
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from fastapi import UploadFile
 from pydantic import Field
 
 from app.api.resources import Request, SafeText
-from app.core.errors import DocumentError
-from app.core.wording import count_text
+from app.core.errors import DocumentError, IntakeRefused
 from app.models.options import MOST_RULES, BodyFormat, SessionOptions, TooLong
 from app.repositories.content_repository import IncomingDocument
 from app.tasks.documents.decoding import kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from app.core.config import Settings
 
@@ -83,42 +82,80 @@ def checked_names(form: NewSession, settings: Settings) -> list[str]:
 
     Raises:
         DocumentError: too many; one too big, empty, of an unknown type, or of another's name.
+        IntakeRefused: several of these.
+
+    """
+    usable, problems = usable_documents(form, settings)
+    if problems:
+        raise IntakeRefused(problems) if len(problems) > 1 else problems[0]
+    return usable.names
+
+
+def usable_documents(
+    form: NewSession, settings: Settings
+) -> tuple[UsableDocuments, list[DocumentError]]:
+    """The documents that may be read, and what is wrong with the others.
+
+    Raises:
+        DocumentError: too many.
 
     """
     if len(form.documents) > settings.max_documents:
-        given = count_text(len(form.documents), "document")
         raise DocumentError(
-            f"{given} are more than the {settings.max_documents:,} that a session takes",
+            f"{len(form.documents):,} documents are more than the {settings.max_documents:,} that "
+            "a session takes",
             next_step="Use several sessions.",
         )
     names: list[str] = []
+    uploads: list[UploadFile] = []
+    problems: list[DocumentError] = []
     for upload in form.documents:
-        name = _harmless(upload.filename or "")
-        kind_of(name)
-        if name in names:
-            raise DocumentError(
-                f"Two documents are called {name}", name=name, next_step="Rename one of them."
-            )
-        if not upload.size:
-            raise DocumentError(
-                f"{name} is empty", name=name, next_step="Leave it out, or fill it and try again."
-            )
-        if upload.size > settings.max_document_bytes:
-            raise DocumentError(
-                f"{name} has {upload.size:,} bytes; a document may have "
-                f"{settings.max_document_bytes:,}",
-                name=name,
-                next_step="Split it.",
-            )
-        names.append(name)
-    return names
+        try:
+            name = _checked_name(upload, names, settings.max_document_bytes)
+        except DocumentError as error:
+            problems.append(error)
+        else:
+            names.append(name)
+            uploads.append(upload)
+    return UsableDocuments(names, uploads), problems
+
+
+class UsableDocuments(NamedTuple):
+    """Documents with their names."""
+
+    names: list[str]
+    uploads: list[UploadFile]
+
+    def read(self) -> Iterator[IncomingDocument]:
+        """The documents, one after the other."""
+        for upload, name in zip(self.uploads, self.names, strict=True):
+            upload.file.seek(0)
+            yield IncomingDocument(name, upload.file.read())
+
+
+def _checked_name(upload: UploadFile, names: Sequence[str], most_bytes: int) -> str:
+    name = _harmless(upload.filename or "")
+    kind_of(name)
+    if name in names:
+        raise DocumentError(
+            f"Two documents are called {name}", name=name, next_step="Rename one of them."
+        )
+    if not upload.size:
+        raise DocumentError(
+            f"{name} is empty", name=name, next_step="Leave it out, or fill it and try again."
+        )
+    if upload.size > most_bytes:
+        raise DocumentError(
+            f"{name} has {upload.size:,} bytes; a document may have {most_bytes:,}",
+            name=name,
+            next_step="Split it.",
+        )
+    return name
 
 
 def documents_of(form: NewSession, names: list[str]) -> Iterator[IncomingDocument]:
     """The documents, one after the other."""
-    for upload, name in zip(form.documents, names, strict=True):
-        upload.file.seek(0)
-        yield IncomingDocument(name, upload.file.read())
+    return UsableDocuments(names, form.documents).read()
 
 
 def fingerprint(form: NewSession, names: list[str]) -> bytes:

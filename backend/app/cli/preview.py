@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.table import Table
@@ -12,27 +12,24 @@ from app.cli.parameters import option_flag
 from app.cli.reporting import print_labelled, print_notes
 from app.cli.terminal import printable
 from app.core.wording import count_text, size_text
-from app.presentation.failures import step_text
-from app.tasks.adf.inline_text import plain_text
+from app.presentation.previews import field_text, text_lines, with_option_names
 from app.tasks.documents.decoding import place_text
 from app.tasks.preview import field_label
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from app.cli.terminal import Terminal
     from app.tasks.preview import Preview, PreviewDocument, PreviewTicket
 
 LINES_OF_A_DESCRIPTION = 4
 LONGEST_LINE = 90
-_BLOCKS_OF_TEXT = frozenset(("paragraph", "heading", "codeBlock"))
 
 
 def show_preview(terminal: Terminal, preview: Preview) -> ExitCode:
     """Show the preview; the exit code says whether there are problems."""
+    preview = with_option_names(preview, option_flag)
     code = ExitCode.USAGE if preview.problem_count else ExitCode.OK
     if terminal.is_json:
-        terminal.write_json(_document(preview) | {"exit_code": int(code)})
+        terminal.write_json(preview.model_dump(mode="json") | {"exit_code": int(code)})
         return code
     size = size_text(sum(document.byte_count for document in preview.documents))
     documents = count_text(len(preview.documents), "document")
@@ -56,19 +53,12 @@ def show_preview(terminal: Terminal, preview: Preview) -> ExitCode:
         return code
     terminal.say(f"✗ {total}; {count_text(preview.problem_count, 'problem')}", style="bold red")
     for problem in preview.problems:
-        step = step_text(problem.next_step, problem.options, option_flag)
-        print_labelled(terminal.people, [("  Error", problem.message), ("  Next", step)], "red")
+        lines = [("  Error", problem.message), ("  Next", problem.next_step)]
+        print_labelled(terminal.people, lines, "red")
     more = preview.problem_count - len(preview.problems)
     if more:
         terminal.say(f"  … and {more:,} more", style="dim")
     return code
-
-
-def _document(preview: Preview) -> dict[str, Any]:
-    document = preview.model_dump(mode="json")
-    for problem, written in zip(preview.problems, document["problems"], strict=True):
-        written["next_step"] = step_text(problem.next_step, problem.options, option_flag)
-    return document
 
 
 def _show_document(terminal: Terminal, document: PreviewDocument) -> None:
@@ -99,33 +89,9 @@ def _show_ticket(terminal: Terminal, ticket: PreviewTicket) -> None:
     terminal.say(f"     {place}{below}", style="dim")
     for name, value in ticket.fields.items():
         terminal.say(f"     {field_label(name)}: {field_text(value)}")
-    lines = list(_lines(ticket.description))
+    lines = list(text_lines(ticket.description))
     for line in lines[:LINES_OF_A_DESCRIPTION]:
         cut = line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 1].rstrip()}…"
         terminal.say(f"     │ {cut}")
     if len(lines) > LINES_OF_A_DESCRIPTION:
         terminal.say("     │ …", style="dim")
-
-
-def field_text(value: Any) -> str:
-    """Return a field's value in a request as people read it: the names in it."""
-    if isinstance(value, list):
-        return ", ".join(map(field_text, value))
-    if isinstance(value, dict):
-        if value.get("type") == "doc":
-            return " ".join(_lines(value))
-        return ", ".join(map(field_text, value.values()))
-    return str(value)
-
-
-def _lines(node: dict[str, Any]) -> Iterator[str]:
-    """Yield the lines of a description, without its structure."""
-    content = node.get("content", [])
-    if node["type"] in _BLOCKS_OF_TEXT:
-        yield plain_text(content)
-        return
-    if node["type"] == "tableRow":
-        yield " | ".join(" ".join(_lines(cell)) for cell in content)
-        return
-    for inner in content:
-        yield from _lines(inner)

@@ -151,6 +151,9 @@ class Settings(BaseSettings):
         description="requests whose documents are being stored at a time, by one process; others "
         "are sent away",
     )
+    preview_seconds: Annotated[float, Field(gt=0)] = Field(
+        60.0, description="how long the documents of one preview may be read"
+    )
     request_body_seconds: Annotated[float, Field(gt=0)] = Field(
         120.0, description="how long a client may take to send the whole body of a request"
     )

@@ -16,7 +16,7 @@ from app.tasks.documents.decoding import place_text
 from app.tasks.documents.tickets import tickets_from
 from app.tasks.intake_check import option_problems, unknown_columns
 from app.tasks.jira.families import arrange_families
-from app.tasks.jira.payload import default_issue_type, named_fields
+from app.tasks.jira.payload import default_issue_type, named_fields, text_document
 from app.tasks.jira.spellings import field_named
 from app.tasks.jira_import import build_bodies, make_summary
 from app.tasks.processing import behind, ticket_options
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from app.models.options import SessionOptions
     from app.models.results import TicketDraft
     from app.repositories.content_repository import IncomingDocument
-    from app.tasks.documents.tickets import DocumentTickets, TicketOptions
+    from app.tasks.documents.tickets import TicketOptions
     from app.tasks.jira.columns import ColumnMapping
 
 TICKETS_SHOWN = 10
@@ -39,6 +39,13 @@ MOST_PROBLEMS = 200
 
 FINDINGS_PER_TICKET = 3
 MOST_NOTES = 100
+MOST_COLUMNS = 2_000
+"""Columns that are shown, of all documents together."""
+
+LONGEST_TEXT = 1_000
+LARGEST_DESCRIPTION = 256 * 1024
+LARGEST_FIELDS = 64 * 1024
+"""What is longer is cut, or left out: a preview has a bounded size."""
 
 _NO_PROJECT = "KEY"
 _LABELS = {"summary": "Title", "description": "Description"}
@@ -146,7 +153,7 @@ def preview(
         issue_type=options.issue_type,
         parent_type=options.parent_type,
     )
-    told = [_problem(each) for error in found for each in _each(error)]
+    told = problems_of(found)
     told += _findings(tickets, settings)
     bodies = build_bodies(
         tickets, project_key=_NO_PROJECT, issue_type=options.issue_type.strip() or _NO_PROJECT
@@ -156,7 +163,7 @@ def preview(
         documents=reader.documents,
         tickets=_shown(tickets, options),
         problems=told[:MOST_PROBLEMS],
-        notes=list(dict.fromkeys([*reader.notes, *notes]))[:MOST_NOTES],
+        notes=[note[:LONGEST_TEXT] for note in dict.fromkeys([*reader.notes, *notes])][:MOST_NOTES],
         ticket_count=len(tickets),
         problem_count=len(told),
         import_file_count=sum(1 for _body in bodies),
@@ -175,6 +182,7 @@ class _Reader:
         self.keys: dict[str, int] = {}
         self.notes: list[str] = []
         self.columns: list[tuple[str, str]] = []
+        self._shown = 0
 
     def read(self, document: IncomingDocument, reading: TicketOptions) -> None:
         before = len(self.tickets)
@@ -190,34 +198,33 @@ class _Reader:
         self.columns += [
             (document.name, use.column) for mapping in made.mappings for use in mapping.uses
         ]
-        self.documents.append(_document(document, made, len(tickets)))
-
-
-def _document(
-    document: IncomingDocument, made: DocumentTickets, ticket_count: int
-) -> PreviewDocument:
-    return PreviewDocument(
-        name=document.name,
-        byte_count=len(document.content),
-        ticket_count=ticket_count,
-        tables=[_table(mapping) for mapping in made.mappings],
-    )
-
-
-def _table(mapping: ColumnMapping) -> PreviewTable:
-    return PreviewTable(
-        name=mapping.name,
-        origin=mapping.origin.value,
-        columns=[
-            PreviewColumn(
-                column=use.column,
-                field=use.field,
-                label=field_label(use.field),
-                is_left_out=use.is_left_out,
+        self.documents.append(
+            PreviewDocument(
+                name=document.name,
+                byte_count=len(document.content),
+                ticket_count=len(tickets),
+                tables=[self._table(mapping) for mapping in made.mappings],
             )
-            for use in mapping.uses
-        ],
-    )
+        )
+
+    def _table(self, mapping: ColumnMapping) -> PreviewTable:
+        uses = mapping.uses[: MOST_COLUMNS - self._shown]
+        self._shown += len(uses)
+        if len(uses) < len(mapping.uses):
+            self.notes.append(f"{mapping.name}: not all of its columns are shown")
+        return PreviewTable(
+            name=mapping.name,
+            origin=mapping.origin.value,
+            columns=[
+                PreviewColumn(
+                    column=use.column[:LONGEST_TEXT],
+                    field=use.field,
+                    label=field_label(use.field),
+                    is_left_out=use.is_left_out,
+                )
+                for use in uses
+            ],
+        )
 
 
 def field_label(name: str) -> str:
@@ -226,18 +233,19 @@ def field_label(name: str) -> str:
     return _LABELS.get(name) or (known.label if known else name)
 
 
-def _each(error: TaskError) -> Sequence[TaskError]:
-    return error.problems if isinstance(error, IntakeRefused) else (error,)
-
-
-def _problem(error: TaskError) -> PreviewProblem:
-    return PreviewProblem(
-        message=error.message,
-        next_step=error.next_step,
-        options=list(error.options),
-        document=getattr(error, "name", ""),
-        row=getattr(error, "row", None),
-    )
+def problems_of(errors: Iterable[TaskError]) -> list[PreviewProblem]:
+    """Return errors as a preview lists them, each of several that came as one."""
+    return [
+        PreviewProblem(
+            message=each.message[:LONGEST_TEXT],
+            next_step=each.next_step[:LONGEST_TEXT],
+            options=list(each.options),
+            document=getattr(each, "name", ""),
+            row=getattr(each, "row", None),
+        )
+        for error in errors
+        for each in (error.problems if isinstance(error, IntakeRefused) else (error,))
+    ]
 
 
 def _findings(tickets: Sequence[TicketDraft], settings: Settings) -> list[PreviewProblem]:
@@ -246,7 +254,7 @@ def _findings(tickets: Sequence[TicketDraft], settings: Settings) -> list[Previe
     return [
         PreviewProblem(
             message=f"{place_text(ticket.source_name, ticket.source_row)}: Jira would refuse"
-            f" “{ticket.title}”: {violation.reason}",
+            f" “{make_summary(ticket.title)[0]}”: {violation.reason}"[:LONGEST_TEXT],
             next_step="Correct the document.",
             options=["too_long"] if violation.rule == "text_length" else [],
             document=ticket.source_name,
@@ -273,8 +281,8 @@ def _shown(tickets: Sequence[TicketDraft], options: SessionOptions) -> list[Prev
                 number=number,
                 summary=summary,
                 issue_type=_issue_type(ticket, options),
-                fields=named_fields(json.loads(ticket.fields)),
-                description=json.loads(ticket.description),
+                fields=_fields(ticket),
+                description=_description(ticket),
                 source_name=ticket.source_name,
                 source_row=ticket.source_row,
                 parent=ticket.parent,
@@ -283,6 +291,17 @@ def _shown(tickets: Sequence[TicketDraft], options: SessionOptions) -> list[Prev
         if len(shown) == TICKETS_SHOWN:
             break
     return shown
+
+
+def _fields(ticket: TicketDraft) -> dict[str, Any]:
+    return named_fields(json.loads(ticket.fields)) if len(ticket.fields) <= LARGEST_FIELDS else {}
+
+
+def _description(ticket: TicketDraft) -> dict[str, Any]:
+    if len(ticket.description) > LARGEST_DESCRIPTION:
+        return text_document("This description is too long for a preview.")
+    description: dict[str, Any] = json.loads(ticket.description)
+    return description
 
 
 def _issue_type(ticket: TicketDraft, options: SessionOptions) -> str:

@@ -59,6 +59,11 @@ CHOICES = {
         ("jira", "Jira markup"),
         ("html", "HTML"),
     ),
+    "day_first": (
+        ("", "Left as they are"),
+        ("true", "Day first: 3 April"),
+        ("false", "Month first: 4 March"),
+    ),
     "too_long": (
         ("", "Refused"),
         ("split", "Split into several tickets"),

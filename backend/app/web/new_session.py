@@ -6,6 +6,7 @@ upload, and limits that are told before they are hit.
 
 from __future__ import annotations
 
+import itertools
 import json
 import secrets
 from typing import TYPE_CHECKING, Any
@@ -19,30 +20,35 @@ from starlette.exceptions import HTTPException
 
 from app.api import sessions, tasks
 from app.api.application import MOST_FORM_FIELDS
+from app.api.previews import make_preview
 from app.api.problems import Busy, kind_of
 from app.api.services import Caller, ServicesOf, require_act
 from app.api.uploads import NewSession
 from app.core.errors import IntakeRefused, TaskError, TaskValidationError
 from app.core.validation_text import problem_text
-from app.core.wording import count_text, names_text
+from app.core.wording import names_text
 from app.models.options import SessionOptions
 from app.presentation.failures import error_next_step
+from app.presentation.previews import with_option_names
 from app.tasks.documents.decoding import SUFFIXES
 from app.tasks.jira_import import offered_key
+from app.web.column_choices import columns_of
 from app.web.mending import CHOICES, option_label, target_choices
 from app.web.page import PageOf
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from app.api.services import Services
     from app.core.config import Settings
     from app.repositories.access_repository import Principal
+    from app.tasks.preview import Preview
     from app.web.page import Page
 
 router = APIRouter(include_in_schema=False)
 
 PATH = "/new"
+PREVIEW_PATH = "/new/preview"
 UNUSABLE = 422
 BUSY = 503
 TEXT_FIELDS = (
@@ -50,6 +56,8 @@ TEXT_FIELDS = (
     "delimiter", "parent_type", "day_first",
     "body_format", "sheet", "base_url", "too_long",
 )  # fmt: skip
+PROBLEM_FIELDS = (*TEXT_FIELDS, "map")
+RULES = ("map", "more_rules")
 SWITCHES = ("auto_advance", "start")
 
 
@@ -69,6 +77,34 @@ async def open_session(
     What cannot be taken is said beside its field. The form's own token makes a second click on the
     button, or a reload, lead to the same session.
     """
+    return await _with_form(
+        request,
+        services,
+        page,
+        lambda given, documents: _open(page, services, caller, given, documents),
+    )
+
+
+@router.post(PREVIEW_PATH)
+async def preview_session(
+    request: Request, _caller: Caller, services: ServicesOf, page: PageOf
+) -> Response:
+    """Show what the documents would become above the form; nothing is stored."""
+    return await _with_form(
+        request,
+        services,
+        page,
+        lambda given, documents: _preview(page, services, given, documents),
+    )
+
+
+async def _with_form(
+    request: Request,
+    services: Services,
+    page: Page,
+    act: Callable[[dict[str, str], list[UploadFile]], Response],
+) -> Response:
+    """Read the form and act on it; a form that is none, or has too many parts, is told so."""
     most = services.settings.max_documents
     try:
         async with request.form(max_files=most, max_fields=MOST_FORM_FIELDS) as form:
@@ -83,10 +119,13 @@ async def open_session(
                 for upload in form.getlist("documents")
                 if isinstance(upload, UploadFile) and upload.filename
             ]
-            given["map"] = "\n".join(str(rule) for rule in form.getlist("map") if rule)
-            return await run_in_threadpool(_open, page, services, caller, given, documents)
+            rules = [
+                str(rules).splitlines() for name in RULES for rules in form.getlist(name)
+            ]  # those of single columns first
+            given["map"] = "\n".join(dict.fromkeys(filter(None, itertools.chain(*rules))))
+            return await run_in_threadpool(act, given, documents)
     except HTTPException as error:  # starlette's, for a form that is none, or has too many parts
-        problems = {"documents": f"{error.detail} A session takes {count_text(most, 'document')}."}
+        problems = {"documents": f"{error.detail} A session takes {most:,} documents."}
         return _form(page, services.settings, problems=problems)
 
 
@@ -100,6 +139,45 @@ def field_problems(error: ValidationError) -> dict[str, str]:
     return problems
 
 
+def _new_session(given: Mapping[str, str], documents: list[UploadFile]) -> NewSession:
+    """Return what the form asks for.
+
+    Raises:
+        ValidationError: a field cannot be used.
+
+    """
+    wanted: dict[str, Any] = {
+        name: given[name].strip() for name in TEXT_FIELDS if given.get(name, "").strip()
+    }
+    wanted["map"] = given.get("map", "").splitlines()
+    wanted |= {"auto_advance": "auto_advance" in given, "documents": documents}
+    wanted.setdefault("label", names_text([upload.filename or "" for upload in documents])[:200])
+    return NewSession.model_validate(wanted)
+
+
+def _form_problems(error: ValidationError, documents: list[UploadFile]) -> dict[str, str]:
+    problems = field_problems(error)
+    return problems if documents else problems | {"documents": "Choose at least one document."}
+
+
+def _preview(
+    page: Page, services: Services, given: Mapping[str, str], documents: list[UploadFile]
+) -> Response:
+    try:
+        made = make_preview(_new_session(given, documents), services)
+    except ValidationError as error:
+        return _form(page, services.settings, given, _form_problems(error, documents))
+    except TaskError as error:
+        return _told(page, services, given, error)
+    made = with_option_names(made, option_label)
+    refused = {
+        name: " ".join(f"{each.message.removesuffix('.')}. {each.next_step}" for each in of_field)
+        for name in PROBLEM_FIELDS
+        if (of_field := [each for each in made.problems if name in each.options])
+    }
+    return _form(page, services.settings, given, refused, 200, preview=made)
+
+
 def _open(
     page: Page,
     services: Services,
@@ -107,43 +185,43 @@ def _open(
     given: Mapping[str, str],
     documents: list[UploadFile],
 ) -> Response:
-    problems: dict[str, str] = {}
-    if not documents:
-        problems["documents"] = "Choose at least one document."
-    wanted: dict[str, Any] = {
-        name: given[name].strip() for name in TEXT_FIELDS if given.get(name, "").strip()
-    }
-    wanted["map"] = given.get("map", "").splitlines()
-    wanted |= {"auto_advance": "auto_advance" in given, "documents": documents}
-    wanted.setdefault("label", names_text([upload.filename or "" for upload in documents])[:200])
     try:
-        form = NewSession.model_validate(wanted)
+        form = _new_session(given, documents)
     except ValidationError as error:
-        problems = field_problems(error) | problems
-        return _form(page, services.settings, given, problems)
+        return _form(page, services.settings, given, _form_problems(error, documents))
     try:
         token = given.get("token") or None
         answer = sessions.create_session(form, caller, services, idempotency_key=token)
         session_id = UUID(json.loads(bytes(answer.body))["id"])
         said = _start(caller, services, session_id) if "start" in given else "Session opened."
     except TaskError as error:
-        if kind_of(error).status not in {UNUSABLE, BUSY}:
-            raise
-        status = BUSY if isinstance(error, Busy) else UNUSABLE
-        problems = _task_problems(error)
-        offered = offered_key(form.project_key or "")
-        if offered and "project_key" in problems:
-            problems["project_key"] += " It is filled in."
-            given = {**given, "project_key": offered}
-        return _form(page, services.settings, given, problems, status)
+        return _told(page, services, given, error)
     return page.redirect(f"/sessions/{session_id}", said=said)
+
+
+def _told(page: Page, services: Services, given: Mapping[str, str], error: TaskError) -> Response:
+    """Return the form with what is wrong beside its fields.
+
+    Raises:
+        TaskError: this one, where nothing of the form can put it right.
+
+    """
+    if kind_of(error).status not in {UNUSABLE, BUSY}:
+        raise error
+    status = BUSY if isinstance(error, Busy) else UNUSABLE
+    problems = _task_problems(error)
+    offered = offered_key(given.get("project_key", ""))
+    if offered and "project_key" in problems:
+        problems["project_key"] += " It is filled in."
+        given = {**given, "project_key": offered}
+    return _form(page, services.settings, given, problems, status)
 
 
 def _task_problems(error: TaskError) -> dict[str, str]:
     """Return what is wrong, by the field to correct; a document's problems stand by the files."""
     found: dict[str, list[str]] = {}
     for each in error.problems if isinstance(error, IntakeRefused) else (error,):
-        field = next((name for name in each.options if name in TEXT_FIELDS), "documents")
+        field = next((name for name in each.options if name in PROBLEM_FIELDS), "documents")
         said = f"{each.message.removesuffix('.')}. {error_next_step(each, option_label)}"
         found.setdefault(field, []).append(said.strip())
     return {field: " ".join(said) for field, said in found.items()}
@@ -158,22 +236,28 @@ def _start(caller: Principal, services: Services, session_id: UUID) -> str:
     return "Session opened, and processing started."
 
 
-def _form(
+def _form(  # noqa: PLR0913, PLR0917 - all that the page shows
     page: Page,
     settings: Settings,
     given: Mapping[str, str] | None = None,
     problems: Mapping[str, str] | None = None,
     status_code: int = UNUSABLE,
+    preview: Preview | None = None,
 ) -> Response:
     defaults = SessionOptions()
+    given = given if given is not None else {"auto_advance": "on", "start": "on"}
+    columns = columns_of(preview, given.get("map", "").splitlines()) if preview else None
     return page.render(
         "new_session.html",
         status_code=status_code if problems else 200,
-        given=given if given is not None else {"auto_advance": "on", "start": "on"},
+        given=given,
+        rules=columns.other_rules if columns else given.get("map", ""),
         problems=problems or {},
-        token=secrets.token_urlsafe(18),
+        token=given.get("token") or secrets.token_urlsafe(18),
         suffixes=SUFFIXES,
         choices=CHOICES | {"to": target_choices(settings)},
         settings=settings,
         defaults=defaults,
+        preview=preview,
+        columns=columns,
     )

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from app.core.wording import age_text, count_text, duration_text, short_id, size_text
 from app.models.session import TaskStatus, TaskType
+from app.presentation.previews import field_text
 from app.tasks.documents.decoding import place_text
+from app.tasks.preview import field_label
+from app.web.adf_preview import render_adf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,8 +114,11 @@ def source_place(made: TicketDraft | TicketTitle | Finding) -> str:
 
 
 FILTERS: dict[str, Callable[..., object]] = {
+    "adf": render_adf,
     "ago": ago,
     "duration": duration_text,
+    "field_label": field_label,
+    "field_text": field_text,
     "first_capital": first_capital,
     "in_count": in_count,
     "in_utc": in_utc,

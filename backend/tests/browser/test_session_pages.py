@@ -234,7 +234,7 @@ def test_limits_are_told_before_they_are_hit(look: Callable[..., Page]) -> None:
         {"name": "virus.exe", "mimeType": "text/csv", "buffer": b"x"},
         {"name": "empty.md", "mimeType": "text/markdown", "buffer": b""},
     ])  # fmt: skip
-    expect(page.locator("#chosen")).to_contain_text("not Markdown or CSV")
+    expect(page.locator("#chosen")).to_contain_text("not of a type that is taken")
     expect(page.locator("#chosen")).to_contain_text("0 bytes: empty")
     expect(send).to_be_disabled()
     page.get_by_label("Drop files here").set_input_files(ODD)
@@ -254,6 +254,63 @@ def test_an_upload_tells_its_progress_and_can_be_stopped(look: Callable[..., Pag
     page.get_by_role("button", name="Stop").click()
     expect(page.locator("#documents-problem")).to_contain_text("Stopped; nothing was opened.")
     expect(page.get_by_role("button", name="Open session")).to_be_enabled()
+
+
+ISSUES = {
+    "name": "issues.csv",
+    "mimeType": "text/csv",
+    "buffer": b"Summary,Severity,Secret,Text,Description\nPay,High,x,y,By **card**\n",
+}
+
+
+def test_a_preview_shows_tickets_and_offers_each_column_and_the_files_stay_chosen(
+    look: Callable[..., Page], check_accessible: Callable[[Page], None]
+) -> None:
+    page = look("/new")
+    page.get_by_label("Drop files here").set_input_files([ODD, ISSUES])
+    page.get_by_label("Jira project").fill("shop")
+
+    page.get_by_role("button", name="Preview").click()
+
+    shown = page.locator("#preview")
+    expect(shown.get_by_role("heading", level=2)).to_be_focused()
+    expect(shown).to_contain_text("Preview: 1 issue in 1 import file")
+    expect(shown.locator("#preview-problems")).to_contain_text("odd.csv has no column")
+    expect(page.locator("#project_key-problem")).to_contain_text("Write it as SHOP")
+    expect(page.locator("#chosen")).to_contain_text("odd.csv")
+    page.get_by_role("button", name="Remove odd.csv").click()
+    expect(page.locator("#chosen")).not_to_contain_text("odd.csv")
+    page.get_by_label("Jira project").fill("SHOP")
+    page.get_by_label("Severity of issues.csv becomes").select_option(label="Priority")
+    page.get_by_label("Secret of issues.csv becomes").select_option(label="Left out")
+    page.get_by_role("button", name="Preview again").click()
+
+    expect(shown).to_contain_text("Priority: High")
+    expect(shown.locator("#preview-problems")).to_have_count(0)
+    expect(shown.locator(".adf strong")).to_have_text("card")
+    check_accessible(page)
+    page.get_by_role("button", name="Open session").click()
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("issues.csv")
+    expect(page.locator("#facts")).to_contain_text("issues.csv:Secret=")
+    assert page.evaluate("window.policyViolations") == []
+
+
+@pytest.mark.parametrize("width", [360, 768, 1400])
+def test_a_preview_fits_its_page(
+    look: Callable[..., Page], check_accessible: Callable[[Page], None], width: int
+) -> None:
+    page = look("/new")
+    page.set_viewport_size({"width": width, "height": 900})
+    long = {**ISSUES, "name": f"{'long' * 50}.csv"}
+    page.get_by_label("Drop files here").set_input_files([long, ODD])
+    page.get_by_role("button", name="Preview").click()
+    expect(page.locator("#preview")).to_contain_text("The first tickets")
+    page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true; })")
+    assert page.evaluate(WHAT_IS_TOO_WIDE) == []
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        check_accessible(page)
 
 
 def test_what_the_server_refuses_is_said_beside_the_field_and_the_files_stay_chosen(

@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from app.tasks.jira.columns import read_rules
+from app.tasks.preview import Preview, PreviewColumn, PreviewDocument, PreviewTable
+from app.web.column_choices import columns_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import httpx
 
 CSV = ("documents", ("a.csv", b"title,b\n1,2\n", "text/csv"))
+EMPTY = ("empty.md", b"", "text/markdown")
+COLUMN = PreviewColumn(column="x:y=", field="", label="", is_left_out=False)
 NOTES = ("documents", ("notes.md", b"# A\n\nb\n", "text/markdown"))
 
 
@@ -128,3 +134,69 @@ def test_a_form_of_another_origin_opens_nothing(browser: httpx.Client) -> None:
 
     assert answer.status_code == 403
     assert browser.get("/api/v1/sessions").json()["items"] == []
+
+
+def test_a_preview_shows_problems_mapping_and_tickets_and_stores_nothing(
+    browser: httpx.Client,
+) -> None:
+    issues = ("documents", ("i.csv", b"Summary,Severity,Due\nA <b>,High,2026-12-24\n", "text/csv"))
+    odd = ("documents", ("odd.csv", b"a,b\n1,2\n", "text/csv"))
+    form = {
+        "token": token(browser), "project_key": "shop", "map": ["", "i.csv:Severity=priority"],
+        "more_rules": "Due=\n",
+    }  # fmt: skip
+
+    answer = browser.post("/new/preview", data=form, files=[issues, odd, ("documents", EMPTY)])
+
+    assert answer.status_code == 200
+    page = answer.text
+    assert "Preview: 1 issue in 1 import file" in page
+    assert "3 problems to correct" in page
+    assert "odd.csv has no column" in page
+    assert "empty.md is empty" in page
+    assert re.search(r'id="project_key-problem" data-problem>.*?Write it as SHOP', page)
+    assert '<option value="i.csv:Severity=priority" selected>Priority</option>' in page
+    assert '<option value="i.csv:Due=duedate">Due date</option>' in page
+    assert re.search(r'name="more_rules"[^>]*>Due=</textarea>', page)
+    assert "Task: A &lt;b&gt;" in page
+    assert "Priority: High" in page
+    assert browser.get("/api/v1/sessions").json()["items"] == []
+
+
+def test_the_choices_of_a_preview_open_the_session(browser: httpx.Client) -> None:
+    form = {
+        "token": token(browser), "project_key": "SHOP", "parent_type": "Epic",
+        "map": ["", "a.csv:b=labels"], "more_rules": "b=priority\r\n\r\n", "day_first": "false",
+    }  # fmt: skip
+    answer = browser.post("/new", data=form, files=[CSV])
+    options = browser.get(f"/api/v1{answer.headers['location']}").json()["options"]
+    assert options == {
+        "project_key": "SHOP", "parent_type": "Epic", "map": ["a.csv:b=labels", "b=priority"],
+        "day_first": False,
+    }  # fmt: skip
+
+
+def test_a_preview_without_documents_says_so_beside_them(browser: httpx.Client) -> None:
+    answer = browser.post("/new/preview", data={"token": token(browser)}, files={"none": b""})
+    assert answer.status_code == 422
+    assert "Choose at least one document." in answer.text
+
+
+def test_every_field_that_a_preview_offers_can_be_chosen() -> None:
+    document = PreviewDocument(
+        name="a.csv",
+        byte_count=1,
+        ticket_count=1,
+        tables=[PreviewTable(name="a.csv", origin="", columns=[COLUMN, COLUMN])],
+    )
+    made = Preview(
+        documents=[document], tickets=[], problems=[], notes=[], ticket_count=1, problem_count=0,
+        import_file_count=1, issue_types={}, options={},
+    )  # fmt: skip
+    (table,) = columns_of(made, ["a.csv:x:y==priority", "z="]).by_document["a.csv"]
+    (column,) = table.columns
+    rules = [rule for rule, _words, _chosen in column.choices if rule]
+    read = read_rules(rules, ["a.csv"])
+    assert {(rule.file, rule.column) for rule in read} == {("a.csv", "x:y=")}
+    assert len({rule.field for rule in read}) == len(rules) > 10
+    assert [words for _rule, words, chosen in column.choices if chosen] == ["Priority"]

@@ -1,11 +1,12 @@
 "use strict";
-// The form posts itself. This adds: the chosen files with their sizes, limits told before they are
-// hit, and the progress of the upload.
+// The form posts itself. This adds: the chosen files with their sizes, each of which can be removed,
+// limits told before they are hit, the progress of the upload, and a preview that keeps the files.
 (() => {
   const form = document.getElementById("upload");
   const files = document.getElementById("documents");
   const chosen = document.getElementById("chosen");
   const send = document.getElementById("send");
+  const preview = document.getElementById("look");
   const box = document.getElementById("upload-progress");
   const bar = document.getElementById("upload-bar");
   const word = document.getElementById("upload-word");
@@ -39,8 +40,10 @@
     input?.closest("details")?.setAttribute("open", "");
   };
 
+  const allow = (allowed) => { send.disabled = preview.disabled = !allowed; };
+
   const problemOf = (file) => {
-    if (!suffixes.some((suffix) => file.name.toLowerCase().endsWith(suffix))) return "not Markdown or CSV";
+    if (!suffixes.some((suffix) => file.name.toLowerCase().endsWith(suffix))) return "not of a type that is taken";
     if (file.size > most.bytes) return `more than ${size(most.bytes)}`;
     return file.size ? "" : "empty";
   };
@@ -57,7 +60,19 @@
       const problem = problemOf(file);
       note.className = problem ? "field-error" : "muted figure";
       note.textContent = problem ? `${size(file.size)}: ${problem}` : size(file.size);
-      item.append(name, note);
+      const remove = document.createElement("button");
+      remove.type = "button";
+      remove.className = "button small";
+      remove.textContent = "Remove";
+      remove.setAttribute("aria-label", `Remove ${file.name}`);
+      remove.addEventListener("click", () => {
+        const kept = new DataTransfer();
+        for (const each of files.files) if (each !== file) kept.items.add(each);
+        files.files = kept.files;
+        look();
+        (chosen.querySelector("button") ?? files).focus();
+      });
+      item.append(name, note, remove);
       return item;
     }));
     if (list.length > 50) {
@@ -74,7 +89,7 @@
     else if (names.size < list.length) problem = "Two of them have the same name.";
     else if (list.some(problemOf)) problem = "Leave out or mend what cannot be taken.";
     tell("documents", problem);
-    send.disabled = Boolean(problem);
+    allow(!problem);
   }
   files.addEventListener("change", look);
   for (const name of ["dragover", "dragleave", "drop"]) {
@@ -83,21 +98,22 @@
 
   form.addEventListener("submit", (event) => {
     event.preventDefault();
+    const isPreview = event.submitter === preview;
     const request = new XMLHttpRequest();
     const stopped = (text) => {
       box.hidden = true;
-      send.disabled = false;
+      allow(true);
       if (text) tell("documents", text);
     };
     request.upload.addEventListener("progress", (sent) => {
       if (!sent.lengthComputable) return;
       bar.value = Math.round(100 * sent.loaded / sent.total);
-      word.textContent = sent.loaded < sent.total ? `${size(sent.loaded)} of ${size(sent.total)}` : "Storing";
+      word.textContent = sent.loaded < sent.total ? `${size(sent.loaded)} of ${size(sent.total)}` : isPreview ? "Reading" : "Storing";
     });
     request.addEventListener("load", () => {
       const page = new DOMParser().parseFromString(request.responseText, "text/html");
       const mended = page.getElementById("upload");
-      if (request.status < 400) { location.assign(request.responseURL); return; }
+      if (request.status < 400 && !isPreview) { location.assign(request.responseURL); return; }
       stopped("");
       if (!mended) {
         tell("documents", page.querySelector("main p:not(.state-code)")?.textContent.trim() || `The server returned ${request.status}.`);
@@ -107,17 +123,28 @@
       for (const place of page.querySelectorAll("[data-problem]")) {
         tell(place.id.replace(/-problem$/, ""), place.querySelector("span").textContent);
       }
+      if (isPreview && request.status < 400) {
+        document.getElementById("preview").replaceChildren(...page.getElementById("preview").childNodes);
+        document.getElementById("map").value = page.getElementById("map").value;
+        preview.textContent = "Preview again";
+        document.getElementById("preview-title")?.focus();
+        return;
+      }
       form.querySelector("[aria-invalid]")?.focus();
     });
-    request.addEventListener("error", () => stopped("The server was not reached; nothing was opened. Try again."));
+    request.addEventListener("error", () => stopped("The server was not reached; nothing was stored. Try again."));
     request.addEventListener("abort", () => stopped("Stopped; nothing was opened."));
     document.getElementById("upload-stop").onclick = () => request.abort();
-    request.open("POST", form.action);
+    const data = new FormData(form);
+    const rules = data.getAll("map").filter(Boolean);
+    data.delete("map");
+    for (const rule of rules) data.append("map", rule);
+    request.open("POST", isPreview ? preview.formAction : form.action);
     request.setRequestHeader("Accept", "text/html");
-    request.send(new FormData(form));
-    send.disabled = true;
+    request.send(data);
+    allow(false);
     bar.value = 0;
     box.hidden = false;
   });
-  addEventListener("pageshow", () => { send.disabled = false; box.hidden = true; if (files.files.length) look(); });
+  addEventListener("pageshow", () => { allow(true); box.hidden = true; if (files.files.length) look(); });
 })();

@@ -1,0 +1,52 @@
+"""The route of previews: documents in, what they would become out; nothing is stored."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Response
+
+from app.api.problems import Busy
+from app.api.responses import API, json_response
+from app.api.services import EVERYWHERE, Caller, Services, ServicesOf, problems
+from app.api.uploads import NewSession, usable_documents
+from app.engines.preview_process import preview_apart
+from app.presentation.previews import with_option_names
+from app.tasks.preview import Preview, problems_of
+
+router = APIRouter(prefix=API, tags=["sessions"], responses=problems(*EVERYWHERE))
+
+
+@router.post(
+    "/preview",
+    response_model=Preview,
+    summary="What documents would become, and all that is wrong with them; nothing is stored",
+    responses=problems(400, 408, 413),
+)
+def preview_session(
+    form: Annotated[NewSession, Form(media_type="multipart/form-data")],
+    _caller: Caller,
+    services: ServicesOf,
+) -> Response:
+    """Takes what opening a session takes. Problems of documents and options are in the answer."""
+    return json_response(with_option_names(make_preview(form, services), str))
+
+
+def make_preview(form: NewSession, services: Services) -> Preview:
+    """Read the documents in a process of their own.
+
+    Raises:
+        Busy: as many previews as may be are made already.
+        DocumentError: too many documents, or they take more time or memory than a preview has.
+
+    """
+    usable, refused = usable_documents(form, services.settings)
+    if not services.previews.acquire(blocking=False):
+        raise Busy("Others' documents are being read right now", next_step="Try again in a moment.")
+    try:
+        made = preview_apart(usable.read(), usable.names, form.options(), services.settings)
+    finally:
+        services.previews.release()
+    listed = [*problems_of(refused), *made.problems]
+    count = made.problem_count + len(refused)
+    return made.model_copy(update={"problems": listed, "problem_count": count})
