@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from benchmarks import adf_conversion, adf_validation, api_load, dashboard, pipeline, steps
+from benchmarks import adf_conversion, adf_validation, api_load, dashboard, law, pipeline, steps
 from benchmarks.machine import where_this_ran
 from benchmarks.race import runner
 
@@ -19,6 +19,7 @@ PROGRAMMES: dict[str, Callable[[], dict[str, Any]]] = {
     "api_load": api_load.measure,
     "dashboard": dashboard.measure,
     "steps": steps.measure,
+    "law": law.measure,
     "race": runner.measure,
 }
 
