@@ -4,6 +4,7 @@
 `application`       `create_app(database, settings)`: the ASGI application
 `services`          dependencies of routes: the parts of this process, and the caller
 `request_guard`     checks every request passes before its body is read: host, key, limits, size
+`fair_queue`        turns to send and to store documents, shared fairly among keys
 `api_key_cache`     recognises API keys, remembering them for seconds
 `problems`          errors as RFC 9457 problem documents: one table from the error tree to statuses
 `resources`         request and response bodies as models

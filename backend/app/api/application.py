@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from app.api import content, events, keys, operations, previews, sessions, tasks
 from app.api.api_key_cache import ApiKeyCache
 from app.api.event_broadcaster import EventBroadcaster
 from app.api.failed_attempts import FailedAttempts
+from app.api.fair_queue import FairQueue
 from app.api.http_metrics import HttpMetrics
 from app.api.polling import StatusReads
 from app.api.problems import Problem, add_problem_handlers
@@ -35,6 +35,9 @@ MOST_FORM_FIELDS = MOST_RULES + 50
 """A form has a field for each rule about a column."""
 
 LARGEST_FORM_FIELD = 64 * 1024
+
+REQUESTS_RECEIVED_AT_ONCE = 2
+"""Of the largest size; smaller ones as many as come to as much, one key's to half of it."""
 
 
 def create_app(
@@ -58,8 +61,11 @@ def create_app(
         metrics=HttpMetrics(),
         snapshots=SnapshotLoader(database),
         broadcaster=EventBroadcaster(database, settings),
-        uploads=threading.BoundedSemaphore(settings.max_uploads_at_once),
-        previews=threading.BoundedSemaphore(settings.max_uploads_at_once),
+        receiving=FairQueue(
+            REQUESTS_RECEIVED_AT_ONCE * settings.max_request_bytes, settings.max_request_bytes
+        ),
+        uploads=FairQueue(settings.max_uploads_at_once),
+        previews=FairQueue(settings.max_uploads_at_once),
         failed_attempts=FailedAttempts(settings.refusals_per_minute),
     )
 

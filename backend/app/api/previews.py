@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Response
+from starlette.concurrency import run_in_threadpool
 
-from app.api.problems import Busy
 from app.api.responses import API, json_response
 from app.api.services import EVERYWHERE, Caller, Services, ServicesOf, problems
 from app.api.uploads import NewSession, usable_documents
@@ -23,30 +23,26 @@ router = APIRouter(prefix=API, tags=["sessions"], responses=problems(*EVERYWHERE
     summary="What documents would become, and all that is wrong with them; nothing is stored",
     responses=problems(400, 408, 413),
 )
-def preview_session(
+async def preview_session(
     form: Annotated[NewSession, Form(media_type="multipart/form-data")],
-    _caller: Caller,
+    caller: Caller,
     services: ServicesOf,
 ) -> Response:
     """Takes what opening a session takes. Problems of documents and options are in the answer."""
-    return json_response(with_option_names(make_preview(form, services), str))
+    async with services.previews.turn(caller.key_id):
+        made = await run_in_threadpool(make_preview, form, services)
+    return json_response(with_option_names(made, str))
 
 
 def make_preview(form: NewSession, services: Services) -> Preview:
-    """Read the documents in a process of their own.
+    """Read the documents in a process of their own; called while a turn is held.
 
     Raises:
-        Busy: as many previews as may be are made already.
         DocumentError: too many documents, or they take more time or memory than a preview has.
 
     """
     usable, refused = usable_documents(form, services.settings)
-    if not services.previews.acquire(blocking=False):
-        raise Busy("Others' documents are being read right now", next_step="Try again in a moment.")
-    try:
-        made = preview_apart(usable.read(), usable.names, form.options(), services.settings)
-    finally:
-        services.previews.release()
+    made = preview_apart(usable.read(), usable.names, form.options(), services.settings)
     listed = [*problems_of(refused), *made.problems]
     count = made.problem_count + len(refused)
     return made.model_copy(update={"problems": listed, "problem_count": count})

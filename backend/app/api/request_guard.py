@@ -8,6 +8,7 @@ closed without anybody thinking of it.
 from __future__ import annotations
 
 import collections
+import contextlib
 import logging
 import random
 import re
@@ -35,6 +36,7 @@ from app.core.errors import TaskError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -52,6 +54,9 @@ SIGN_IN_PATHS = frozenset({LOGIN_PATH, SIGN_IN_PATH})
 
 STATIC_PREFIX = "/static/"
 LARGE_ANSWER_BYTES = 64 * 1024
+SMALL_BODY_BYTES = 64 * 1024
+"""Larger bodies wait for room before they are received."""
+
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -84,6 +89,7 @@ class RequestGuard:
         self._api_keys = services.api_keys
         self._failed_attempts = services.failed_attempts
         self._metrics = services.metrics
+        self._receiving = services.receiving
         self._hosts = frozenset(host.lower() for host in hosts)
         self._limiter = FixedWindowRateLimiter(MemoryStorage())
         self._per_key = RateLimitItemPerMinute(services.settings.requests_per_minute)
@@ -179,6 +185,18 @@ class RequestGuard:
             raise _too_large(most)
         return _BoundedBody(receive, most, self._settings.request_body_seconds)
 
+    def room_for_body(
+        self, principal: Principal, scope: Scope, headers: Headers
+    ) -> AbstractAsyncContextManager[None]:
+        """Hold room for the whole body of a large request, or of one that tells no size."""
+        announced = int(headers.get("content-length", "0"))
+        if scope["method"] in SAFE_METHODS or (
+            announced <= SMALL_BODY_BYTES and "transfer-encoding" not in headers
+        ):
+            return contextlib.nullcontext()
+        size = self._settings.max_request_bytes if "transfer-encoding" in headers else announced
+        return self._receiving.turn(principal.key_id, size)
+
     def done(self, scope: Scope, status: int, seconds: float) -> None:
         """Count an answer, under the route's template: never under an id."""
         route = getattr(scope.get("route"), "path", None) or "none"
@@ -227,7 +245,8 @@ class _GuardedRequest:
         scope["state"]["principal"] = principal
         await guard.enter(principal, path)
         try:
-            await guard.app(scope, receive, self._answer)
+            async with guard.room_for_body(principal, scope, self._headers):
+                await guard.app(scope, receive, self._answer)
         finally:
             guard.leave(principal, path)
 

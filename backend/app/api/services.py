@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from app.api.api_key_cache import ApiKeyCache
     from app.api.event_broadcaster import EventBroadcaster
     from app.api.failed_attempts import FailedAttempts
+    from app.api.fair_queue import FairQueue
     from app.api.http_metrics import HttpMetrics
     from app.api.snapshot_loader import SnapshotLoader
     from app.core.config import Settings
@@ -44,8 +44,9 @@ class Services:
     metrics: HttpMetrics
     snapshots: SnapshotLoader
     broadcaster: EventBroadcaster
-    uploads: threading.BoundedSemaphore
-    previews: threading.BoundedSemaphore
+    receiving: FairQueue
+    uploads: FairQueue
+    previews: FairQueue
     failed_attempts: FailedAttempts
     is_schema_current: bool = False
 

@@ -7,9 +7,9 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Form, Query, Response
+from starlette.concurrency import run_in_threadpool
 
 from app.api.paging import session_of_token, session_token
-from app.api.problems import Busy
 from app.api.resources import (
     ContentCountsResource,
     SafeText,
@@ -56,43 +56,50 @@ PageToken = Annotated[
     "/sessions",
     status_code=201,
     response_model=SessionResource,
-    summary="Open a session with its documents; nothing runs yet",
+    summary="Open a session with its documents, and start it if wanted",
     responses=problems(400, 408, 409, 413),
 )
-def create_session(
+async def create_session(
     form: Annotated[NewSession, Form(media_type="multipart/form-data")],
     caller: Caller,
     services: ServicesOf,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Store the documents byte for byte, and answer with the session; `Location` names it."""
+    """Store the documents byte for byte, and return the session; `Location` names it.
+
+    With `start`, its first task is started in the same transaction.
+    """
+    async with services.uploads.turn(caller.key_id):
+        return await run_in_threadpool(store_session, form, caller, services, idempotency_key)
+
+
+def store_session(
+    form: NewSession, caller: Principal, services: Services, idempotency_key: str | None
+) -> Response:
+    """Store a session and start it where that is wanted; called while a turn is held."""
     names = checked_names(form, services.settings)
-    if not services.uploads.acquire(blocking=False):
-        raise Busy(
-            "Others' documents are being stored right now", next_step="Try again in a moment."
-        )
-    try:
-        options = check_intake(
-            documents_of(form, names), names, form.options(), services.settings
-        ).to_json()
-        marked = fingerprint(form, names) if idempotency_key is not None else b""
-        with (
-            services.database.transaction() as db,
-            idempotent(db, caller, idempotency_key, marked) as request,
-        ):
-            if request.response is None:
-                session = SessionRepository(db, owner=caller.owner).create_session(
-                    documents_of(form, names),
-                    label=form.label,
-                    options=options,
-                    auto_advance=form.auto_advance,
-                )
-                snapshot = SessionQueries(db, owner=caller.owner).get(session.id)
-                body = session_resource(snapshot).model_dump_json()
-                request.keep(StoredResponse(session.id, 201, f"{API}/sessions/{session.id}", body))
-            answer = request.response
-    finally:
-        services.uploads.release()
+    options = check_intake(
+        documents_of(form, names), names, form.options(), services.settings
+    ).to_json()
+    marked = fingerprint(form, names) if idempotency_key is not None else b""
+    with (
+        services.database.transaction() as db,
+        idempotent(db, caller, idempotency_key, marked) as request,
+    ):
+        if request.response is None:
+            sessions = SessionRepository(db, owner=caller.owner)
+            session = sessions.create_session(
+                documents_of(form, names),
+                label=form.label,
+                options=options,
+                auto_advance=form.auto_advance,
+            )
+            if form.start:
+                sessions.start_task(session.id, TaskType.PROCESSING)
+            snapshot = SessionQueries(db, owner=caller.owner).get(session.id)
+            body = session_resource(snapshot).model_dump_json()
+            request.keep(StoredResponse(session.id, 201, f"{API}/sessions/{session.id}", body))
+        answer = request.response
     return stored_response(answer)
 
 

@@ -40,6 +40,7 @@ class NewSession(Request):
         Option | None,
         Field(description="create the issues in this Jira site: `jira`, or `jira:NAME`"),
     ] = None
+    start: Annotated[bool, Field(description="whether processing starts at once")] = False
     project_key: Option | None = None
     issue_type: Option | None = None
     split_level: Annotated[int, Field(ge=1, le=3)] | None = None

@@ -147,9 +147,9 @@ class Settings(BaseSettings):
         100 * MEBIBYTE, description="the body of one request, all its documents together"
     )
     max_uploads_at_once: Annotated[int, Field(ge=1)] = Field(
-        2,
-        description="requests whose documents are being stored at a time, by one process; others "
-        "are sent away",
+        4,
+        description="requests whose documents are being stored, or previewed, at a time, by one "
+        "process; others wait their turn, the keys in rotation",
     )
     preview_seconds: Annotated[float, Field(gt=0)] = Field(
         60.0, description="how long the documents of one preview may be read"

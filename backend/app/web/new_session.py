@@ -38,6 +38,7 @@ from app.web.page import PageOf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
 
     from app.api.services import Services
     from app.core.config import Settings
@@ -81,19 +82,21 @@ async def open_session(
         request,
         services,
         page,
+        services.uploads.turn(caller.key_id),
         lambda given, documents: _open(page, services, caller, given, documents),
     )
 
 
 @router.post(PREVIEW_PATH)
 async def preview_session(
-    request: Request, _caller: Caller, services: ServicesOf, page: PageOf
+    request: Request, caller: Caller, services: ServicesOf, page: PageOf
 ) -> Response:
     """Show what the documents would become above the form; nothing is stored."""
     return await _with_form(
         request,
         services,
         page,
+        services.previews.turn(caller.key_id),
         lambda given, documents: _preview(page, services, given, documents),
     )
 
@@ -102,6 +105,7 @@ async def _with_form(
     request: Request,
     services: Services,
     page: Page,
+    turn: AbstractAsyncContextManager[None],
     act: Callable[[dict[str, str], list[UploadFile]], Response],
 ) -> Response:
     """Read the form and act on it; a form that is none, or has too many parts, is told so."""
@@ -123,7 +127,8 @@ async def _with_form(
                 str(rules).splitlines() for name in RULES for rules in form.getlist(name)
             ]  # those of single columns first
             given["map"] = "\n".join(dict.fromkeys(filter(None, itertools.chain(*rules))))
-            return await run_in_threadpool(act, given, documents)
+            async with turn:
+                return await run_in_threadpool(act, given, documents)
     except HTTPException as error:  # starlette's, for a form that is none, or has too many parts
         problems = {"documents": f"{error.detail} A session takes {most:,} documents."}
         return _form(page, services.settings, problems=problems)
@@ -191,7 +196,7 @@ def _open(
         return _form(page, services.settings, given, _form_problems(error, documents))
     try:
         token = given.get("token") or None
-        answer = sessions.create_session(form, caller, services, idempotency_key=token)
+        answer = sessions.store_session(form, caller, services, token)
         session_id = UUID(json.loads(bytes(answer.body))["id"])
         said = _start(caller, services, session_id) if "start" in given else "Session opened."
     except TaskError as error:

@@ -99,7 +99,10 @@ async def retry(
             for upload in form.getlist("documents")
             if isinstance(upload, UploadFile) and upload.filename
         ]
-        return await run_in_threadpool(_retry, page, services, caller, session_id, given, documents)
+        async with services.uploads.turn(caller.key_id):
+            return await run_in_threadpool(
+                _retry, page, services, caller, session_id, given, documents
+            )
 
 
 @router.post("/sessions/{session_id}/cancel")

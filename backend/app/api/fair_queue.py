@@ -1,0 +1,113 @@
+"""Turns that are shared fairly among API keys: requests wait for one instead of being refused."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from app.api.problems import Busy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+LONGEST_WAIT_SECONDS = 60.0
+
+
+class _Waiter:
+    """A request that waits for its turn."""
+
+    def __init__(self, weight: int) -> None:
+        self.weight = weight
+        self.granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+class FairQueue:
+    """Hands out a bounded capacity, to the waiting keys in rotation; for one event loop.
+
+    However many requests one key has waiting, another key's next request has its turn after one
+    of each. A key never holds more than its share, so slow requests of one key leave room.
+
+    Args:
+        capacity: of all turns that are held at a time, in any unit.
+        share: of one key's.
+
+    """
+
+    def __init__(self, capacity: int, share: int | None = None) -> None:
+        self._capacity = capacity
+        self._share = capacity if share is None else share
+        self._held: collections.Counter[str] = collections.Counter()
+        self._waiting: collections.OrderedDict[str, collections.deque[_Waiter]] = (
+            collections.OrderedDict()
+        )
+
+    @asynccontextmanager
+    async def turn(self, key: str, weight: int = 1) -> AsyncIterator[None]:
+        """Hold `weight` of the capacity within the block; what is heavier than a share, alone.
+
+        Raises:
+            Busy: no turn came for a minute.
+
+        """
+        waiter = _Waiter(weight)
+        self._waiting.setdefault(key, collections.deque()).append(waiter)
+        self._grant()
+        try:
+            async with asyncio.timeout(LONGEST_WAIT_SECONDS):
+                await waiter.granted
+        except BaseException as error:
+            if waiter.granted.done() and not waiter.granted.cancelled():
+                self._give_back(key, weight)
+            else:
+                waiter.granted.cancel()
+                self._grant()
+            if isinstance(error, TimeoutError):
+                raise Busy(
+                    "Others' documents are being stored right now",
+                    next_step="Try again in a moment.",
+                ) from None
+            raise
+        try:
+            yield
+        finally:
+            self._give_back(key, weight)
+
+    def _has_used_up(self, key: str, weight: int) -> bool:
+        """Whether the key's share has no room for so much; what it holds nothing beside has."""
+        return key in self._held and self._held[key] + weight > self._share
+
+    def _fits(self, key: str, weight: int) -> bool:
+        if self._has_used_up(key, weight):
+            return False
+        return not self._held.total() or self._held.total() + weight <= self._capacity
+
+    def _grant(self) -> None:
+        while (waiter := self._next()) is not None:
+            waiter.granted.set_result(None)
+
+    def _next(self) -> _Waiter | None:
+        """Take the next waiter in rotation that there is room for.
+
+        A key at the end of its share is passed over; a turn that only waits for room is not, so
+        that small ones do not starve a large one.
+        """
+        for key, waiters in list(self._waiting.items()):
+            while waiters and waiters[0].granted.done():  # cancelled, and not gone yet
+                waiters.popleft()
+            if not waiters:
+                del self._waiting[key]
+            elif self._fits(key, waiters[0].weight):
+                self._held[key] += waiters[0].weight
+                self._waiting.move_to_end(key)
+                return waiters.popleft()
+            elif not self._has_used_up(key, waiters[0].weight):
+                break
+        return None
+
+    def _give_back(self, key: str, weight: int) -> None:
+        self._held[key] -= weight
+        if not self._held[key]:
+            del self._held[key]
+        self._grant()
