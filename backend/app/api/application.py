@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from app.core.config import Settings
     from app.core.database import Database
+    from app.engines.sweeper import Dispatch
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 MOST_FORM_FIELDS = MOST_RULES + 50
@@ -45,6 +46,7 @@ def create_app(
     settings: Settings,
     *,
     hosts: Sequence[str] = LOOPBACK_NAMES,
+    dispatch: Dispatch | None = None,
 ) -> FastAPI:
     """The ASGI app over an open database, which stays the caller's to close.
 
@@ -52,6 +54,7 @@ def create_app(
         database: open, at the current migration.
         settings: limits and intervals.
         hosts: Host headers that are answered; none: any.
+        dispatch: of a `dispatcher` that is open, where Celery runs the work.
 
     """
     services = Services(
@@ -67,6 +70,7 @@ def create_app(
         uploads=FairQueue(settings.max_uploads_at_once),
         previews=FairQueue(settings.max_uploads_at_once),
         failed_attempts=FailedAttempts(settings.refusals_per_minute),
+        dispatch=dispatch,
     )
 
     @asynccontextmanager

@@ -15,7 +15,9 @@ from app.core.errors import TaskError
 from app.core.schema_version import require_current_schema
 from app.engines.metrics_server import live_counts
 from app.models.session import TaskType
+from app.presentation.workers import paused_text
 from app.repositories.live_counts import LiveCounts, count_live, longest_overdue_seconds
+from app.repositories.pause_repository import read_pauses
 from app.repositories.worker_repository import live_workers, types_without_worker
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ def readyz(services: ServicesOf) -> Response:
         _check("migrations", lambda: _schema(services)),
         _check("sweep", lambda: _sweep(services)),
         _check("workers", lambda: _workers(services)),
+        _check("claims", lambda: _paused(services)),
     ]
     ready = all(check.ok for check in checks)
     answer = json_response(Readiness(ready=ready, checks=checks))
@@ -61,12 +64,13 @@ def metrics(services: ServicesOf) -> Response:
 
 
 def _check(name: str, look: Callable[[], object]) -> Check:
+    """Look; a text that is returned is the detail of a check that holds."""
     try:
-        look()
+        found = look()
     except (TaskError, SQLAlchemyError) as error:
         detail = error.message if isinstance(error, TaskError) else type(error).__name__
         return Check(name=name, ok=False, detail=detail)
-    return Check(name=name, ok=True, detail="")
+    return Check(name=name, ok=True, detail=found if isinstance(found, str) else "")
 
 
 def _live(services: Services) -> LiveCounts:
@@ -92,6 +96,12 @@ def _workers(services: Services) -> None:
     if missing:
         names = ", ".join(task_type.value for task_type in missing)
         raise TaskError(f"No worker that is alive takes tasks of these types: {names}")
+
+
+def _paused(services: Services) -> str:
+    """Say what is paused: an operator's decision, by which work is taken and waits."""
+    with translated_errors(), services.database.autocommit.connect() as connection:
+        return paused_text(read_pauses(connection))
 
 
 def _sweep(services: Services) -> None:

@@ -325,11 +325,36 @@ class LiveWorkerResource(BaseModel):
     held: list[HeldTaskResource] = Field(description="the first of them; all are counted")
 
 
+class PauseResource(BaseModel):
+    """A task type whose claims are paused, since when and by whom."""
+
+    task_type: TaskType
+    paused_at: datetime
+    paused_by: str
+
+
+class PauseList(BaseModel):
+    """The task types that are paused; tasks of the others are claimed."""
+
+    items: list[PauseResource]
+
+
+class PauseRequest(BaseModel):
+    """Which task types to pause or resume."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    task_types: Annotated[list[TaskType], Field(min_length=1, max_length=3)] = Field(
+        default_factory=lambda: list(TaskType), description="without it: all"
+    )
+
+
 class WorkerList(BaseModel):
-    """The workers that are alive, and how many tasks wait that none of them takes."""
+    """The workers that are alive, how many tasks wait that none of them takes, what is paused."""
 
     items: list[LiveWorkerResource]
     waiting_without_worker: int
+    paused: list[PauseResource]
 
 
 class Health(BaseModel):

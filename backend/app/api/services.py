@@ -31,12 +31,18 @@ if TYPE_CHECKING:
     from app.api.snapshot_loader import SnapshotLoader
     from app.core.config import Settings
     from app.core.database import Database
+    from app.engines.sweeper import Dispatch
     from app.repositories.session_queries import SessionSnapshot
 
 
 @dataclass
 class Services:
-    """The parts of this process that routes use."""
+    """The parts of this process that routes use.
+
+    Attributes:
+        dispatch: publishes tasks that wait to Celery's workers; None for the embedded engine.
+
+    """
 
     database: Database
     settings: Settings
@@ -48,6 +54,7 @@ class Services:
     uploads: FairQueue
     previews: FairQueue
     failed_attempts: FailedAttempts
+    dispatch: Dispatch | None = None
     is_schema_current: bool = False
 
     @property

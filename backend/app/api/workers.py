@@ -1,4 +1,4 @@
-"""Routes for administrators: which workers are alive, and having one drain."""
+"""Routes for administrators: which workers are alive, draining one, pausing and resuming claims."""
 
 from __future__ import annotations
 
@@ -7,16 +7,25 @@ from uuid import UUID
 
 from fastapi import APIRouter, Response
 
-from app.api.resources import LiveWorkerResource, WorkerList
+from app.api.resources import (
+    LiveWorkerResource,
+    PauseList,
+    PauseRequest,
+    PauseResource,
+    WorkerList,
+)
 from app.api.responses import API, json_response
 from app.api.services import EVERYWHERE, Administrator, ServicesOf, problems
-from app.presentation.workers import worker_document
+from app.engines.pausing import pause_claims, resume_claims
+from app.presentation.workers import pause_document, worker_document
+from app.repositories.pause_repository import read_pauses
 from app.repositories.worker_repository import count_unserved, live_workers, request_drain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from app.api.services import Services
+    from app.repositories.pause_repository import Pause
     from app.repositories.worker_repository import LiveWorker
 
 router = APIRouter(prefix=API, tags=["workers"], responses=problems(*EVERYWHERE, 403))
@@ -25,13 +34,12 @@ router = APIRouter(prefix=API, tags=["workers"], responses=problems(*EVERYWHERE,
 @router.get("/workers", response_model=WorkerList, summary="Workers that are alive")
 def list_workers(_caller: Administrator, services: ServicesOf) -> Response:
     """Of every host and engine, with the first tasks that each holds."""
-    workers, unserved = read_workers(services)
+    workers, unserved, pauses = read_workers(services)
     return json_response(
         WorkerList(
-            items=[
-                LiveWorkerResource.model_validate(worker_document(worker)) for worker in workers
-            ],
+            items=[LiveWorkerResource.model_validate(worker_document(each)) for each in workers],
             waiting_without_worker=unserved,
+            paused=[PauseResource.model_validate(pause_document(pause)) for pause in pauses],
         )
     )
 
@@ -49,8 +57,54 @@ def drain_worker(worker_id: UUID, _caller: Administrator, services: ServicesOf) 
     return Response(status_code=204)
 
 
-def read_workers(services: Services) -> tuple[Sequence[LiveWorker], int]:
-    """The workers that are alive, and how many tasks wait that none of them takes."""
+@router.get("/pauses", response_model=PauseList, summary="What is paused")
+def list_pauses(_caller: Administrator, services: ServicesOf) -> Response:
+    """The task types of which no task is claimed."""
+    return _pauses(services)
+
+
+@router.post(
+    "/pause",
+    response_model=PauseList,
+    summary="Pause claims",
+    responses=problems(400, 408, 413),
+)
+def pause(body: PauseRequest, caller: Administrator, services: ServicesOf) -> Response:
+    """Tasks of these types that wait stay waiting, in every worker; those that run go on.
+
+    After the response, no claim begins.
+    """
+    pause_claims(services.database, body.task_types, by=caller.owner)
+    return _pauses(services)
+
+
+@router.post(
+    "/resume",
+    response_model=PauseList,
+    summary="Resume claims",
+    responses=problems(400, 408, 413),
+)
+def resume(body: PauseRequest, caller: Administrator, services: ServicesOf) -> Response:
+    """Tasks of these types that wait are claimed again; workers are notified."""
+    resume_claims(
+        services.database,
+        body.task_types,
+        by=caller.owner,
+        dispatch=services.dispatch,
+    )
+    return _pauses(services)
+
+
+def read_workers(services: Services) -> tuple[Sequence[LiveWorker], int, Sequence[Pause]]:
+    """The workers that are alive, how many tasks wait that none takes, and what is paused."""
     with services.database.transaction() as db:
         connection = db.connection()
-        return live_workers(connection), count_unserved(connection)
+        return live_workers(connection), count_unserved(connection), read_pauses(connection)
+
+
+def _pauses(services: Services) -> Response:
+    with services.database.transaction() as db:
+        pauses = read_pauses(db.connection())
+    return json_response(
+        PauseList(items=[PauseResource.model_validate(pause_document(pause)) for pause in pauses])
+    )

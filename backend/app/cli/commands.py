@@ -119,6 +119,16 @@ COMMANDS: Mapping[str, Command] = {
         "app.cli.workers:workers_application",
         "List the workers that are alive, or drain one.",
     ),
+    "pause": Command(
+        _OPERATION,
+        "app.cli.pausing:pause_command",
+        "Pause claims: tasks that wait stay waiting, of all types or of these; running ones go on.",
+    ),
+    "resume": Command(
+        _OPERATION,
+        "app.cli.pausing:resume_command",
+        "Resume claims, of all types or of these, and tell workers of the tasks that wait.",
+    ),
     "sweep": Command(
         _OPERATION,
         "app.cli.operation_commands:sweep_command",

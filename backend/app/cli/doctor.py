@@ -33,6 +33,8 @@ from app.core.schema_version import schema_revisions
 from app.core.wording import count_text, duration_text, size_text
 from app.models.lease import SessionTaskLease
 from app.models.session import Session, SessionTask
+from app.presentation.workers import paused_text
+from app.repositories.pause_repository import read_pauses
 from app.repositories.worker_repository import WORKER_STATES, count_unserved, live_workers
 from app.tasks.jira.sites import configured_targets, open_client
 from app.tasks.registry import BUILT_IN_HANDLERS, checked_handlers
@@ -233,6 +235,7 @@ def _database(settings: Settings) -> Iterator[Check]:
             ("clock", _clock),
             ("sessions", _sessions),
             ("workers", _workers),
+            ("claims", _claims),
             ("locks", _locks),
         ):
             check = _looked(name, look, database)
@@ -334,6 +337,21 @@ def _workers(database: Database) -> Check:
         Verdict.WARNING,
         f"{found}; {count_text(unserved, 'task')} waiting, and no worker takes them",
         "Start one: session-tasks worker, or for Celery: celery -A app.engines.celery worker.",
+    )
+
+
+def _claims(database: Database) -> Check:
+    """Whether claims are paused, since when and by whom."""
+    with database.autocommit.connect() as connection:
+        pauses = read_pauses(connection)
+    if not pauses:
+        return Check("claims", Verdict.OK, "not paused")
+    first = min(pauses, key=lambda pause: pause.paused_at)
+    return Check(
+        "claims",
+        Verdict.WARNING,
+        f"{paused_text(pauses)}, since {first.paused_at:%Y-%m-%d %H:%M} UTC by {first.paused_by}",
+        "To go on: session-tasks resume.",
     )
 
 

@@ -82,13 +82,18 @@ def serve_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
         listen_on(host, port) as listener,  # before a worker takes up what others have started
         _settings_for(settings, is_demo=demo) as settings,
         traced(settings),
-        dispatcher(settings),
+        dispatcher(settings) as dispatch,
         Database.open(settings) as database,
     ):
         sample = _sample(database, settings) if demo else contextlib.nullcontext()
         first_key = _first_key(database, is_loopback=is_loopback(host))
         code = _sign_in_code(database, first_key) if is_loopback(host) else None
-        app = create_app(database, settings, hosts=_hosts(settings, host, LOOPBACK_NAMES))
+        app = create_app(
+            database,
+            settings,
+            hosts=_hosts(settings, host, LOOPBACK_NAMES),
+            dispatch=dispatch,
+        )
         add_dashboard(app)
         server = ApiServer(app, host=host, port=port)
         threading.Thread(

@@ -32,9 +32,10 @@ from app.core.errors import ErrorCategory, TaskValidationError
 from app.core.wording import age_text, count_text
 from app.models.session import SessionStage, TaskStatus
 from app.presentation.import_files import SessionImport
-from app.presentation.workers import why_not_taken
+from app.presentation.workers import paused_text, why_not_taken
 from app.repositories.content_repository import ContentRepository
 from app.repositories.content_summary import read_content
+from app.repositories.pause_repository import read_pauses
 from app.repositories.session_queries import (
     LeaseState,
     SessionFilter,
@@ -73,7 +74,7 @@ def list_command(
     terminal = Terminal(is_json=as_json)
     with opened_database(terminal, load_settings()) as database, database.transaction() as db:
         found = SessionQueries(db, owner=owner).page(SessionFilter(), limit=limit + 1)
-        unserved = count_unserved(db.connection())
+        unserved, pauses = count_unserved(db.connection()), read_pauses(db.connection())
     snapshots = found[:limit]
     if as_json:
         terminal.write_json({"sessions": [session_document(snapshot) for snapshot in snapshots]})
@@ -86,6 +87,8 @@ def list_command(
         print_sessions(terminal, snapshots, ages)
         if len(found) > limit:
             terminal.say(f"… and older ones: --limit {limit * 5}", style="dim")
+        if pauses:
+            terminal.say(f"! {paused_text(pauses)}: session-tasks resume", style="yellow")
         if unserved:
             waiting = count_text(unserved, "task")
             terminal.say(
@@ -145,8 +148,8 @@ def _why_waiting(database: Database, snapshot: SessionSnapshot) -> str:
     ):
         return ""
     with database.autocommit.connect() as connection:
-        workers = live_workers(connection)
-    return why_not_taken(workers, snapshot.task_type, snapshot.session_id)
+        workers, pauses = live_workers(connection), read_pauses(connection)
+    return why_not_taken(workers, pauses, snapshot.task_type, snapshot.session_id)
 
 
 def export_command(

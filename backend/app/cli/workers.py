@@ -15,7 +15,14 @@ from app.cli.parameters import AsJson
 from app.cli.terminal import Terminal, printable
 from app.core.errors import ConfigurationError, ErrorCategory, WorkerNotFound
 from app.core.wording import count_text, duration_text, short_id
-from app.presentation.workers import UNREGISTERED, holds_text, worker_document
+from app.presentation.workers import (
+    UNREGISTERED,
+    holds_text,
+    pause_document,
+    paused_text,
+    worker_document,
+)
+from app.repositories.pause_repository import read_pauses
 from app.repositories.worker_repository import (
     count_unserved,
     live_workers,
@@ -44,11 +51,13 @@ def list_command(context: typer.Context, as_json: AsJson = False) -> ExitCode | 
         database.autocommit.connect() as connection,
     ):
         workers, unserved = live_workers(connection), count_unserved(connection)
+        pauses = read_pauses(connection)
     if as_json:
         terminal.write_json(
             {
                 "workers": [worker_document(worker) for worker in workers],
                 "waiting_without_worker": unserved,
+                "paused": list(map(pause_document, pauses)),
             }
         )
         return ExitCode.OK
@@ -56,6 +65,8 @@ def list_command(context: typer.Context, as_json: AsJson = False) -> ExitCode | 
         _print_workers(terminal, workers)
     else:
         terminal.say("No worker is alive. To start one: session-tasks worker")
+    if pauses:
+        terminal.say(f"! {paused_text(pauses)}: session-tasks resume", style="yellow")
     if unserved:
         waiting = count_text(unserved, "task")
         terminal.say(f"! {waiting} waiting, and no worker takes them", style="yellow")

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from app.core.errors import WORKER_LOST
 from app.engines.attempts import STALE, observe_attempts
-from app.models.session import TaskStatus
+from app.models.session import TaskStatus, TaskType
 from app.repositories.lifecycle_log import observe_transitions
 from app.repositories.worker_repository import WORKER_STATES
 
@@ -68,6 +68,11 @@ class Metrics:
             "session_tasks_waiting_without_worker",
             "Tasks that wait and that no live worker takes",
         )
+        self._paused = self._gauge(
+            "session_tasks_paused",
+            "Whether claims of the task type are paused: 0 or 1",
+            "task_type",
+        )
         self._workers = self._gauge("session_tasks_workers", "Workers that are alive", "state")
 
     def observe(self) -> Callable[[], None]:
@@ -102,6 +107,8 @@ class Metrics:
             self._waiting.set(live.waiting)
             self._oldest.set(live.oldest_waiting_seconds)
             self._unserved.set(live.unserved)
+            for task_type in TaskType:
+                self._paused.labels(task_type.value).set(task_type in live.paused)
             for state in WORKER_STATES:
                 self._workers.labels(state).set(live.workers.get(state, 0))
 

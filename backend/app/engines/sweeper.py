@@ -11,6 +11,7 @@ import functools
 import logging
 import math
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -219,16 +220,24 @@ def _retry(database: Database, settings: Settings) -> SweepReport:  # noqa: ARG0
 def _redispatch(
     database: Database, settings: Settings, *, dispatch: Dispatch | None
 ) -> SweepReport:
-    """Tell again of all tasks that have waited for a whole lease: the first message may be lost.
+    """Tell again of all tasks that have waited for a whole lease: the first message may be lost."""
+    return redispatch(database, older_than_seconds=settings.lease_seconds, dispatch=dispatch)
+
+
+def redispatch(
+    database: Database, *, older_than_seconds: float, dispatch: Dispatch | None
+) -> SweepReport:
+    """Tell again of all tasks that wait and were last told of so long before this call.
 
     A batch that cannot be published is waited for by nobody: its tasks are told of again after
     another lease, and those behind it now.
     """
     report = SweepReport()
+    begun = time.monotonic()
     for _ in range(math.ceil(MOST_REDISPATCHED / BATCH_SIZE)):
         with database.transaction() as db:
             waiting = SessionRepository(db).redispatch(
-                older_than_seconds=settings.lease_seconds, limit=BATCH_SIZE
+                older_than_seconds=older_than_seconds + time.monotonic() - begun, limit=BATCH_SIZE
             )
         if waiting and dispatch is not None:
             try:

@@ -342,9 +342,13 @@ class Worker:
         return all(self.takes(session_id, task_type) for session_id, task_type, _ in starts)
 
     def takes(self, session_id: UUID, task_type: TaskType) -> bool:
-        """Whether it runs tasks of this type, of this session; see `LocalWorker`."""
+        """Whether it claims tasks of this type, of this session; see `LocalWorker`."""
         wanted = self._session_ids
-        return task_type in self._task_types and (wanted is None or session_id in wanted)
+        return (
+            self._is_claiming
+            and task_type in self._task_types
+            and (wanted is None or session_id in wanted)
+        )
 
     def on_sessions_changed(self, session_ids: frozenset[UUID]) -> None:
         """Look for work, and whether a task in hand is to stop; see `LocalWorker`."""

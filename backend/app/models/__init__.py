@@ -13,6 +13,7 @@ from app.models.content import (
     ValidationFinding,
 )
 from app.models.lease import LeaseSentinel, SessionTaskLease, SessionTaskRetry
+from app.models.pause import ClaimPause
 from app.models.presence import WorkerPresence
 from app.models.session import Session, SessionStage, SessionTask, TaskStatus, TaskType
 from app.models.step import TaskStep
@@ -20,6 +21,7 @@ from app.models.step import TaskStep
 __all__ = [
     "ApiKey",
     "Base",
+    "ClaimPause",
     "DeliveredIssue",
     "Document",
     "Export",

@@ -11,14 +11,22 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
+    from app.repositories.pause_repository import Pause
     from app.repositories.worker_repository import LiveWorker
 
 UNREGISTERED = "unregistered"
 """What stands for host, version and engine of a program that claims tasks and keeps no row."""
 
 
-def why_not_taken(workers: Sequence[LiveWorker], task_type: TaskType, session_id: UUID) -> str:
+def why_not_taken(
+    workers: Sequence[LiveWorker],
+    pauses: Sequence[Pause],
+    task_type: TaskType,
+    session_id: UUID,
+) -> str:
     """Say in a few words why a task that waits is not taken by these, which are all that live."""
+    if any(pause.task_type is task_type for pause in pauses):
+        return f"claims of {task_type.value} are paused"
     takers = [worker for worker in workers if worker.takes(task_type, session_id)]
     if any(worker.has_room for worker in takers):
         return "a worker has room, and takes it soon"
@@ -47,6 +55,24 @@ def holds_text(worker: LiveWorker) -> str:
         if worker.held_types.get(task_type)
     )
     return f"{worker.held_count:,} of {worker.concurrency}{f' ({types})' if types else ''}"
+
+
+def paused_text(pauses: Sequence[Pause]) -> str:
+    """Say what is paused, `Claims of export are paused`; empty where nothing is."""
+    if not pauses:
+        return ""
+    if len(pauses) == len(TaskType):
+        return "All claims are paused"
+    return f"Claims of {', '.join(pause.task_type.value for pause in pauses)} are paused"
+
+
+def pause_document(pause: Pause) -> dict[str, Any]:
+    """Return the pause as scripts are given it, by the command and by the API."""
+    return {
+        "task_type": pause.task_type.value,
+        "paused_at": pause.paused_at.isoformat(),
+        "paused_by": pause.paused_by,
+    }
 
 
 def worker_document(worker: LiveWorker) -> dict[str, Any]:

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 from sqlalchemy import and_, func, select
 
 from app.models.lease import SessionTaskLease
+from app.repositories.pause_repository import read_pauses
 from app.repositories.worker_repository import count_unserved, live_workers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from datetime import timedelta
 
     from sqlalchemy import Connection
+
+    from app.models.session import TaskType
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,7 @@ class LiveCounts:
     Attributes:
         unserved: of the waiting, those that no live worker takes.
         workers: how many are alive, by state.
+        paused: the task types whose claims are paused.
 
     """
 
@@ -33,6 +37,7 @@ class LiveCounts:
     oldest_waiting_seconds: float
     unserved: int
     workers: Mapping[str, int]
+    paused: Collection[TaskType]
 
 
 def count_live(connection: Connection) -> LiveCounts:
@@ -56,6 +61,7 @@ def count_live(connection: Connection) -> LiveCounts:
         oldest_waiting_seconds=age.total_seconds() if age is not None else 0.0,
         unserved=count_unserved(connection),
         workers=Counter(worker.state for worker in live_workers(connection)),
+        paused=[pause.task_type for pause in read_pauses(connection)],
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.core.errors import ErrorCategory
 from app.models.lease import RETRY_WAIT
-from app.repositories.statements import CAN_BE_RETRIED, IS_RUNNING
+from app.repositories.statements import CAN_BE_RETRIED, IS_NOT_PAUSED, IS_RUNNING
 
 REBUILD_LOCK = 0x5E55_1048
 """Advisory lock of whoever rebuilds leases (PostgreSQL, section 13.3.5)."""
@@ -97,15 +97,16 @@ DELETE FROM session_task_retries AS hint
  USING unnest(CAST(:session_ids AS uuid[]), CAST(:task_ids AS uuid[])) AS done(session_id, task_id)
  WHERE hint.session_id = done.session_id AND hint.task_id = done.task_id"""
 
-REDISPATCH = """
+REDISPATCH = f"""
 WITH forgotten AS MATERIALIZED (
     SELECT session_id FROM session_task_leases
      WHERE claim_token IS NULL AND enqueued_at <= statement_timestamp()
        AND dispatched_at < clock_timestamp() - make_interval(secs => :older_than_seconds)
+       AND {IS_NOT_PAUSED.format(task_type="task_type")}
      ORDER BY enqueued_at LIMIT :limit FOR UPDATE SKIP LOCKED)
 UPDATE session_task_leases AS lease SET dispatched_at = clock_timestamp()
   FROM forgotten WHERE lease.session_id = forgotten.session_id
-RETURNING lease.session_id, lease.task_id"""
+RETURNING lease.session_id, lease.task_id"""  # noqa: S608 - constants only
 
 
 # FOR UPDATE checks the session's own columns again on the newest row, and every start moves

@@ -123,15 +123,31 @@ _OWN = " AND (%(owner)s::text IS NULL OR owner = %(owner)s)"
 _MOVED = """session_tasks.session_id, session_tasks.task_type, session_tasks.task_id,
               session_tasks.status, session_tasks.retry_count"""
 
+# Read once in a statement: the table holds three rows at most, and none most often.
+IS_NOT_PAUSED = (
+    "{task_type} <> ALL(ARRAY(SELECT pause.task_type FROM session_task_pauses AS pause))"
+)
+
 # A task that starts takes the session's stage along and leaves a lease that nobody has claimed, or
-# that a worker in the starter's process has. That claim's token is the task's id: a run has but one
-# claim that is made with its start, and whoever lost the answer knows its token all the same.
+# that a worker in the starter's process has, unless claims are paused. That claim's token is the
+# task's id: a run has but one claim that is made with its start, and whoever lost the answer knows
+# its token all the same.
 _NOBODYS = "NULL::uuid, NULL::uuid, NULL::timestamptz, NULL::timestamptz"
-_CLAIMED_WITH_ITS_START = """%(worker_id)s::uuid, task_id, clock_timestamp(),
-           clock_timestamp() + make_interval(secs => %(lease_seconds)s)"""
+_CAN_BE_CLAIMED = IS_NOT_PAUSED.format(task_type="staged.task_type")
+_CLAIMED_WITH_ITS_START = f"""CASE WHEN {_CAN_BE_CLAIMED} THEN %(worker_id)s::uuid END,
+           CASE WHEN {_CAN_BE_CLAIMED} THEN task_id END,
+           CASE WHEN {_CAN_BE_CLAIMED} THEN clock_timestamp() END,
+           CASE WHEN {_CAN_BE_CLAIMED}
+                THEN clock_timestamp() + make_interval(secs => %(lease_seconds)s) END"""
 
 
-def _after_a_start(claim: str = _NOBODYS) -> str:
+_STARTED_COLUMNS = (
+    "session_id", "task_type", "task_id", "status", "retry_count", "started_at", "0.0::float8",
+    "auto_advance", "NULL::jsonb",
+)  # fmt: skip
+
+
+def _after_a_start(claim: str = _NOBODYS, *more: str) -> str:
     return f"""staged AS (
     UPDATE sessions SET stage = task.task_type, updated_at = clock_timestamp()
       FROM task WHERE sessions.id = task.session_id
@@ -147,8 +163,7 @@ lease AS (
            claim_token = excluded.claim_token, claimed_at = excluded.claimed_at,
            leased_until = excluded.leased_until, progress_current = NULL,
            progress_total = NULL, progress_message = NULL)
-SELECT session_id, task_type, task_id, status, retry_count, started_at, 0.0::float8, auto_advance,
-       NULL::jsonb
+SELECT {", ".join([*_STARTED_COLUMNS, *more])}
   FROM staged"""  # noqa: S608 - constants only
 
 
@@ -196,7 +211,7 @@ task AS MATERIALIZED (SELECT * FROM first_task UNION ALL SELECT * FROM next_task
 {_without_steps("next_task")},
 """  # noqa: S608 - every part is a constant of this module
 START = _STARTED + _after_a_start()
-START_CLAIMED = _STARTED + _after_a_start(_CLAIMED_WITH_ITS_START)
+START_CLAIMED = _STARTED + _after_a_start(_CLAIMED_WITH_ITS_START, _CAN_BE_CLAIMED)
 
 _EXPECTED = "(w.expected_task_id IS NULL OR session_tasks.task_id = w.expected_task_id)"
 
@@ -233,6 +248,7 @@ UPDATE session_task_leases AS lease
     SELECT waiting.ctid FROM session_task_leases AS waiting
      WHERE enqueued_at <= statement_timestamp()
        AND CASE WHEN waiting.claim_token IS NULL AND task_type = ANY(%(task_types)s::text[])
+                     AND {IS_NOT_PAUSED.format(task_type="task_type")}
                 THEN true ELSE false END
      ORDER BY enqueued_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
 RETURNING {_CLAIM}"""  # noqa: S608 - every part is a constant of this module
@@ -254,7 +270,8 @@ WITH candidate AS MATERIALIZED (
       FROM {_given("session_id", "task_id", "worker_id", "claim_token")}
       JOIN session_task_leases l ON l.session_id = w.session_id AND l.task_id = w.task_id
      WHERE l.session_id {_THESE}
-       AND ((l.claim_token IS NULL AND l.enqueued_at <= clock_timestamp())
+       AND ((l.claim_token IS NULL AND l.enqueued_at <= clock_timestamp()
+             AND {IS_NOT_PAUSED.format(task_type="l.task_type")})
             OR l.claim_token = w.claim_token)
        FOR UPDATE OF l SKIP LOCKED)
 UPDATE session_task_leases AS lease

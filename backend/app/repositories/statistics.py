@@ -39,6 +39,7 @@ from app.models.base import UtcDateTime
 from app.models.content import Document
 from app.models.lease import SessionTaskLease
 from app.models.session import Session, SessionStage, SessionTask, TaskStatus, TaskType
+from app.repositories.pause_repository import Pause, read_pauses
 from app.repositories.session_queries import fixable_by_sql, owned_by
 from app.repositories.worker_repository import count_unserved, live_workers
 
@@ -125,11 +126,13 @@ class Live:
     Attributes:
         workers: all that are alive, whosever tasks they hold.
         unserved_count: the owner's tasks that wait and that none of them takes.
+        pauses: the task types whose claims are paused.
 
     """
 
     workers: Sequence[LiveWorker]
     unserved_count: int
+    pauses: Sequence[Pause]
     oldest_waiting: OldestTask | None
     oldest_running: OldestTask | None
 
@@ -258,6 +261,7 @@ class Statistics:
         return Live(
             live_workers(connection),
             count_unserved(connection, self._owner),
+            read_pauses(connection),
             oldest.get("waiting"),
             oldest.get("running"),
         )

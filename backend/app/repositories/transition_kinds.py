@@ -122,14 +122,13 @@ class TransitionKinds:
         def start_and_hand_over(connection: psycopg.Connection[Any]) -> list[Transition]:
             asked_at = time.monotonic()
             lease_seconds = self._database.settings.lease_seconds
-            moved = transitions.start(
+            moved, claims = transitions.start_claimed(
                 connection,
                 starts,
-                claimed_by=worker.id,
+                worker_id=worker.id,
                 lease_seconds=lease_seconds,
                 skips_locked=True,
             )
-            claims = [transitions.claim_with_its_start(each, worker.id) for each in moved]
             worker.dispatch_local(claims, claimed_at=asked_at)
             handed_over.update(claim.task_id for claim in claims)
             return moved
@@ -412,43 +411,39 @@ class _Successors:
         self._lease_seconds = lease_seconds
         self._asked_at = 0.0
         self._started: list[Transition] = []
-        self._claimed: list[Transition] = []
+        self._claims: list[Claim] = []
+        self._wanted: set[uuid.UUID] = set()
 
     def start(self, connection: psycopg.Connection[Any], starts: Sequence[Start]) -> None:
         """Start them, in the transaction of the completions."""
         worker = self._worker
         own = [each for each in starts if worker is not None and worker.takes(each[0], each[1])]
         others = [each for each in starts if each not in own] if len(own) < len(starts) else []
+        self._wanted |= {task_id for _, _, task_id in own}
         self._asked_at = time.monotonic()
         self._started = transitions.start(connection, others) if others else []
-        self._claimed = (
-            transitions.start(
-                connection, own, claimed_by=worker.id, lease_seconds=self._lease_seconds
+        self._claims = []
+        if worker is not None and own:
+            moved, self._claims = transitions.start_claimed(
+                connection, own, worker_id=worker.id, lease_seconds=self._lease_seconds
             )
-            if worker is not None and own
-            else []
-        )
+            self._started = [*self._started, *moved]
 
     def hand_over(self) -> list[Transition]:
         """Give the worker what is claimed for it, once that is committed; returns all starts."""
-        if self._worker is not None and self._claimed:
-            claims = [
-                transitions.claim_with_its_start(each, self._worker.id) for each in self._claimed
-            ]
-            self._worker.dispatch_local(claims, claimed_at=self._asked_at)
-        return [*self._started, *self._claimed]
+        if self._worker is not None and self._claims:
+            self._worker.dispatch_local(self._claims, claimed_at=self._asked_at)
+        return self._started
 
     def look_for(self, completed: Sequence[Claim]) -> None:
         """Have the worker find what a commit whose answer was lost started for it."""
         if self._worker is None:
             return
-        seen = {each.task_id for each in self._claimed}
+        seen = {each.task_id for each in self._claims}
         wishes = [
             ClaimRequest(claim.session_id, task_id, self._worker.id, claim_token=task_id)
             for claim in completed
-            if claim.task_type.next is not None
-            and self._worker.takes(claim.session_id, claim.task_type.next)
-            and (task_id := successor_id(claim.task_id)) not in seen
+            if (task_id := successor_id(claim.task_id)) in self._wanted and task_id not in seen
         ]
         if wishes:
             self._worker.look_for(wishes)

@@ -106,6 +106,9 @@ _TASK_TYPES = {each.value: each for each in TaskType}
 _STATUSES = {each.value: each for each in TaskStatus}
 _new = tuple.__new__  # half of what a named tuple's own constructor takes
 
+_IS_CLAIMED = 9
+"""The column behind those of a `Transition`, of START_CLAIMED."""
+
 _CURSORS = "session_tasks_cursors"
 
 
@@ -164,7 +167,7 @@ def _transitions(
 
 def _moved(rows: Sequence[tuple[Any, ...]]) -> list[Transition]:
     return [
-        _new(Transition, (row[0], _TASK_TYPES[row[1]], row[2], _STATUSES[row[3]], *row[4:]))
+        _new(Transition, (row[0], _TASK_TYPES[row[1]], row[2], _STATUSES[row[3]], *row[4:9]))
         for row in rows
     ]
 
@@ -202,39 +205,61 @@ def _claim_parameters(claims: Sequence[Claim | ClaimRequest]) -> dict[str, Any]:
     }
 
 
-def start(  # noqa: PLR0913 - what a start is made of
+def start(
     connection: psycopg.Connection[Any],
     starts: Sequence[Start],
     *,
     owner: str | None = None,
-    claimed_by: uuid.UUID | None = None,
-    lease_seconds: float = 30.0,
     skips_locked: bool = False,
 ) -> list[Transition]:
     """Start each; no session twice in one call.
 
-    Those that moved are `claimed_by` that worker, if one is named: see `claim_with_its_start`.
-
     Many go in several statements, in id order, so that all are locked as by one; the driver reads
     what one has answered while the server is at the next (pipeline mode).
     """
+    statement = _variant(statements.START, skips_locked=skips_locked)
+    return _moved(_started_rows(connection, statement, starts, {"owner": owner}))
 
+
+def start_claimed(
+    connection: psycopg.Connection[Any],
+    starts: Sequence[Start],
+    *,
+    worker_id: uuid.UUID,
+    lease_seconds: float,
+    skips_locked: bool = False,
+) -> tuple[list[Transition], list[Claim]]:
+    """Start each, claimed by that worker; no session twice in one call.
+
+    Returns those that moved, and the claims: none for a type whose claims are paused.
+    """
+    statement = _variant(statements.START_CLAIMED, skips_locked=skips_locked)
+    known = {"owner": None, "worker_id": worker_id, "lease_seconds": lease_seconds}
+    rows = _started_rows(connection, statement, starts, known)
+    moved = _moved(rows)
+    return moved, [
+        claim_with_its_start(each, worker_id)
+        for each, row in zip(moved, rows, strict=True)
+        if row[_IS_CLAIMED]
+    ]
+
+
+def _started_rows(
+    connection: psycopg.Connection[Any],
+    statement: str,
+    starts: Sequence[Start],
+    known: Mapping[str, Any],
+) -> list[tuple[Any, ...]]:
     def parameters(some: Sequence[Start]) -> dict[str, Any]:
         return {
-            "owner": owner,
+            **known,
             "session_ids": _Uuids([session_id for session_id, _, _ in some]),
             "task_types": _TaskTypes([task_type for _, task_type, _ in some]),
             "task_ids": _Uuids([task_id for _, _, task_id in some]),
-            "worker_id": claimed_by,
-            "lease_seconds": lease_seconds,
         }
 
-    statement = _variant(
-        statements.START if claimed_by is None else statements.START_CLAIMED,
-        skips_locked=skips_locked,
-    )
     if len(starts) <= STARTS_PER_STATEMENT:
-        return _transitions(connection, statement, parameters(starts))
+        return _rows(connection, statement, parameters(starts))
     in_order = sorted(starts, key=lambda each: each[0].bytes)
     with contextlib.ExitStack() as stack:
         stack.enter_context(connection.pipeline())
@@ -244,11 +269,11 @@ def start(  # noqa: PLR0913 - what a start is made of
             )
             for first in range(0, len(in_order), STARTS_PER_STATEMENT)
         ]
-        return [moved for cursor in cursors for moved in _moved(cursor.fetchall())]
+        return [row for cursor in cursors for row in cursor.fetchall()]
 
 
 def claim_with_its_start(started: Transition, worker_id: uuid.UUID) -> Claim:
-    """The claim that came with a start that was `claimed_by` this worker."""
+    """The claim that came with a start of `start_claimed`, unless claims were paused."""
     return Claim(
         started.session_id,
         started.task_id,

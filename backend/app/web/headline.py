@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from app.repositories.pause_repository import Pause
     from app.repositories.session_queries import SessionSnapshot
     from app.repositories.worker_repository import LiveWorker
 
@@ -69,7 +70,11 @@ class Headline:
 
 
 def headline(
-    session: SessionSnapshot, now: datetime, *, workers: Sequence[LiveWorker] | None = None
+    session: SessionSnapshot,
+    now: datetime,
+    *,
+    workers: Sequence[LiveWorker] | None = None,
+    pauses: Sequence[Pause] = (),
 ) -> Headline:
     """The sentence for a session as it stands at `now`, by the database's clock.
 
@@ -77,13 +82,14 @@ def headline(
         session: as it stands.
         now: what times are held against.
         workers: all that are alive; None: nobody asked.
+        pauses: the task types whose claims are paused.
 
     """
     if session.status is None or session.task_type is None:
         return Headline("Nothing has run yet: start processing when you are ready.")
     name = NAMES_IN_SENTENCES[session.task_type]
     if session.status is TaskStatus.RUNNING:
-        return _of_running(session, now, name, workers)
+        return _of_running(session, now, name, workers, pauses)
     if session.status is TaskStatus.FAILED:
         return _of_failed(session, name)
     if session.status is TaskStatus.CANCELLED:
@@ -118,10 +124,14 @@ def span_text(seconds: float) -> str:
 
 
 def _of_running(
-    session: SessionSnapshot, now: datetime, name: str, workers: Sequence[LiveWorker] | None
+    session: SessionSnapshot,
+    now: datetime,
+    name: str,
+    workers: Sequence[LiveWorker] | None,
+    pauses: Sequence[Pause],
 ) -> Headline:
     if session.claimed_at is None:
-        return _of_waiting(session, now, name, workers)
+        return _of_waiting(session, now, name, workers, pauses)
     if session.leased_until is not None and session.leased_until < now:
         return Headline(
             f"Running {name}, but its worker has not been heard of for ",
@@ -143,7 +153,11 @@ def _of_running(
 
 
 def _of_waiting(
-    session: SessionSnapshot, now: datetime, name: str, workers: Sequence[LiveWorker] | None
+    session: SessionSnapshot,
+    now: datetime,
+    name: str,
+    workers: Sequence[LiveWorker] | None,
+    pauses: Sequence[Pause],
 ) -> Headline:
     since = session.enqueued_at
     if since is None:
@@ -153,7 +167,7 @@ def _of_waiting(
     why = ""
     has_waited = now - since > timedelta(seconds=SECONDS_TO_FIND_A_WORKER)
     if workers is not None and session.task_type is not None and has_waited:
-        why = f": {why_not_taken(workers, session.task_type, session.session_id)}"
+        why = f": {why_not_taken(workers, pauses, session.task_type, session.session_id)}"
     return Headline(
         "Waiting for a worker for ", f"{why}{_attempt_text(session)}.", since,
         Counting.FOR,

@@ -26,6 +26,7 @@ from app.presentation.import_files import import_command
 from app.presentation.labels import WHO_CAN_FIX
 from app.repositories.content_repository import ContentRepository
 from app.repositories.content_summary import summarize_content
+from app.repositories.pause_repository import read_pauses
 from app.repositories.session_queries import SessionQueries, SessionSnapshot
 from app.repositories.session_repository import SessionRepository
 from app.repositories.worker_repository import live_workers
@@ -217,12 +218,13 @@ def _render(  # noqa: PLR0913 - what a route is given
         is_waiting = session.status is TaskStatus.RUNNING and session.claimed_at is None
         changes_by_itself = is_waiting or session.retry_at is not None
         workers = live_workers(db.connection()) if is_waiting else None
+        pauses = read_pauses(db.connection()) if is_waiting else ()
         left = times_left(db, session.owner, [session]).get(session_id, "")
     return page.render(
         "session.html",
         status_code=UNUSABLE if refused else 200,
         session=session,
-        headline=headline(session, session.moment, workers=workers),
+        headline=headline(session, session.moment, workers=workers, pauses=pauses),
         moment=session.moment,
         look_again_at=session.moment + LOOK_AGAIN if changes_by_itself else None,
         time_left=left,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from app.core.wording import age_text, count_text, duration_text, short_id, size_text
 from app.models.session import TaskStatus, TaskType
 from app.presentation.previews import field_text
+from app.presentation.workers import paused_text
 from app.tasks.documents.decoding import place_text
 from app.tasks.preview import field_label
 from app.web.adf_preview import render_adf
@@ -123,6 +124,7 @@ FILTERS: dict[str, Callable[..., object]] = {
     "in_count": in_count,
     "in_utc": in_utc,
     "label_of": label_of,
+    "paused_text": paused_text,
     "pretty_json": pretty_json,
     "short_id": short_id,
     "sign_of": sign_of,

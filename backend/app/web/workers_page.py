@@ -1,28 +1,58 @@
-"""The page of workers, for administrators: which are alive, what they hold, and draining one."""
+"""The page of workers, for administrators: which are alive, draining one, and pausing claims."""
 
 from __future__ import annotations
 
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Form, Response
 
 from app.api import workers
+from app.api.resources import PauseRequest
 from app.api.services import Administrator, ServicesOf
 from app.core.errors import WorkerNotFound
 from app.core.wording import short_id
+from app.models.session import TaskType
 from app.web.page import PageOf
-from app.web.wording import WORKER_SIGNS
+from app.web.wording import TASK_NAMES, WORKER_SIGNS
 
 router = APIRouter(include_in_schema=False)
 
 PATH = "/workers"
+TaskTypes = Annotated[list[TaskType], Form(min_length=1, max_length=3)]
 
 
 @router.get(PATH)
 def workers_page(_caller: Administrator, services: ServicesOf, page: PageOf) -> Response:
     """All workers that are alive, by host and age."""
-    found, unserved = workers.read_workers(services)
-    return page.render("workers.html", workers=found, unserved=unserved, signs=WORKER_SIGNS)
+    found, unserved, pauses = workers.read_workers(services)
+    return page.render(
+        "workers.html",
+        workers=found,
+        unserved=unserved,
+        pauses=pauses,
+        paused_types={pause.task_type for pause in pauses},
+        task_types=tuple(TaskType),
+        signs=WORKER_SIGNS,
+    )
+
+
+@router.post("/workers/pause")
+def pause(
+    caller: Administrator, services: ServicesOf, page: PageOf, task_type: TaskTypes
+) -> Response:
+    """Pause claims of these types."""
+    workers.pause(PauseRequest(task_types=task_type), caller, services)
+    return page.redirect(PATH, said=f"Paused: {_names(task_type)}. Tasks that run go on.")
+
+
+@router.post("/workers/resume")
+def resume(
+    caller: Administrator, services: ServicesOf, page: PageOf, task_type: TaskTypes
+) -> Response:
+    """Resume claims of these types."""
+    workers.resume(PauseRequest(task_types=task_type), caller, services)
+    return page.redirect(PATH, said=f"Resumed: {_names(task_type)}.")
 
 
 @router.post("/workers/{worker_id}/drain")
@@ -37,3 +67,7 @@ def drain_worker(
     return page.redirect(
         PATH, said=f"Worker {short_id(worker_id)} drains: it leaves once its tasks have ended."
     )
+
+
+def _names(task_types: list[TaskType]) -> str:
+    return ", ".join(TASK_NAMES[task_type] for task_type in task_types)

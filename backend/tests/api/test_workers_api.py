@@ -44,7 +44,11 @@ def test_what_a_worker_holds_and_what_waits_without_one_is_told(
     admin.post(f"{session}/task")
     session_id = uuid.UUID(session.rpartition("/")[2])
     let_it_wait(api.database, session_id)
-    assert admin.get(WORKERS).json() == {"items": [], "waiting_without_worker": 1}
+    assert admin.get(WORKERS).json() == {
+        "items": [],
+        "waiting_without_worker": 1,
+        "paused": [],
+    }
     assert "session_tasks_waiting_without_worker 1.0" in admin.get("/metrics").text
     worker_id = add_worker(api.database, concurrency=1)
     with api.database.transaction() as db:
@@ -78,6 +82,41 @@ def test_ready_only_while_workers_take_every_type(make_server: Any) -> None:
     assert workers_check() == (200, "")
     api.client(api.key(role=KeyRole.ADMIN)).post(f"{WORKERS}/{draining}/drain")
     assert workers_check()[0] == 503
+
+
+def test_claims_are_paused_and_resumed_by_administrators_only(
+    make_server: Any, open_session: Callable[..., str]
+) -> None:
+    api = make_server()
+    add_worker(api.database)
+    admin, user = api.client(api.key("alice", KeyRole.ADMIN)), api.client(api.key())
+    for path in ("pause", "resume"):
+        assert user.post(f"/api/v1/{path}", json={}).status_code == 403
+    answer = admin.post("/api/v1/pause", json={"task_types": ["export"]})
+    (paused,) = answer.json()["items"]
+    assert (answer.status_code, paused["task_type"], paused["paused_by"]) == (
+        200,
+        "export",
+        "alice",
+    )
+    assert len(admin.post("/api/v1/pause", json={}).json()["items"]) == 3
+    assert admin.get("/api/v1/pauses").json() == admin.post("/api/v1/pause", json={}).json()
+    assert len(admin.get(WORKERS).json()["paused"]) == 3
+    ready = user.get("/readyz")
+    details = {check["name"]: check["detail"] for check in ready.json()["checks"]}
+    assert (ready.status_code, details["claims"]) == (200, "All claims are paused")
+    assert 'session_tasks_paused{task_type="export"} 1.0' in user.get("/metrics").text
+    session = open_session(admin)
+    admin.post(f"{session}/task")
+    with api.database.transaction() as db:
+        assert SessionRepository(db).claim_next(uuid.uuid4()) == []
+    left = admin.post("/api/v1/resume", json={"task_types": ["processing", "export"]}).json()
+    assert [each["task_type"] for each in left["items"]] == ["adf_validation"]
+    with api.database.transaction() as db:
+        assert len(SessionRepository(db).claim_next(uuid.uuid4())) == 1
+    assert admin.post("/api/v1/resume", json={}).json() == {"items": []}
+    for wrong in ({"task_types": []}, {"task_types": ["sideways"]}, {"task_type": "export"}):
+        assert admin.post("/api/v1/pause", json=wrong).status_code == 422
 
 
 def test_alert_rules_name_metrics_and_commands_that_exist(make_server: Any) -> None:

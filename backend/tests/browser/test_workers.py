@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import expect
 
+from app.models.access import KeyRole
 from app.repositories.session_repository import SessionRepository
-from tests.worker_rows import add_worker
+from tests.live_server import LiveServer
+from tests.worker_rows import add_worker, let_it_wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,3 +58,34 @@ def test_a_worker_is_drained_after_its_consequences_were_read(
     expect(page.get_by_role("status")).to_contain_text("leaves once its tasks have ended")
     expect(page.locator(f"#worker-{worker_id.hex[:8]}")).to_contain_text("Draining")
     expect(page.locator(f"#worker-{worker_id.hex[:8]}").get_by_text("Drain…")).to_have_count(0)
+
+
+def test_claims_are_paused_and_resumed_and_every_page_says_so(
+    database_url: str,
+    open_page: Callable[..., Page],
+    admin: Any,
+    check_accessible: Callable[[Page], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with LiveServer(database_url) as server:  # what is paused is paused for everybody
+        monkeypatch.setattr(admin, "dashboard", server)
+        monkeypatch.setattr(admin, "key", server.key(admin.name, KeyRole.ADMIN))
+        add_worker(server.database)
+        session_id = admin.session("Waits", to="waiting")
+        let_it_wait(server.database, session_id)
+        page = open_page(server.url, admin, path="/workers")
+        page.get_by_role("button", name="Pause Processing").click()
+        expect(page.get_by_role("status")).to_contain_text("Paused: Processing")
+        expect(page.locator("#claims-processing")).to_contain_text(f"by {admin.name}")
+        check_accessible(page)
+        page.goto(server.url)
+        expect(page.locator("#paused")).to_contain_text("Claims of processing are paused")
+        expect(page.locator("#content")).not_to_contain_text("Nobody is needed")
+        check_accessible(page)
+        page.goto(f"{server.url}/sessions/{session_id}")
+        expect(page.locator("#headline")).to_contain_text("claims of processing are paused")
+        page.goto(f"{server.url}/workers")
+        page.get_by_role("button", name="Resume all").click()
+        expect(page.get_by_role("status")).to_contain_text("Resumed")
+        expect(page.get_by_role("button", name="Resume all")).to_have_count(0)
+        page.goto("about:blank")

@@ -39,7 +39,9 @@ def start_for(bench: Any, worker: Worker, session_id: UUID) -> transitions.Trans
     """Start its task as the worker's, who does not hear of it."""
     with bench.database.driver_connection() as connection:
         starts = [(session_id, P, uuid.uuid4())]
-        (started,) = transitions.start(connection, starts, claimed_by=worker.id)
+        (started,), _ = transitions.start_claimed(
+            connection, starts, worker_id=worker.id, lease_seconds=30.0
+        )
         return started
 
 

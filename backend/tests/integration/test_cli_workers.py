@@ -111,3 +111,39 @@ def test_show_and_list_say_why_a_task_waits(
     assert "a worker has room, and takes it soon" in said("show", str(session_id))
     assert "no worker takes" not in said("list")
     assert workers()[0] == 0
+
+
+def test_pausing_is_shown_wherever_work_is_and_ends_with_resume(
+    workers: Any,
+    database: Database,
+    make_session: Any,
+    act: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    add_worker(database)
+
+    def said(*arguments: str, code: int = 0) -> str:
+        capsys.readouterr()
+        assert run_command(arguments) == code
+        return capsys.readouterr().out
+
+    assert "Claims of export are paused; tasks that run go on" in said("pause", "export")
+    (paused,) = json.loads(said("pause", "export", "--json"))["paused"]
+    assert (paused["task_type"], paused["paused_by"]) == ("export", "local")
+    said("pause", "processing")
+    session_id = make_session().id
+    act(lambda sessions: sessions.start_task(session_id, TaskType.PROCESSING))
+    let_it_wait(database, session_id)
+    assert "claims of processing are paused" in said("show", str(session_id))
+    assert "Claims of processing, export are paused" in said("list")
+    assert "Claims of processing, export are paused" in workers()[1]
+    assert len(json.loads(workers("--json")[1])["paused"]) == 2
+    checks = {check["name"]: check for check in json.loads(said("doctor", "--json"))["checks"]}
+    assert checks["claims"]["verdict"] == "warning"
+    assert "processing, export are paused, since" in checks["claims"]["found"]
+    assert "claims of export are paused" in said("resume", "processing")
+    assert json.loads(said("resume", "--json")) == {"paused": [], "waiting": 1}
+    assert "paused" not in said("list")
+    assert "All claims are paused" in said("pause")
+    said("resume")
+    assert "sideways" in json.dumps(json.loads(said("pause", "sideways", "--json", code=2)))

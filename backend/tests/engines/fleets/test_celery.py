@@ -17,12 +17,14 @@ import httpx
 import kombu
 import psutil
 import pytest
+import redis
 from sqlalchemy import text
 
 from app.core.config import EngineName, Settings
 from app.engines import celery as celery_engine
 from app.engines import dispatch
 from app.engines.dispatch import TASK_NAME, Publisher, dispatcher
+from app.engines.pausing import pause_claims, resume_claims
 from app.models.session import TaskStatus, TaskType
 from app.repositories.worker_repository import LiveWorker, live_workers, request_drain
 from tests.collector import collecting
@@ -293,3 +295,26 @@ def test_a_celery_worker_is_one_row_and_leaves_when_it_is_drained(
         assert fleet.workers[-1].wait(60) == 0
     assert fleet.bench.task(held).status is TaskStatus.COMPLETED
     assert live() == []
+
+
+def test_a_message_of_a_paused_task_is_dropped_and_published_again_at_resume(
+    make_fleet: Callable[[str], Fleet],
+) -> None:
+    fleet = make_fleet("redis")
+    database, every = fleet.bench.database, list(TaskType)
+    queue = fleet.settings.queue
+
+    def messages() -> int:
+        with redis.Redis.from_url(fleet.broker_url) as client:
+            return int(client.llen(f"{queue}:{queue}")) + int(client.hlen(f"{queue}:unacked"))
+
+    with dispatcher(fleet.settings) as dispatch:
+        fleet.worker("--pool", "threads", lease_seconds=600.0)  # no sweep repeats it meanwhile
+        fleet.until_completed(fleet.session(), TaskType.PROCESSING)
+        pause_claims(database, every, by="alice")
+        waiting = fleet.session()
+        fleet.hint(waiting)
+        fleet.bench.until(lambda: messages() == 0, "the message is dropped")
+        assert fleet.bench.lease(waiting).claim_token is None
+        resume_claims(database, every, by="alice", dispatch=dispatch)
+        fleet.until_completed(waiting, TaskType.PROCESSING)

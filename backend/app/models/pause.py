@@ -1,0 +1,31 @@
+"""Task types whose claims are paused."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import String, func
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base, enum_by_value
+from app.models.session import TaskType
+
+
+class ClaimPause(Base):
+    """No task of this type is claimed as long as its row is here; tasks that run go on.
+
+    Every claim reads the table, which holds three rows at most. It is an operator's decision, so
+    unlike leases it outlasts a crash.
+
+    Attributes:
+        paused_by: the owner of the key that asked for it, or `local` for the command.
+
+    """
+
+    __tablename__ = "session_task_pauses"
+
+    task_type: Mapped[TaskType] = mapped_column(
+        enum_by_value(TaskType, "task_type"), primary_key=True
+    )
+    paused_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    paused_by: Mapped[str] = mapped_column(String(200))
