@@ -8,7 +8,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from benchmarks import adf_conversion, adf_validation, api_load, dashboard, law, pipeline, steps
+from benchmarks import (
+    adf_conversion,
+    adf_validation,
+    api_load,
+    dashboard,
+    law,
+    pipeline,
+    rest,
+    steps,
+)
 from benchmarks.machine import where_this_ran
 from benchmarks.race import runner
 
@@ -17,6 +26,7 @@ PROGRAMMES: dict[str, Callable[[], dict[str, Any]]] = {
     "adf_conversion": adf_conversion.measure,
     "adf_validation": adf_validation.measure,
     "api_load": api_load.measure,
+    "rest": rest.measure,
     "dashboard": dashboard.measure,
     "steps": steps.measure,
     "law": law.measure,
