@@ -39,6 +39,11 @@ EXAMPLES = 12
 STATEFUL_RUNS = 10
 
 
+def checks_of(path: str) -> list[Any]:
+    """No worker is alive here, which `/readyz` says by 503, as documented."""
+    return [check for check in CHECKS if path != "/readyz" or check is not not_a_server_error]
+
+
 @pytest.mark.parametrize("has_key", [True, False], ids=["with a key", "without"])
 @pytest.mark.parametrize(("method", "path"), OPERATIONS, ids=lambda value: value)
 def test_operation_answers_as_documented(
@@ -57,7 +62,7 @@ def test_operation_answers_as_documented(
         response = case.call(base_url=api.url, headers=headers)
         if not has_key and path.startswith("/api"):
             assert response.status_code == 401
-        case.validate_response(response, checks=CHECKS)
+        case.validate_response(response, checks=checks_of(path))
 
     for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
         run = settings(
@@ -107,7 +112,7 @@ def test_operations_one_after_the_other_answer_as_documented(
             statuses.setdefault(case.operation.label, set()).add(response.status_code)
             if not has_key and case.operation.path not in OPEN_PATHS:
                 assert response.status_code == 401
-            case.validate_response(response, checks=CHECKS)
+            case.validate_response(response, checks=checks_of(case.operation.path))
 
     settings(
         max_examples=STATEFUL_RUNS,
