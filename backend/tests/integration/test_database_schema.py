@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from chaos.waiting import until
 from pydantic import ValidationError
 from sqlalchemy import create_engine, make_url, text
 
@@ -18,6 +19,7 @@ from app.core.errors import SchemaOutdated
 from app.core.notifications import CHANNEL, CHANNEL_TO_LISTEN, announced_sessions
 from app.core.schema_version import upgrade_schema
 from app.engines.vacuum import VACUUM_LEASES
+from app.engines.worker import Worker
 from app.models.session import TaskType
 from app.repositories.session_repository import SessionRepository
 from app.repositories.statistics import Statistics
@@ -124,7 +126,12 @@ def test_the_api_and_its_worker_work_in_a_schema(url: str) -> None:
         session = client.post("/api/v1/sessions", files=[note], data={"project_key": "DEMO"})
         assert session.status_code == 201, session.text
         assert client.post(f"{session.headers['Location']}/task").status_code == 202
-        assert client.get("/readyz").status_code == 200
+        with Worker(server.database, server.settings, concurrency=1):
+            until(lambda: client.get("/readyz").status_code == 200, "a live worker")
+            until(
+                lambda: client.get(session.headers["Location"]).json()["stage"] == "completed",
+                "completion",
+            )
 
 
 @pytest.fixture
