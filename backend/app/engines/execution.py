@@ -243,11 +243,7 @@ class OutcomeWriter:
         except StaleClaim:
             if is_doubtful and self._is_written(claim, outcome):
                 return True
-            logger.info(
-                "The claim on %s of session %s was no longer ours; its work was dropped",
-                claim.task_type.value,
-                claim.session_id,
-            )
+            _log_dropped(claim)
             return False
         return True
 
@@ -265,6 +261,9 @@ class OutcomeWriter:
             [(claim, completed.results) for claim, completed in completions],
             local_worker=self._local_worker,
         )
+        for (claim, _), answer in zip(completions, answers, strict=True):
+            if isinstance(answer, StaleClaim):
+                _log_dropped(claim)
         outcomes = [done if isinstance(answer, Transition) else answer for answer in answers]
         return [None if isinstance(outcome, StaleClaim) else outcome for outcome in outcomes]
 
@@ -333,6 +332,14 @@ class OutcomeWriter:
         except SessionNotFound:
             return False
         return task is not None and _shows(task, claim, outcome)
+
+
+def _log_dropped(claim: Claim) -> None:
+    logger.info(
+        "The claim on %s of session %s was no longer ours; its work was dropped",
+        claim.task_type.value,
+        claim.session_id,
+    )
 
 
 def _shows(task: SessionTask, claim: Claim, outcome: Outcome) -> bool:
