@@ -243,7 +243,7 @@ class OutcomeWriter:
         except StaleClaim:
             if is_doubtful and self._is_written(claim, outcome):
                 return True
-            _log_dropped(claim)
+            log_dropped(claim)
             return False
         return True
 
@@ -261,9 +261,6 @@ class OutcomeWriter:
             [(claim, completed.results) for claim, completed in completions],
             local_worker=self._local_worker,
         )
-        for (claim, _), answer in zip(completions, answers, strict=True):
-            if isinstance(answer, StaleClaim):
-                _log_dropped(claim)
         outcomes = [done if isinstance(answer, Transition) else answer for answer in answers]
         return [None if isinstance(outcome, StaleClaim) else outcome for outcome in outcomes]
 
@@ -334,7 +331,8 @@ class OutcomeWriter:
         return task is not None and _shows(task, claim, outcome)
 
 
-def _log_dropped(claim: Claim) -> None:
+def log_dropped(claim: Claim) -> None:
+    """Log that an outcome was not written, as the claim no longer held."""
     logger.info(
         "The claim on %s of session %s was no longer ours; its work was dropped",
         claim.task_type.value,

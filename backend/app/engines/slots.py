@@ -25,6 +25,7 @@ from app.engines.execution import (
     Released,
     goes_together,
     is_light,
+    log_dropped,
     outcome_name,
 )
 from app.engines.loops import backoff_seconds
@@ -355,6 +356,8 @@ class Slots:
                     continue
                 if outcomes is None or (outcome is None and run.deferral_count):
                     outcome = self._writer.write(run.claim, completed, is_doubtful=True)
+                elif outcome is None:
+                    log_dropped(run.claim)
                 self.conclude(run, outcome)
         finally:
             waiting = {run for run, _ in locked}

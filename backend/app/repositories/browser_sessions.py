@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session as DbSession
 
 TOKEN_BYTES = 32
-_TOKEN_SHAPE = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
+TOKEN_SHAPE = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 MOST_PER_KEY = 100
 """Browsers signed in with one key; one more signs out the one that signed in first."""
 
@@ -73,7 +73,7 @@ class BrowserSessions:
 
         The token's hash is looked up by equality: how long that takes tells nothing of a token.
         """
-        if _TOKEN_SHAPE.fullmatch(token) is None:
+        if TOKEN_SHAPE.fullmatch(token) is None:
             return None
         digest = token_hash(token)
         found = self._db.execute(

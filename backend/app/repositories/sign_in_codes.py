@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -12,13 +11,13 @@ from sqlalchemy import case, delete, func, insert, select
 from app.core.errors import KeyNotFound
 from app.models.access import ApiKey, KeyRole, SignInCode
 from app.repositories.access_repository import Principal, is_usable
-from app.repositories.browser_sessions import TOKEN_BYTES, token_hash
+from app.repositories.browser_sessions import TOKEN_BYTES, TOKEN_SHAPE, token_hash
 
 if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
     from sqlalchemy.orm import Session as DbSession
 
 LIFETIME = timedelta(hours=1)
-_CODE_SHAPE = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 
 
 class SignInCodes:
@@ -62,35 +61,27 @@ class SignInCodes:
 
     def look_at(self, code: str) -> Principal | None:
         """Return the caller that the code would sign in; None where it was used, or is over."""
-        if _CODE_SHAPE.fullmatch(code) is None:
+        if TOKEN_SHAPE.fullmatch(code) is None:
             return None
-        return self._caller(
-            self._db.scalar(
-                select(SignInCode.key_id).where(
-                    SignInCode.code_sha256 == token_hash(code),
-                    SignInCode.expires_at > func.clock_timestamp(),
-                )
-            )
-        )
+        return self._caller(self._db.scalar(select(SignInCode.key_id).where(*_is_usable(code))))
 
     def redeem(self, code: str) -> Principal | None:
         """Return the caller that the code signs in, and delete it; None as for `look_at`.
 
         Of several that redeem one code at once, one gets the caller.
         """
-        if _CODE_SHAPE.fullmatch(code) is None:
+        if TOKEN_SHAPE.fullmatch(code) is None:
             return None
-        return self._caller(
-            self._db.scalar(
-                delete(SignInCode)
-                .where(
-                    SignInCode.code_sha256 == token_hash(code),
-                    SignInCode.expires_at > func.clock_timestamp(),
-                )
-                .returning(SignInCode.key_id)
-            )
-        )
+        used_up = delete(SignInCode).where(*_is_usable(code)).returning(SignInCode.key_id)
+        return self._caller(self._db.scalar(used_up))
 
     def _caller(self, key_id: str | None) -> Principal | None:
         record = self._db.scalar(select(ApiKey).where(ApiKey.id == key_id, is_usable()))
         return Principal(record.owner, record.role, record.id) if record is not None else None
+
+
+def _is_usable(code: str) -> tuple[ColumnElement[bool], ...]:
+    return (
+        SignInCode.code_sha256 == token_hash(code),
+        SignInCode.expires_at > func.clock_timestamp(),
+    )

@@ -117,35 +117,18 @@ class TransitionKinds:
         self, worker: LocalWorker, starts: Sequence[Start]
     ) -> dict[uuid.UUID, Transition]:
         """Start them as this worker's, and hand them over before anybody else is told."""
-        handed_over: set[uuid.UUID] = set()
+        own = _LocalStarts(worker, self._database.settings.lease_seconds)
 
         def start_and_hand_over(connection: psycopg.Connection[Any]) -> list[Transition]:
-            asked_at = time.monotonic()
-            lease_seconds = self._database.settings.lease_seconds
-            moved, claims = transitions.start_claimed(
-                connection,
-                starts,
-                worker_id=worker.id,
-                lease_seconds=lease_seconds,
-                skips_locked=True,
-            )
-            worker.dispatch_local(claims, claimed_at=asked_at)
-            handed_over.update(claim.task_id for claim in claims)
-            return moved
+            own.start(connection, starts, skips_locked=True)
+            return own.hand_over()
 
-        moved: dict[uuid.UUID, Transition] = {}
         is_unsure = True
         try:
             moved, is_unsure = self._moved(start_and_hand_over, exclude=worker.on_sessions_changed)
         finally:
             if is_unsure:
-                worker.look_for(
-                    [
-                        ClaimRequest(session_id, task_id, worker.id, claim_token=task_id)
-                        for session_id, _, task_id in starts
-                        if task_id not in handed_over
-                    ]
-                )
+                own.look_for()
         return moved
 
     def _start_alone(self, start: Start) -> Transition:
@@ -208,14 +191,14 @@ class TransitionKinds:
                 successors.start(connection, next_starts(completed))
             return [*completed, *successors.hand_over()]
 
-        successors = _Successors(local_worker, self._database.settings.lease_seconds)
+        successors = _LocalStarts(local_worker, self._database.settings.lease_seconds)
         exclude = None if local_worker is None else local_worker.on_sessions_changed
         was_lost = True
         try:
             moved, was_lost = self._moved(complete_and_advance, exclude=exclude)
         finally:
             if was_lost:
-                successors.look_for(claims)
+                successors.look_for()
         if is_unsure or was_lost:
             moved |= self._read_back(claims, moved, _as_completed)
         return self._answers(claims, moved, skips_locked=skips_locked), was_lost
@@ -403,8 +386,8 @@ class TransitionKinds:
         return {transition.task_id: transition for transition in done}
 
 
-class _Successors:
-    """What completions start next: claimed for the local worker, if it takes them."""
+class _LocalStarts:
+    """Starts that are claimed for the local worker, if it takes them, and handed to it."""
 
     def __init__(self, worker: LocalWorker | None, lease_seconds: float) -> None:
         self._worker = worker
@@ -412,20 +395,33 @@ class _Successors:
         self._asked_at = 0.0
         self._started: list[Transition] = []
         self._claims: list[Claim] = []
-        self._wanted: set[uuid.UUID] = set()
+        self._wanted: dict[uuid.UUID, uuid.UUID] = {}
+        """The session of each task that any try was to claim."""
 
-    def start(self, connection: psycopg.Connection[Any], starts: Sequence[Start]) -> None:
-        """Start them, in the transaction of the completions."""
+    def start(
+        self,
+        connection: psycopg.Connection[Any],
+        starts: Sequence[Start],
+        *,
+        skips_locked: bool = False,
+    ) -> None:
+        """Start them, in the caller's transaction or in autocommit."""
         worker = self._worker
         own = [each for each in starts if worker is not None and worker.takes(each[0], each[1])]
         others = [each for each in starts if each not in own] if len(own) < len(starts) else []
-        self._wanted |= {task_id for _, _, task_id in own}
+        self._wanted |= {task_id: session_id for session_id, _, task_id in own}
         self._asked_at = time.monotonic()
-        self._started = transitions.start(connection, others) if others else []
+        self._started = (
+            transitions.start(connection, others, skips_locked=skips_locked) if others else []
+        )
         self._claims = []
         if worker is not None and own:
             moved, self._claims = transitions.start_claimed(
-                connection, own, worker_id=worker.id, lease_seconds=self._lease_seconds
+                connection,
+                own,
+                worker_id=worker.id,
+                lease_seconds=self._lease_seconds,
+                skips_locked=skips_locked,
             )
             self._started = [*self._started, *moved]
 
@@ -435,15 +431,15 @@ class _Successors:
             self._worker.dispatch_local(self._claims, claimed_at=self._asked_at)
         return self._started
 
-    def look_for(self, completed: Sequence[Claim]) -> None:
-        """Have the worker find what a commit whose answer was lost started for it."""
+    def look_for(self) -> None:
+        """Have the worker find what a commit whose response was lost started for it."""
         if self._worker is None:
             return
         seen = {each.task_id for each in self._claims}
         wishes = [
-            ClaimRequest(claim.session_id, task_id, self._worker.id, claim_token=task_id)
-            for claim in completed
-            if (task_id := successor_id(claim.task_id)) in self._wanted and task_id not in seen
+            ClaimRequest(session_id, task_id, self._worker.id, claim_token=task_id)
+            for task_id, session_id in self._wanted.items()
+            if task_id not in seen
         ]
         if wishes:
             self._worker.look_for(wishes)

@@ -52,6 +52,9 @@ class WorkerHere:
         self.claims: list[Claim] = []
         self.wishes: list[ClaimRequest] = []
 
+    def takes(self, session_id: uuid.UUID, task_type: TaskType) -> bool:
+        return True
+
     def has_slots_for(self, starts: object) -> bool:
         return True
 

@@ -74,15 +74,15 @@ def test_the_next_tasks_of_a_session_stay_with_the_worker_that_completed_the_fir
 def test_a_next_task_that_a_commit_without_an_answer_claimed_is_found(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hand_over = transition_kinds._Successors.hand_over
+    hand_over = transition_kinds._LocalStarts.hand_over
     losses = iter([True])
 
-    def lose_the_answer(successors: Any) -> Any:
+    def lose_the_answer(starts: Any) -> Any:
         if next(losses, False):
             raise DatabaseUnavailable("connection lost after COMMIT")
-        return hand_over(successors)
+        return hand_over(starts)
 
-    monkeypatch.setattr(transition_kinds._Successors, "hand_over", lose_the_answer)
+    monkeypatch.setattr(transition_kinds._LocalStarts, "hand_over", lose_the_answer)
     worker = idle(bench)
     session_id = bench.new_session("make_tickets", auto_advance=True)
     TransitionCombiner(bench.database).start_task(session_id, P)
