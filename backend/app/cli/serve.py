@@ -12,12 +12,13 @@ import typer
 
 from app.cli.commands import without_garbage_collection
 from app.cli.exit_codes import ExitCode
-from app.cli.login import LOCAL_OWNER, address_of, is_loopback, link_of
+from app.cli.login import LOCAL_OWNER, address_of, link_of
 from app.cli.opening import load_settings
 from app.cli.terminal import Terminal
 from app.core.config import EngineName
 from app.core.database import Database
 from app.core.errors import ConfigurationError, ErrorCategory, KeyNotFound, MissingExtra
+from app.core.hosts import is_loopback
 from app.engines.dispatch import dispatcher
 from app.engines.tracing import traced
 from app.engines.worker import Worker

@@ -153,19 +153,20 @@ def _bodies(
     for number, ticket in enumerate(tickets, start=1):
         parent = ticket.parent if ticket.parent is not None and ticket.parent < number else None
         if parent is not None and parent >= starts[-1]:
-            yield _body(batch)
+            yield bulk_body(batch)
             batch = []
             starts.append(number)
         batch.append(_issue(number, ticket, project_key, issue_type, _reference(parent, starts)))
         if len(batch) == issues_per_body:
-            yield _body(batch)
+            yield bulk_body(batch)
             batch = []
             starts.append(number + 1)
     if batch:
-        yield _body(batch)
+        yield bulk_body(batch)
 
 
-def _body(issues: Sequence[str]) -> ExportBody:
+def bulk_body(issues: Sequence[str]) -> ExportBody:
+    """Return the body of one bulk request, of issues as JSON text."""
     return ExportBody('{"issueUpdates":[' + ",".join(issues) + "]}", len(issues))
 
 

@@ -1,12 +1,14 @@
-"""What tests of the repository and of loaded objects begin with."""
+"""What tests of the repository, of loaded objects and of commands begin with."""
 
 from __future__ import annotations
 
+import os
 import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from app.cli.application import run_command
 from app.models.session import TaskType
 
 if TYPE_CHECKING:
@@ -14,6 +16,25 @@ if TYPE_CHECKING:
 
     from app.models.session import Session
     from app.repositories.transitions import Claim
+
+
+@pytest.fixture
+def cli(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
+    """Runs a command in this process; returns its exit code, and its output or the error."""
+    for name in [name for name in os.environ if name.startswith("SESSION_TASKS_TEST_")]:
+        monkeypatch.delenv(name)  # the tests' own, and no setting
+    monkeypatch.setenv("SESSION_TASKS_DATABASE_URL", database_url)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        capsys.readouterr()
+        code = run_command(list(arguments))
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return code, out if code == 0 else err
+
+    return run
 
 
 @pytest.fixture

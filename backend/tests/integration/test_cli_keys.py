@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.cli.application import run_command
 from app.repositories.access_repository import AccessRepository
 from app.repositories.sign_in_codes import SignInCodes
 
@@ -23,22 +22,9 @@ ADDRESS = "http://127.0.0.1:8765"
 
 
 @pytest.fixture
-def keys(
-    database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str]]:
-    """Runs `keys …` in this process; answers its exit code, and what it printed or why not."""
-    for name in [name for name in os.environ if name.startswith("SESSION_TASKS_TEST_")]:
-        monkeypatch.delenv(name)  # the tests' own, and no setting
-    monkeypatch.setenv("SESSION_TASKS_DATABASE_URL", database_url)
-
-    def run(*arguments: str) -> tuple[int, str]:
-        capsys.readouterr()
-        code = run_command(["keys", *arguments])
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return code, out if code == 0 else err
-
-    return run
+def keys(cli: Callable[..., tuple[int, str]]) -> Callable[..., tuple[int, str]]:
+    """Runs `keys …`; see `cli`."""
+    return partial(cli, "keys")
 
 
 def recognised(database: Database, key: str) -> Principal | None:
@@ -84,17 +70,9 @@ def test_wrong_wish_makes_no_key(keys: Any, wrong: list[str]) -> None:
 
 
 @pytest.fixture
-def login(keys: Any, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
-    """Runs `login …` in this process; returns its exit code, and what it printed or why not."""
-
-    def run(*arguments: str) -> tuple[int, str]:
-        capsys.readouterr()
-        code = run_command(["login", *arguments])
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return code, out if code == 0 else err
-
-    return run
+def login(cli: Callable[..., tuple[int, str]]) -> Callable[..., tuple[int, str]]:
+    """Runs `login …`; see `cli`."""
+    return partial(cli, "login")
 
 
 def test_link_signs_in_as_the_owners_administrator(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,22 +20,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def workers(
-    database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str]]:
-    """Runs `workers …` in this process; returns its exit code, and its output or the error."""
-    for name in [name for name in os.environ if name.startswith("SESSION_TASKS_TEST_")]:
-        monkeypatch.delenv(name)  # the tests' own, and no setting
-    monkeypatch.setenv("SESSION_TASKS_DATABASE_URL", database_url)
-
-    def run(*arguments: str) -> tuple[int, str]:
-        capsys.readouterr()
-        code = run_command(["workers", *arguments])
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return code, out if code == 0 else err
-
-    return run
+def workers(cli: Callable[..., tuple[int, str]]) -> Callable[..., tuple[int, str]]:
+    """Runs `workers …`; see `cli`."""
+    return partial(cli, "workers")
 
 
 def test_workers_are_listed_with_what_they_hold(

@@ -31,7 +31,7 @@ from app.models.results import ExportBody, Finding, JiraIssue, TaskResults
 from app.tasks.jira.errors import JiraDenied, JiraRefused, JiraUnavailable, OutcomeUnknown
 from app.tasks.jira.planning import PlannedTicket, plan_tickets
 from app.tasks.jira.sites import open_client
-from app.tasks.jira_import import MAXIMUM_ISSUES_PER_BODY, project_of
+from app.tasks.jira_import import MAXIMUM_ISSUES_PER_BODY, bulk_body, project_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -278,7 +278,7 @@ class _Delivery:
             f"intent {self._request_count}",
             lambda: {"tickets": numbers, "since": self._client.site_time()},
         )
-        body = _body([self._issue(planned) for planned in batch]).body.encode()
+        body = bulk_body([self._issue(planned) for planned in batch]).body.encode()
         self._note(self._context.step(f"issues {self._request_count}", self._create, body, intent))
         if self._stopped_by is not None:
             raise self._stopped_by
@@ -315,10 +315,10 @@ class _Delivery:
         for planned in plan.tickets():
             issues.append(self._issue(planned))
             if len(issues) == MAXIMUM_ISSUES_PER_BODY:
-                yield _body(issues)
+                yield bulk_body(issues)
                 issues = []
         if issues:
-            yield _body(issues)
+            yield bulk_body(issues)
 
     # -- looking ----------------------------------------------------------------------------------
 
@@ -426,7 +426,3 @@ def _reasons(error: Mapping[str, Any]) -> dict[str, str]:
     if messages or not reasons:
         reasons[""] = "; ".join(messages) or f"refused with status {error.get('status')}"
     return reasons
-
-
-def _body(issues: Sequence[str]) -> ExportBody:
-    return ExportBody('{"issueUpdates":[' + ",".join(issues) + "]}", len(issues))

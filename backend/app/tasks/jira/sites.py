@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from app.core.errors import ConfigurationError, ErrorCategory, MissingExtra
+from app.core.hosts import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,22 +106,13 @@ def _checked_url(url: str, setting: str) -> str:
         problem = "holds a user name or a password"
     elif parts.query or parts.fragment:
         problem = "holds more than an address and a path"
-    elif parts.scheme == "http" and not _is_loopback(host):
+    elif parts.scheme == "http" and not is_loopback(host):
         problem = "is not https: the token would be sent in the clear"
     else:
         return url.rstrip("/")
     raise ConfigurationError(
         f"{setting} {problem}", next_step="Give an address such as https://example.atlassian.net."
     )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def open_client(
