@@ -79,3 +79,10 @@ def test_nothing_is_said_where_ours_is_alone() -> None:
         timeout=60,
     )
     assert done.returncode == 0
+
+
+def test_the_installed_command_runs() -> None:
+    command = Path(sys.executable).with_name("session-tasks")
+    ran = subprocess.run([command, "--version"], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.strip()
