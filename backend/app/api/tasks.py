@@ -8,6 +8,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Response
 
+from app.api.chosen_options import RetryTask
 from app.api.problems import PreconditionFailed
 from app.api.resources import StartTask, TaskResource
 from app.api.responses import API, idempotent, json_response, reporting_state, stored_response
@@ -30,6 +31,7 @@ from app.repositories.idempotency_repository import StoredResponse
 from app.repositories.session_queries import SessionQueries, SessionSnapshot
 from app.repositories.session_repository import SessionRepository
 from app.repositories.transition_errors import no_task_yet, session_not_found
+from app.tasks.retrying import Changes, retry_changed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session as DbSession
 
     from app.repositories.access_repository import Principal
-    from app.repositories.transitions import Transition
 
 router = APIRouter(prefix=API, tags=["tasks"], responses=problems(*EVERYWHERE))
 
@@ -116,15 +117,32 @@ def start_task(
     status_code=202,
     response_model=TaskResource,
     summary="Run the failed or cancelled task again",
-    responses=problems(404, 409, 412),
+    responses=problems(400, 404, 408, 409, 412, 413),
 )
 def retry_task(
-    session_id: UUID, caller: Caller, services: ServicesOf, if_match: IfMatch = None
+    session_id: UUID,
+    caller: Caller,
+    services: ServicesOf,
+    body: RetryTask | None = None,
+    if_match: IfMatch = None,
 ) -> Response:
-    """Run it under a new task id; with If-Match only while that run is the last one."""
-    after = _acted(
-        services, caller, session_id, if_match, SessionRepository.retry_task, "Task retried"
-    )
+    """Run it under a new task id, with the changes of the body, if any.
+
+    With If-Match only while that run is the last one.
+    """
+    changes = Changes(body.given(), without=body.without) if body is not None else Changes()
+
+    def retry(db: DbSession, before: SessionSnapshot, expected: UUID | None) -> None:
+        retry_changed(
+            db,
+            before,
+            changes,
+            services.settings,
+            owner=caller.sees,
+            expected_task_id=expected or before.task_id,
+        )
+
+    after = _acted(services, caller, session_id, if_match, retry, "Task retried")
     answer = json_response(after)
     answer.status_code = 202
     answer.headers["Location"] = f"{API}/sessions/{session_id}/task"
@@ -142,11 +160,11 @@ def cancel_task(
     session_id: UUID, caller: Caller, services: ServicesOf, if_match: IfMatch = None
 ) -> Response:
     """It is cancelled when this is answered; whoever works on it is told by its next heartbeat."""
-    return json_response(
-        _acted(
-            services, caller, session_id, if_match, SessionRepository.cancel_task, "Task cancelled"
-        )
-    )
+
+    def cancel(db: DbSession, _before: SessionSnapshot, expected: UUID | None) -> None:
+        SessionRepository(db, owner=caller.sees).cancel_task(session_id, expected_task_id=expected)
+
+    return json_response(_acted(services, caller, session_id, if_match, cancel, "Task cancelled"))
 
 
 @router.post(
@@ -168,7 +186,7 @@ def _acted(  # noqa: PLR0913, PLR0917 - what a route is given, and the act
     caller: Principal,
     session_id: UUID,
     if_match: str | None,
-    act: Callable[..., Transition],
+    act: Callable[[DbSession, SessionSnapshot, UUID | None], None],
     name: str,
 ) -> TaskResource:
     """The task after the act, which is done only while the run that If-Match names is the last."""
@@ -181,7 +199,7 @@ def _acted(  # noqa: PLR0913, PLR0917 - what a route is given, and the act
             raise no_task_yet(session_id)
         expected = _expected_run(if_match, before)
         try:
-            act(SessionRepository(db, owner=caller.sees), session_id, expected_task_id=expected)
+            act(db, before, expected)
         except TaskError as error:
             if expected is not None and _seen(db, caller, session_id).task_id != expected:
                 raise _moved_on(session_id) from error

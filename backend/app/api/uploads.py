@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 from fastapi import UploadFile
 from pydantic import Field
 
-from app.api.resources import Request, SafeText
+from app.api.chosen_options import ChosenOptions
+from app.api.resources import SafeText
 from app.core.errors import DocumentError, IntakeRefused
-from app.models.options import MOST_RULES, BodyFormat, SessionOptions, TooLong
 from app.repositories.content_repository import IncomingDocument
 from app.tasks.documents.decoding import kind_of
 
@@ -21,11 +21,9 @@ if TYPE_CHECKING:
 
 LONGEST_NAME = 255
 CHUNK_BYTES = 1024 * 1024
-Option = Annotated[SafeText, Field(min_length=1, max_length=255)]
-Rule = Annotated[SafeText, Field(min_length=2, max_length=1_000)]
 
 
-class NewSession(Request):
+class NewSession(ChosenOptions):
     """A session to be opened: its documents, and what is wanted of them."""
 
     documents: Annotated[
@@ -36,46 +34,7 @@ class NewSession(Request):
     auto_advance: Annotated[
         bool, Field(description="whether a completed task starts the next one automatically")
     ] = True
-    to: Annotated[
-        Option | None,
-        Field(description="create the issues in this Jira site: `jira`, or `jira:NAME`"),
-    ] = None
     start: Annotated[bool, Field(description="whether processing starts at once")] = False
-    project_key: Option | None = None
-    issue_type: Option | None = None
-    split_level: Annotated[int, Field(ge=1, le=3)] | None = None
-    title_column: Option | None = None
-    body_column: Option | None = None
-    delimiter: Option | None = None
-    parent_type: Option | None = None
-    map: Annotated[
-        list[Rule],
-        Field(
-            default_factory=list,
-            max_length=MOST_RULES,
-            description="`[FILE:]COLUMN=FIELD`; repeat it for more",
-        ),
-    ]
-    day_first: Annotated[
-        bool | None, Field(description="whether 03/04/2026 is 3 April; without it: left alone")
-    ] = None
-    body_format: BodyFormat | None = None
-    sheet: Option | None = None
-    base_url: Annotated[SafeText, Field(min_length=1, max_length=2_000)] | None = None
-    too_long: TooLong | None = None
-
-    def options(self) -> SessionOptions:
-        """The options that were chosen."""
-        given = self.model_dump(
-            include={
-                "to", "project_key", "issue_type", "split_level", "title_column", "body_column",
-                "delimiter", "parent_type", "map", "day_first",
-                "body_format", "sheet", "base_url", "too_long",
-            },
-            exclude_none=True,
-            exclude_defaults=True,
-        )  # fmt: skip
-        return SessionOptions.from_json(given)
 
 
 def checked_names(form: NewSession, settings: Settings) -> list[str]:

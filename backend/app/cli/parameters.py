@@ -147,6 +147,15 @@ _FLAGS = {
 }
 
 
+_MENDING = {"split_level": "--split-level 2", "too_long": "--too-long split"}
+"""Options with a value that corrects the failure, whatever the document is."""
+
+
+def mending_flag(name: str) -> str:
+    """Return the option as the command that corrects a failure has it: `--too-long split`."""
+    return _MENDING.get(name) or option_flag(name)
+
+
 def option_flag(name: str) -> str:
     """Return how the commands take a session option: `--title-column NAME`."""
     return _FLAGS.get(name, name)

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from app.cli.parameters import option_flag
+from app.cli.parameters import mending_flag, option_flag
 from app.cli.terminal import printable
 from app.core.errors import ErrorCategory, IntakeRefused, TaskError
 from app.core.wording import count_text, duration_text, size_text
@@ -89,7 +89,7 @@ def retry_command(
     failure = failure_report(snapshot)
     document = _unusable_document(snapshot)
     if failure and failure.options:
-        words += " ".join(map(option_flag, failure.options)).split()
+        words += _mending_words(failure.options)
     elif document:
         if document_count <= 1:
             return ""
@@ -99,6 +99,10 @@ def retry_command(
     if out is not None:
         words += ["--out", str(out)]
     return shlex.join(words)
+
+
+def _mending_words(options: Sequence[str]) -> list[str]:
+    return " ".join(map(mending_flag, options)).split()
 
 
 def _unusable_document(snapshot: SessionSnapshot) -> str:
@@ -141,11 +145,30 @@ def print_failure(
         words += ["--out", str(out)] if out is not None else []
         lines.append(("  Once it is right", shlex.join(words)))
     if command:
-        lines.append(("  Or without it" if document else "  Then", command))
+        is_mended = bool(failure.options) or failure.category == ErrorCategory.TEMPORARY
+        label = "  Then" if is_mended else "  Once it is right"
+        lines.append(("  Or without it" if document and not failure.options else label, command))
     elif snapshot.needs_new_session:
-        lines.append(("  Then", "correct the documents, and run them: session-tasks run FILES…"))
+        lines.append(("  Then", _run_command(snapshot, failure.options, sources or {}, out)))
     terminal.say()
     print_labelled(terminal.people, lines, "red")
+
+
+def _run_command(
+    snapshot: SessionSnapshot,
+    options: Sequence[str],
+    sources: Mapping[str, Path],
+    out: Path | None,
+) -> str:
+    """Return how a new session is opened, with the options that mend what was wrong, if any do."""
+    mended = _mending_words(options)
+    if not mended:
+        return "correct the documents, and run them: session-tasks run FILES…"
+    files = [str(path) for path in sources.values()] or ["FILES…"]
+    project = snapshot.options.get("project_key")
+    words = ["session-tasks", "run", *files, *(["--project", str(project)] if project else [])]
+    words += [*mended, *(["--out", str(out)] if out is not None else [])]
+    return shlex.join(words)
 
 
 def print_findings(terminal: Terminal, content: ContentSummary) -> None:

@@ -52,7 +52,6 @@ from app.core.config import EngineName, Settings
 from app.core.database import Database
 from app.core.errors import (
     DocumentError,
-    ErrorCategory,
     OutputError,
     TaskConflict,
     TaskError,
@@ -74,6 +73,7 @@ from app.tasks.jira.sites import find_site
 from app.tasks.jira_import import check_issue_type, check_project_key
 from app.tasks.preview import preview
 from app.tasks.registry import checked_handlers
+from app.tasks.retrying import leave_out, refuse_too_late
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -227,7 +227,10 @@ def retry_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
     """Retry a failed, cancelled or abandoned session, and run it to its end."""
     terminal = Terminal(is_json=as_json)
     settings = load_settings()
-    for_processing = _chosen(
+    changes = _chosen(
+        to=to,
+        project_key=project,
+        issue_type=issue_type,
         split_level=split_level,
         title_column=title_column,
         body_column=body_column,
@@ -240,7 +243,6 @@ def retry_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
         base_url=base_url,
         too_long=too_long,
     )
-    for_export = _chosen(to=to, project_key=project, issue_type=issue_type)
     if to is not None:
         find_site(settings, to)
     if project is not None:
@@ -260,13 +262,12 @@ def retry_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
         session_id = find_session(database, session)
         _take_back_what_was_left(database, settings, session_id)
         snapshot = read_snapshot(database, session_id)
-        _refuse_what_comes_too_late(
+        refuse_too_late(
             snapshot,
+            changes,
             has_documents=bool(documents or without),
-            processing=for_processing,
-            export=for_export,
+            option_name=lambda name: option_flag(name).split()[0],
         )
-        changes = for_processing | for_export
         with database.transaction() as db:
             sessions = SessionRepository(db)
             if reset:
@@ -277,7 +278,9 @@ def retry_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
                 sessions.change_options(session_id, changes)
             content = ContentRepository(db)
             sources = _replace(content, session_id, documents, files or [])
-            _leave_out(content, session_id, without or ())
+            names = content.document_names(session_id)
+            named = [_name_in_session(Path(name), name, names) for name in without or ()]
+            leave_out(content, session_id, named)
             if snapshot.task_type in {None, TaskType.PROCESSING}:
                 check_intake(
                     content.documents(session_id),
@@ -324,36 +327,6 @@ def _take_back_what_was_left(database: Database, settings: Settings, session_id:
         sweep_once(database, settings)
 
 
-def _refuse_what_comes_too_late(
-    snapshot: SessionSnapshot,
-    *,
-    has_documents: bool,
-    processing: Mapping[str, Any],
-    export: Mapping[str, Any],
-) -> None:
-    """Return if what is to be changed can still change something.
-
-    Raises:
-        TaskValidationError: the task that would use it has completed.
-
-    """
-    if snapshot.task_type is None:
-        return
-    is_processed = snapshot.task_type != TaskType.PROCESSING
-    is_exported = snapshot.task_type == TaskType.ADF_VALIDATION
-    too_late = ["documents"] if has_documents and is_processed else []
-    too_late += [option_flag(name).split()[0] for name in processing if is_processed]
-    too_late += [option_flag(name).split()[0] for name in export if is_exported]
-    if too_late:
-        raise TaskValidationError(
-            f"Session {snapshot.short_id} is at {snapshot.task_type.value}: it is too late for "
-            f"other {', '.join(too_late)}",
-            ErrorCategory.USER_FIXABLE,
-            next_step="Open a new session: session-tasks run FILES…",
-            session_id=snapshot.session_id,
-        )
-
-
 def _replace(
     content: ContentRepository,
     session_id: UUID,
@@ -373,24 +346,6 @@ def _replace(
         content.replace_document(session_id, IncomingDocument(name, document.content))
         sources[name] = path
     return sources
-
-
-def _leave_out(content: ContentRepository, session_id: UUID, names: Sequence[str]) -> None:
-    """Remove documents from the session.
-
-    Raises:
-        DocumentError: the session has no document of that name, or no other.
-
-    """
-    for name in names:
-        there = content.document_names(session_id)
-        content.remove_document(session_id, _name_in_session(Path(name), name, there))
-        if len(there) == 1:
-            raise DocumentError(
-                "A session needs a document",
-                name=name,
-                next_step="Open a new session instead: session-tasks run FILES…",
-            )
 
 
 def _name_in_session(path: Path, given: str, names: Sequence[str]) -> str:

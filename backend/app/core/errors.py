@@ -126,6 +126,10 @@ class WorkerLost(TaskError):  # noqa: N818 - the failure's name in `failure_cont
     """The process that ran the task died, or did not renew its lease in time."""
 
 
+DELIVERY_DIFFERS = "DeliveryDiffers"
+"""What a failure is called whose issues in Jira are not as they were sent."""
+
+
 TOO_LARGE_FOR_MEMORY = "too_large_for_memory"
 """What a failure is called whose task needed more memory than it may have."""
 

@@ -95,14 +95,16 @@ class SessionOptions(BaseModel):
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> SessionOptions:
-        """Read the options that `sessions.options`, or a person's request, holds.
+        """Read the options that `sessions.options`, or a person's request, holds; None is unset.
 
         Raises:
             ConfigurationError: a value cannot be used; it names the option (`user_fixable`).
 
         """
         try:
-            return cls.model_validate(dict(stored))
+            return cls.model_validate(
+                {name: value for name, value in stored.items() if value is not None}
+            )
         except ValidationError as error:
             problems = "; ".join(
                 f"{'.'.join(map(str, problem['loc']))} {problem_text(problem)}"

@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 
 from app.core.database import use_custom_plans
-from app.core.errors import ErrorCategory
+from app.core.errors import DELIVERY_DIFFERS, ErrorCategory
 from app.core.wording import short_id
 from app.models.content import Document, Ticket
 from app.models.lease import SessionTaskLease, SessionTaskRetry
@@ -164,12 +164,14 @@ class SessionSnapshot:
     def needs_new_session(self) -> bool:
         """Whether only other documents can help, which this session can no longer take.
 
-        Validation checks what was exported; the documents were processed before that.
+        Validation checks what was exported; the documents were processed before that. Issues that
+        differ are corrected in Jira: a new session would create them again.
         """
         return (
             self.status == TaskStatus.FAILED
             and self.task_type == TaskType.ADF_VALIDATION
             and self.failure.get("category") == ErrorCategory.USER_FIXABLE.value
+            and self.failure.get("error") != DELIVERY_DIFFERS
         )
 
     @property
@@ -204,7 +206,15 @@ def fixable_by_sql(category: ColumnElement[str]) -> ColumnElement[str | None]:
         (
             and_(
                 category == ErrorCategory.USER_FIXABLE.value,
-                or_(~is_used_up, SessionTask.task_type == TaskType.ADF_VALIDATION),
+                or_(
+                    ~is_used_up,
+                    and_(
+                        SessionTask.task_type == TaskType.ADF_VALIDATION,
+                        SessionTask.failure_context["error"].astext.is_distinct_from(
+                            DELIVERY_DIFFERS
+                        ),
+                    ),
+                ),
             ),
             category,
         ),

@@ -37,10 +37,14 @@ class RefusedByJira(ContentViolation):
     """
 
     def __init__(self, findings: Sequence[Finding], *, found: int, refused: int) -> None:
+        is_of_length = all(finding.rule == "text_length" for finding in findings)
         super().__init__(
             _message(findings[0], found, refused),
-            next_step="Correct the documents and open a new session with them; "
+            next_step="Open a new session that splits or cuts what is too long."
+            if is_of_length
+            else "Correct the documents and open a new session with them; "
             "session-tasks show lists every finding.",
+            options=("too_long",) if is_of_length else (),
         )
         self.results = TaskResults(findings=findings)
         self.details = {
@@ -50,7 +54,7 @@ class RefusedByJira(ContentViolation):
         }
 
 
-class DeliveryDiffers(ContentViolation):
+class DeliveryDiffers(ContentViolation):  # its name is `DELIVERY_DIFFERS`
     """Issues in Jira that are not as they were sent, missing or doubled.
 
     Attributes:

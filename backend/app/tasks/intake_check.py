@@ -20,6 +20,7 @@ from app.core.wording import names_text
 from app.models.options import SessionOptions
 from app.models.session import TaskType
 from app.tasks.documents.tickets import check_document
+from app.tasks.jira.columns import read_rules
 from app.tasks.jira.sites import find_site
 from app.tasks.jira_import import check_issue_type, project_of
 from app.tasks.processing import ticket_options
@@ -80,6 +81,11 @@ def option_problems(options: SessionOptions, settings: Settings) -> list[TaskErr
         partial(check_issue_type, options.issue_type),
         partial(check_issue_type, options.parent_type or options.issue_type),
     )
+
+
+def rule_problems(options: SessionOptions, names: Sequence[str]) -> list[TaskError]:
+    """Return what is wrong with the rules for columns, without reading the documents."""
+    return _problems(partial(read_rules, options.map, names))
 
 
 def _check_target(options: SessionOptions, settings: Settings) -> None:

@@ -11,19 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from app.core.errors import DocumentError
 from app.models.session import TaskStatus, TaskType
-from app.repositories.content_repository import ContentRepository
-from app.repositories.session_repository import SessionRepository
 from app.tasks.documents.decoding import DocumentKind, kind_of
-from app.tasks.documents.tickets import check_readable
 from app.tasks.jira.sites import configured_targets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from sqlalchemy.orm import Session as DbSession
-
     from app.core.config import Settings
-    from app.repositories.content_repository import IncomingDocument
     from app.repositories.session_queries import SessionSnapshot
 
 LABELS = {
@@ -96,9 +90,8 @@ _OF_KINDS = {
     DocumentKind.WORD: ("split_level",),
     DocumentKind.TEXT: (),
 }
-_OF_ALL = ("parent_type", "base_url", "too_long")
-_OF_THE_EXPORT = ("to", "project_key", "issue_type")
-_HAS_DEFAULT = frozenset({"project_key", "issue_type"})
+_OF_ALL = ("map", "day_first", "parent_type", "base_url", "too_long")
+_OF_EXPORT = ("to", "project_key", "issue_type")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +113,7 @@ def mends(session: SessionSnapshot, document_names: Iterable[str]) -> list[Mend]
         of_kinds = [name for kind in _OF_KINDS if kind in kinds for name in _OF_KINDS[kind]]
         names += (*dict.fromkeys(of_kinds), *_OF_ALL)
     if session.task_type in {TaskType.PROCESSING, TaskType.EXPORT}:
-        names += _OF_THE_EXPORT
+        names += _OF_EXPORT
     present = session.options
     return [Mend(name, LABELS[name], _text(present.get(name))) for name in names]
 
@@ -135,41 +128,13 @@ def changes(offered: Sequence[Mend], given: Mapping[str, str]) -> dict[str, Any]
     changed: dict[str, Any] = {}
     for mend in offered:
         said = given.get(mend.name)
-        if said is None or said.strip() == mend.value:
+        if said is None:
             continue
-        if said.strip():
-            changed[mend.name] = said.strip()
-        elif mend.name not in _HAS_DEFAULT:
-            changed[mend.name] = None
+        value = "\n".join(filter(None, map(str.strip, said.splitlines())))
+        if value == mend.value:
+            continue
+        changed[mend.name] = value.splitlines() if mend.name == "map" else value or None
     return changed
-
-
-def retry_mended(
-    db: DbSession,
-    session: SessionSnapshot,
-    options: Mapping[str, Any],
-    documents: Sequence[IncomingDocument],
-) -> None:
-    """Run the session's task again, with these options and documents, all in this transaction.
-
-    Raises:
-        DocumentError: the session has no document of that name, or it is no text.
-        TaskError: it may not be retried, or another run has begun meanwhile.
-
-    """
-    sessions = SessionRepository(db, owner=session.owner)
-    sessions.retry_task(session.session_id, expected_task_id=session.task_id)
-    if options:
-        sessions.change_options(session.session_id, options)
-    content = ContentRepository(db)
-    for document in documents:
-        check_readable(document.name, document.content)
-        if not content.replace_document(session.session_id, document):
-            raise DocumentError(
-                f"The session has no document called {document.name}",
-                name=document.name,
-                next_step="Give the corrected one the name of the one it stands in for.",
-            )
 
 
 def option_label(name: str) -> str:
@@ -185,4 +150,8 @@ def _kind(name: str) -> DocumentKind | None:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return "\n".join(map(str, value))
+    if isinstance(value, bool):
+        return str(value).lower()
     return "" if value is None else str(value)

@@ -37,7 +37,7 @@ from app.web.mending import CHOICES, option_label, target_choices
 from app.web.page import PageOf
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from app.api.services import Services
@@ -214,7 +214,7 @@ def _told(page: Page, services: Services, given: Mapping[str, str], error: TaskE
     if kind_of(error).status not in {UNUSABLE, BUSY}:
         raise error
     status = BUSY if isinstance(error, Busy) else UNUSABLE
-    problems = _task_problems(error)
+    problems = refused_fields(error, PROBLEM_FIELDS)
     offered = offered_key(given.get("project_key", ""))
     if offered and "project_key" in problems:
         problems["project_key"] += " It is filled in."
@@ -222,11 +222,12 @@ def _told(page: Page, services: Services, given: Mapping[str, str], error: TaskE
     return _form(page, services.settings, given, problems, status)
 
 
-def _task_problems(error: TaskError) -> dict[str, str]:
-    """Return what is wrong, by the field to correct; a document's problems stand by the files."""
+def refused_fields(error: TaskError, names: Iterable[str]) -> dict[str, str]:
+    """Return what is wrong, by the field of these to correct; all else stands by the files."""
+    fields = frozenset(names)
     found: dict[str, list[str]] = {}
     for each in error.problems if isinstance(error, IntakeRefused) else (error,):
-        field = next((name for name in each.options if name in PROBLEM_FIELDS), "documents")
+        field = next((name for name in each.options if name in fields), "documents")
         said = f"{each.message.removesuffix('.')}. {error_next_step(each, option_label)}"
         found.setdefault(field, []).append(said.strip())
     return {field: " ".join(said) for field, said in found.items()}

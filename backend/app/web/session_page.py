@@ -18,10 +18,16 @@ from app.api.problems import PreconditionFailed, kind_of
 from app.api.resources import SafeText, StartTask
 from app.api.services import Administrator, Caller, ServicesOf, audit_act
 from app.api.uploads import NewSession, checked_names, documents_of
-from app.core.errors import DatabaseBusy, DocumentError, SessionNotFound, TaskError
+from app.core.errors import (
+    ConfigurationError,
+    DatabaseBusy,
+    DocumentError,
+    SessionNotFound,
+    TaskError,
+)
 from app.models.access import KeyRole
 from app.models.session import TaskStatus
-from app.presentation.failures import error_next_step, failure_report
+from app.presentation.failures import failure_report
 from app.presentation.import_files import import_command
 from app.presentation.labels import WHO_CAN_FIX
 from app.repositories.content_repository import ContentRepository
@@ -31,6 +37,7 @@ from app.repositories.session_queries import SessionQueries, SessionSnapshot
 from app.repositories.session_repository import SessionRepository
 from app.repositories.worker_repository import live_workers
 from app.tasks.jira.sites import configured_targets
+from app.tasks.retrying import Changes, retry_changed
 from app.web import wording
 from app.web.expectation import times_left
 from app.web.headline import NAMES_IN_SENTENCES, headline
@@ -39,11 +46,10 @@ from app.web.mending import (
     changes,
     mends,
     option_label,
-    retry_mended,
     takes_documents,
     target_choices,
 )
-from app.web.new_session import UNUSABLE, field_problems
+from app.web.new_session import UNUSABLE, field_problems, refused_fields
 from app.web.page import PageOf
 from app.web.session_view import (
     acts,
@@ -100,9 +106,10 @@ async def retry(
             for upload in form.getlist("documents")
             if isinstance(upload, UploadFile) and upload.filename
         ]
+        without = [name for name in form.getlist("without") if isinstance(name, str)]
         async with services.uploads.turn(caller.key_id):
             return await run_in_threadpool(
-                _retry, page, services, caller, session_id, given, documents
+                _retry, page, services, caller, session_id, given, documents, without
             )
 
 
@@ -175,6 +182,7 @@ def _retry(  # noqa: PLR0913, PLR0917 - what a route is given
     session_id: UUID,
     given: Mapping[str, str],
     documents: list[UploadFile],
+    without: list[str],
 ) -> Response:
     try:
         with services.database.transaction(waits_briefly=True) as db:
@@ -183,15 +191,27 @@ def _retry(  # noqa: PLR0913, PLR0917 - what a route is given
                 return _moved_on(page, session_id)
             offered = mends(session, ContentRepository(db).document_names(session_id))
             wanted = changes(offered, given)
+            without = without if takes_documents(session) else []
             form = NewSession.model_validate(wanted | {"documents": documents or [_NO_DOCUMENT]})
             names = checked_names(form, services.settings) if documents else []
-            retry_mended(db, session, wanted, list(documents_of(form, names)) if names else [])
+            retry_changed(
+                db,
+                session,
+                Changes(
+                    {name: form.given()[name] for name in wanted},
+                    list(documents_of(form, names)) if names else [],
+                    without,
+                ),
+                services.settings,
+                owner=session.owner,
+                expected_task_id=session.task_id,
+            )
             audit_act(db, caller, "Task retried", session)
     except ValidationError as error:
         return _render(page, services, caller, session_id, refused=field_problems(error))
-    except DocumentError as error:
-        said = f"{error.message}. {error_next_step(error, option_label)}"
-        return _render(page, services, caller, session_id, refused={"documents": said})
+    except (DocumentError, ConfigurationError) as error:
+        said = refused_fields(error, (mend.name for mend in offered))
+        return _render(page, services, caller, session_id, refused=said)
     except TaskError as error:
         return _refused(page, session_id, error)
     name = NAMES_IN_SENTENCES[session.task_type] if session.task_type else "the task"

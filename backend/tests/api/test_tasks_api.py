@@ -16,6 +16,10 @@ from sqlalchemy import text
 from app.core.database import Database
 from app.core.failure import failure_context
 from app.engines.worker import Worker
+from app.models.options import SessionOptions
+from app.models.results import TaskResults
+from app.models.session import TaskType
+from app.repositories.content_repository import ContentRepository, IncomingDocument
 from app.repositories.session_repository import SessionRepository
 
 if TYPE_CHECKING:
@@ -91,6 +95,63 @@ def test_failure_is_told_redacted_and_attempts_run_out(
     assert client.post(f"{session}/task/reset").status_code == 403
     assert admin.post(f"{session}/task/reset").status_code == 204
     assert client.post(f"{session}/task/retry").status_code == 202
+
+
+def test_a_retry_changes_options_and_leaves_documents_out(
+    api: Any, client: httpx.Client, open_session: Callable[..., str]
+) -> None:
+    session = open_session(client, too_long="cut")
+    session_id = uuid.UUID(session.rsplit("/", 1)[1])
+    with api.database.transaction() as db:
+        extra = IncomingDocument("bad.csv", b"title,Severity\nOne,2\n")
+        ContentRepository(db).add_documents(session_id, [extra])
+    client.post(f"{session}/task")
+    fail_the_task(api, session)
+
+    for wrong, field in (
+        ({"map": ["Severity=nothing"]}, "there is no field"),
+        ({"project_key": "shop"}, "Write it as SHOP"),
+        ({"without": ["other.md"]}, "no document named other.md"),
+        ({"without": ["notes.md", "bad.csv"]}, "A session needs a document"),
+        ({"label": "x"}, "label"),
+    ):
+        answer = client.post(f"{session}/task/retry", json=wrong)
+        assert answer.status_code == 422
+        assert field in answer.text
+    assert client.get(f"{session}/task").json()["status"] == "failed"
+
+    changes = {
+        "map": ["Severity=priority"], "day_first": True, "too_long": None, "without": ["bad.csv"],
+    }  # fmt: skip
+    assert client.post(f"{session}/task/retry", json=changes).status_code == 202
+    now = client.get(session).json()
+    assert now["documents"] == ["notes.md"]
+    changed = SessionOptions.from_json(now["options"]).to_json()
+    assert changed.items() >= {"map": ["Severity=priority"], "day_first": True}.items()
+    assert "too_long" not in changed
+
+
+def test_what_a_retry_changes_too_late_is_refused(
+    api: Any, client: httpx.Client, open_session: Callable[..., str]
+) -> None:
+    session = open_session(client)
+    with api.database.transaction() as db:
+        sessions = SessionRepository(db)
+        session_id = uuid.UUID(session.rsplit("/", 1)[1])
+        sessions.start_task(session_id, TaskType.PROCESSING)
+        lease = sessions.get(session_id).lease
+        assert lease is not None
+        claim = sessions.claim_task(session_id, lease.task_id, uuid.uuid4())
+        assert claim is not None
+        sessions.complete_task(claim, TaskResults())
+        sessions.start_task(session_id, TaskType.EXPORT)
+    fail_the_task(api, session)
+    for late in ({"map": ["A=labels"]}, {"without": ["notes.md"]}):
+        answer = client.post(f"{session}/task/retry", json=late)
+        assert answer.status_code == 409
+        assert "too late" in answer.json()["detail"]
+    assert client.post(f"{session}/task/retry", json={"issue_type": "Bug"}).status_code == 202
+    assert client.get(session).json()["options"]["issue_type"] == "Bug"
 
 
 def test_stale_button_hurts_no_one(client: httpx.Client, open_session: Callable[..., str]) -> None:

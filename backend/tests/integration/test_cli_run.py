@@ -730,7 +730,7 @@ def test_what_comes_too_late_is_refused_and_changes_nothing(
 
     code, _, err = command("retry", session_id, "one.md", "--split-level", "1", "--project", "AB")
     assert code == 4
-    assert "too late for other documents, --split-level, --project" in err
+    assert "too late for other documents, --project, --split-level" in err
     with shared_database.transaction() as db:
         view = SessionRepository(db).get(uuid.UUID(session_id))
         assert view.task is not None

@@ -96,3 +96,17 @@ def test_an_unknown_site_is_refused_before_anything_is_stored(
     assert code == 2
     assert "--to" in err or "to:" in err
     assert "no session" in command("list")[1].lower()
+
+
+def test_an_issue_type_that_the_project_lacks_is_mended_by_the_command_that_is_printed(
+    command: Callable[..., Answer], jira: JiraStandIn
+) -> None:
+    code, out, _ = command(*RUN, "--issue-type", "Wish")
+    assert code == 6
+    (then,) = (line for line in out.splitlines() if "Then:" in line)
+    assert "--issue-type NAME" in then
+    assert jira.site.issues == {}
+    mended = then.split("session-tasks ")[1].replace("NAME", "Bug").split()
+    code, out, err = command(*mended)
+    assert code == 0, err
+    assert "✓ 3 issues created in Jira" in out

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.api.serializers import task_resource
 from app.cli.parameters import option_flag
-from app.cli.reporting import retry_command
+from app.cli.reporting import print_failure, retry_command
 from app.cli.session_json import session_document
+from app.cli.terminal import Terminal
 from app.core.errors import ErrorCategory, TaskError
 from app.core.failure import failure_context
 from app.models.options import SessionOptions
+from app.models.results import Finding
 from app.models.session import MAX_RETRY_COUNT, SessionStage, TaskStatus, TaskType
 from app.presentation.failures import USED_UP, error_next_step, failure_report
 from app.repositories.session_queries import SessionSnapshot
+from app.tasks.adf_validation import DeliveryDiffers, RefusedByJira
 from app.web.mending import LABELS, option_label
 
 NOW = datetime(2026, 11, 23, 21, 0, tzinfo=UTC)
@@ -139,6 +143,26 @@ def test_each_door_names_the_options_its_own_way() -> None:
     assert resource.options == ["title_column"]
     error = TaskError("m", next_step="Name it.", options=["delimiter"])
     assert error_next_step(error, option_flag) == "Name it (--delimiter CHAR)."
+
+
+def test_issues_that_differ_in_jira_ask_for_no_new_session_which_would_create_them_again() -> None:
+    finding = Finding(1, "One", "a.csv", 2, "", "differs in Jira", "Summary: “1” for “One”")
+    context = failure_context(DeliveryDiffers([finding]))
+    snapshot = failed(1, context, task_type=TaskType.ADF_VALIDATION)
+    assert said(snapshot)[1].startswith("Correct it in Jira and retry")
+    assert retry_command(snapshot) == "session-tasks retry 00000000"
+
+
+def test_a_description_that_is_too_long_asks_for_the_option_that_divides_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    finding = Finding(1, "One", "a.csv", 2, "", "text_length", "40,000 characters")
+    context = failure_context(RefusedByJira([finding], found=1, refused=1))
+    snapshot = failed(1, context, task_type=TaskType.ADF_VALIDATION)
+    print_failure(Terminal(), snapshot, "", sources={"a.csv": Path("in/a.csv")}, out=Path("out"))
+    shown = capsys.readouterr().out
+    assert "(--too-long refuse|split|cut)." in shown
+    assert "session-tasks run in/a.csv --too-long split --out out\n" in shown
 
 
 def test_every_option_of_a_session_has_a_flag_and_a_label() -> None:

@@ -155,8 +155,16 @@ def test_times_of_an_earlier_life_are_not_shown_for_what_is_ahead() -> None:
         (
             TaskType.PROCESSING,
             [
-                *("title_column", "body_column", "body_format", "delimiter", "parent_type"),
-                *("base_url", "too_long", "to", "project_key", "issue_type"),
+                *("title_column", "body_column", "body_format", "delimiter", "map"),
+                *(
+                    "day_first",
+                    "parent_type",
+                    "base_url",
+                    "too_long",
+                    "to",
+                    "project_key",
+                    "issue_type",
+                ),
             ],
         ),
         (TaskType.EXPORT, ["to", "project_key", "issue_type"]),

@@ -153,6 +153,32 @@ def test_a_retry_can_bring_the_option_and_the_document_that_were_missing(
     assert document.content == b"just,some\nbetter,now\n"
 
 
+def test_a_retry_maps_columns_reads_dates_and_leaves_documents_out(
+    browser: httpx.Client, make: Callable[..., Stage]
+) -> None:
+    stage = make(ODD, IncomingDocument("a.md", b"# A"))
+    stage.fail(stage.start())
+    form = {"run": run_of(browser, stage.path), "map": "Severity=priority\r\nDue=duedate\r\n"}
+
+    answer = browser.post(f"{stage.path}/retry", data=form | {"map": "Severity=none"})
+    assert answer.status_code == 422
+    assert re.search(r'id="map-problem".*?there is no field', answer.text, re.DOTALL)
+
+    answer = browser.post(
+        f"{stage.path}/retry", data=form | {"day_first": "false", "without": "odd.csv"}
+    )
+    assert said(browser, answer) == "Started processing again."
+    now = state(browser, stage)
+    assert now["options"] == {"map": ["Severity=priority", "Due=duedate"], "day_first": False}
+    assert now["documents"] == ["a.md"]
+
+    browser.post(f"{stage.path}/cancel", data={"run": run_of(browser, stage.path)})
+    page = browser.get(stage.path).text
+    assert "Severity=priority\nDue=duedate</textarea>" in page
+    assert '<option value="false" selected>' in page
+    assert 'name="without"' not in page, "the last document cannot be left out"
+
+
 @pytest.mark.parametrize(
     ("split_level", "name", "words"),
     [

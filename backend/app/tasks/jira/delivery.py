@@ -70,7 +70,12 @@ class DeliveryRefused(ContentViolation):
     """
 
     def __init__(
-        self, findings: Sequence[Finding], issues: Sequence[JiraIssue], *, next_step: str
+        self,
+        findings: Sequence[Finding],
+        issues: Sequence[JiraIssue],
+        *,
+        next_step: str,
+        options: Sequence[str] = (),
     ) -> None:
         tickets = len({finding.ticket for finding in findings})
         first = findings[0]
@@ -79,6 +84,7 @@ class DeliveryRefused(ContentViolation):
             f"Jira does not take ticket {first.ticket} “{first.title}” ({first.source_name}, row "
             f"{first.source_row}): {first.reason}{more}",
             next_step=next_step,
+            options=options,
         )
         self.results = TaskResults(findings=findings[:MAX_FINDINGS], issues=issues)
         self.details = {
@@ -170,6 +176,7 @@ class _Delivery:
                 next_step=f"Nothing of these was sent. Correct it in Jira, or choose another "
                 f"project or issue type, and retry; or correct the documents in a new session. "
                 f"What the site takes: session-tasks jira check --project {self._project}.",
+                options=self._mending_options(plan.findings),
             )
         self._find_issues_of_earlier_runs()
         self._settle_open_requests()
@@ -182,6 +189,15 @@ class _Delivery:
                 "type, and retry: only what was refused is sent again.",
             )
         return TaskResults(exports=list(self._bodies(plan)), issues=self.results().issues)
+
+    def _mending_options(self, findings: Sequence[Finding]) -> tuple[str, ...]:
+        """Return the options that correct all of this: the type of issues that name none."""
+        unknown = f"“{self._context.options.issue_type}”"
+        is_of_type = all(
+            finding.reason.startswith("Issue type: ") and unknown in finding.reason
+            for finding in findings
+        )
+        return ("issue_type",) if is_of_type else ()
 
     def results(self) -> TaskResults:
         """Return the issues so far."""
