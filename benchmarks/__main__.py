@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 from benchmarks import (
-    adf_conversion,
     adf_validation,
     api_load,
     dashboard,
@@ -18,12 +17,13 @@ from benchmarks import (
     rest,
     steps,
 )
+from benchmarks.conversion import runner as conversion
 from benchmarks.machine import where_this_ran
 from benchmarks.race import runner
 
 PROGRAMMES: dict[str, Callable[[], dict[str, Any]]] = {
     "pipeline": pipeline.measure,
-    "adf_conversion": adf_conversion.measure,
+    "conversion": conversion.measure,
     "adf_validation": adf_validation.measure,
     "api_load": api_load.measure,
     "rest": rest.measure,

@@ -140,6 +140,11 @@ def test_picture_beside_a_title_is_shown_once() -> None:
         ),
         ("a![logo](data:image/png,x)b", "p(a| |logo| |b)"),
         ("[![A](/a.svg)](/b)[![B](/b.svg)](/c)", "p(A/link| |B/link)"),
+        ("[<img src=/a.svg width=200>](/b)", "picture(media=https://base.example/a.svg/link)"),
+        ("[![A](/logo.svg)](/b)", "picture(media=https://base.example/logo.svg/link)"),
+        ("[<img src=/a.svg width=20 title=A>](/b) c", "p(A/link| c)"),
+        ("[![A](https://circleci.com/a.png)](/b)", "p(A/link)"),
+        ('[a](#b) [c](# "")', "p(a/link| |c/link)"),
         ("<code>a.<a href='/b'>c</a>()</code>", "p(a./code|c/code/link|()/code)"),
     ],
 )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import quote, unquote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urldefrag, urljoin, urlsplit
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _IGNORED = re.compile(r"[\x00-\x20\x7f-\xa0\xad\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff]+")
@@ -30,6 +30,7 @@ class AddressResolver:
 
     def __init__(self, base_url: str | None) -> None:
         self._base_url = base_url
+        self._page = None if base_url is None else urldefrag(base_url).url
         self.unresolved = 0
 
     def resolve(self, address: str) -> str | None:
@@ -38,8 +39,11 @@ class AddressResolver:
         Browsers drop white space and control characters before they look for the scheme (WHATWG
         URL); so does this.
         """
-        if address[:8] == "https://" and _is_plain(address):
-            return address
+        if address[:8] == "https://" or address[:7] == "http://":
+            if _is_plain(address):
+                return address
+        elif address[:1] == "#" and self._page is not None and _is_plain(address):
+            return self._page + address
         scheme = _SCHEME.match(_IGNORED.sub("", address))
         address = address.strip()
         if address.startswith("//"):
@@ -60,7 +64,7 @@ class AddressResolver:
 
 
 def _is_plain(address: str) -> bool:
-    """Whether nothing of an https address has to be written in another way; most are plain."""
+    """Whether nothing of an address has to be written in another way; most are plain."""
     return (
         address.isascii()
         and "%" not in address
@@ -68,7 +72,7 @@ def _is_plain(address: str) -> bool:
         and " " not in address
         and "<" not in address
         and address.isprintable()
-        and len(address) > len("https://")
+        and len(address) > len("https://" if address[0] != "#" else "#")
     )
 
 

@@ -41,7 +41,7 @@ END_TAG_LEFT_OUT = frozenset({
 
 AROUND_END_TAGS_LEFT_OUT = frozenset({"DL", "OL", "SELECT", "TABLE", "UL"})
 
-_INVISIBLE = "script,style,template,noembed,noframes,xmp,plaintext,iframe > *,noscript"
+_INVISIBLE = ("script", "style", "template", "noembed", "noframes", "xmp", "plaintext", "noscript")
 _FRAME = "#breadcrumb-section,#footer,.expand-control-icon,.aui-icon,.confluence-embedded-chrome"
 _TASKS = ".inline-task-list > li,.to-do-list > li"
 _TASK_BOX = re.compile(
@@ -52,7 +52,6 @@ _TASK_LIST = re.compile(r"<ul(?=(?:[^>\"]|\"[^\"]*\")*>\s*<li data-task)")
 _HIDDEN = (
     '[hidden],[style*="display:none" i],[style*="display: none" i],.katex-html[aria-hidden="true"]'
 )
-_MAY_HIDE = re.compile("hidden|display", re.IGNORECASE)
 _COMMENT = re.compile(r"<!--.*?-->|<[!?][^>]*>", re.DOTALL)
 
 
@@ -97,12 +96,17 @@ def _strip_space_name(page: turbohtml.Document) -> None:
 
 
 def _serialized(root: turbohtml.Element | turbohtml.Document) -> str:
-    root.remove(_INVISIBLE)
-    for frame in root.select("iframe"):
-        frame.clear()  # its content is text that no browser shows
     html = root.inner_html
-    if _MAY_HIDE.search(html) is not None:
-        root.remove(_HIDDEN)
+    folded = html.lower()
+    wrong = [name for name in _INVISIBLE if f"<{name}" in folded]
+    if "<iframe" in folded:
+        wrong.append("iframe > *")
+        for frame in root.select("iframe"):
+            frame.clear()  # its content is text that no browser shows
+    if "hidden" in folded or "display" in folded:
+        wrong.append(_HIDDEN)
+    if wrong:
+        root.remove(",".join(wrong))
         html = root.inner_html
     if '"checkbox"' in html:
         html = _TASK_LIST.sub("<ul data-tasks", _TASK_BOX.sub(_mark_task, html))

@@ -123,7 +123,9 @@ class InlineText:
             if self._hard_breaks and "\n" in text:
                 self._add_lines(text)
                 return
-            text = _BLANKS.sub(" ", text)
+            text = text.replace("\n", " ")
+            if "  " in text or "\t" in text:
+                text = _BLANKS.sub(" ", text)
         if self._is_at_start and text[:1] == " ":
             text = text[1:]
             if not text:

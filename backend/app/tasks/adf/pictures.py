@@ -17,7 +17,15 @@ Node = dict[str, Any]
 PICTURE = "picture"
 """The type of the node that stands for a picture until its line is finished; never in ADF."""
 
-_BADGE = re.compile(r"badge|shields?\.io|\.svg(?:[?#]|$)|travis-ci|deps\.rs")
+_BADGE = re.compile(
+    r"badge|badgen|shields?\.io|travis-ci|circleci\.com|appveyor\.com|codecov\.io|coveralls\.io"
+    r"|codeclimate\.com|david-dm\.org|deps\.rs|snyk\.io|nodei\.co|packagephobia|bundlephobia"
+    r"|isitmaintained|gitter\.im|github\.com/[^?]+/workflows/|opencollective\.com/.+/avatar"
+)
+_DRAWING = re.compile(r"\.svg(?:[?#]|$)")
+_TO_BE_LOOKED_AT = re.compile(r"logo|banner|wordmark|landscape|sponsors/|asciinema")
+_LARGEST_ICON = 48
+"""Pixels: a drawing that is said to be larger is a logo or a diagram, to be looked at."""
 _LAYOUTS = {"center": "center", "end": "align-end"}
 
 
@@ -33,6 +41,7 @@ def picture_node(source: str, url: str, attributes: dict[str, str], link: Node |
         "link": link,
         "width": int(width) if width.isdecimal() and len(width) < 5 else 0,  # noqa: PLR2004 - wider than any screen
         "file": source.rpartition("/")[2],
+        "is_large": any(_is_large(attributes.get(side, "")) for side in ("width", "height")),
     }
 
 
@@ -130,9 +139,19 @@ def trimmed(line: list[Node]) -> list[Node]:
 
 
 def _is_badge(picture: Node, *, has_company: bool) -> bool:
-    return (has_company or picture["link"] is not None) and (
-        _BADGE.search(picture["url"].lower()) is not None
+    url = picture["url"].lower()
+    if not has_company and picture["link"] is None:
+        return False
+    return _BADGE.search(url) is not None or (
+        _DRAWING.search(url) is not None
+        and _TO_BE_LOOKED_AT.search(url) is None
+        and not picture["is_large"]
     )
+
+
+def _is_large(size: str) -> bool:
+    number = size.strip().removesuffix("px")
+    return "%" in size or (number.isdecimal() and int(number[:5]) > _LARGEST_ICON)
 
 
 def _as_link(picture: Node) -> Node:

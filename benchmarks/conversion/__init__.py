@@ -1,0 +1,1 @@
+"""Markdown to ADF by every converter that installs, on the same documents."""
