@@ -22,6 +22,8 @@ from app.api.problems import Problem, add_problem_handlers
 from app.api.request_guard import RequestGuard
 from app.api.services import Services
 from app.api.snapshot_loader import SnapshotLoader
+from app.core.config import EngineName
+from app.engines.broker import BrokerProbe
 from app.models.options import MOST_RULES
 
 if TYPE_CHECKING:
@@ -71,6 +73,7 @@ def create_app(
         previews=FairQueue(settings.max_uploads_at_once),
         failed_attempts=FailedAttempts(settings.refusals_per_minute),
         dispatch=dispatch,
+        broker=BrokerProbe(settings) if settings.engine is EngineName.CELERY else None,
     )
 
     @asynccontextmanager

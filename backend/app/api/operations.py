@@ -10,8 +10,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.api.resources import Check, Health, Readiness
 from app.api.responses import json_response
 from app.api.services import Services, ServicesOf
+from app.core.config import EngineName
 from app.core.database_errors import translated_errors
-from app.core.errors import TaskError
+from app.core.errors import BrokerUnavailable, TaskError
 from app.core.schema_version import require_current_schema
 from app.engines.metrics_server import live_counts
 from app.models.session import TaskType
@@ -22,6 +23,8 @@ from app.repositories.worker_repository import live_workers, types_without_worke
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from app.engines.broker import BrokerProbe
 
 router = APIRouter(tags=["operations"])
 
@@ -47,6 +50,8 @@ def readyz(services: ServicesOf) -> Response:
         _check("workers", lambda: _workers(services)),
         _check("claims", lambda: _paused(services)),
     ]
+    if (broker := services.broker) is not None:
+        checks.append(_check("broker", lambda: _broker(services, broker)))
     ready = all(check.ok for check in checks)
     answer = json_response(Readiness(ready=ready, checks=checks))
     answer.status_code = 200 if ready else 503
@@ -96,6 +101,21 @@ def _workers(services: Services) -> None:
     if missing:
         names = ", ".join(task_type.value for task_type in missing)
         raise TaskError(f"No worker that is alive takes tasks of these types: {names}")
+
+
+def _broker(services: Services, broker: BrokerProbe) -> str:
+    """Raise where the broker takes no messages and Celery's workers are the only ones there."""
+    try:
+        broker.count_messages()
+    except BrokerUnavailable as error:  # its message names the broker's address: no key is asked
+        with translated_errors(), services.database.autocommit.connect() as connection:
+            workers = live_workers(connection)
+        without = [worker for worker in workers if worker.engine != EngineName.CELERY]
+        said = "Celery's broker cannot be reached"
+        if types_without_worker(without):
+            raise TaskError(said) from error
+        return f"{said}; embedded workers take every type of task"
+    return ""
 
 
 def _paused(services: Services) -> str:

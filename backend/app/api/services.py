@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from app.api.snapshot_loader import SnapshotLoader
     from app.core.config import Settings
     from app.core.database import Database
+    from app.engines.broker import BrokerProbe
     from app.engines.sweeper import Dispatch
     from app.repositories.session_queries import SessionSnapshot
 
@@ -41,6 +42,7 @@ class Services:
 
     Attributes:
         dispatch: publishes tasks that wait to Celery's workers; None for the embedded engine.
+        broker: says whether Celery's broker takes messages; None for the embedded engine.
 
     """
 
@@ -55,6 +57,7 @@ class Services:
     previews: FairQueue
     failed_attempts: FailedAttempts
     dispatch: Dispatch | None = None
+    broker: BrokerProbe | None = None
     is_schema_current: bool = False
 
     @property

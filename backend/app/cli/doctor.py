@@ -9,7 +9,7 @@ import platform
 import shutil
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum
 from importlib import resources
@@ -31,6 +31,7 @@ from app.core.embedded import find_binaries
 from app.core.errors import TaskError
 from app.core.schema_version import schema_revisions
 from app.core.wording import count_text, duration_text, size_text
+from app.engines.broker import BrokerProbe
 from app.models.lease import SessionTaskLease
 from app.models.session import Session, SessionTask
 from app.presentation.workers import paused_text
@@ -40,7 +41,7 @@ from app.tasks.jira.sites import configured_targets, open_client
 from app.tasks.registry import BUILT_IN_HANDLERS, checked_handlers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from rich.console import Console
@@ -61,13 +62,19 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at: what was found, and how to mend it where it is not well."""
+    """One thing that was looked at: what was found, and how to mend it where it is not well.
+
+    Attributes:
+        counts: the figures in `found`, by name, for scripts.
+
+    """
 
     name: str
     verdict: Verdict
     found: str
     remedy: str = ""
     exit_code: ExitCode = ExitCode.OK
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 def doctor_command(as_json: AsJson = False) -> ExitCode:
@@ -82,9 +89,11 @@ def doctor_command(as_json: AsJson = False) -> ExitCode:
     code = max((check.exit_code for check in checks), default=ExitCode.OK)
     if as_json:
         said = [asdict(check) | {"verdict": check.verdict.value} for check in checks]
+        counts: dict[str, int] = {}
         for check in said:
             del check["exit_code"]
-        terminal.write_json({"checks": said, "exit_code": int(code)})
+            counts |= check.pop("counts")
+        terminal.write_json({"checks": said, "counts": counts, "exit_code": int(code)})
     else:
         _print_checks(terminal.out, checks)
     return code
@@ -305,6 +314,13 @@ def _sessions(database: Database) -> Check:
             )
         ).one()
     found = f"{sessions:,}, of which {all_live:,} live and {waiting:,} waiting for a worker"
+    counts = {
+        "sessions": sessions,
+        "live": all_live,
+        "waiting": waiting,
+        "lease_expired": overdue,
+        "running_without_lease": unleased,
+    }
     troubles = [
         f"{count:,} {what}"
         for count, what in (
@@ -319,8 +335,9 @@ def _sessions(database: Database) -> Check:
             Verdict.WARNING,
             "; ".join((found, *troubles)),
             "Run session-tasks sweep, or start a worker: session-tasks worker.",
+            counts=counts,
         )
-    return Check("sessions", Verdict.OK, found)
+    return Check("sessions", Verdict.OK, found, counts=counts)
 
 
 def _workers(database: Database) -> Check:
@@ -330,13 +347,15 @@ def _workers(database: Database) -> Check:
     states = Counter(worker.state for worker in workers)
     found = ", ".join(f"{states[state]:,} {state}" for state in WORKER_STATES if states[state])
     found = f"{len(workers):,} alive: {found}" if workers else "none is alive"
+    counts = {"workers": len(workers), "waiting_without_worker": unserved}
     if not unserved:
-        return Check("workers", Verdict.OK, found)
+        return Check("workers", Verdict.OK, found, counts=counts)
     return Check(
         "workers",
         Verdict.WARNING,
         f"{found}; {count_text(unserved, 'task')} waiting, and no worker takes them",
         "Start one: session-tasks worker, or for Celery: celery -A app.engines.celery worker.",
+        counts=counts,
     )
 
 
@@ -401,7 +420,12 @@ def _celery(settings: Settings) -> Check:
             "Set it, or unset SESSION_TASKS_ENGINE.",
             ExitCode.USAGE,
         )
-    return Check("broker", Verdict.OK, "set")
+    try:
+        count = BrokerProbe(settings).count_messages()
+    except TaskError as error:
+        return _failure("broker", error)
+    found = f"takes messages; {count_text(count, 'message')} in the queue {settings.queue}"
+    return Check("broker", Verdict.OK, found, counts={"broker_messages": count})
 
 
 def _jira(settings: Settings, target: str) -> Check:

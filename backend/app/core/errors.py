@@ -21,6 +21,7 @@
     ├── StorageFull                a disk is full: PostgreSQL's, or that of temporary files
     ├── DatabaseBusy               PostgreSQL gave up on a statement: a lock, a timeout
     │   └── DatabaseFull           its disk is full (a StorageFull, too)
+    ├── BrokerUnavailable          Celery's broker cannot be reached
     └── DatabaseUnavailable        PostgreSQL cannot be reached, or not be started
         ├── DatabaseOutOfSpace     it cannot be started: its disk is full (a StorageFull, too)
         ├── DatabaseUnsuitable     it is read-only, or its encoding is not UTF8
@@ -287,6 +288,12 @@ class DatabaseFull(StorageFull, DatabaseBusy):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.is_of_time = True  # no other transaction was in its way
+
+
+class BrokerUnavailable(TaskError):  # noqa: N818 - reads as the state it names
+    """Celery's broker cannot be reached, or gives this account nothing to do."""
+
+    default_category = ErrorCategory.ADMIN_REQUIRED
 
 
 class DatabaseUnavailable(TaskError):  # noqa: N818 - reads as the state it names

@@ -61,6 +61,21 @@ def test_ready_only_while_work_can_be_taken(make_server: Any) -> None:
     assert [c["name"] for c in answer.json()["checks"] if not c["ok"]] == ["sweep"]
 
 
+def test_celery_without_its_broker_is_ready_only_where_another_engine_works(
+    make_server: Any,
+) -> None:
+    api = make_server(engine="celery", broker_url="redis://:hunter2@127.0.0.1:1/0")
+    add_worker(api.database, engine="celery")
+    answer = api.client().get("/readyz")
+    assert answer.status_code == 503
+    assert [c["name"] for c in answer.json()["checks"] if not c["ok"]] == ["broker"]
+    add_worker(api.database, engine="embedded")
+    answer = api.client().get("/readyz")
+    assert answer.status_code == 200
+    assert "broker cannot be reached; embedded workers" in answer.text
+    assert "127.0.0.1" not in answer.text
+
+
 def test_ready_says_that_migrations_are_missing(make_server: Any) -> None:
     api = make_server()
     add_worker(api.database)

@@ -323,6 +323,18 @@ def test_doctor_finds_nothing_where_all_is_well(command: Callable[..., Answer]) 
     checks = {check["name"]: check["verdict"] for check in json.loads(out)["checks"]}
     assert set(checks.values()) == {"ok"}, out
     assert {"Python", "ADF schema", "settings", "database", "migration", "locks"} <= set(checks)
+    assert json.loads(out)["counts"] == dict.fromkeys(
+        (
+            "sessions",
+            "live",
+            "waiting",
+            "lease_expired",
+            "running_without_lease",
+            "workers",
+            "waiting_without_worker",
+        ),
+        0,
+    )
     assert command("doctor")[1].count("✓") == len(checks)
 
 
@@ -352,7 +364,25 @@ def test_doctor_imports_the_handlers(
     monkeypatch.setenv("SESSION_TASKS_BROKER_URL", "redis://127.0.0.1:1/0")
     code, out, _ = command("doctor", "--json")
     checks = {check["name"]: check for check in json.loads(out)["checks"]}
-    assert (code, checks["handlers"]["verdict"]) == (0, "warning")
+    assert (code, checks["handlers"]["verdict"]) == (1, "warning")
+
+
+def test_doctor_connects_to_the_broker(
+    command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SESSION_TASKS_ENGINE", "celery")
+    for url in (
+        "redis://:hunter2@127.0.0.1:1/0",
+        "amqp://guest:hunter2@127.0.0.1:1//",
+        "foo://bar",
+    ):
+        monkeypatch.setenv("SESSION_TASKS_BROKER_URL", url)
+        code, out, _ = command("doctor", "--json")
+        (broker,) = [each for each in json.loads(out)["checks"] if each["name"] == "broker"]
+        assert (code, broker["verdict"]) == (1, "failed"), broker
+        assert "cannot be reached" in broker["found"]
+        assert broker["remedy"]
+        assert "hunter2" not in out
 
 
 def test_doctor_tells_who_has_sessions_locked_for_long(

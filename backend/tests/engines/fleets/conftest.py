@@ -70,7 +70,7 @@ def make_fleet(
 
         def make(engine: str) -> Fleet:
             folder = tmp_path_factory.mktemp("fleet")
-            settings = fast_settings(engine, _broker_url(engine, redis_url), folder)
+            settings = fast_settings(engine, broker_url(engine, redis_url), folder)
             url = new_database()
             if settings.database_schema is not None:
                 upgrade_schema(url, schema=settings.database_schema)
@@ -83,7 +83,8 @@ def make_fleet(
         yield make
 
 
-def _broker_url(engine: str, redis_url: Callable[[], str]) -> str | None:
+def broker_url(engine: str, redis_url: Callable[[], str]) -> str | None:
+    """The URL of the engine's broker; skips the test where none is there."""
     if engine == "redis":
         return redis_url()
     if engine == "rabbitmq":
