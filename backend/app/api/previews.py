@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from app.api.responses import API, json_response
 from app.api.services import EVERYWHERE, Caller, Services, ServicesOf, problems
 from app.api.uploads import NewSession, usable_documents
-from app.engines.preview_process import preview_apart
+from app.engines.reading_apart import preview_apart
 from app.presentation.previews import with_option_names
 from app.tasks.preview import Preview, problems_of
 

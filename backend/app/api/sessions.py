@@ -31,7 +31,8 @@ from app.api.services import (
     owner_wanted,
     problems,
 )
-from app.api.uploads import NewSession, checked_names, documents_of, fingerprint
+from app.api.uploads import NewSession, documents_of, fingerprint, usable_documents
+from app.engines.reading_apart import problems_apart
 from app.models.session import (
     SessionStage,
     TaskStatus,
@@ -77,9 +78,15 @@ def store_session(
     form: NewSession, caller: Principal, services: Services, idempotency_key: str | None
 ) -> Response:
     """Store a session and start it where that is wanted; called while a turn is held."""
-    names = checked_names(form, services.settings)
+    usable, refused = usable_documents(form, services.settings)
+    names = usable.names
     options = check_intake(
-        documents_of(form, names), names, form.options(), services.settings
+        usable.read(),
+        names,
+        form.options(),
+        services.settings,
+        known=refused,
+        read=None if usable.can_be_read_here else problems_apart,
     ).to_json()
     marked = fingerprint(form, names) if idempotency_key is not None else b""
     with (

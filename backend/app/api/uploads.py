@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 LONGEST_NAME = 255
 CHUNK_BYTES = 1024 * 1024
+MOST_BYTES_READ_HERE = 1024 * 1024
+"""Text of one request whose check takes less time than the start of a process."""
 
 
 class NewSession(ChosenOptions):
@@ -85,6 +87,12 @@ class UsableDocuments(NamedTuple):
 
     names: list[str]
     uploads: list[UploadFile]
+
+    @property
+    def can_be_read_here(self) -> bool:
+        """Whether the serving process may read them: little text, and no archive."""
+        size = sum(upload.size or 0 for upload in self.uploads)
+        return size <= MOST_BYTES_READ_HERE and all(kind_of(name).is_text for name in self.names)
 
     def read(self) -> Iterator[IncomingDocument]:
         """The documents, one after the other."""

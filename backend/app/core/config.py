@@ -152,7 +152,8 @@ class Settings(BaseSettings):
         "process; others wait their turn, the keys in rotation",
     )
     preview_seconds: Annotated[float, Field(gt=0)] = Field(
-        60.0, description="how long the documents of one preview may be read"
+        60.0,
+        description="how long the documents of one preview, or of one large check, may be read",
     )
     request_body_seconds: Annotated[float, Field(gt=0)] = Field(
         120.0, description="how long a client may take to send the whole body of a request"

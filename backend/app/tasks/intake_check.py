@@ -28,24 +28,30 @@ from app.tasks.registry import BUILT_IN_HANDLERS, handler_references
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from typing import TypeAlias
 
     from app.core.config import Settings
     from app.repositories.content_repository import IncomingDocument
-    from app.tasks.documents.tickets import TicketOptions
     from app.tasks.jira.columns import MapRule
 
+    ReadProblems: TypeAlias = Callable[
+        [Iterable[IncomingDocument], Sequence[str], SessionOptions, Settings], list[TaskError]
+    ]
 
-def check_intake(
+
+def check_intake(  # noqa: PLR0913 - what is handed in, and how it is read
     documents: Iterable[IncomingDocument],
     names: Sequence[str],
     options: SessionOptions,
     settings: Settings,
     *,
     known: Sequence[TaskError] = (),
+    read: ReadProblems | None = None,
 ) -> SessionOptions:
     """Return the options as they are to be stored: with the project of the setting, if need be.
 
-    `known` are problems that were found before: with them, nothing is taken.
+    `known` are problems that were found before: with them, nothing is taken. `read` is called in
+    place of `document_problems`, for documents that this process is not to read.
 
     Raises:
         ConfigurationError, DocumentError: what is wrong, if it is one thing.
@@ -54,12 +60,8 @@ def check_intake(
     """
     problems: list[TaskError] = [*known, *option_problems(options, settings)]
     if handler_references(settings)[TaskType.PROCESSING] == BUILT_IN_HANDLERS[TaskType.PROCESSING]:
-        try:
-            reading = ticket_options(options, settings, names)
-        except ConfigurationError as error:
-            problems.append(error)
-        else:
-            problems += _document_problems(documents, reading)
+        of_rules = rule_problems(options, names)
+        problems += of_rules or (read or document_problems)(documents, names, options, settings)
     if len(problems) > 1:
         raise IntakeRefused(problems)
     if problems:
@@ -105,10 +107,19 @@ def _check_target(options: SessionOptions, settings: Settings) -> None:
         raise
 
 
-def _document_problems(
-    documents: Iterable[IncomingDocument], reading: TicketOptions
+def document_problems(
+    documents: Iterable[IncomingDocument],
+    names: Sequence[str],
+    options: SessionOptions,
+    settings: Settings,
 ) -> list[TaskError]:
-    """Return what is wrong with the documents, and with rules that speak of no column."""
+    """Return what is wrong with the documents, and with rules that speak of no column.
+
+    Raises:
+        ConfigurationError: a rule of `map` cannot be used.
+
+    """
+    reading = ticket_options(options, settings, names)
     problems: list[TaskError] = []
     columns: list[tuple[str, str]] = []
     has_other_names = False

@@ -9,10 +9,11 @@ import pytest
 
 from app.core.config import Settings
 from app.core.errors import DocumentError
-from app.engines import preview_process
-from app.engines.preview_process import preview_apart
+from app.engines import reading_apart
+from app.engines.reading_apart import preview_apart, problems_apart
 from app.models.options import SessionOptions
 from app.repositories.content_repository import IncomingDocument
+from app.tasks.intake_check import document_problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +80,35 @@ def test_documents_that_take_too_long_end_their_process_and_the_server_goes_on(
     assert client.get("/healthz").status_code == 200
 
 
+def test_large_documents_are_checked_in_a_process_of_their_own_too(
+    make_server: Callable[..., Any],
+) -> None:
+    api = make_server(preview_seconds=0.2)
+    client = api.client(api.key())
+    large = ("documents", ("large.csv", b"title\n" + b"One\n" * 300_000))
+    refused = client.post("/api/v1/sessions", files=[large], data={"project_key": "A1"})
+    assert refused.status_code == 422
+    assert "The check of these documents takes longer than 0.2 seconds" in refused.json()["detail"]
+    assert client.get("/api/v1/sessions").json()["items"] == []
+    small = client.post("/api/v1/sessions", files=[NOTES], data={"project_key": "A1"})
+    assert small.status_code == 201
+
+
+def test_a_check_apart_finds_what_one_in_this_process_finds() -> None:
+    documents = [
+        IncomingDocument("odd.csv", b"a,b\n1,2\n"),
+        IncomingDocument("open.csv", b'title\n"1\n'),
+        IncomingDocument("good.csv", b"title\n1\n"),
+    ]
+    settings = Settings.model_validate({"jira_project": "SHOP"})
+    for some, rules in ((documents, ()), (documents[2:], ("Other=labels",))):
+        of = ([each.name for each in some], SessionOptions(map=rules), settings)
+        found, expected = problems_apart(some, *of), document_problems(some, *of)
+        assert expected
+        assert [type(each) for each in found] == [type(each) for each in expected]
+        assert [vars(each) for each in found] == [vars(each) for each in expected]
+
+
 def apart(name: str, content: bytes, **settings: Any) -> None:
     made = Settings.model_validate({"jira_project": "SHOP", **settings})
     preview_apart([IncomingDocument(name, content)], [name], SessionOptions(), made)
@@ -86,9 +116,9 @@ def apart(name: str, content: bytes, **settings: Any) -> None:
 
 def test_documents_that_need_too_much_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        preview_process, "_BOOT", preview_process._BOOT.replace(
+        reading_apart, "_BOOT", reading_apart._BOOT.replace(
             "; main(",
-            "; import app.engines.preview_process as it; it.MOST_MEMORY_BYTES = 400_000_000; main(",
+            "; import app.engines.reading_apart as it; it.MOST_MEMORY_BYTES = 400_000_000; main(",
         )
     )  # fmt: skip
     rows = b"title,body\n" + b"a," + b"x" * 60_000_000 + b"\n"
@@ -105,7 +135,7 @@ def test_a_process_that_crashes_is_told_and_gets_no_secret(
         f"import os, sys; data = sys.stdin.buffer.read(); open({str(seen)!r}, 'wb').write(data + "
         "repr(os.environ).encode()); os.abort()"
     )
-    monkeypatch.setattr(preview_process, "_BOOT", boot)
+    monkeypatch.setattr(reading_apart, "_BOOT", boot)
     with pytest.raises(DocumentError, match="ended its process"):
         apart("a.md", b"# A", jira_token="secret-token", database_url="postgresql://u:secret-p@h/d")
     told = seen.read_bytes()

@@ -45,15 +45,16 @@ def test_what_could_never_be_processed_is_refused_before_anything_is_stored(
         NOTES,
         ("documents", ("untitled.csv", b"a,b\n1,2\n")),
         ("documents", ("open.csv", b'title\n"1\n')),
+        ("documents", ("empty.md", b"")),
     ]
     answer = client.post(SESSIONS, files=files, data={"project_key": "shop"})
     assert answer.status_code == 422
     problem = answer.json()
     assert problem["category"] == "user_fixable"
     assert [error["where"] for error in problem["errors"]] == [
-        "project_key", "untitled.csv", "open.csv",
+        "empty.md", "project_key", "untitled.csv", "open.csv",
     ]  # fmt: skip
-    assert "SHOP" in problem["errors"][0]["message"]
+    assert "SHOP" in problem["errors"][1]["message"]
     one = client.post(SESSIONS, files=[NOTES], data={"map": ["Points=customfield_10016", "x"]})
     assert one.status_code == 422
     assert "--map" not in one.text
