@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from app.api.services import Services
     from app.repositories.access_repository import Principal
+    from app.repositories.session_queries import SessionSnapshot
 
 API = "/api/v1"
 ACCEPTED = 202
@@ -91,9 +92,18 @@ def reporting_state(services: Services, caller: Principal, session_id: UUID) -> 
     try:
         yield
     except TaskError as error:
-        if kind_of(error).status == CONFLICT:
+        if is_conflict(error):
             with suppress(DatabaseUnavailable), services.database.transaction() as db:
-                snapshot = SessionQueries(db, owner=caller.sees).snapshot(session_id)
-                if snapshot is not None:
-                    vars(error)["current"] = session_state(snapshot)
+                attach_state(error, SessionQueries(db, owner=caller.sees).snapshot(session_id))
         raise
+
+
+def is_conflict(error: TaskError) -> bool:
+    """Whether the session's state forbids what was asked."""
+    return kind_of(error).status == CONFLICT
+
+
+def attach_state(error: TaskError, snapshot: SessionSnapshot | None) -> None:
+    """Have the problem document show the session's present state."""
+    if snapshot is not None:
+        vars(error)["current"] = session_state(snapshot)

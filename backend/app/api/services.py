@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from app.core.database import Database
     from app.engines.broker import BrokerProbe
     from app.engines.sweeper import Dispatch
+    from app.repositories.combiner import AsyncTransitionCombiner
     from app.repositories.session_queries import SessionSnapshot
 
 
@@ -51,6 +52,7 @@ class Services:
     api_keys: ApiKeyCache
     metrics: HttpMetrics
     snapshots: SnapshotLoader
+    transitions: AsyncTransitionCombiner
     broadcaster: EventBroadcaster
     receiving: FairQueue
     uploads: FairQueue
@@ -168,8 +170,7 @@ def require_act(caller: Principal) -> None:
 
 def audit_act(db: DbSession, caller: Principal, act: str, session: SessionSnapshot) -> None:
     """Log at AUDIT, once it is committed, what a caller did to another owner's session."""
-    if session.owner != caller.owner:
-        audit_acts(db, caller, act, [(session.session_id, session.owner)])
+    after_commit(db, lambda: log_act(caller, act, session))
 
 
 def audit_acts(
@@ -179,15 +180,25 @@ def audit_acts(
 
     def log() -> None:
         for session_id, owner in sessions:
-            log_audit(
-                f"{act} as an administrator",
-                session_id=session_id,
-                owner=owner,
-                by_owner=caller.owner,
-                by_key=caller.key_id,
-            )
+            _log_act(caller, act, session_id, owner)
 
     after_commit(db, log)
+
+
+def log_act(caller: Principal, act: str, session: SessionSnapshot) -> None:
+    """Log at AUDIT what a caller has done to another owner's session."""
+    if session.owner != caller.owner:
+        _log_act(caller, act, session.session_id, session.owner)
+
+
+def _log_act(caller: Principal, act: str, session_id: UUID, owner: str) -> None:
+    log_audit(
+        f"{act} as an administrator",
+        session_id=session_id,
+        owner=owner,
+        by_owner=caller.owner,
+        by_key=caller.key_id,
+    )
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

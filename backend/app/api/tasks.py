@@ -7,11 +7,20 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from fastapi import APIRouter, Response
+from starlette.concurrency import run_in_threadpool
 
 from app.api.chosen_options import RetryTask
 from app.api.problems import PreconditionFailed
 from app.api.resources import StartTask, TaskResource
-from app.api.responses import API, idempotent, json_response, reporting_state, stored_response
+from app.api.responses import (
+    API,
+    attach_state,
+    idempotent,
+    is_conflict,
+    json_response,
+    reporting_state,
+    stored_response,
+)
 from app.api.serializers import etag_of, is_known, run_named_by, task_resource
 from app.api.services import (
     EVERYWHERE,
@@ -23,6 +32,7 @@ from app.api.services import (
     Services,
     ServicesOf,
     audit_act,
+    log_act,
     problems,
 )
 from app.api.sessions import etag_headers
@@ -38,6 +48,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session as DbSession
 
+    from app.models.session import TaskType
     from app.repositories.access_repository import Principal
 
 router = APIRouter(prefix=API, tags=["tasks"], responses=problems(*EVERYWHERE))
@@ -66,9 +77,7 @@ async def status_answer(
         DatabaseUnavailable: the database does not answer.
 
     """
-    snapshot = await services.snapshots.read(session_id, caller.sees)
-    if snapshot is None:
-        raise session_not_found(session_id)
+    snapshot = await _read(services, caller, session_id)
     body, etag = etag_of(task_resource(snapshot), snapshot.task_id)
     if is_known(if_none_match, etag):
         return Response(status_code=304, headers=etag_headers(etag))
@@ -82,7 +91,7 @@ async def status_answer(
     summary="Start a task",
     responses=problems(400, 404, 408, 409, 413),
 )
-def start_task(
+async def start_task(
     session_id: UUID,
     caller: Caller,
     services: ServicesOf,
@@ -91,6 +100,36 @@ def start_task(
 ) -> Response:
     """Start the task that is named, or the next one; `Location` is where to look, and when."""
     wanted = body.task_type if body is not None else None
+    if idempotency_key is None:
+        return stored_response(await _start(services, caller, session_id, wanted))
+    return await run_in_threadpool(
+        _start_once, services, caller, session_id, wanted, idempotency_key
+    )
+
+
+async def _start(
+    services: Services, caller: Principal, session_id: UUID, wanted: TaskType | None
+) -> StoredResponse:
+    """Start the task in one statement with what others start at the same time."""
+    before = await _read(services, caller, session_id)
+    try:
+        await services.transitions.start_task(session_id, _task_type(before, wanted))
+    except TaskError as error:
+        if is_conflict(error):
+            attach_state(error, await services.snapshots.read(session_id, caller.sees))
+        raise
+    log_act(caller, "Task started", before)
+    return _started(await _read(services, caller, session_id))
+
+
+def _start_once(
+    services: Services,
+    caller: Principal,
+    session_id: UUID,
+    wanted: TaskType | None,
+    idempotency_key: str,
+) -> Response:
+    """Start the task in the transaction that keeps the response under its Idempotency-Key."""
     marked = hashlib.sha256(f"start {session_id} {wanted}".encode()).digest()
     with (
         reporting_state(services, caller, session_id),
@@ -98,18 +137,28 @@ def start_task(
         idempotent(db, caller, idempotency_key, marked) as request,
     ):
         if request.response is None:
-            sessions = SessionRepository(db, owner=caller.sees)
             before = _seen(db, caller, session_id)
-            task_type = wanted or before.next_task_type or before.task_type
-            if task_type is None:
-                raise session_not_found(session_id)
-            sessions.start_task(session_id, task_type)
+            sessions = SessionRepository(db, owner=caller.sees)
+            sessions.start_task(session_id, _task_type(before, wanted))
             audit_act(db, caller, "Task started", before)
-            after = task_resource(_seen(db, caller, session_id))
-            location = f"{API}/sessions/{session_id}/task"
-            request.keep(StoredResponse(session_id, 202, location, after.model_dump_json()))
+            request.keep(_started(_seen(db, caller, session_id)))
         answer = request.response
     return stored_response(answer)
+
+
+def _task_type(session: SessionSnapshot, wanted: TaskType | None) -> TaskType:
+    """The task that is wanted, else the next one, else the last one, which is then refused."""
+    task_type = wanted or session.next_task_type or session.task_type
+    if task_type is None:
+        raise session_not_found(session.session_id)
+    return task_type
+
+
+def _started(session: SessionSnapshot) -> StoredResponse:
+    location = f"{API}/sessions/{session.session_id}/task"
+    return StoredResponse(
+        session.session_id, 202, location, task_resource(session).model_dump_json()
+    )
 
 
 @router.post(
@@ -220,6 +269,13 @@ def _expected_run(if_match: str | None, now: SessionSnapshot) -> UUID | None:
         if run == now.task_id:
             return run
     raise _moved_on(now.session_id)
+
+
+async def _read(services: Services, caller: Principal, session_id: UUID) -> SessionSnapshot:
+    snapshot = await services.snapshots.read(session_id, caller.sees)
+    if snapshot is None:
+        raise session_not_found(session_id)
+    return snapshot
 
 
 def _seen(db: DbSession, caller: Principal, session_id: UUID) -> SessionSnapshot:

@@ -15,7 +15,7 @@ from app.core.failure import sanitize_context
 from app.repositories.async_lane import AsyncLane
 from app.repositories.lane import Lane
 from app.repositories.transition_errors import stale_claim, unwrap
-from app.repositories.transition_kinds import Ending, TransitionKinds
+from app.repositories.transition_kinds import Ending, StartRequest, TransitionKinds
 from app.repositories.transitions import Claim, ClaimRequest, Heartbeat, Transition
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ class TransitionCombiner:
             SessionNotFound, TaskConflict, TaskValidationError: why it could not be started.
 
         """
-        return unwrap(self._lane.send(self._kinds.starts, (session_id, task_type, uuid.uuid4())))
+        start = StartRequest((session_id, task_type, uuid.uuid4()))
+        return unwrap(self._lane.send(self._kinds.starts, start))
 
     def start_tasks(
         self, starts: Iterable[tuple[uuid.UUID, TaskType]]
@@ -134,15 +135,20 @@ class AsyncTransitionCombiner:
 
     From many callers it takes half the CPU, as no thread has to be put to sleep and woken for each
     of them. A caller that is cancelled may have moved its task all the same.
+
+    Args:
+        waits_briefly: a start whose session another transaction has locked waits no longer than
+            `Database.transaction(waits_briefly=True)` does.
+
     """
 
-    def __init__(self, database: Database) -> None:
-        self._kinds = TransitionKinds(database)
+    def __init__(self, database: Database, *, waits_briefly: bool = False) -> None:
+        self._kinds = TransitionKinds(database, waits_briefly=waits_briefly)
         self._lane = AsyncLane()
 
     async def start_task(self, session_id: uuid.UUID, task_type: TaskType) -> Transition:
         """See `TransitionCombiner.start_task`."""
-        start = (session_id, task_type, uuid.uuid4())
+        start = StartRequest((session_id, task_type, uuid.uuid4()))
         outcome = await self._lane.send(self._kinds.starts, start)
         return unwrap(outcome)
 

@@ -6,16 +6,21 @@ Claimed by the statement that starts it, a task need not be found and claimed by
 from __future__ import annotations
 
 import contextlib
+import time
 import weakref
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from app.repositories import transitions
+from app.repositories.transitions import Claim, ClaimRequest, Start, Transition
 
 if TYPE_CHECKING:
     import uuid
     from collections.abc import Iterator, Sequence
 
+    import psycopg
+
     from app.core.database import Database
     from app.models.session import TaskType
-    from app.repositories.transitions import Claim, ClaimRequest, Start
 
 
 class LocalWorker(Protocol):
@@ -62,3 +67,62 @@ def local_worker_for(database: Database, starts: Sequence[Start]) -> LocalWorker
     """A worker that would begin all of these at once, if there is one."""
     workers = _workers.get(database, ())
     return next((worker for worker in tuple(workers) if worker.has_slots_for(starts)), None)
+
+
+class LocalStarts:
+    """Starts that are claimed for the local worker, if it takes them, and handed to it."""
+
+    def __init__(self, worker: LocalWorker | None, lease_seconds: float) -> None:
+        self._worker = worker
+        self._lease_seconds = lease_seconds
+        self._asked_at = 0.0
+        self._started: list[Transition] = []
+        self._claims: list[Claim] = []
+        self._wanted: dict[uuid.UUID, uuid.UUID] = {}
+        """The session of each task that any try was to claim."""
+
+    def start(
+        self,
+        connection: psycopg.Connection[Any],
+        starts: Sequence[Start],
+        *,
+        skips_locked: bool = False,
+    ) -> None:
+        """Start them, in the caller's transaction or in autocommit."""
+        worker = self._worker
+        own = [each for each in starts if worker is not None and worker.takes(each[0], each[1])]
+        others = [each for each in starts if each not in own] if len(own) < len(starts) else []
+        self._wanted |= {task_id: session_id for session_id, _, task_id in own}
+        self._asked_at = time.monotonic()
+        self._started = (
+            transitions.start(connection, others, skips_locked=skips_locked) if others else []
+        )
+        self._claims = []
+        if worker is not None and own:
+            moved, self._claims = transitions.start_claimed(
+                connection,
+                own,
+                worker_id=worker.id,
+                lease_seconds=self._lease_seconds,
+                skips_locked=skips_locked,
+            )
+            self._started = [*self._started, *moved]
+
+    def hand_over(self) -> list[Transition]:
+        """Give the worker what is claimed for it, once that is committed; returns all starts."""
+        if self._worker is not None and self._claims:
+            self._worker.dispatch_local(self._claims, claimed_at=self._asked_at)
+        return self._started
+
+    def look_for(self) -> None:
+        """Have the worker find what a commit whose response was lost started for it."""
+        if self._worker is None:
+            return
+        seen = {each.task_id for each in self._claims}
+        wishes = [
+            ClaimRequest(session_id, task_id, self._worker.id, claim_token=task_id)
+            for task_id, session_id in self._wanted.items()
+            if task_id not in seen
+        ]
+        if wishes:
+            self._worker.look_for(wishes)

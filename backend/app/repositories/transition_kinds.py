@@ -9,12 +9,14 @@ own that is still open, a console that was left) waits for it alone, aside of th
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
@@ -25,15 +27,13 @@ from app.models.session import Session, SessionTask, TaskStatus
 from app.repositories import transitions
 from app.repositories.lane import ASIDES_AT_ONCE, Aside, Input, Kind, Output
 from app.repositories.lifecycle_log import log_transitions
-from app.repositories.local_dispatch import local_worker_for
+from app.repositories.local_dispatch import LocalStarts, local_worker_for
 from app.repositories.results_writer import Produced, write_results
 from app.repositories.session_repository import SessionRepository, next_starts, successor_id
 from app.repositories.transition_errors import locked_by_another, stale_claim, unwrap
 from app.repositories.transitions import Claim, ClaimRequest, Heartbeat, Start, Transition
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from app.core.database import Database
     from app.core.notifications import Listener
     from app.models.results import TaskResults
@@ -41,7 +41,10 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-Failure = tuple[Claim, "Mapping[str, Any]"]
+Failure = tuple[Claim, Mapping[str, Any]]
+
+Contexts = Mapping[uuid.UUID, contextvars.Context]
+"""The callers' contexts, by task_id."""
 
 Ending = Transition | StaleClaim | DatabaseBusy
 """What became of a run that was to end: `DatabaseBusy` where another has its session locked."""
@@ -55,15 +58,28 @@ WAITS_AFTER_LOSS = (0.05, 0.5)
 """Seconds before a statement is sent again over a new connection: twice, then it is given up."""
 
 
+@dataclass(frozen=True, slots=True)
+class StartRequest:
+    """A start, and the context of its caller, which its log line and its span belong to."""
+
+    start: Start
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
+
+
 class TransitionKinds:
     """The kinds of transitions that go out together, and what sends a batch of each."""
 
-    def __init__(self, database: Database, *, waits_for_locks: bool = True) -> None:
+    def __init__(
+        self, database: Database, *, waits_for_locks: bool = True, waits_briefly: bool = False
+    ) -> None:
         self._database = database
         self._waits_for_locks = waits_for_locks
+        self._waits_briefly = waits_briefly
         at_once = max(1, min(ASIDES_AT_ONCE, database.settings.pool_size - 1))
         self._asides = threading.BoundedSemaphore(at_once)
-        self.starts: Kind[Start, Transition] = Kind(self._send_starts, lambda start: start[0])
+        self.starts: Kind[StartRequest, Transition] = Kind(
+            self._send_starts, lambda request: request.start[0]
+        )
         self.wishes = Kind(self._send_wishes, lambda wish: wish.session_id)
         self.completions: Kind[Claim, Ending] = Kind(
             self._send_completions, lambda claim: claim.session_id
@@ -75,9 +91,14 @@ class TransitionKinds:
             self._send_beats, lambda beat: beat.claim.session_id
         )
 
-    def _send_starts(self, starts: Sequence[Start]) -> list[Transition | Aside[Transition]]:
-        moved = self._started(starts)
-        return [moved.get(start[2]) or self._aside(self._start_alone, start) for start in starts]
+    def _send_starts(
+        self, requests: Sequence[StartRequest]
+    ) -> list[Transition | Aside[Transition]]:
+        contexts = {each.start[2]: each.context for each in requests}
+        moved = self._started([each.start for each in requests], contexts)
+        return [
+            moved.get(each.start[2]) or self._aside(self._start_alone, each) for each in requests
+        ]
 
     def start_many(self, starts: Sequence[Start]) -> list[Transition | TaskError]:
         """Start them in parts, each committed by itself; answers what became of each, in order."""
@@ -104,20 +125,23 @@ class TransitionKinds:
         except DatabaseBusy as error:  # the part was undone; the others are not its business
             return dict.fromkeys((task_id for _, _, task_id in starts), error)
 
-    def _started(self, starts: Sequence[Start]) -> dict[uuid.UUID, Transition]:
+    def _started(
+        self, starts: Sequence[Start], contexts: Contexts | None = None
+    ) -> dict[uuid.UUID, Transition]:
         worker = local_worker_for(self._database, starts)
         if worker is not None:
-            return self._started_for(worker, starts)
+            return self._started_for(worker, starts, contexts)
         moved, _ = self._moved(
-            lambda connection: transitions.start(connection, starts, skips_locked=True)
+            lambda connection: transitions.start(connection, starts, skips_locked=True),
+            contexts=contexts,
         )
         return moved
 
     def _started_for(
-        self, worker: LocalWorker, starts: Sequence[Start]
+        self, worker: LocalWorker, starts: Sequence[Start], contexts: Contexts | None
     ) -> dict[uuid.UUID, Transition]:
         """Start them as this worker's, and hand them over before anybody else is told."""
-        own = _LocalStarts(worker, self._database.settings.lease_seconds)
+        own = LocalStarts(worker, self._database.settings.lease_seconds)
 
         def start_and_hand_over(connection: psycopg.Connection[Any]) -> list[Transition]:
             own.start(connection, starts, skips_locked=True)
@@ -125,15 +149,20 @@ class TransitionKinds:
 
         is_unsure = True
         try:
-            moved, is_unsure = self._moved(start_and_hand_over, exclude=worker.on_sessions_changed)
+            moved, is_unsure = self._moved(
+                start_and_hand_over, exclude=worker.on_sessions_changed, contexts=contexts
+            )
         finally:
             if is_unsure:
                 own.look_for()
         return moved
 
-    def _start_alone(self, start: Start) -> Transition:
+    def _start_alone(self, request: StartRequest) -> Transition:
         """What became of a start that moved nothing, or moves now that its session is unlocked."""
-        with self._database.transaction() as db:
+        return request.context.run(self._start_in_transaction, request.start)
+
+    def _start_in_transaction(self, start: Start) -> Transition:
+        with self._database.transaction(waits_briefly=self._waits_briefly) as db:
             outcome = SessionRepository(db).start_as([start])[0]
         return unwrap(outcome)
 
@@ -191,7 +220,7 @@ class TransitionKinds:
                 successors.start(connection, next_starts(completed))
             return [*completed, *successors.hand_over()]
 
-        successors = _LocalStarts(local_worker, self._database.settings.lease_seconds)
+        successors = LocalStarts(local_worker, self._database.settings.lease_seconds)
         exclude = None if local_worker is None else local_worker.on_sessions_changed
         was_lost = True
         try:
@@ -326,11 +355,17 @@ class TransitionKinds:
         act: Callable[[psycopg.Connection[Any]], list[Transition]],
         *,
         exclude: Listener | None = None,
+        contexts: Contexts | None = None,
     ) -> tuple[dict[uuid.UUID, Transition], bool]:
+        """The transitions by task_id, each logged in its caller's context; see `_answered`."""
         moved, is_unsure = self._answered(
             act, lambda moved: [each.session_id for each in moved], exclude=exclude
         )
-        log_transitions(moved)
+        if contexts is None:
+            log_transitions(moved)
+        else:
+            for transition in moved:
+                contexts[transition.task_id].run(log_transitions, [transition])
         return {transition.task_id: transition for transition in moved}, is_unsure
 
     def _answered(
@@ -384,65 +419,6 @@ class TransitionKinds:
         log_transitions(done)
         self._database.announce(transition.session_id for transition in done)
         return {transition.task_id: transition for transition in done}
-
-
-class _LocalStarts:
-    """Starts that are claimed for the local worker, if it takes them, and handed to it."""
-
-    def __init__(self, worker: LocalWorker | None, lease_seconds: float) -> None:
-        self._worker = worker
-        self._lease_seconds = lease_seconds
-        self._asked_at = 0.0
-        self._started: list[Transition] = []
-        self._claims: list[Claim] = []
-        self._wanted: dict[uuid.UUID, uuid.UUID] = {}
-        """The session of each task that any try was to claim."""
-
-    def start(
-        self,
-        connection: psycopg.Connection[Any],
-        starts: Sequence[Start],
-        *,
-        skips_locked: bool = False,
-    ) -> None:
-        """Start them, in the caller's transaction or in autocommit."""
-        worker = self._worker
-        own = [each for each in starts if worker is not None and worker.takes(each[0], each[1])]
-        others = [each for each in starts if each not in own] if len(own) < len(starts) else []
-        self._wanted |= {task_id: session_id for session_id, _, task_id in own}
-        self._asked_at = time.monotonic()
-        self._started = (
-            transitions.start(connection, others, skips_locked=skips_locked) if others else []
-        )
-        self._claims = []
-        if worker is not None and own:
-            moved, self._claims = transitions.start_claimed(
-                connection,
-                own,
-                worker_id=worker.id,
-                lease_seconds=self._lease_seconds,
-                skips_locked=skips_locked,
-            )
-            self._started = [*self._started, *moved]
-
-    def hand_over(self) -> list[Transition]:
-        """Give the worker what is claimed for it, once that is committed; returns all starts."""
-        if self._worker is not None and self._claims:
-            self._worker.dispatch_local(self._claims, claimed_at=self._asked_at)
-        return self._started
-
-    def look_for(self) -> None:
-        """Have the worker find what a commit whose response was lost started for it."""
-        if self._worker is None:
-            return
-        seen = {each.task_id for each in self._claims}
-        wishes = [
-            ClaimRequest(session_id, task_id, self._worker.id, claim_token=task_id)
-            for task_id, session_id in self._wanted.items()
-            if task_id not in seen
-        ]
-        if wishes:
-            self._worker.look_for(wishes)
 
 
 def _as_completed(claim: Claim, task: SessionTask, advances: bool) -> Transition | None:

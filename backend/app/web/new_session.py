@@ -12,6 +12,7 @@ import secrets
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from anyio import from_thread
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
@@ -236,7 +237,7 @@ def refused_fields(error: TaskError, names: Iterable[str]) -> dict[str, str]:
 def _start(caller: Principal, services: Services, session_id: UUID) -> str:
     """Start processing, if the form was not sent twice and it runs already."""
     try:
-        tasks.start_task(session_id, caller, services)
+        from_thread.run(tasks.start_task, session_id, caller, services)
     except TaskValidationError:
         return "This session was opened before."
     return "Session opened, and processing started."

@@ -7,6 +7,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
+from anyio import from_thread
 from fastapi import APIRouter, Form, Query, Request, Response
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
@@ -141,7 +142,7 @@ def start(
     return _acted(
         page,
         session_id,
-        lambda: tasks.start_task(session_id, caller, services, body),
+        lambda: from_thread.run(tasks.start_task, session_id, caller, services, body),
         f"Started {NAMES_IN_SENTENCES[task_type]}.",
     )
 

@@ -56,6 +56,21 @@ def test_start_answers_202_and_says_where_and_when_to_look(
     assert client.get(answer.headers["Location"]).json()["task_id"] == body["task_id"]
 
 
+def test_starts_that_arrive_together_share_a_transaction(
+    api: Any, client: httpx.Client, open_session: Callable[..., str]
+) -> None:
+    addresses = [open_session(client) for _ in range(32)]
+    with ThreadPoolExecutor(len(addresses)) as callers:
+        answers = list(callers.map(lambda address: client.post(f"{address}/task"), addresses))
+    assert [answer.status_code for answer in answers] == [202] * len(addresses)
+    with api.database.transaction() as db:
+        writers = db.scalar(
+            text("SELECT count(DISTINCT xmin::text) FROM session_tasks WHERE task_id = ANY(:ids)"),
+            {"ids": [answer.json()["task_id"] for answer in answers]},
+        )
+    assert writers <= len(addresses) / 2
+
+
 def test_refusal_tells_the_state_that_is_the_reason(
     client: httpx.Client, open_session: Callable[..., str]
 ) -> None:

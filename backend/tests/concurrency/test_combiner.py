@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import threading
 import uuid
 from collections import Counter
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from chaos.waiting import until
 from sqlalchemy import make_url, text
 
 from app.core.config import Settings
@@ -30,6 +32,7 @@ from app.models.session import TaskStatus, TaskType
 from app.repositories import transition_kinds, transitions
 from app.repositories.combiner import AsyncTransitionCombiner, TransitionCombiner
 from app.repositories.lane import Aside
+from app.repositories.lifecycle_log import observe_transitions
 from app.repositories.local_dispatch import offering
 from app.repositories.session_repository import SessionRepository, successor_id
 from app.repositories.transitions import ClaimRequest, Heartbeat, Transition, claim_these
@@ -163,6 +166,37 @@ def test_a_failure_and_a_stale_claim_are_told_in_an_event_loop_too(
         with pytest.raises(StaleClaim):
             asyncio.run(act(claim))
     combiner.close()
+
+
+def test_a_start_is_observed_in_the_context_of_its_own_caller(
+    database: Database, make_session: Callable[..., Session]
+) -> None:
+    """Log lines and spans belong to the request that asked, though one statement serves many."""
+    caller: contextvars.ContextVar[uuid.UUID | None] = contextvars.ContextVar("caller")
+    observed: dict[uuid.UUID, uuid.UUID | None] = {}
+    ids = [make_session().id for _ in range(8)]
+    combiner = AsyncTransitionCombiner(database)
+
+    async def start(session_id: uuid.UUID) -> None:
+        caller.set(session_id)
+        await combiner.start_task(session_id, P)
+
+    async def start_all() -> None:
+        await asyncio.gather(*(start(session_id) for session_id in ids))
+
+    def on_transitions(moved: Sequence[Transition]) -> None:
+        observed.update({each.session_id: caller.get(None) for each in moved})
+
+    unobserve = observe_transitions(on_transitions)
+    with Database(database.settings, database.url) as elsewhere, elsewhere.transaction() as db:
+        db.execute(text("SELECT FROM sessions WHERE id = :id FOR UPDATE"), {"id": ids[0]})
+        started = threading.Thread(target=asyncio.run, args=[start_all()])
+        started.start()
+        until(lambda: len(observed) == len(ids) - 1, "those that nobody has locked")
+    started.join()
+    unobserve()
+    combiner.close()
+    assert observed == {session_id: session_id for session_id in ids}
 
 
 def test_one_bad_row_fails_for_its_own_caller_only(
