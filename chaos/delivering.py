@@ -74,7 +74,7 @@ def _plant_send_before_look(place: Any) -> None:
         return {"created": {}, "refused": {}}
 
     place._look_for = nothing  # noqa: SLF001
-    place._find_issues_of_earlier_runs = lambda _self: None  # noqa: SLF001
+    place._find_issues_of_earlier_runs = lambda _self, _searched: None  # noqa: SLF001
 
 
 def _perhaps_die(point: str) -> None:

@@ -20,9 +20,10 @@ import json
 import math
 import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote
 
 from app.core.errors import ContentViolation
@@ -56,6 +57,12 @@ _SLACK_MINUTES = 2
 
 _SECONDS_TO_FOLLOW = 1.0
 """An export that begins later after its processing may follow one whose steps were deleted."""
+
+_EARLIER_RUNS = "issues of earlier runs"
+"""The step that keeps what was found of them."""
+
+_Found: TypeAlias = dict[int, tuple[str, str]]
+"""Id and key of issues, by ticket."""
 
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -164,9 +171,11 @@ class _Delivery:
     def run(self) -> TaskResults:
         self._status.begin(self._total)
         self._read_steps()
-        plan = plan_tickets(
-            self._context, self._client, self._project, has_issue=self._issues.__contains__
-        )
+        with ThreadPoolExecutor(1) as pool:
+            of_earlier_runs = self._search_ahead(pool)
+            plan = plan_tickets(
+                self._context, self._client, self._project, has_issue=self._issues.__contains__
+            )
         if plan.project.base_url.startswith(("https://", "http://")):
             self._base_url = plan.project.base_url
         if plan.findings:
@@ -178,7 +187,7 @@ class _Delivery:
                 f"What the site takes: session-tasks jira check --project {self._project}.",
                 options=self._mending_options(plan.findings),
             )
-        self._find_issues_of_earlier_runs()
+        self._find_issues_of_earlier_runs(of_earlier_runs)
         self._settle_open_requests()
         self._send_the_rest(plan)
         if self._refused:
@@ -212,7 +221,7 @@ class _Delivery:
 
     def _read_steps(self) -> None:
         kept = self._context.steps
-        for found in (kept.get("issues of earlier runs"), *self._outcomes(kept)):
+        for found in (kept.get(_EARLIER_RUNS), *self._outcomes(kept)):
             if found is not None:
                 self._note(found)
         self._refused.clear()  # they are sent again
@@ -222,19 +231,25 @@ class _Delivery:
             self._request_count += 1
             yield kept.get(f"issues {self._request_count}")
 
-    def _find_issues_of_earlier_runs(self) -> None:
+    def _search_ahead(self, pool: ThreadPoolExecutor) -> Future[_Found] | None:
+        """Search once, beside the planning, where no earlier run can have sent anything lately."""
+        times = self._context.export_times()
+        began_after = times.began_after_seconds
+        follows_at_once = began_after is not None and began_after < _SECONDS_TO_FOLLOW
+        if _EARLIER_RUNS in self._context.steps or times.has_failed or not follows_at_once:
+            return None
+        return pool.submit(self._search, times.age_seconds)
+
+    def _find_issues_of_earlier_runs(self, searched: Future[_Found] | None) -> None:
         """Look for issues of runs whose steps were deleted, by a reset or another start."""
 
         def look() -> dict[str, Any]:
-            times = self._context.export_times()
-            since = self._client.site_time() - times.age_seconds
-            began_after = times.began_after_seconds
-            follows_at_once = began_after is not None and began_after < _SECONDS_TO_FOLLOW
-            if follows_at_once and not times.has_failed:
-                return _outcome(self._search(since))
+            if searched is not None:
+                return _outcome(searched.result())
+            since = self._client.site_time() - self._context.export_times().age_seconds
             return _outcome(self._look(since, None))
 
-        self._note(self._context.step("issues of earlier runs", look))
+        self._note(self._context.step(_EARLIER_RUNS, look))
 
     def _settle_open_requests(self) -> None:
         """Look for the issues of requests that were broken off."""
@@ -342,7 +357,7 @@ class _Delivery:
         """Return what a request created whose response is unknown."""
         return _outcome(self._look(float(intent["since"]), intent["tickets"]))
 
-    def _look(self, since: float, tickets: Sequence[int] | None) -> dict[int, tuple[str, str]]:
+    def _look(self, since: float, tickets: Sequence[int] | None) -> _Found:
         """Search until all the tickets (None: of the session) are found, or the index has them."""
         settings = self._context.settings
         # A request may still be carried out for as long as its response would have been waited for.
@@ -352,15 +367,15 @@ class _Delivery:
         pause = _FIRST_PAUSE
         while True:
             is_last = time.monotonic() >= ends_at
-            found = self._search(since)
+            found = self._search(self._client.site_time() - since)
             if is_last or wanted <= found.keys():
                 return {ticket: issue for ticket, issue in found.items() if ticket in wanted}
             left = max(ends_at - time.monotonic(), 0.01)
             self._status.wait(min(pause, left), "Looking for issues whose response was lost")
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _search(self, since: float) -> dict[int, tuple[str, str]]:
-        found = find_issues(self._client, self._project, self._session, since=since)
+    def _search(self, age_seconds: float) -> _Found:
+        found = find_issues(self._client, self._project, self._session, age_seconds=age_seconds)
         return {ticket: issues[0] for ticket, issues in found.items()}
 
     def _note(self, outcome: Mapping[str, Any]) -> None:
@@ -386,13 +401,13 @@ class _Delivery:
 
 
 def find_issues(
-    client: JiraClient, project: str, session: str, *, since: float
+    client: JiraClient, project: str, session: str, *, age_seconds: float
 ) -> dict[int, list[tuple[str, str]]]:
     """Return id and key of this account's issues of a session, by ticket, the oldest first.
 
-    `since` is a moment by the site's clock (`JiraClient.site_time`).
+    Those that are older than `age_seconds` are passed over.
     """
-    minutes = math.ceil((client.site_time() - since) / 60) + _SLACK_MINUTES
+    minutes = math.ceil(age_seconds / 60) + _SLACK_MINUTES
     jql = (
         f'project = "{project}" AND creator = currentUser() AND created >= "-{minutes}m"'
         " ORDER BY created ASC"

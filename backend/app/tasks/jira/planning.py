@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -95,8 +96,10 @@ def plan_tickets(
         people |= dict.fromkeys(str(fields[name]) for name in _PEOPLE if name in fields)
         if "parent" in fields:
             parents[str(fields["parent"])] = None
-    read_screens(client, project, {each.name for each in types if each is not None})
-    resolver.prepare(people, parents)
+    with ThreadPoolExecutor(1) as pool:
+        looked_up = pool.submit(resolver.prepare, people, parents)
+        read_screens(client, project, {each.name for each in types if each is not None})
+        looked_up.result()
 
     def resolved() -> Iterator[tuple[PlannedTicket, list[str]]]:
         for number, ticket in enumerate(context.tickets(), 1):

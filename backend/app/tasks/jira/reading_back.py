@@ -100,13 +100,11 @@ def _sent(context: TaskContext) -> Iterator[dict[str, Any]]:
 
 def _doubles(context: TaskContext, client: JiraClient) -> Iterator[Finding]:
     """Find tickets with several issues, and say which of these to delete."""
-    client.myself()  # whose response tells the site's time
-    since = client.site_time() - context.export_times().age_seconds
     found = find_issues(
         client,
         project_of(context.options, context.settings),
         str(context.session_id),
-        since=since,
+        age_seconds=context.export_times().age_seconds,
     )
     doubled = {number: issues for number, issues in found.items() if len(issues) > 1}
     if not doubled:
