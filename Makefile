@@ -2,14 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
-# One more than there are cores: many tests wait for a lease to end, a process to start, a browser.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
+# More than there are cores: many tests wait for a lease to end, a process to start, a browser.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 3)')
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench chaos lock clean
+.PHONY: help install demo test test-all lint format bench chaos lock clean
 
 help:  ## Show what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 install: $(STAMP)  ## Everything into .venv, at the pinned versions
 
@@ -24,8 +24,12 @@ $(STAMP): pyproject.toml requirements.lock
 demo: install  ## The main job, on the real files in examples/
 	$(BIN)/session-tasks run examples/*.md examples/*.csv --out out --project DEMO
 
-test: install  ## Every test, in parallel
+test: install  ## The tests, in parallel
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal --durations 20
+
+test-all: install  ## The long ones too, and more steps of those that go on at random
+	SESSION_TASKS_TEST_STEPS=10400 SESSION_TASKS_TEST_ORM_STEPS=10000 \
+		$(BIN)/pytest -n $(WORKERS) --dist worksteal --durations 20 -m ''
 
 lint: install  ## Style, types, direction of the imports, plain English
 	$(BIN)/ruff check

@@ -33,7 +33,7 @@ from app.repositories.transitions import Claim, Transition
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-STEPS = int(os.environ.get("SESSION_TASKS_TEST_STEPS", "10400"))
+STEPS = int(os.environ.get("SESSION_TASKS_TEST_STEPS", "4000"))
 SHARDS = 4
 STEPS_PER_EXAMPLE = 50
 

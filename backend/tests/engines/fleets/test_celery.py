@@ -97,7 +97,7 @@ def test_prefork_says_that_it_tells_no_figures(
     assert f"No figures are told on port {port}" in (tmp_path / "log").read_text()
 
 
-@pytest.mark.parametrize("broker", ["rabbitmq", "redis"])
+@pytest.mark.parametrize("broker", ["rabbitmq", pytest.param("redis", marks=pytest.mark.long)])
 def test_a_killed_process_of_celerys_costs_one_attempt(
     make_fleet: Callable[[str], Fleet], broker: str, tmp_path: Path
 ) -> None:

@@ -38,7 +38,7 @@ def fleet(shared_fleet: Fleet) -> Iterator[Fleet]:
         yield shared_fleet
 
 
-@pytest.fixture(params=["embedded", "rabbitmq", "redis"])
+@pytest.fixture(params=["embedded", "rabbitmq", pytest.param("redis", marks=pytest.mark.long)])
 def own_fleet(
     request: pytest.FixtureRequest, make_fleet: Callable[[str], Fleet]
 ) -> Iterator[Fleet]:
