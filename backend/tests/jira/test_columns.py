@@ -102,6 +102,17 @@ TRELLO = ["Card ID", "Card Name", "Card Description", "Labels", "Members", "Due 
 ASANA = ["Task ID", "Name", "Section/Column", "Assignee", "Due Date", "Tags", "Notes",
          "Parent task"]  # fmt: skip
 GITHUB = ["number", "title", "body", "state", "labels", "assignees", "milestone"]
+GITHUB_PROJECT = ["Title", "URL", "Repository", "Assignees", "Status", "Labels", "Milestone",
+                  "Estimate", "Parent issue"]  # fmt: skip
+GITLAB = ["Title", "Issue ID", "Author", "Author Username", "Milestone", "Weight", "Labels",
+          "Time Estimate"]  # fmt: skip
+AZURE_IN_GERMAN = ["ID", "Arbeitselementtyp", "Titel", "Zugewiesen an", "Zustand"]
+REDMINE_IN_GERMAN = ["#", "Tracker", "Thema", "Priorität", "Kategorie", "Zielversion",
+                     "Abgabedatum", "Geschätzter Aufwand"]  # fmt: skip
+JIRA_IN_GERMAN = ["Zusammenfassung", "Vorgangsschlüssel", "Vorgangstyp", "Komponente(n)",
+                  "Komponente(n)", "Lösungsversion(en)", "Betroffene Version(en)", "Stichwörter",
+                  "Ursprüngliche Schätzung", "Benutzerdefiniertes Feld (Epos-Verknüpfung)",
+                  "Fälligkeitsdatum"]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -124,6 +135,27 @@ GITHUB = ["number", "title", "body", "state", "labels", "assignees", "milestone"
          {"duedate": "2026-12-24", "labels": ["a", "b"]}),
         (Origin.GITHUB, GITHUB, 1, ["3", "T", "B", "OPEN", "good first issue,bug", "ann", "v2"],
          {"labels": ["good-first-issue", "bug"], "fixVersions": ["v2"]}),
+        (Origin.GITHUB, GITHUB, 1,
+         ["3", "T", "B", "OPEN", '[{"id":"x","name":"bug"},{"name":"ui"}]', "[]",
+          '{"title":"v2"}'],
+         {"labels": ["bug", "ui"], "fixVersions": ["v2"]}),
+        (Origin.GITHUB, GITHUB_PROJECT, 0,
+         ["T", "https://g/1", "x/y", "ann, bob", "Todo", "bug, ui", "v2", "3", ""],
+         {"labels": ["bug", "ui"], "fixVersions": ["v2"]}),
+        (Origin.GITLAB, GITLAB, 0, ["T", "7", "Ann", "ann", "v2", "3", "bug,ui thing", "28800"],
+         {"fixVersions": ["v2"], "labels": ["bug", "ui-thing"], "originalEstimate": "8h"}),
+        (Origin.AZURE_DEVOPS, AZURE_IN_GERMAN, 2, ["7", "Bug", "T", "Ann", "Aktiv"],
+         {"issuetype": "Bug"}),
+        (Origin.REDMINE, REDMINE_IN_GERMAN, 2,
+         ["7", "Fehler", "T", "Hoch", "Korb", "1.2", "24.12.2026", "1,50"],
+         {"issuetype": "Fehler", "priority": "Hoch", "components": ["Korb"],
+          "fixVersions": ["1.2"], "duedate": "2026-12-24", "originalEstimate": "1h 30m"}),
+        (Origin.JIRA, JIRA_IN_GERMAN, 0,
+         ["T", "A-2", "Story", "Korb", "Suche", "1.0", "0.9", "eins", "28800", "BB-9",
+          "24/Dez/26 12:00 AM"],
+         {"issuetype": "Story", "components": ["Korb", "Suche"], "fixVersions": ["1.0"],
+          "versions": ["0.9"], "labels": ["eins"], "originalEstimate": "8h",
+          "duedate": "2026-12-24"}),
     ],
     ids=lambda value: value.value if isinstance(value, Origin) else "",
 )  # fmt: skip
@@ -278,13 +310,18 @@ def test_parents_that_lead_back_stay_in_the_table_and_are_told() -> None:
         ("ID,Work Item Type,Title,Parent", "12,Task,C,11", "11,Epic,P,"),
         ("ID,Team,Title,Parent issue", "ENG-2,Eng,C,ENG-1", "ENG-1,Eng,P,"),
         ("#,Tracker,Subject,Parent task", "12,Bug,C,11", "11,Bug,P,"),
+        ("#,Tracker,Thema,Übergeordnetes Ticket", "12,Bug,C,11", "11,Bug,P,"),
+        ("Summary,Vorgangsschlüssel,Vorgangs-ID,Übergeordnete ID", "C,S-2,2,1", "P,S-1,1,"),
+        ("Title,URL,Repository,Parent issue", "C,https://g/2,x,https://g/1", "P,https://g/1,x,"),
     ],
 )
 def test_exports_of_other_programs_keep_their_families(
     header: str, child: str, parent: str
 ) -> None:
     columns = header.split(",")
-    title = next(at for at, name in enumerate(columns) if name in {"Summary", "Title", "Subject"})
+    title = next(
+        at for at, name in enumerate(columns) if name in {"Summary", "Title", "Subject", "Thema"}
+    )
     _mapping, found = mapped(columns, child.split(","), parent.split(","), title=title)
     assert [row.parent_row for row in found] == [2, None]
 

@@ -30,7 +30,8 @@ CHRISTMAS_EVE = date(2026, 12, 24)
         "24/déc./26", "24 de diciembre de 2026", "24 dezembro 2026", "Dec 24, 2026",
         "December 24th, 2026", "12/24/2026", "24/12/2026", "12-24-2026", "Thursday, 24 Dec 2026",
         "Dec 24, 2026, 5:00 PM", "12/24/2026 5:00:00 PM", "2026年12月24日", "1798070400",
-        "1798070400000",
+        "1798070400000", "Thu Dec 24 2026 00:00:00 GMT+0000 (GMT)", "Do, 24.12.2026",
+        "Thursday, December 24, 2026", "12/24/2026 5pm",
     ],
 )  # fmt: skip
 def test_dates_are_read_in_the_usual_spellings(text: str) -> None:

@@ -228,3 +228,34 @@ def test_a_million_columns_are_refused_quickly_and_never_built(text: str) -> Non
     finally:
         tracemalloc.stop()
     assert peak < 3 * len(text) + 20_000_000  # a million cells take 60 MB and more
+
+
+def test_a_tree_of_titles_is_read_as_one_column_with_parents() -> None:
+    text = (
+        "ID,Work Item Type,Title 1,Title 2,Title 3,State\n"
+        "1,Epic,Shop,,,New\n"
+        "2,Feature,,Cart,,New\n"
+        "3,Story,,,Pay,New\n"
+        "4,Story,,,Ship\n"
+        "5,Feature,,Search,,New\n"
+        "6,Epic,Help,,,New\n"
+        "7,Story,,,Alone,New\n"
+    )
+    table = read_csv("tree.csv", text, max_rows=100, max_columns=100)
+    assert table.header == ("ID", "Work Item Type", "Title", "State", "Parent")
+    for _ in range(2):
+        rows = [cells for _, cells in table.rows]
+        assert [(cells[table.title], cells[-1]) for cells in rows] == [
+            ("Shop", ""), ("Cart", "1"), ("Pay", "2"), ("Ship", "2"), ("Search", "1"),
+            ("Help", ""), ("Alone", ""),
+        ]  # fmt: skip
+    assert rows[3] == ["4", "Story", "Ship", "", "2"]
+
+
+def test_a_tree_that_names_its_parents_gets_no_others() -> None:
+    text = "ID,Title 1,Title 2,Parent\n1,Shop,,\n2,,Cart,9\n"
+    table = read_csv("tree.csv", text, max_rows=100, max_columns=100)
+    assert table.header == ("ID", "Title", "Parent")
+    assert [cells for _, cells in table.rows] == [["1", "Shop", ""], ["2", "Cart", "9"]]
+    chosen = read_csv("tree.csv", text, title_column="Title 2", max_rows=100, max_columns=100)
+    assert chosen.header == ("ID", "Title 1", "Title 2", "Parent")

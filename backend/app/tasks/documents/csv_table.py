@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from app.core.errors import DocumentError
 from app.tasks.documents.column_names import BODY_COLUMNS, TITLE_COLUMNS
 from app.tasks.documents.delimiter import CANDIDATES, choose_delimiter, column_name, has_content
+from app.tasks.documents.tree_table import flat_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -159,10 +160,10 @@ def table_of(  # noqa: PLR0913 - what a table is, and what was chosen
         DocumentError: no rows, no title column, or not the one chosen; it lists the columns.
 
     """
-    header = tuple(
-        column_name(cell) or f"column {position}"
-        for position, cell in enumerate(header_cells, start=1)
-    )
+    header = _names(header_cells)
+    if title_column is None and (flat := flat_records(header, records)) is not None:
+        records = flat
+        header = _names(next(flat()))
     title = _find(name, header, title_column, usual_titles, "title_column")
     if title is None:
         for read in readings or (lambda: enumerate(records(), start=1),):
@@ -190,6 +191,12 @@ def table_of(  # noqa: PLR0913 - what a table is, and what was chosen
         longer_rows=longer_rows[0],
         first_longer_row=longer_rows[1],
         _records=records,
+    )
+
+
+def _names(cells: Sequence[str]) -> tuple[str, ...]:
+    return tuple(
+        column_name(cell) or f"column {position}" for position, cell in enumerate(cells, start=1)
     )
 
 

@@ -48,7 +48,9 @@ _BODY_NAMES = frozenset(("description", "body"))
 
 _ISSUE_KEY = re.compile(r"[A-Z][A-Z0-9_]+-\d+")
 _TRELLO_COLOUR = re.compile(r" \([a-z_ ]+\)$")
-_SECONDS_IN_UNIT = {Origin.JIRA: 1, Origin.AZURE_DEVOPS: 3600, Origin.REDMINE: 3600}
+_SECONDS_IN_UNIT = {
+    Origin.JIRA: 1, Origin.GITLAB: 1, Origin.AZURE_DEVOPS: 3600, Origin.REDMINE: 3600,
+}  # fmt: skip
 """What a bare number of an export's estimate counts."""
 
 

@@ -1,7 +1,7 @@
 """Which column is which field of Jira: the names that other programs' exports give them.
 
 The same table stands in `docs/jira.md`; a test compares the two. Names are compared without case,
-and `Custom field (X)`, as Jira's own export writes it, is `X`.
+and `Custom field (X)`, as Jira's own export writes it in its languages, is `X`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class Origin(Enum):
     TRELLO = "Trello"
     ASANA = "Asana"
     CLICKUP = "ClickUp"
+    GITLAB = "GitLab"
     OTHER = ""
 
 
@@ -53,9 +54,9 @@ FIELDS = (
     FieldName(
         "issuetype",
         "Issue type",
-        ("issue type", "issuetype", "work type", "work item type", "vorgangstyp", "type de ticket",
-         "type de demande", "tipo de incidencia", "tipo de item", "tipo de pendência",
-         "課題タイプ"),
+        ("issue type", "issuetype", "work type", "work item type", "vorgangstyp",
+         "arbeitselementtyp", "type de ticket", "type de demande", "tipo de incidencia",
+         "tipo de item", "tipo de pendência", "課題タイプ"),
         ((Origin.REDMINE, ("tracker",)), (Origin.LINEAR, ("type",)), (Origin.JIRA, ("type",)),
          (Origin.CLICKUP, ("task type",))),
     ),
@@ -72,29 +73,36 @@ FIELDS = (
     FieldName(
         "components",
         "Components",
-        ("components", "component", "component/s", "komponenten", "composants", "componentes",
+        ("components", "component", "component/s", "komponenten", "komponente",
+         "komponente(n)", "komponente/n", "composants", "componentes",
          "コンポーネント"),
-        ((Origin.REDMINE, ("category",)),),
+        ((Origin.REDMINE, ("category", "kategorie")),),
     ),
     FieldName(
         "fixVersions",
         "Fix versions",
         ("fix versions", "fix version", "fix version/s", "fixversions", "lösungsversionen",
+         "lösungsversion", "lösungsversion(en)", "lösungsversion/en", "korrekturversion",
+         "korrekturversion(en)",
          "korrekturversionen", "versions corrigées", "versiones corregidas", "versões corrigidas",
          "修正バージョン"),
-        ((Origin.REDMINE, ("target version",)), (Origin.GITHUB, ("milestone",))),
+        ((Origin.REDMINE, ("target version", "zielversion")), (Origin.GITHUB, ("milestone",)),
+         (Origin.GITLAB, ("milestone",))),
     ),
     FieldName(
         "versions",
         "Affects versions",
         ("affects versions", "affects version", "affects version/s", "affected versions",
-         "betroffene versionen", "versions affectées", "versiones afectadas", "versões afetadas",
+         "betroffene versionen", "betroffene version", "betroffene version(en)", "betrifft version",
+         "betrifft version(en)", "betrifft version/en", "betrifft versionen",
+         "versions affectées", "versiones afectadas", "versões afetadas",
          "影響バージョン"),
     ),
     FieldName(
         "duedate",
         "Due date",
-        ("due date", "duedate", "due", "due on", "fälligkeitsdatum", "date d'échéance", "échéance",
+        ("due date", "duedate", "due", "due on", "fälligkeitsdatum", "fällig am",
+         "abgabedatum", "date d'échéance", "échéance",
          "fecha de vencimiento", "data de vencimento", "data limite", "期限"),
         ((Origin.AZURE_DEVOPS, ("target date",)),),
     ),
@@ -102,7 +110,9 @@ FIELDS = (
         "parent",
         "Parent",
         ("parent", "parent id", "parent key", "parent issue", "parent task", "epic link", "epic",
-         "übergeordnet", "übergeordneter vorgang", "parente", "pai", "親課題", "親"),
+         "übergeordnet", "übergeordneter vorgang", "übergeordnete id", "übergeordnete vorgangs-id",
+         "übergeordnetes ticket", "übergeordnetes element", "epos-verknüpfung",
+         "epic-verknüpfung", "epic-link", "parente", "pai", "親課題", "親"),
     ),
     FieldName(
         "environment",
@@ -113,15 +123,16 @@ FIELDS = (
         "originalEstimate",
         "Original estimate",
         ("original estimate", "originalestimate", "estimated time", "time estimate",
-         "time estimated", "ursprüngliche schätzung", "estimation originale",
+         "time estimated", "ursprüngliche schätzung", "geschätzter aufwand",
+         "geschätzte zeit", "estimation originale",
          "estimación original", "estimativa original", "初期見積り"),
     ),
     FieldName(
         "assignee",
         "Assignee",
         ("assignee", "assignee id", "assignee email", "assigned to", "assignees",
-         "zugewiesene person", "bearbeiter", "responsable", "persona asignada", "responsável",
-         "担当者"),
+         "zugewiesene person", "zugewiesen an", "bearbeiter", "responsable", "persona asignada",
+         "responsável", "担当者"),
         ((Origin.TRELLO, ("members",)),),
         needs_site=True,
     ),
@@ -130,29 +141,38 @@ FIELDS = (
         "Reporter",
         ("reporter", "reporter id", "autor", "rapporteur", "informador", "relator", "報告者"),
         ((Origin.REDMINE, ("author",)), (Origin.GITHUB, ("author",)),
-         (Origin.LINEAR, ("creator",)), (Origin.AZURE_DEVOPS, ("created by",))),
+         (Origin.LINEAR, ("creator",)), (Origin.AZURE_DEVOPS, ("created by",)),
+         (Origin.GITLAB, ("author",))),
         needs_site=True,
     ),
     FieldName(
         "storypoints",
         "Story points",
         ("story points", "story point estimate"),
-        ((Origin.LINEAR, ("estimate",)), (Origin.AZURE_DEVOPS, ("effort",))),
+        ((Origin.LINEAR, ("estimate",)), (Origin.AZURE_DEVOPS, ("effort",)),
+         (Origin.GITHUB, ("estimate",)), (Origin.GITLAB, ("weight",))),
         needs_site=True,
     ),
-    FieldName("startdate", "Start date", ("start date",), needs_site=True),
+    FieldName(
+        "startdate",
+        "Start date",
+        ("start date", "startdatum"),
+        ((Origin.REDMINE, ("beginn",)),),
+        needs_site=True,
+    ),
     FieldName(
         "sprint",
         "Sprint",
         ("sprint", "スプリント"),
-        ((Origin.AZURE_DEVOPS, ("iteration path",)), (Origin.LINEAR, ("cycle name",))),
+        ((Origin.AZURE_DEVOPS, ("iteration path",)), (Origin.LINEAR, ("cycle name",)),
+         (Origin.GITHUB, ("iteration",))),
         needs_site=True,
     ),
     FieldName(
         "status",
         "Status",
         ("status", "statut", "estado", "ステータス"),
-        ((Origin.AZURE_DEVOPS, ("state",)), (Origin.GITHUB, ("state",)),
+        ((Origin.AZURE_DEVOPS, ("state", "zustand")), (Origin.GITHUB, ("state",)),
          (Origin.TRELLO, ("list name",)), (Origin.ASANA, ("section/column",))),
         needs_site=True,
     ),
@@ -160,17 +180,22 @@ FIELDS = (
 
 IDENTITIES = (
     "issue key", "issue id", "key", "id", "#", "number", "task id", "card id", "task custom id",
+    "url",
     "schlüssel", "vorgangsschlüssel", "vorgangs-id", "clé", "clave", "chave", "キー",
 )  # fmt: skip
 """Columns by which one row names another as its parent."""
 
 _SIGNS: tuple[tuple[Origin, tuple[str, ...]], ...] = (
     (Origin.AZURE_DEVOPS, ("work item type",)),
+    (Origin.AZURE_DEVOPS, ("arbeitselementtyp",)),
+    (Origin.GITLAB, ("issue id", "title", "author username")),
     (Origin.JIRA, ("issue key",)),
     (Origin.JIRA, ("issue id",)),
     (Origin.JIRA, ("vorgangsschlüssel",)),
     (Origin.REDMINE, ("tracker", "subject")),
     (Origin.REDMINE, ("#", "subject")),
+    (Origin.REDMINE, ("#", "thema")),
+    (Origin.REDMINE, ("tracker", "thema")),
     (Origin.TRELLO, ("card name",)),
     (Origin.CLICKUP, ("task name", "task id")),
     (Origin.ASANA, ("section/column",)),
@@ -178,12 +203,16 @@ _SIGNS: tuple[tuple[Origin, tuple[str, ...]], ...] = (
     (Origin.LINEAR, ("team", "cycle name")),
     (Origin.LINEAR, ("id", "team", "title")),
     (Origin.GITHUB, ("number", "title", "state")),
+    (Origin.GITHUB, ("title", "url", "repository")),
     (Origin.GITHUB, ("title", "body", "state")),
     (Origin.JIRA, ("issue type", "summary")),
 )
 """Columns that, all together, tell the program; the first that fits wins."""
 
-_CUSTOM_FIELD = re.compile(r"custom field \((.*)\)")
+_CUSTOM_FIELD = re.compile(
+    r"(?:custom field|benutzerdefiniertes feld|champs? personnalisés?|campo personalizado)"
+    r" ?\((.*)\)"
+)
 _FIELD_ID = re.compile(r"customfield_\d+", re.IGNORECASE)
 
 

@@ -13,7 +13,8 @@ OTHER_PRIORITIES = {
     "major": "High", "normal": "Medium", "minor": "Low", "trivial": "Lowest",
     "1": "Highest", "2": "High", "3": "Medium", "4": "Low", "5": "Lowest",
     "p0": "Highest", "p1": "High", "p2": "Medium", "p3": "Low", "p4": "Lowest",
-    "sehr hoch": "Highest", "hoch": "High", "mittel": "Medium", "niedrig": "Low",
+    "sehr hoch": "Highest", "höchste": "Highest", "niedrigste": "Lowest",
+    "hoch": "High", "mittel": "Medium", "niedrig": "Low",
 }  # fmt: skip
 """Other programs' priorities, and those of older Jira, by the names of Jira's default five."""
 
@@ -21,7 +22,8 @@ NO_PRIORITIES = frozenset(("no priority", "none", "0", "-"))
 
 OTHER_ISSUE_TYPES = {
     "user story": "Story", "product backlog item": "Story", "requirement": "Story",
-    "subtask": "Sub-task", "sub task": "Sub-task", "defect": "Bug", "support": "Task",
+    "subtask": "Sub-task", "sub task": "Sub-task", "unteraufgabe": "Sub-task",
+    "fehler": "Bug", "aufgabe": "Task", "defect": "Bug", "support": "Task",
 }  # fmt: skip
 """Other programs' issue types, by the names of Jira's default ones."""
 
@@ -48,7 +50,7 @@ _MONTHS = {
     )
     for month in names.split()
 }
-_TIME = r"(?:[T ,]+(?:at +)?\d{1,2}:\d\d.*)?"
+_TIME = r"(?:[T ,]+(?:at +)?\d{1,2}(?::\d\d.*| ?[ap]m))?"
 _YEAR_FIRST = re.compile(rf"(\d{{4}})[-/.年](\d{{1,2}})[-/.月](\d{{1,2}})日?{_TIME}", re.IGNORECASE)
 _NAMED_DAY_FIRST = re.compile(
     rf"(?:\w+,? +)?(\d{{1,2}})(?:st|nd|rd|th|\.)?[-/ .]+(?:de +)?([^\W\d_]+)\.?[-/ ,]*(?:de +)?"
@@ -56,9 +58,10 @@ _NAMED_DAY_FIRST = re.compile(
     re.IGNORECASE,
 )
 _NAMED_MONTH_FIRST = re.compile(
-    rf"([^\W\d_]+)\.? +(\d{{1,2}})(?:st|nd|rd|th)?,? +(\d{{4}}){_TIME}", re.IGNORECASE
+    rf"(?:[^\W\d_]+\.?,? +)?([^\W\d_]+)\.? +(\d{{1,2}})(?:st|nd|rd|th)?,? +(\d{{4}}){_TIME}",
+    re.IGNORECASE,
 )
-_DOTS = re.compile(rf"(\d{{1,2}})\.(\d{{1,2}})\.(\d{{4}}|\d\d){_TIME}")
+_DOTS = re.compile(rf"(?:[^\W\d_]+\.?,? +)?(\d{{1,2}})\.(\d{{1,2}})\.(\d{{4}}|\d\d){_TIME}")
 _SLASHES = re.compile(rf"(\d{{1,2}})[/-](\d{{1,2}})[/-](\d{{4}}|\d\d){_TIME}")
 _ORDERS = (
     (_YEAR_FIRST, 1, 2, 3),
@@ -167,8 +170,10 @@ _BETWEEN_NAMES = re.compile(r"[,;\n\r]+")
 
 
 def split_names(text: str) -> list[str]:
-    """Return the names that a cell lists: comma, semicolon or line separated, or a JSON array."""
+    """Return the names that a cell lists: comma, semicolon or line separated, or as JSON."""
     text = text.strip()
+    if text.startswith("{") and text.endswith("}") and (listed := _json_names(f"[{text}]")):
+        return listed
     if text.startswith("[") and text.endswith("]"):
         listed = _json_names(text)
         if listed is not None:
@@ -183,9 +188,12 @@ def _json_names(text: str) -> list[str] | None:
         items = json.loads(text)
     except ValueError:
         return None
-    names = [item.get("name", item.get("login")) if isinstance(item, dict) else item
-             for item in items]  # fmt: skip
+    names = [_name_of(item) if isinstance(item, dict) else item for item in items]
     return [" ".join(str(name).split()) for name in names if name not in {None, ""}]
+
+
+def _name_of(item: dict[str, object]) -> object:
+    return next((item[key] for key in ("name", "login", "title") if key in item), None)
 
 
 def make_label(name: str) -> str:
