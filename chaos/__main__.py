@@ -13,7 +13,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.core.embedded import EmbeddedServer
-from chaos.programmes import broker, checker, database, delivery, faults, kill, pause, steps
+from chaos.programmes import (
+    broker,
+    checker,
+    database,
+    delivery,
+    faults,
+    kill,
+    pause,
+    postmaster,
+    steps,
+)
 from chaos.rig import HOSTILITY_ENDED, Rig, Verdict, own_server
 
 Programme = Callable[[Rig, EmbeddedServer, Path, bool], Verdict]
@@ -29,9 +39,7 @@ PROGRAMMES: dict[str, Programme] = {
     "pause": lambda rig, _s, _f, short: pause.pause(
         rig, pauses=4 if short else 200, at_once=2 if short else 8
     ),
-    "restarts": lambda rig, server, folder, short: database.restarts(
-        rig, server, folder, times=2 if short else 50
-    ),
+    "restarts": lambda rig, _s, _f, short: postmaster.restarts(rig, times=1 if short else 40),
     "cuts": lambda rig, _s, _f, short: database.cut_connections(
         rig, cuts=8 if short else 400, silences=1 if short else 5
     ),

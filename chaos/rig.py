@@ -157,9 +157,20 @@ class WorkerProcess:
 
 
 class Rig:
-    """One fresh database, the workers on it, and everything that anybody was told."""
+    """One fresh database, the workers on it, and everything that anybody was told.
 
-    def __init__(self, server_url: str, seed: int, *, longest_seconds: float = 1e9) -> None:
+    With a `data_dir` the database is that of its embedded server, and workers are told of the
+    directory: they start the server again if it dies, and the rig itself never does.
+    """
+
+    def __init__(
+        self,
+        server_url: str,
+        seed: int,
+        *,
+        longest_seconds: float = 1e9,
+        data_dir: Path | None = None,
+    ) -> None:
         self._ends_at = time.monotonic() + longest_seconds
         self.random = random.Random(seed)
         self.folder = Path(tempfile.mkdtemp(prefix="session-tasks-rig-"))
@@ -169,10 +180,17 @@ class Rig:
         self.acknowledged: list[Acknowledged] = []
         self.workers: list[WorkerProcess] = []
         self._server_url = server_url
-        self._name = f"chaos_{uuid.uuid4().hex}"
-        self._administer(f"CREATE DATABASE {self._name}")
-        url = make_url(server_url).set(database=self._name)
+        self._name = "" if data_dir is not None else f"chaos_{uuid.uuid4().hex}"
+        url = make_url(server_url)
+        if self._name:
+            self._administer(f"CREATE DATABASE {self._name}")
+            url = url.set(database=self._name)
         self.url = url.render_as_string(hide_password=False)
+        self._way_in = (
+            {"SESSION_TASKS_DATABASE_URL": self.url}
+            if data_dir is None
+            else {"SESSION_TASKS_DATA_DIR": str(data_dir)}
+        )
         upgrade_schema(self.url)
         self.settings = self.settings_for(self.url)
         self.database = Database(self.settings, self.url)
@@ -195,7 +213,8 @@ class Rig:
         for worker in self.workers:
             worker.kill()
         self.database.close()
-        self._administer(f"DROP DATABASE {self._name} WITH (FORCE)")
+        if self._name:
+            self._administer(f"DROP DATABASE {self._name} WITH (FORCE)")
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _administer(self, statement: str) -> None:
@@ -225,7 +244,7 @@ class Rig:
         whole_environment = {
             **kept,
             **{f"SESSION_TASKS_{name}": value for name, value in SETTINGS.items()},
-            "SESSION_TASKS_DATABASE_URL": self.url,
+            **self._way_in,
             "PYTHONPATH": os.pathsep.join(paths),
             "PYTHONUNBUFFERED": "1",
             journals.PATH: str(self.folder / "journal"),

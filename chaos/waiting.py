@@ -17,19 +17,23 @@ class TooLate(Exception):  # noqa: N818 - what happened
     """A condition did not come about in time: that is a finding, not an accident."""
 
 
+def on_this_machine(seconds: float) -> float:
+    """So many seconds, or more in proportion where there is more to do than processors for it."""
+    return seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 def until(
     condition: Callable[[], Answer | None], what: str, seconds: float = DEADLINE_SECONDS
 ) -> Answer:
     """Wait until the condition holds, and answer with what it said.
 
-    On a machine with more to do than it has processors for, it waits longer in proportion: how
-    fast things are is measured elsewhere, and here it is asked only whether they happen.
+    How fast things are is measured elsewhere; here it is asked only whether they happen.
 
     Raises:
         TooLate: it did not in so many seconds.
 
     """
-    seconds *= max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    seconds = on_this_machine(seconds)
     end = time.monotonic() + seconds
     while not (answer := condition()):
         if time.monotonic() > end:

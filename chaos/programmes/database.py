@@ -1,17 +1,14 @@
-"""The database dies, its connections are cut at the worst moment, it says nothing, it is full."""
+"""The database's connections are cut at the worst moment, its rows are locked, it says nothing."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import os
-import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +16,6 @@ import psycopg
 from sqlalchemy import make_url
 
 from app.core.database import Database
-from app.core.embedded import EmbeddedServer
 from app.core.errors import (
     DatabaseBusy,
     DatabaseUnavailable,
@@ -69,11 +65,9 @@ LOCKS: dict[str, tuple[Callable[[psycopg.Connection[Any], UUID], object], float]
 }
 """How a session is locked, and how long at most: a lease that is locked cannot be renewed."""
 
-POSTMASTER = "postgresql/cluster/postmaster.pid"
-
 
 @contextlib.contextmanager
-def _load(rig: Rig, database: Database) -> Iterator[Callable[[], int]]:
+def load(rig: Rig, database: Database) -> Iterator[Callable[[], int]]:
     """Sessions started all the time by somebody whose connection is no better than the workers'.
 
     Gives a function that answers how many starts were left in doubt.
@@ -106,57 +100,6 @@ def _load(rig: Rig, database: Database) -> Iterator[Callable[[], int]]:
         thread.join()
 
 
-def restarts(rig: Rig, server: EmbeddedServer, folder: Path, *, times: int) -> Verdict:
-    """Kill the server as `pg_ctl -m immediate` does, under load; leases vanish every time."""
-    workers = [rig.worker().until_started() for _ in range(2)]
-    rebuilt = 0
-    away: list[float] = []
-    with _load(rig, rig.database) as doubtful:
-        for _ in range(times):
-            if rig.is_time_up:
-                break
-            until(lambda: _claimed(rig) >= 2, "work is under way")
-            time.sleep(rig.random.uniform(0, 0.3))
-            postmaster = int((folder / POSTMASTER).read_text().splitlines()[0])
-            before = rig.rows("SELECT clock_timestamp()")[0][0]
-            began = time.monotonic()
-            os.kill(postmaster, signal.SIGQUIT)
-            until(lambda p=postmaster: not Path(f"/proc/{p}").exists(), "the server dies")  # type: ignore[misc]
-            server.ensure_running()
-            until(
-                lambda b=before: rig.rows(  # type: ignore[misc]
-                    "SELECT 1 FROM session_task_lease_sentinel WHERE created_at > :b", b=b
-                ),
-                "leases are rebuilt",
-            )
-            rebuilt += 1
-            away.append(time.monotonic() - began)
-    broken = rig.broken()
-    broken += [f"{w.log.name} ended: {w.process.poll()}" for w in workers if not w.is_alive]
-    return Verdict(
-        "immediate restarts",
-        f"{rebuilt} restarts under load",
-        {
-            "leases lost and rebuilt": f"{rebuilt} times",
-            "from kill to rebuilt": f"max {max(away):.1f} s",
-            "runs completed": str(rig.outcome_counts().get("completed", 0)),
-            "starts left in doubt": str(doubtful()),
-        },
-        broken,
-    )
-
-
-def _claimed(rig: Rig) -> int:
-    try:
-        return int(
-            rig.rows("SELECT count(*) FROM session_task_leases WHERE claim_token IS NOT NULL")[0][0]
-        )
-    except Exception as error:
-        if "OperationalError" not in repr(error):
-            raise
-        return 0
-
-
 @contextlib.contextmanager
 def _proxied(rig: Rig) -> Iterator[tuple[Proxy, str]]:
     """A proxy in front of the rig's database, and the URL that leads through it."""
@@ -180,7 +123,7 @@ def cut_connections(rig: Rig, *, cuts: int, silences: int) -> Verdict:
         silent: list[float] = []
         with (
             Database(rig.settings_for(url), url) as database,
-            _load(rig, database) as doubtful,
+            load(rig, database) as doubtful,
         ):
             proxy.cut_share = MOSTLY_COMMITS
             until(
@@ -299,7 +242,7 @@ def locked_sessions(rig: Rig, *, locks: int) -> Verdict:
             holder.rollback()
         held[way] += 1
 
-    with _load(rig, rig.database), ThreadPoolExecutor(LOCKERS) as lockers:
+    with load(rig, rig.database), ThreadPoolExecutor(LOCKERS) as lockers:
         list(lockers.map(lock_one, range(locks)))
     broken += rig.broken()
     broken += [
@@ -367,7 +310,7 @@ def terminated_backends(rig: Rig, *, backends: int) -> Verdict:
     """`pg_terminate_backend` on whatever the workers have open."""
     workers = [rig.worker().until_started() for _ in range(2)]
     ended = 0
-    with _load(rig, rig.database):
+    with load(rig, rig.database):
         while ended < backends and not rig.is_time_up:
             ended += len([row for row in _terminate_one(rig) if row[0]])
             time.sleep(rig.random.uniform(0, 0.1))

@@ -8,8 +8,18 @@ from collections.abc import Iterator
 import pytest
 from chaos.bugs import BUGS, Bug, WrongFunction
 from chaos.delivering import SEND_FIRST
-from chaos.programmes import broker, checker, database, delivery, faults, kill, pause, steps
-from chaos.rig import Rig, Verdict, own_server
+from chaos.programmes import (
+    broker,
+    checker,
+    database,
+    delivery,
+    faults,
+    kill,
+    pause,
+    postmaster,
+    steps,
+)
+from chaos.rig import Rig, Verdict
 from sqlalchemy import URL
 
 SEED = int(os.environ.get("CHAOS_SEED", "20260101"))
@@ -63,9 +73,8 @@ def test_a_paused_worker_that_wakes_up_writes_nothing(rig: Rig) -> None:
     _assert_kept(pause.pause(rig, pauses=4, at_once=2))
 
 
-def test_immediate_restarts_of_the_database_lose_nothing() -> None:
-    with own_server() as (server, folder), Rig(server.url, SEED) as rig:
-        _assert_kept(database.restarts(rig, server, folder, times=2))
+def test_who_uses_a_killed_server_starts_it_again_and_loses_nothing(rig: Rig) -> None:
+    _assert_kept(postmaster.restarts(rig, times=1))
 
 
 def test_cut_and_silent_connections_lose_nothing(rig: Rig, server_url: URL) -> None:

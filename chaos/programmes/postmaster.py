@@ -1,0 +1,168 @@
+"""The embedded server's postmaster is killed; who uses the server is to start it again, not we."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+import httpx
+import psycopg
+from sqlalchemy import make_url
+
+from chaos.programmes.database import load
+from chaos.rig import Rig, Verdict, WorkerProcess, own_server
+from chaos.waiting import on_this_machine, until
+
+BACK_SECONDS = 5.0
+"""How long the database may be away, on a machine that has a processor for it."""
+
+SERVE = ("-c", "from app.cli import main; main()", "serve", "--port", "0")
+POSTMASTER = "postgresql/cluster/postmaster.pid"
+
+
+@dataclass
+class _Kills:
+    """What was measured, in seconds."""
+
+    away: list[float] = field(default_factory=list)
+    too_long: list[float] = field(default_factory=list)
+    until_rebuilt: list[float] = field(default_factory=list)
+
+
+class _Killer:
+    """Kills the postmaster, and watches by connections that cannot start it again."""
+
+    def __init__(self, rig: Rig, folder: Path) -> None:
+        self._rig = rig
+        self._pid_file = folder / POSTMASTER
+        self._url = make_url(rig.url).set(drivername="postgresql").render_as_string()
+
+    def kill(self, kills: _Kills, address: str, *, is_under_load: bool) -> None:
+        """Kill it at some moment, and wait until database, API and leases are there again."""
+        if is_under_load:
+            until(lambda: self._count("session_task_leases WHERE claim_token IS NOT NULL") >= 2,
+                  "work is under way")  # fmt: skip
+        time.sleep(self._rig.random.uniform(0, 0.3))  # where in the work it falls
+        with psycopg.connect(self._url) as connection:
+            before = connection.execute("SELECT clock_timestamp()").fetchone()
+        killed = int(self._pid_file.read_text().splitlines()[0])
+        began = time.monotonic()
+        os.kill(killed, signal.SIGKILL)
+        until(lambda: not Path(f"/proc/{killed}").exists(), "the postmaster dies")
+        until(lambda: self._count("sessions") >= 0, "the database is back")
+        until(lambda: _reaches_database(address), "the API is back")
+        away = time.monotonic() - began
+        kills.away.append(away)
+        if away > on_this_machine(BACK_SECONDS):
+            kills.too_long.append(away)
+        if is_under_load:
+            until(
+                lambda: self._count(
+                    "session_task_lease_sentinel WHERE created_at > %s", before or ()
+                ) > 0,
+                "leases are rebuilt",
+            )  # fmt: skip
+            kills.until_rebuilt.append(time.monotonic() - began)
+
+    def _count(self, rows: str, parameters: tuple[object, ...] = ()) -> int:
+        """Count rows; -1 where there is no server."""
+        try:
+            with psycopg.connect(self._url) as connection:
+                found = connection.execute(f"SELECT count(*) FROM {rows}".encode(), parameters)
+                (count,) = found.fetchone() or (0,)
+                return int(count)
+        except psycopg.OperationalError:
+            return -1
+
+
+def _reaches_database(address: str) -> bool:
+    """Whether the API says so; that it has no worker it may say, too."""
+    try:
+        checks = httpx.get(f"{address}/readyz", timeout=BACK_SECONDS).json()["checks"]
+    except httpx.TransportError:
+        return False
+    return all(check["ok"] for check in checks if check["name"] in {"database", "migrations"})
+
+
+@contextmanager
+def _serving(rig: Rig, *options: str, workers: int = 0) -> Iterator[str]:
+    """Run `serve` and so many workers, and stop them as people do; gives the API's address."""
+    server = rig.worker(*options, command=SERVE)
+    processes = [server, *(rig.worker() for _ in range(workers))]
+    found = until(
+        lambda: re.search(r"Listening on (http://\S+)", server.log.read_text(errors="replace")),
+        "the API listens",
+    )
+    for worker in processes[1:]:
+        worker.until_started()
+    yield found[1]
+    for process in processes:
+        process.process.terminate()
+    for process in processes:
+        process.process.wait(30)
+
+
+def restarts(outer: Rig, *, times: int) -> Verdict:
+    """Kill the postmaster so often beside each kind of user, who start it again and lose nothing.
+
+    An idle `serve --no-worker`, the same with two workers under load, `serve` under load.
+    """
+    kinds = {
+        "idle": ("--no-worker", 0),
+        "two workers": ("--no-worker", 2),
+        "serve": ("--worker", 0),
+    }
+    kills = {name: _Kills() for name in kinds}
+    doubts = 0
+    with (
+        own_server() as (server, folder),
+        Rig(server.url, outer.random.randrange(1 << 30), data_dir=folder) as rig,
+    ):
+        killer = _Killer(rig, folder)
+        for name, (option, workers) in kinds.items():
+            is_under_load = name != "idle"
+            with (
+                _serving(rig, option, workers=workers) as address,
+                load(rig, rig.database) if is_under_load else nullcontext(lambda: 0) as doubtful,
+            ):
+                for _ in range(times):
+                    if outer.is_time_up:
+                        break
+                    killer.kill(kills[name], address, is_under_load=is_under_load)
+            doubts += doubtful()
+        broken = _after_all(rig)
+        counts = rig.outcome_counts()
+    for name, measured in kills.items():
+        broken += [f"{name}: back after {seconds:.1f} s" for seconds in measured.too_long]
+    figures = {
+        f"{name}: back after": f"median {median(measured.away):.1f} s,"
+        f" max {max(measured.away):.1f} s of {len(measured.away)}"
+        for name, measured in kills.items()
+        if measured.away
+    }
+    rebuilt = [seconds for measured in kills.values() for seconds in measured.until_rebuilt]
+    figures |= {
+        "leases rebuilt after": f"max {max(rebuilt, default=0):.1f} s of {len(rebuilt)}",
+        "runs completed": str(counts.get("completed", 0)),
+        "starts left in doubt": str(doubts),
+    }
+    total = sum(len(measured.away) for measured in kills.values())
+    return Verdict("killed postmasters", f"{total} kills", figures, broken)
+
+
+def _after_all(rig: Rig) -> list[str]:
+    """What is broken once workers have finished what is left."""
+    codes = {w.log.name: w.process.poll() for w in rig.workers}
+    broken = [f"{name}: exit {code} after SIGTERM" for name, code in codes.items() if code != 0]
+    finisher: WorkerProcess = rig.worker("--concurrency", "4").until_started()
+    broken += rig.broken()
+    if not finisher.is_alive:
+        broken.append(f"the last worker ended: {finisher.process.poll()}")
+    return broken
