@@ -1,4 +1,4 @@
-"""The embedded server's postmaster is killed; who uses the server is to start it again, not we."""
+"""The embedded server's postmaster is killed; its users are to start it again, not the harness."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ POSTMASTER = "postgresql/cluster/postmaster.pid"
 
 @dataclass
 class _Kills:
-    """What was measured, in seconds."""
+    """Measurements, in seconds."""
 
     away: list[float] = field(default_factory=list)
     too_long: list[float] = field(default_factory=list)
@@ -110,7 +110,7 @@ def _serving(rig: Rig, *options: str, workers: int = 0) -> Iterator[str]:
 
 
 def restarts(outer: Rig, *, times: int) -> Verdict:
-    """Kill the postmaster so often beside each kind of user, who start it again and lose nothing.
+    """Kill the postmaster so often beside each kind of user: they start it again and lose nothing.
 
     An idle `serve --no-worker`, the same with two workers under load, `serve` under load.
     """
@@ -158,7 +158,7 @@ def restarts(outer: Rig, *, times: int) -> Verdict:
 
 
 def _after_all(rig: Rig) -> list[str]:
-    """What is broken once workers have finished what is left."""
+    """Broken promises, once a worker has finished all that is left."""
     codes = {w.log.name: w.process.poll() for w in rig.workers}
     broken = [f"{name}: exit {code} after SIGTERM" for name, code in codes.items() if code != 0]
     finisher: WorkerProcess = rig.worker("--concurrency", "4").until_started()
