@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,24 +109,24 @@ def _serving(rig: Rig, *options: str, workers: int = 0) -> Iterator[str]:
         process.process.wait(30)
 
 
-def restarts(outer: Rig, *, times: int) -> Verdict:
+KINDS = {"idle": ("--no-worker", 0), "two workers": ("--no-worker", 2), "serve": ("--worker", 0)}
+"""The kinds of users: `serve` with or without its worker, and so many workers beside it."""
+
+
+def restarts(outer: Rig, *, times: int, among: Sequence[str] = tuple(KINDS)) -> Verdict:
     """Kill the postmaster so often beside each kind of user: they start it again and lose nothing.
 
     An idle `serve --no-worker`, the same with two workers under load, `serve` under load.
     """
-    kinds = {
-        "idle": ("--no-worker", 0),
-        "two workers": ("--no-worker", 2),
-        "serve": ("--worker", 0),
-    }
-    kills = {name: _Kills() for name in kinds}
+    kills = {name: _Kills() for name in among}
     doubts = 0
     with (
         own_server() as (server, folder),
         Rig(server.url, outer.random.randrange(1 << 30), data_dir=folder) as rig,
     ):
         killer = _Killer(rig, folder)
-        for name, (option, workers) in kinds.items():
+        for name in among:
+            option, workers = KINDS[name]
             is_under_load = name != "idle"
             with (
                 _serving(rig, option, workers=workers) as address,
