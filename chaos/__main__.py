@@ -20,6 +20,7 @@ from chaos.programmes import (
     delivery,
     faults,
     kill,
+    orders,
     pause,
     postmaster,
     steps,
@@ -33,6 +34,7 @@ PROGRAMMES: dict[str, Programme] = {
     "adversaries": lambda rig, _s, _f, short: checker.adversaries(
         rig, rounds=60 if short else 150, seeds=1 if short else 20
     ),
+    "orders": lambda rig, _s, _f, short: orders.every(rig, sample=40 if short else None),
     "poison": lambda rig, _s, _f, short: faults.poison(
         rig, times=2 if short else 40, with_workers=not short
     ),

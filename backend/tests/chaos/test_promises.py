@@ -15,6 +15,7 @@ from chaos.programmes import (
     delivery,
     faults,
     kill,
+    orders,
     pause,
     postmaster,
     steps,
@@ -51,6 +52,23 @@ def test_the_checker_catches(rig: Rig, bug: Bug | WrongFunction) -> None:
     assert checker.caught(rig, bug)
 
 
+def test_transitions_in_any_order_of_their_statements_break_no_promise(rig: Rig) -> None:
+    _assert_kept(orders.every(rig, sample=40))
+
+
+@pytest.mark.parametrize(
+    ("sign", "meeting"),
+    [
+        ("fence dropped", ("claimed", (orders.RELEASE, orders.CLAIM_NEXT, orders.COMPLETE))),
+        ("a claimed task can be", ("waiting", (orders.CLAIM_NEXT, orders.CLAIM_OF_ANY))),
+        ("child locked first", ("claimed", (orders.COMPLETE_TWO, orders.CANCEL_STATEMENT))),
+    ],
+)
+def test_orders_of_statements_catch(rig: Rig, sign: str, meeting: orders.Meeting) -> None:
+    bug = next(bug for bug in BUGS if bug.name.startswith(sign))
+    assert orders.caught(rig, bug, [meeting])
+
+
 def test_kill_9_loses_and_doubles_nothing(rig: Rig) -> None:
     _assert_kept(kill.kill(rig, kills=8, fleet=2))
 
@@ -74,7 +92,7 @@ def test_a_paused_worker_that_wakes_up_writes_nothing(rig: Rig) -> None:
 
 
 def test_who_uses_a_killed_server_starts_it_again_and_loses_nothing(rig: Rig) -> None:
-    _assert_kept(postmaster.restarts(rig, times=1))
+    _assert_kept(postmaster.restarts(rig, times=1, among=["two workers"]))
 
 
 def test_cut_and_silent_connections_lose_nothing(rig: Rig, server_url: URL) -> None:
