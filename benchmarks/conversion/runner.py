@@ -30,7 +30,7 @@ from benchmarks.conversion.judging import Verdict, judge
 
 ROUNDS = 5
 SLOW_SECONDS = 30.0
-"""A converter that takes longer for the documents is timed while it converts them, once."""
+"""A converter that takes longer is timed once, on the documents that it reaches."""
 
 MANY_ERRORS = 0.1
 """A converter that refuses more of the documents than this is timed on those that it takes."""
@@ -145,11 +145,13 @@ class _Race:
             "constructs": _total(self.references),
         }
         for name, results in self.results.items():
-            verdicts = [
-                judge(result.get("adf"), reference)
+            pairs = [
+                (result, reference)
                 for result, reference in zip(results, self.references, strict=True)
+                if "skipped" not in result
             ]
-            report[name] = _summary(verdicts, results, self.references)
+            verdicts = [judge(result.get("adf"), reference) for result, reference in pairs]
+            report[name] = _summary(verdicts, pairs)
             if misses and name == "ours":
                 self._tell(verdicts, results)
         return report
@@ -165,24 +167,26 @@ class _Race:
             for name, numbers in refused.items()
             if len(numbers) <= MANY_ERRORS * len(self._documents)
         }
+        few = {name: few[name] for name in few if not _is_slow(self.results[name])}
+        slow = {
+            name: [each["seconds"] for each in results if "seconds" in each]
+            for name, results in self.results.items()
+            if _is_slow(results)
+        }
         chosen = sorted(set(range(len(self._documents))).difference(*few.values()))
         file = self._folder / "chosen.json"
         file.write_text(json.dumps(chosen))
-        rounds = {
-            name: [sum(self.results[name][number]["seconds"] for number in chosen)] for name in few
-        }
-        timed_once = {name for name, (seconds,) in rounds.items() if seconds > SLOW_SECONDS}
-        fast = [name for name in rounds if name not in timed_once]
-        rounds |= {name: [] for name in fast}
+        rounds: dict[str, list[float]] = {name: [] for name in few}
         for _ in range(ROUNDS):
-            for name in fast:
-                rounds[name].append(self.processes[name].seconds(file))
+            for name, seconds in rounds.items():
+                seconds.append(self.processes[name].seconds(file))
         rates = {name: len(chosen) / statistics.median(seconds) for name, seconds in rounds.items()}
+        rates |= {name: len(seconds) / sum(seconds) for name, seconds in slow.items()}
         return {
             "documents timed": len(chosen),
             "rounds": ROUNDS,
-            "timed once": sorted(timed_once),
-            "refuse too many to be timed": sorted(set(refused) - set(few)),
+            "timed while they were judged": sorted(slow),
+            "refuse too many to be timed": sorted(set(refused) - set(few) - set(slow)),
             "documents/s": {name: round(rate, 1) for name, rate in rates.items()},
             "ours over": {name: round(rates["ours"] / rate, 2) for name, rate in rates.items()},
         }
@@ -219,7 +223,7 @@ def _total(references: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def _summary(
-    verdicts: list[Verdict], results: list[dict[str, Any]], references: list[dict[str, Any]]
+    verdicts: list[Verdict], pairs: list[tuple[dict[str, Any], dict[str, Any]]]
 ) -> dict[str, Any]:
     number = len(verdicts)
     of: Counter[str] = Counter()
@@ -228,18 +232,23 @@ def _summary(
         of.update({kind: counts[0] for kind, counts in verdict.kept.items()})
         kept.update({kind: counts[1] for kind, counts in verdict.kept.items()})
     summary: dict[str, Any] = {
-        "refused": sum("error" in result for result in results),
+        "judged": number,
+        "refused": sum("error" in result for result, _ in pairs),
         "valid %": _percent(sum(verdict.is_valid for verdict in verdicts), number),
         "whole %": _percent(sum(not verdict.missing for verdict in verdicts), number),
         "documents with HTML as source": sum(verdict.shows_source > 0 for verdict in verdicts),
         "kept %": {kind: _percent(kept[kind], of[kind]) for kind in sorted(of)},
     }
-    if any("title" in result for result in results):
+    if any("title" in result for result, _ in pairs):
         summary["titles right"] = sum(
-            _same(result.get("title") or "", reference["title"])
-            for result, reference in zip(results, references, strict=True)
+            _same(result.get("title") or "", reference["title"]) for result, reference in pairs
         )
     return summary
+
+
+def _is_slow(results: list[dict[str, Any]]) -> bool:
+    seconds: float = sum(result.get("seconds", 0.0) for result in results)
+    return seconds > SLOW_SECONDS
 
 
 def _same(title: str, wanted: str) -> bool:

@@ -79,6 +79,18 @@ def test_title_and_front_matter(source: str, title: str) -> None:
     assert "title" not in document
 
 
+@pytest.mark.parametrize(
+    ("source", "fields"),
+    [
+        ("title: yes\nfixVersions: [1.10]", {"fixVersions": ["1.10"]}),
+        ("title: yes\nlabels: [on, 0x1F]\npriority: null", {"labels": ["on", "0x1F"]}),
+    ],
+)
+def test_front_matter_is_read_as_it_is_written(source: str, fields: dict[str, Any]) -> None:
+    (draft,) = tickets_from("f.md", f"---\n{source}\n---\nx".encode(), OPTIONS)
+    assert (draft.title, json.loads(draft.fields)) == ("yes", fields)
+
+
 def test_picture_beside_a_title_is_shown_once() -> None:
     picture = "picture(media=https://a.example/l.png)"
     source = "# ![logo](https://a.example/l.png) A\nx\n\n## ![l](https://a.example/l.png) B\ny"
@@ -175,6 +187,9 @@ def test_markdown_and_its_dialects(source: str, expected: str) -> None:
         ("{panel:bgColor=#fffae6}\na\n{panel}", "panel=warning(p(a))"),
         ("{quote}\n{code}\nx\n{code}\n{quote}", "quote(pre(x))"),
         ("|a\n\nb", "table(tr(td(p(a)))) p(b)"),
+        ("- a\n-- b\n- c", "ul(li(p(a)|ul(li(p(b))))|li(p(c)))"),
+        ("a\n-- b", "p(a|br|-- b)"),
+        ("a&nbsp;b &lt;i&gt; &x &amp;amp;", "p(a\xa0b <i> &x &amp;)"),
     ],
 )
 def test_markup_of_jira(source: str, expected: str) -> None:
@@ -207,6 +222,11 @@ def test_pages_of_other_tools(source: str, expected: str) -> None:
     assert ticket("page.html", source) == ("page", expected)
 
 
+def test_grounds_of_cells_are_those_of_confluence() -> None:
+    source = "<table><tr><td data-highlight-colour=green>a</td></tr></table>"
+    assert shown(html_to_adf(source)) == "table(tr(td=#e3fcef(p(a))))"
+
+
 def test_hidden_elements_of_html_are_left_out() -> None:
     assert shown(html_to_adf("<p hidden>a</p><p style='DISPLAY:NONE'>b</p><p>c</p>")) == "p(c)"
 
@@ -236,6 +256,16 @@ def test_lines_above_the_header_are_told_whatever_the_delimiter(
 ) -> None:
     with pytest.raises(DocumentError, match=f"seems to be line {line} "):
         ticket("f.csv", f"{above}{header}\na{header[7:8] if header[7] in ',;' else header[5]}b\n")
+
+
+def test_blanks_before_quoted_cells_are_no_part_of_them() -> None:
+    assert ticket("f.csv", 'Summary, Description\nA, "b, c"\n') == ("A", "p(b, c)")
+
+
+@pytest.mark.parametrize("cell", ['"b "c", d"', '"b"c"d"', '"say "hi""'])
+def test_single_quotes_within_a_quoted_cell_are_refused(cell: str) -> None:
+    with pytest.raises(DocumentError, match=r"a quote in row 1 .* stands within a quoted cell"):
+        ticket("f.csv", f"Summary,Description,More\nA,{cell}\n")
 
 
 @pytest.mark.parametrize(("sign", "levels"), [("- ", 100), ("1. ", 100), ("- [ ] ", 60)])

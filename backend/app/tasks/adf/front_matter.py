@@ -25,12 +25,22 @@ _START = re.compile(
 _PAIR = re.compile(r"([A-Za-z_][\w .-]{0,80}?)[ \t]*[:=][ \t]*(.*)")
 
 
+class _AsWritten(yaml.SafeLoader):
+    """Loads scalars as text: `1.10` is a version, `yes` a title."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - as in PyYAML
+        first: [pair for pair in pairs if pair[0].endswith((":null", ":merge"))]
+        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class FrontMatter:
     """The data before a document, and where the document starts.
 
     Attributes:
-        values: each key's value, as JSON has it: text, number, bool, list, object or None.
+        values: each key's value: text as it is written (`1.10`, `yes`), list, object or None; of
+            TOML also number and bool.
         end: how many characters of the source it takes; 0 where there is none.
         is_broken: it is no valid YAML or TOML, and was read line by line.
 
@@ -65,7 +75,10 @@ def _values(written: str, *, is_toml: bool) -> tuple[dict[str, Any] | None, bool
     if not written.strip():
         return {}, False
     try:
-        values = tomllib.loads(written) if is_toml else yaml.safe_load(written)
+        if is_toml:
+            values = tomllib.loads(written, parse_float=str)
+        else:
+            values = yaml.load(written, _AsWritten)  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, ValueError, RecursionError):
         pairs = [_PAIR.fullmatch(line.strip()) for line in written.splitlines()]
         if pairs[0] is None:

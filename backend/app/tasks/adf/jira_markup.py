@@ -22,6 +22,10 @@ _QUOTE_LINE = re.compile(r"bq\.\s+(.*)")
 _RULE = re.compile(r"-{4,}\s*")
 _MOST_LINES_OF_ROW = 200
 _ITEM = re.compile(r"([*#]+|-)\s+(.*)")
+_DASHED_ITEM = re.compile(r"(--|---)\s+(.*)")
+"""Deeper in a list; elsewhere a dash of text."""
+
+_CHARACTER_REFERENCE = re.compile(r"&amp;(#?\w{1,31};)")
 _ROW = re.compile(r"\s*(\|\|?)(.*)", re.DOTALL)
 
 _PROTECTED = re.compile(
@@ -204,7 +208,8 @@ class _BlockWriter:
         is_row = _ROW.fullmatch(line) is not None
         if self._is_table and not is_row:
             self._end_table()
-        if item := _ITEM.fullmatch(stripped):
+        item = _ITEM.fullmatch(stripped) or (self._lists and _DASHED_ITEM.fullmatch(stripped))
+        if item:
             self._add_item(item[1], item[2])
         elif self._lists and stripped and not is_row and not _is_block(stripped):
             self.written.append(f"<br>{_inline(stripped)}")
@@ -336,7 +341,7 @@ def _protected(found: re.Match[str]) -> str:  # noqa: PLR0911 - one for each kin
 
 def _marked(text: str) -> str:
     """Return the text escaped, with marks and colours."""
-    html = escape(text, quote=False)
+    html = _CHARACTER_REFERENCE.sub(r"&\1", escape(text, quote=False))
     for sign, tag in _MARKS:
         html = sign.sub(rf"<{tag}>\1</{tag}>", html)
     return _COLOUR.sub(

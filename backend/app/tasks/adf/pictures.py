@@ -19,7 +19,7 @@ PICTURE = "picture"
 
 _BADGE = re.compile(
     r"badge|badgen|shields?\.io|travis-ci|circleci\.com|appveyor\.com|codecov\.io|coveralls\.io"
-    r"|codeclimate\.com|david-dm\.org|deps\.rs|snyk\.io|nodei\.co|packagephobia|bundlephobia"
+    r"|codeclimate\.com|david-dm\.org|deps\.rs|snyk\.io|packagephobia|bundlephobia"
     r"|isitmaintained|gitter\.im|github\.com/[^?]+/workflows/|opencollective\.com/.+/avatar"
 )
 _DRAWING = re.compile(r"\.svg(?:[?#]|$)")

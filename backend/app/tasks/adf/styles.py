@@ -23,6 +23,12 @@ _NAMED = {
 }  # fmt: skip
 """The colours of CSS that people name; any other is left out, as the text is what counts."""
 
+_OF_CONFLUENCE = {
+    "grey": "#f4f5f7", "red": "#ffebe6", "yellow": "#fffae6", "green": "#e3fcef",
+    "blue": "#deebff", "teal": "#e6fcff", "purple": "#eae6ff",
+}  # fmt: skip
+"""The grounds of cells that Confluence calls by these names."""
+
 HIGHLIGHT: Node = {"type": "backgroundColor", "attrs": {"color": "#fff59d"}}
 
 
@@ -57,7 +63,8 @@ def ground_of(attributes: dict[str, str]) -> str | None:
     """Return the colour of a cell's ground; None where it is the page's."""
     style = declarations(attributes.get("style", ""))
     said = style.get("background-color") or style.get("background") or attributes.get("bgcolor")
-    colour = hex_colour(said or attributes.get("data-highlight-colour", ""))
+    highlight = attributes.get("data-highlight-colour", "").lower()
+    colour = hex_colour(said or _OF_CONFLUENCE.get(highlight, highlight))
     return None if colour == "#ffffff" else colour
 
 

@@ -13,11 +13,12 @@ import unicodedata
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.core.errors import DocumentError
 from app.tasks.documents.column_names import BODY_COLUMNS, TITLE_COLUMNS
 from app.tasks.documents.delimiter import CANDIDATES, choose_delimiter, column_name, has_content
+from app.tasks.documents.quoting import blanks_follow_delimiters, refuse_misplaced_quotes
 from app.tasks.documents.tree_table import flat_records
 
 if TYPE_CHECKING:
@@ -29,10 +30,6 @@ _LARGEST_CELL = 2**31 - 1
 
 _LINES_ABOVE_HEADER = 20
 """A header is looked for in so many lines."""
-
-# `"a \"b\" c"`: a backslash before a quote that does not end its cell. In RFC 4180 the quote ends
-# the cell there, and what follows would move into other cells.
-_BACKSLASH_QUOTE = re.compile(r'(?<!\\)(?:\\\\)*\\"(?=[^"\r\n])')
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +96,8 @@ def read_csv(  # noqa: PLR0913 - the options of a CSV are these
 
     Raises:
         DocumentError: no header, no rows, no usable title column or not the one asked for (it
-            lists the columns), a quote that never closes or is escaped by a backslash, more rows
-            or columns than allowed.
+            lists the columns), a quote that never closes, is escaped by a backslash or stands
+            alone in a quoted cell, more rows or columns than allowed.
 
     """
     csv.field_size_limit(_LARGEST_CELL)
@@ -110,11 +107,16 @@ def read_csv(  # noqa: PLR0913 - the options of a CSV are these
         is_tab_separated=name.lower().endswith(".tsv"),
         title_columns=(title_column,) if title_column else usual_titles,
     )
-    survey = _Survey(name, text, start, chosen, max_rows=max_rows, max_columns=max_columns)
+    reads = partial(
+        csv.reader,
+        delimiter=chosen,
+        skipinitialspace=blanks_follow_delimiters(text, start, chosen),
+    )
+    survey = _Survey(name, text, start, chosen, reads, max_rows=max_rows, max_columns=max_columns)
     survey.run()
 
     def records() -> Iterator[list[str]]:
-        return filter(has_content, csv.reader(_lines(text, start), delimiter=chosen))
+        return filter(has_content, reads(_lines(text, start)))
 
     return table_of(
         name,
@@ -242,7 +244,15 @@ class _Survey:
     """One pass over the text that counts, and refuses what cannot be used."""
 
     def __init__(  # noqa: PLR0913 - private, and each is needed
-        self, name: str, text: str, start: int, delimiter: str, *, max_rows: int, max_columns: int
+        self,
+        name: str,
+        text: str,
+        start: int,
+        delimiter: str,
+        reads: Callable[[Iterator[str]], Any],
+        *,
+        max_rows: int,
+        max_columns: int,
     ) -> None:
         self.name = name
         self.header: list[str] = []
@@ -251,6 +261,7 @@ class _Survey:
         self.first_longer_row: int | None = None
         self._text = text
         self._delimiter = delimiter
+        self._reads = reads
         self._max_rows = max_rows
         self._max_columns = max_columns
         self._record_start = self._line_end = start
@@ -259,7 +270,7 @@ class _Survey:
         self._at_end = False
 
     def run(self) -> None:
-        reader = csv.reader(self._watched_lines(), delimiter=self._delimiter)
+        reader = self._reads(self._watched_lines())
         lines_before = self._record_line - 1
         for record in reader:
             if self._at_end:
@@ -268,7 +279,13 @@ class _Survey:
                 break
             if has_content(record):
                 self._take(record)
-                self._refuse_backslash_quotes()
+                refuse_misplaced_quotes(
+                    self.name,
+                    self._text[self._record_start : self._line_end],
+                    self._delimiter,
+                    row=self.row_count or None,
+                    line=self._record_line,
+                )
             self._record_start = self._line_end
             self._record_line = lines_before + reader.line_num + 1
             self._delimiters, self._exact_from = 0, self._max_columns
@@ -314,25 +331,6 @@ class _Survey:
         self._at_end = True
         yield "end"
 
-    def _refuse_backslash_quotes(self) -> None:
-        record = self._text[self._record_start : self._line_end]
-        if '\\"' not in record or not record.lstrip(" ").count('"'):
-            return
-        for found in _BACKSLASH_QUOTE.finditer(record):
-            following = record[found.end() :].lstrip(" ")
-            if following.startswith(self._delimiter) or not _is_in_quotes(record, found.end() - 1):
-                continue
-            row = self.row_count or None
-            where = f"row {row:,}" if row else "the header"
-            raise DocumentError(
-                f"{self.name}: a quote in {where} (which begins in line {self._record_line:,}) is"
-                ' escaped by a backslash (\\"), which a CSV does not know',
-                name=self.name,
-                row=row,
-                next_step='Write quotes within cells twice ("5"" disk"), or export the file again'
-                " with quotes doubled, not escaped.",
-            )
-
     def _refuse_too_many_cells(self) -> None:
         delimiter = re.escape(self._delimiter)
         cell = re.compile(
@@ -368,11 +366,6 @@ class _Survey:
             next_step="Close it; a quote that belongs to the text is written twice, in a cell"
             ' that is quoted itself: "5"" disk".',
         )
-
-
-def _is_in_quotes(record: str, position: int) -> bool:
-    """Whether a quote at `position` stands in a cell that is quoted."""
-    return record.count('"', 0, position) % 2 == 1
 
 
 def _find(
