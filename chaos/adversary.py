@@ -26,7 +26,7 @@ from app.core.errors import (
     TaskValidationError,
 )
 from app.models.session import TaskType
-from app.repositories.combiner import TransitionCombiner
+from app.repositories.batcher import TransitionBatcher
 from app.repositories.session_repository import SessionRepository
 from app.repositories.transitions import Claim, Transition
 from chaos.history import Acknowledged
@@ -56,7 +56,7 @@ class Adversary:
         self, database: Database, session_ids: Sequence[uuid.UUID], seed: int, ledger: Ledger
     ) -> None:
         self._database = database
-        self._combiner = TransitionCombiner(database)
+        self._batcher = TransitionBatcher(database)
         self._session_ids = session_ids
         self._random = random.Random(seed)
         self._ledger = ledger
@@ -105,7 +105,7 @@ class Adversary:
 
     def _start_by_one_call(self) -> None:
         starts = [(s, self._random.choice(list(TaskType))) for s in self._some()]
-        self._told_of_starts(self._combiner.start_tasks(starts))
+        self._told_of_starts(self._batcher.start_tasks(starts))
 
     def _told_of_starts(self, outcomes: Sequence[Transition | TaskError]) -> None:
         for outcome in outcomes:

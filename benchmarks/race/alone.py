@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 
 from app.engines.sweeper import Sweeper
-from app.repositories.combiner import TransitionCombiner
+from app.repositories.batcher import TransitionBatcher
 from benchmarks.race.adapters.session_tasks import in_threads, live, open_database, session_ids
 from benchmarks.race.fixtures import RaceServer
 from benchmarks.race.workloads import CALLERS, LIVES_PER_SESSION, Figures, ours
@@ -86,13 +86,13 @@ def growth(url: str, size: AloneSize) -> dict[str, Any]:
         sweeper.start()
         sweeping.callback(sweeper.stop)
         planted = _bytes(connection)
-        combiner = TransitionCombiner(database)
-        _live(connection, combiner, ids)  # every session has its row now, which later lives move
+        batcher = TransitionBatcher(database)
+        _live(connection, batcher, ids)  # every session has its row now, which later lives move
         connection.execute("SELECT pg_stat_reset()")
         before = _bytes(connection)
         lived = 0
         while lived < size.lives:
-            lived += _live(connection, combiner, ids)
+            lived += _live(connection, batcher, ids)
         answer: dict[str, Any] = {
             "lives": lived,
             "bytes_planted": planted,
@@ -105,22 +105,22 @@ def growth(url: str, size: AloneSize) -> dict[str, Any]:
             reader.execute("SELECT count(*) FROM sessions")
             end, held = time.monotonic() + size.snapshot_seconds, 0
             while time.monotonic() < end:
-                held += _live(connection, combiner, ids)
+                held += _live(connection, batcher, ids)
             answer["lives_under_the_snapshot"] = held
             answer["bytes_under_the_snapshot"] = _bytes(connection)
         connection.execute("SELECT pg_stat_reset()")
         for _ in range(4):
-            _live(connection, combiner, ids)
+            _live(connection, batcher, ids)
         answer["bytes_after_the_snapshot"] = _bytes(connection)
         answer["hot_percent_after_the_snapshot"] = _hot_percent(connection)
         return answer
 
 
 def _live(
-    connection: psycopg.Connection[Any], combiner: TransitionCombiner, ids: Sequence[uuid.UUID]
+    connection: psycopg.Connection[Any], batcher: TransitionBatcher, ids: Sequence[uuid.UUID]
 ) -> int:
     """Three lives of each session, by 64 callers; then all stand where they began."""
-    in_threads(CALLERS, ids, functools.partial(live, combiner, uuid.uuid4()))
+    in_threads(CALLERS, ids, functools.partial(live, batcher, uuid.uuid4()))
     connection.execute(
         "UPDATE session_tasks SET task_type = 'processing', status = 'cancelled',"
         " completed_at = NULL"

@@ -25,7 +25,7 @@ from app.core.errors import (
 from app.engines.worker import Worker
 from app.models.session import TaskType
 from app.repositories import transitions
-from app.repositories.combiner import TransitionCombiner
+from app.repositories.batcher import TransitionBatcher
 from app.repositories.session_repository import SessionRepository
 from app.repositories.transition_errors import unwrap
 from app.repositories.transitions import Transition
@@ -165,8 +165,8 @@ def local_starts(rig: Rig, *, starts: int) -> Verdict:
     ):
         until(lambda: worker.idle_slot_count == STARTERS, "the worker is idle")
         proxy.cut_share = MOSTLY_STATEMENTS
-        combiner = TransitionCombiner(database)
-        doubts = list(starters.map(lambda _: _start_for_sure(rig, combiner), range(starts)))
+        batcher = TransitionBatcher(database)
+        doubts = list(starters.map(lambda _: _start_for_sure(rig, batcher), range(starts)))
         proxy.cut_share = {}
         broken = rig.broken()
     figures = {
@@ -276,7 +276,7 @@ def _completed_elsewhere(rig: Rig, session_id: UUID) -> int:
     return int(row[0])
 
 
-def _start_for_sure(rig: Rig, combiner: TransitionCombiner) -> int:
+def _start_for_sure(rig: Rig, batcher: TransitionBatcher) -> int:
     """Start a session's task, again for as long as that is in doubt; answers how often it was."""
     if rig.is_time_up:
         return 0
@@ -285,7 +285,7 @@ def _start_for_sure(rig: Rig, combiner: TransitionCombiner) -> int:
         session_id = SessionRepository(db).create_session(options=options, auto_advance=False).id
     for doubts in itertools.count():
         try:
-            moved = _start_some_way(rig, combiner, session_id)
+            moved = _start_some_way(rig, batcher, session_id)
         except (DatabaseUnavailable, DatabaseBusy):
             continue
         except (TaskConflict, TaskValidationError):  # it had begun, or has ended by now
@@ -295,10 +295,10 @@ def _start_for_sure(rig: Rig, combiner: TransitionCombiner) -> int:
     raise AssertionError
 
 
-def _start_some_way(rig: Rig, combiner: TransitionCombiner, session_id: UUID) -> Transition:
+def _start_some_way(rig: Rig, batcher: TransitionBatcher, session_id: UUID) -> Transition:
     if rig.random.random() < SHARE_OF_STARTS_ALONE:
-        return combiner.start_task(session_id, TaskType.PROCESSING)
-    (outcome,) = combiner.start_tasks([(session_id, TaskType.PROCESSING)])
+        return batcher.start_task(session_id, TaskType.PROCESSING)
+    (outcome,) = batcher.start_tasks([(session_id, TaskType.PROCESSING)])
     return unwrap(outcome)
 
 

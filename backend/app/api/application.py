@@ -25,7 +25,7 @@ from app.api.snapshot_loader import SnapshotLoader
 from app.core.config import EngineName
 from app.engines.broker import BrokerProbe
 from app.models.options import MOST_RULES
-from app.repositories.combiner import AsyncTransitionCombiner
+from app.repositories.batcher import AsyncTransitionBatcher
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -66,7 +66,7 @@ def create_app(
         api_keys=ApiKeyCache(database),
         metrics=HttpMetrics(),
         snapshots=SnapshotLoader(database),
-        transitions=AsyncTransitionCombiner(database, waits_briefly=True),
+        transitions=AsyncTransitionBatcher(database, waits_briefly=True),
         broadcaster=EventBroadcaster(database, settings),
         receiving=FairQueue(
             REQUESTS_RECEIVED_AT_ONCE * settings.max_request_bytes, settings.max_request_bytes

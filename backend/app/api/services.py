@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from app.core.database import Database
     from app.engines.broker import BrokerProbe
     from app.engines.sweeper import Dispatch
-    from app.repositories.combiner import AsyncTransitionCombiner
+    from app.repositories.batcher import AsyncTransitionBatcher
     from app.repositories.session_queries import SessionSnapshot
 
 
@@ -52,7 +52,7 @@ class Services:
     api_keys: ApiKeyCache
     metrics: HttpMetrics
     snapshots: SnapshotLoader
-    transitions: AsyncTransitionCombiner
+    transitions: AsyncTransitionBatcher
     broadcaster: EventBroadcaster
     receiving: FairQueue
     uploads: FairQueue

@@ -1,1 +1,1 @@
-"""Who runs the work: the embedded worker, and the sweeper that looks after what is left."""
+"""Execution of tasks: the embedded worker, the Celery worker, and the sweeper."""

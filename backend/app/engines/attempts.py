@@ -1,4 +1,4 @@
-"""The attempts that this process makes at tasks, for whoever counts or traces them."""
+"""Notification of the attempts of this process, for metrics and traces."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STALE = "stale"
 
 
 class AttemptObserver(Protocol):
-    """Whoever is told of attempts, in the thread that makes them; it must not raise or wait."""
+    """An observer of attempts, called in the thread that makes them; it must not raise or wait."""
 
     def attempt_began(self, claim: Claim) -> None:
         """Take note that the task was claimed just now."""
@@ -29,7 +29,7 @@ _observers: list[AttemptObserver] = []
 
 
 def observe_attempts(observer: AttemptObserver) -> Callable[[], None]:
-    """Have the observer told from now on; returns a function that ends it."""
+    """Notify the observer from now on; returns a function that ends it."""
     _observers.append(observer)
     return lambda: _observers.remove(observer)
 

@@ -6,7 +6,7 @@ nothing, and nothing else depends on them: no result backend, no pickles, no sta
 In the worker's main process the sweeper runs, and the row that says that the worker is alive is
 kept. Each process that runs tasks (Celery's children, or with `--pool threads` the main process
 itself) has a `CeleryWorker` and a `Publisher` of its own. Spans are made in all of them; figures
-are told where one process has them all: with `--pool threads`.
+are exposed only with `--pool threads`, where one process has them all.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ SECONDS_TO_START_A_CHILD = 30.0
 
 
 _ONE_TRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0}
-"""Of a publisher's connection: the sweeper is who tries again (kombu, `Connection`)."""
+"""Of a publisher's connection: the sweeper repeats messages (kombu, `Connection`)."""
 
 
 def make_app(load_settings: Callable[[], Settings], *, is_publisher: bool = False) -> Celery:
@@ -71,7 +71,7 @@ def make_app(load_settings: Callable[[], Settings], *, is_publisher: bool = Fals
 
 
 def configuration(settings: Settings, *, is_publisher: bool = False) -> dict[str, Any]:
-    """Return Celery's configuration, for a worker or for whoever only publishes.
+    """Return Celery's configuration, for a worker or for a publisher.
 
     Raises:
         ConfigurationError: no broker is set.
@@ -82,7 +82,7 @@ def configuration(settings: Settings, *, is_publisher: bool = False) -> dict[str
         "broker_url": url,
         "broker_connection_timeout": CONNECT_SECONDS,
         "broker_connection_retry_on_startup": True,
-        "broker_connection_max_retries": None,  # for ever: no outage ends a worker
+        "broker_connection_max_retries": None,  # no limit: no outage ends a worker
         "broker_transport_options": _transport_options(url, settings, is_publisher=is_publisher),
         "result_backend": None,
         "task_ignore_result": True,
@@ -120,7 +120,7 @@ def _transport_options(url: str, settings: Settings, *, is_publisher: bool) -> d
     options = {
         # Longer than any task: whose worker died is the lease's to say, and far sooner.
         "visibility_timeout": math.ceil(settings.max_run_seconds + settings.lease_seconds),
-        # The keys of messages in hand are the same for all queues of a database.
+        # The keys of unacknowledged messages are the same for all queues of a database.
         "global_keyprefix": f"{settings.queue}:",
         "socket_connect_timeout": CONNECT_SECONDS,
         "socket_keepalive": True,
@@ -157,7 +157,7 @@ MISCONFIGURED = 2
 
 @dataclass
 class _Process:
-    """What one process of a Celery worker holds; a fork is followed by `leave_parent`.
+    """The state of one process of a Celery worker; a fork is followed by `leave_parent`.
 
     Attributes:
         worker_id: of the whole worker, whichever of its processes claims.
@@ -211,7 +211,7 @@ class _Process:
         self.observing.enter_context(traced(settings))
         if forks and settings.metrics_port is not None:
             logger.warning(
-                "No figures are told on port %d: each process of the pool prefork would have "
+                "No figures are served on port %d: each process of the pool prefork would have "
                 "its own. Use --pool threads, or unset SESSION_TASKS_METRICS_PORT.",
                 settings.metrics_port,
             )

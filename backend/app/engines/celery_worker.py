@@ -1,4 +1,4 @@
-"""A worker that is told which task to claim, and otherwise does as the embedded one.
+"""A worker that claims the tasks that messages name, and otherwise works as the embedded one.
 
 The claim decides, the same clocks run (`RunRegistry`), the same heart beats, the handler runs in a
 child process of the slot's own (`ProcessRunner`), and the outcome is written by the same writer.
@@ -48,10 +48,10 @@ LONGEST_PAUSE_SECONDS = 5.0
 
 
 class CeleryWorker:
-    """Runs the tasks that it is told of, each in the calling thread's own child process.
+    """Runs the tasks that messages name, each in the calling thread's own child process.
 
     Args:
-        publish: tells a broker of tasks that this worker has given back.
+        publish: sends messages about tasks that this worker has released.
         worker_id: of the Celery worker that this process is a part of; what it claims bears it.
 
     Raises:
@@ -101,7 +101,7 @@ class CeleryWorker:
         self._listener.start()
 
     def run(self, session_id: UUID, task_id: UUID) -> str:
-        """Claim the task and run it to its written outcome; answers with the outcome's name.
+        """Claim the task, run it and write its outcome; returns the outcome's name.
 
         `nothing` where there was nothing to claim: it is done, in other hands, or of the past.
         While the database is away this waits for it: else an outage would use up every message.
@@ -116,7 +116,7 @@ class CeleryWorker:
             self._runs.remove([run])
 
     def drain(self, *, grace_seconds: float | None) -> None:
-        """Let tasks in hand end for so long (None: as long as they take), then give them back.
+        """Let running tasks end for so long (None: as long as they take), then release them.
 
         Waits until it is so.
         """
@@ -125,12 +125,12 @@ class CeleryWorker:
             self._runs.stop_all(StopReason.SHUTDOWN, grace_seconds=0)
             if not self._runs.wait_until_empty(SECONDS_TO_WRITE_AT_STOP):
                 self._give_up.set()
-                # One whose process is still starting, say: it has not begun, and cannot be told.
+                # One whose process is still starting, say: it has not begun, and cannot be stopped.
                 self._writer.release([run.claim for run in self._runs.all()])
         self._stopping.set()
 
     def close(self) -> None:
-        """End the children and the connections; to be called when no task is in hand."""
+        """End the children and the connections; call it when no task is running."""
         self._stopping.set()
         self._give_up.set()
         self._heart_loop.stop()

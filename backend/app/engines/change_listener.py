@@ -24,7 +24,7 @@ class ChangeListener:
     What this process sends is heard once: by its own subscription, and not as a notification too.
 
     A loop of its own listens (PostgreSQL, LISTEN) on a connection of its own, and tests it now and
-    then: a peer that is silent for ever looks just like one where nothing happens.
+    then: a connection that stays silent looks just like one without notifications.
     """
 
     def __init__(

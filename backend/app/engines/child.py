@@ -86,7 +86,7 @@ def _next_of(channel: Channel) -> tuple[object, ...]:
 
 
 class _Task:
-    """A task that was assigned, and whether it was told to stop."""
+    """An assigned task, and whether it is to stop."""
 
     __slots__ = ("_claim_token", "begin_before", "identity", "is_cancelled")
 
@@ -110,7 +110,7 @@ class _Child:
     """Runs one task after another; the thread that reads the socket hears a stop meanwhile.
 
     One lock for what waits and for what is said: which tasks are begun, and which recalled, is
-    told in the order in which it happens.
+    reported in the order in which it happens.
     """
 
     def __init__(self, channel: Channel, setup: Setup) -> None:

@@ -125,7 +125,7 @@ class ChildProcess:
         return self._heard.popleft()
 
     def _wait(self, seconds: float | None) -> bool:
-        """Wait for the child to say something; answers whether it has.
+        """Wait for a message of the child; returns whether there is one.
 
         Raises:
             ChildDied: it is gone. The socket alone would not tell: what the handler forked may

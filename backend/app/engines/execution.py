@@ -5,7 +5,7 @@ outcome         what happened                             what is written
 =============== ========================================= ======================================
 `Completed`     the handler returned                      results and completion, in one transaction
 `Failed`        it raised, died or took too long          the failure, counted, and what explains it
-`Released`      the worker stops, or lost its database    the claim is given back; no attempt spent
+`Released`      the worker stops, or lost its database    the claim is released; no attempt spent
 `Cancelled`     the claim is no longer the worker's       nothing: the row says so already
 =============== ========================================= ======================================
 """
@@ -41,7 +41,7 @@ from app.engines.messages import PickledItems
 from app.models.results import TaskResults
 from app.models.session import TaskStatus, TaskType
 from app.repositories import transitions
-from app.repositories.combiner import TransitionCombiner
+from app.repositories.batcher import TransitionBatcher
 from app.repositories.results_writer import PARTS_WRITTEN
 from app.repositories.session_repository import SessionRepository
 from app.repositories.transitions import Transition
@@ -179,7 +179,7 @@ class OutcomeWriter:
     ) -> None:
         self._database = database
         self._local_worker = local_worker
-        self._combiner = TransitionCombiner(database, waits_for_locks=False)
+        self._batcher = TransitionBatcher(database, waits_for_locks=False)
         self._worker = worker
         self._give_up = give_up
 
@@ -195,12 +195,12 @@ class OutcomeWriter:
 
         `is_doubtful`: it may be there already, by a commit whose answer was lost.
 
-        Also None where `give_up` was set first: then the lease ends by itself, and is rescued.
+        Also None where `give_up` was set first: then the lease expires, and the task is rescued.
         Results that the database will not take (a value it cannot store) fail the task. For what
         another transaction has locked it waits as long as the claim holds.
 
         Raises:
-            DatabaseBusy: it is locked, where it is told not to wait for that.
+            DatabaseBusy: it is locked, where it is not to wait for locks.
 
         """
         failures = refusals = 0
@@ -237,7 +237,7 @@ class OutcomeWriter:
                 return None
 
     def _writes(self, claim: Claim, outcome: Outcome, *, is_doubtful: bool) -> bool:
-        """Write it once, or see that it is written; answers whether the claim was ours."""
+        """Write it once, or find it written; returns whether the claim still held."""
         try:
             self._write_once(claim, outcome)
         except StaleClaim:
@@ -257,7 +257,7 @@ class OutcomeWriter:
         twice. Raises what the transaction raises.
         """
         done = Completed()
-        answers = self._combiner.complete_tasks(
+        answers = self._batcher.complete_tasks(
             [(claim, completed.results) for claim, completed in completions],
             local_worker=self._local_worker,
         )
@@ -273,7 +273,7 @@ class OutcomeWriter:
         """Give claims back in one statement, whatever their runs are at; costs no attempt.
 
         For a worker that cannot wait for them: what a run writes after this is stale. Where the
-        database does not take it, the leases end by themselves, and are rescued.
+        database does not take it, the leases expire, and the tasks are rescued.
         """
         if not claims:
             return
@@ -286,12 +286,12 @@ class OutcomeWriter:
     def _write_once(self, claim: Claim, outcome: Outcome) -> None:
         match outcome:
             case Completed() if is_light(outcome):
-                self._combiner.complete_task(claim)
+                self._batcher.complete_task(claim)
             case Completed(results):
                 with self._database.transaction(waits_briefly=True) as db:
                     SessionRepository(db).complete_task(claim, results)
             case Failed(context, results) if _is_empty(results):
-                self._combiner.fail_task(claim, context)
+                self._batcher.fail_task(claim, context)
             case Failed(context, results):
                 with self._database.transaction(waits_briefly=True) as db:
                     SessionRepository(db).fail_task(

@@ -25,10 +25,10 @@ SECONDS_BETWEEN_NEWS = 0.5
 
 
 class LeaseRenewer:
-    """Beats for all runs in hand; a run whose claim is gone is told to stop.
+    """Sends heartbeats for all runs; a run whose claim is lost is stopped.
 
     `step` is the body of a `Loop`. A beat is due every `heartbeat_seconds`, and sooner where there
-    is progress to carry or `ask_about` named a session that is in hand.
+    is progress to report or `ask_about` named a session of a run.
 
     Attributes:
         connection: what it beats by, for the thread that calls `step`.
@@ -46,12 +46,12 @@ class LeaseRenewer:
         self._is_asked = False
 
     def ask_about(self, session_ids: Collection[UUID]) -> bool:
-        """Note that these sessions changed; answers whether a beat is now due soon."""
+        """Note that these sessions changed; returns whether a heartbeat is now due soon."""
         self._is_asked = self._is_asked or self._runs.has_session_of(session_ids)
         return self._is_asked
 
     def step(self) -> float | None:
-        """Heartbeat if it is time to; answers in how many seconds to look again."""
+        """Send a heartbeat if it is due; returns in how many seconds to look again."""
         runs = self._runs.all()
         if not runs:
             return None
@@ -68,7 +68,7 @@ class LeaseRenewer:
         return soon
 
     def beat(self) -> None:
-        """Renew every lease in hand, once; those that another transaction has locked come next.
+        """Renew every lease once; those that another transaction has locked come next.
 
         Raises:
             DatabaseUnavailable: the database is away; no progress is lost.

@@ -29,7 +29,7 @@ def backoff_seconds(failures: int, *, longest: float) -> float:
 class Loop:
     """A thread that takes one step after another until it is stopped; no error ends it.
 
-    `step` answers in how many seconds the next is due; None: not before `wake()`. After an error
+    `step` returns in how many seconds the next is due; None: not before `wake()`. After an error
     it comes after a pause that grows up to `longest_pause` seconds. What the database does not
     answer, or gives up, is logged once, and once more when it is over.
 
@@ -58,7 +58,7 @@ class Loop:
         self._woken.set()
 
     def stop(self) -> bool:
-        """End after the step that is under way; answers whether it ended in time."""
+        """End after the current step; returns whether it ended in time."""
         self._stopped.set()
         self._woken.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
@@ -67,7 +67,7 @@ class Loop:
 
     @property
     def is_stopping(self) -> bool:
-        """Whether the loop was told to end: a long step should look."""
+        """Whether the loop is to end: a long step should look."""
         return self._stopped.is_set()
 
     def _run(self) -> None:
@@ -79,7 +79,7 @@ class Loop:
             except (DatabaseUnavailable, DatabaseBusy) as error:
                 failures += 1
                 if failures == 1 and not self._stopped.is_set():
-                    logger.warning("%s: %s; trying again until it answers", self.name, error)
+                    logger.warning("%s: %s; trying again until it responds", self.name, error)
             except Exception:
                 failures += 1
                 logger.exception("%s: a step failed; going on", self.name)

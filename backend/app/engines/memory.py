@@ -1,4 +1,4 @@
-"""Memory of processes: bounded, given back between tasks, and seldom searched for cycles."""
+"""Memory of processes: bounded, released between tasks, and seldom searched for cycles."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def collect_garbage_seldom() -> None:
 
     What was imported is hundreds of thousands of objects that stay: going through them takes the
     collector a fifth of a child's time, whose documents are large trees of small objects, and
-    holds up a server's answers for 70 ms several times a second.
+    delays a server's responses by 70 ms several times a second.
     """
     gc.collect()
     gc.freeze()

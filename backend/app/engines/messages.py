@@ -1,4 +1,4 @@
-"""What a supervisor and its child process say to each other, over one private socket pair.
+"""The messages between a supervisor and its child process, over a private socket pair.
 
 ::
 
@@ -7,8 +7,8 @@
                           COMPLETED or Ended; ReturnedUnstarted
 
 What is sent is several messages in one write: that a task has ended and that the next has begun is
-told together, so that a death always belongs to one of the two. There are thousands a second, so
-they are words and tuples, and ids are bytes: a dataclass takes the pickler many times as long.
+reported together, so that a death always belongs to one of the two. There are thousands a second,
+so they are words and tuples, and ids are bytes: a dataclass takes the pickler many times as long.
 
 An exception never travels: the child turns it into a failure context, which is plain JSON.
 """
@@ -41,7 +41,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a child needs once.
+    """The first message to a child.
 
     Attributes:
         url: of the database.
@@ -83,7 +83,7 @@ class Assignments(NamedTuple):
 
 
 class ControlMessage(Enum):
-    """What needs no more than a word."""
+    """Messages of one word."""
 
     READY = "the child has started and waits for tasks"
     STARTED = "the child begins the next task: from here on its death is that task's"

@@ -1,4 +1,4 @@
-"""What is counted of tasks, in Prometheus's words; no id, owner or name is ever a label."""
+"""Prometheus metrics of tasks; no id, owner or name is ever a label."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Metrics:
         )
         self._waits = self._histogram(
             "session_tasks_wait_seconds",
-            "From the moment a task was due until a worker of this process took it in hand",
+            "From the moment a task was due until a worker of this process began it",
             "task_type",
             buckets=_WAIT_SECONDS,
         )
@@ -59,7 +59,7 @@ class Metrics:
             "session_tasks_rescued",
             "Runs failed because their worker was lost",
         )
-        self._running = self._gauge("session_tasks_running", "Tasks that a worker has in hand")
+        self._running = self._gauge("session_tasks_running", "Tasks that a worker is running")
         self._waiting = self._gauge("session_tasks_waiting", "Tasks that wait for a worker")
         self._oldest = self._gauge(
             "session_tasks_oldest_waiting_seconds", "How long the task waits that waits longest"

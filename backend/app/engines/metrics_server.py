@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def serving_metrics(database: Database, *, host: str, port: int | None) -> Iterator[int | None]:
-    """While inside, what this process does is counted and told; answers the port (for 0, any free).
+    """Count what this process does, and serve the figures; yields the port (for 0, any free).
 
     Without a port nothing is, and nothing that it takes is loaded.
 
@@ -48,7 +48,7 @@ def serving_metrics(database: Database, *, host: str, port: int | None) -> Itera
     except OSError as error:
         stop_counting()
         raise ConfigurationError(
-            f"No figures can be told on {host}, port {port}: {error.strerror}",
+            f"No figures can be served on {host}, port {port}: {error.strerror}",
             next_step="Choose another: --metrics-port, or SESSION_TASKS_METRICS_PORT.",
         ) from error
     try:
@@ -73,9 +73,9 @@ class _Told:
 
 
 def live_counts(database: Database) -> LiveCounts | None:
-    """What runs and waits now; None if the database cannot tell."""
+    """Counts of what runs and waits now; None if the database is unavailable."""
     try:
         with translated_errors(), database.autocommit.connect() as connection:
             return count_live(connection)
     except (TaskError, SQLAlchemyError):
-        return None  # counters are told all the same; /readyz says what is wrong
+        return None  # counters are served all the same; /readyz says what is wrong

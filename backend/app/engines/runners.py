@@ -63,7 +63,7 @@ SECONDS_BEFORE_RETURN = 0.1
 class TaskTimeout(TaskError):  # noqa: N818 - the failure's name in `failure_context`
     """The task ran longer than it may.
 
-    Temporary: it is tried again by itself, as a hung connection or a stalled machine passes. The
+    Temporary: it is retried automatically, as a hung connection or a stalled machine passes. The
     attempts bound what a task that is simply too big can cost.
     """
 
@@ -98,9 +98,9 @@ class Runner(Protocol):
 class ProcessRunner:
     """Runs tasks in a child process that is started once and kept while it lives.
 
-    Several tasks are handed over at once; the child begins the next by itself, and says so with
-    the end of the one before. What has not begun is nobody's yet: where the child dies, another
-    gets it, and where a task takes its time, those behind it are recalled and given to `give_back`.
+    Several tasks are assigned at once; the child begins the next without asking, and reports that
+    with the end of the one before. Tasks that have not begun are free: if the child dies, another
+    gets them, and if a task takes its time, those behind it are recalled and passed to `give_back`.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class ProcessRunner:
             failed_starts = self._failed_starts = 0
             yield from self._oversee(child, waiting)
         for run in waiting:
-            logger.error("No process for tasks can be started here; the task is given back")
+            logger.error("No process for tasks can be started here; the task is released")
             yield run, Released()
 
     def close(self) -> None:
@@ -245,7 +245,7 @@ class ThreadRunner:
         """Nothing to do ahead."""
 
     def run(self, runs: Sequence[Run]) -> Iterator[tuple[Run, Outcome]]:
-        """Run them; one that is abandoned is not answered, and the last."""
+        """Run them; an abandoned one has no outcome, and is the last."""
         for run in runs:
             ended = self._run(run)
             if self.is_abandoned:
@@ -257,7 +257,7 @@ class ThreadRunner:
 
     def _run(self, run: Run) -> Outcome:
         def abandon() -> None:
-            """Leave the thread behind, once; `run.running` sees to it that it has not ended."""
+            """Abandon the thread, once; `run.running` ensures that it has not ended."""
             if self.is_abandoned:
                 return
             self.is_abandoned = True
@@ -291,7 +291,7 @@ class ThreadRunner:
 def make_setup(
     database: Database, settings: Settings, references: Mapping[TaskType, str], *, worker: str
 ) -> Setup:
-    """Return what the children of a worker are told once."""
+    """Return the first message to the children of a worker."""
     has_logging = any(isinstance(each, RecordHandler) for each in logging.getLogger().handlers)
     return Setup(
         settings=settings,
@@ -337,7 +337,7 @@ def _settled(
 ) -> Outcome:
     """Return what a run comes to: how it ended (None: by force), and why it was stopped.
 
-    A run that completed before it heard is complete, whatever it was told: the claim decides.
+    A run that completed before it received the message is complete: the claim decides.
     """
     if isinstance(ended, Completed):
         return ended

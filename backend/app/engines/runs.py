@@ -1,6 +1,6 @@
-"""The tasks that a worker has in hand, and the clocks that each of them runs against.
+"""The runs of a worker, and the deadlines of each.
 
-No method here waits for anything: whoever keeps the clocks must never be held up by a database.
+No method here waits for anything: deadlines must never be delayed by a database.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FENCE_SHARE = 0.9
 
 
 class StopReason(Enum):
-    """Why a run was told to stop."""
+    """Why a run is to stop."""
 
     CLAIM_LOST = "its claim is no longer ours: it was cancelled, deleted or rescued"
     NOT_RENEWED = "its lease could not be renewed in time"
@@ -83,7 +83,7 @@ class Run:
         self._progress: Progress | None = None
         self._tell = self._kill = _do_nothing
 
-    # -- by whoever runs it -----------------------------------------------------------------------
+    # -- called by the thread that runs it --------------------------------------------------------
 
     def running(
         self, *, kill: Callable[[], None], tell: Callable[[], None] = lambda: None
@@ -120,7 +120,7 @@ class Run:
         return self.stop_reason is not None
 
     def wait_for_stop(self, seconds: float) -> bool:
-        """Wait so long, or until it is told to stop; answers whether it was."""
+        """Wait so long, or until it is to stop; returns whether it is."""
         with self._lock:
             if self._stop_told is None:
                 self._stop_told = threading.Event()
@@ -171,7 +171,7 @@ class Run:
             self.leased_at = sent_at
             self._fenced_at = sent_at + self._settings.lease_seconds * FENCE_SHARE
 
-    # -- by whoever keeps the clocks --------------------------------------------------------------
+    # -- called by the thread that watches deadlines ----------------------------------------------
 
     def stop(self, reason: StopReason, *, grace_seconds: float) -> None:
         """Tell it to stop, and kill it when the grace period is over."""
@@ -203,7 +203,7 @@ class Run:
         return min(self._fenced_at, self.started_at + self.max_run_seconds)
 
     def enforce(self, now: float) -> float | None:
-        """Do what is due by now; answers when the next may be due, None if nothing will be."""
+        """Act on deadlines that have passed; returns when the next may be due, or None."""
         with self._lock:
             if not self._is_running:  # it waits, or has ended: nothing is due before it runs
                 due_at = self._due_at()
@@ -239,9 +239,9 @@ def _do_nothing() -> None:
 
 
 class RunRegistry:
-    """All runs in hand, by the token of their claim; safe to use from many threads.
+    """All runs, by the token of their claim; safe to use from many threads.
 
-    A task that was given back may be claimed anew before its old run is let go of.
+    A released task may be claimed again before its old run is removed.
     """
 
     def __init__(
@@ -257,7 +257,7 @@ class RunRegistry:
         self._on_first = on_first
         self._on_room = on_room
         self._due_at = NEVER  # when the clocks are looked at next
-        self._news: list[float] | None = None  # of who began while they are looked at
+        self._news: list[float] | None = None  # of runs that began while they are looked at
         self._runs: dict[uuid.UUID, Run] = {}
         self._deferred: set[uuid.UUID] = set()
         self._changed = threading.Condition()
@@ -267,7 +267,7 @@ class RunRegistry:
 
     @property
     def occupied_count(self) -> int:
-        """How many take up room: not those that were put off, as long as they are not too many."""
+        """How many occupy slots: without deferred ones, as long as they are not too many."""
         return len(self._runs) - min(len(self._deferred), MAX_DEFERRED)
 
     def deferred(self, runs: Sequence[Run]) -> None:
@@ -285,9 +285,9 @@ class RunRegistry:
         claimed_at: float,
         hand_out: Callable[[list[Run]], None] = lambda _runs: None,
     ) -> list[Run]:
-        """Take the claims in hand; `claimed_at` is the moment before they were asked for.
+        """Add the claims; `claimed_at` is the moment before they were requested.
 
-        They are handed out before anybody else is woken. What is in hand already is left out.
+        They are handed out before other consumers are woken. Known claims are left out.
         """
         runs = [
             Run(claim, claimed_at=claimed_at, settings=self._settings, on_clock=self._watch)
@@ -330,17 +330,17 @@ class RunRegistry:
             run.stop(reason, grace_seconds=grace_seconds)
 
     def wait_until_empty(self, seconds: float | None) -> bool:
-        """Wait for the last run to end; answers whether it did in time (None: however long)."""
+        """Wait for the last run to end; returns whether it did in time (None: no limit)."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._runs, seconds)
 
     def enforce(self) -> float | None:
-        """Do what is due; answers in how many seconds the next is, None if nothing is in hand."""
+        """Act on what is due; returns in how many seconds the next is, None without runs."""
         news: list[float] = []
         self._news = news
         now = time.monotonic()
         moments = [moment for run in self.all() if (moment := run.enforce(now)) is not None]
-        self._due_at = min(moments, default=NEVER)  # from here on, who has a nearer one wakes us
+        self._due_at = min(moments, default=NEVER)  # from here on, a run with a nearer one wakes us
         self._news = None
         self._due_at = due_at = min([self._due_at, *news])
         return None if due_at == NEVER else max(due_at - now, 0.001)

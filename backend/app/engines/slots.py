@@ -54,14 +54,14 @@ MOST_TOGETHER = 512
 """So many completions are written by one statement at most: each costs it the same."""
 
 DEFERRALS_BEFORE_WARNING = 5
-"""A completion that was put off so often has waited for some seconds."""
+"""A completion that was deferred so often has waited for some seconds."""
 
 
 class Slots:
-    """Runs what it is given, so many tasks at a time, and writes what becomes of each.
+    """Runs tasks, so many at a time, and writes their outcomes.
 
     Args:
-        runs: what the worker has in hand; a run is let go of once its outcome is written.
+        runs: the worker's runs; one is removed once its outcome is written.
         worker: its id, for logs.
         threads: run tasks in threads of this process rather than in child processes.
 
@@ -208,7 +208,7 @@ class Slots:
         return max(1, min(MOST_PER_HANDOVER, int(SECONDS_PER_HANDOVER / self.usual_seconds)))
 
     def _run(self, runner: Runner, runs: list[Run], left: set[Run]) -> None:
-        """Run the tasks; write their outcomes, or leave that to who writes light ones together.
+        """Run the tasks; write their outcomes, or leave light ones to the thread that batches them.
 
         `left` are those whose outcome nobody knows yet.
         """
@@ -229,7 +229,7 @@ class Slots:
                         self._write(run, outcome)
                 begun_at = now
         except Exception:
-            logger.exception("A slot stumbled; its tasks' leases will end by themselves")
+            logger.exception("A slot failed; its tasks' leases will expire")
             self._runs.remove(left)
             left.clear()
         for aside in asides:
@@ -246,7 +246,7 @@ class Slots:
         return aside
 
     def _write(self, run: Run, outcome: Outcome, *, waits_for_locks: bool = False) -> None:
-        """Write one outcome, patiently, and let go of the run; whom a lock holds up goes aside."""
+        """Write one outcome, with retries, and remove the run; a locked one is deferred."""
         try:
             with run.writing():
                 written = self._writer.write(
@@ -263,7 +263,7 @@ class Slots:
             self._outwait_lock(run, outcome)
             return
         except Exception:
-            logger.exception("An outcome could not be written; the lease will end by itself")
+            logger.exception("An outcome could not be written; the lease will expire")
         self._runs.remove((run,))
 
     def _outwait_lock(self, run: Run, outcome: Outcome) -> None:
@@ -293,7 +293,7 @@ class Slots:
             try:
                 self._write_together(together)
             except Exception:
-                logger.exception("Outcomes could not be written; the leases will end by themselves")
+                logger.exception("Outcomes could not be written; the leases will expire")
                 self._runs.remove([run for run, _ in together])
 
     def _write_together(self, ended: list[tuple[Run, Completed]]) -> None:
@@ -325,7 +325,7 @@ class Slots:
     def _complete_together(
         self, ended: list[tuple[Run, Completed]]
     ) -> Sequence[Outcome | DatabaseBusy | None] | None:
-        """What became of each; None where one of them is refused, and so all are."""
+        """The result of each; None where one of them is refused, and therefore all."""
         for run, _ in ended:
             run.is_writing = True
         try:

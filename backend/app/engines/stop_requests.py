@@ -22,7 +22,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Request(Enum):
-    """What was heard."""
+    """The signals received."""
 
     STOP = "stop"
     LEAVE = "leave"

@@ -1,8 +1,8 @@
-"""What nobody else looks after: expired leases, retries that are due, lost leases, old sessions.
+"""Maintenance: expired leases, retries that are due, lost leases, old sessions.
 
 `sweep_once` is one look at everything, `Sweeper` a loop of them. Any number of sweepers may run at
 once, in any number of processes: each step is guarded by the rows themselves, and skips what
-another sweeper has in hand.
+another sweeper has locked.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Dispatch = Callable[[Sequence[tuple[UUID, UUID]]], None]
 
 @dataclass(frozen=True, slots=True)
 class SweepReport:
-    """What one sweep did.
+    """The result of one sweep.
 
     Attributes:
         rescued: runs failed because their worker was lost.
@@ -227,9 +227,9 @@ def _redispatch(
 def redispatch(
     database: Database, *, older_than_seconds: float, dispatch: Dispatch | None
 ) -> SweepReport:
-    """Tell again of all tasks that wait and were last told of so long before this call.
+    """Publish again all tasks that wait and were last published so long before this call.
 
-    A batch that cannot be published is waited for by nobody: its tasks are told of again after
+    A batch that cannot be published delays nothing: its tasks are published again after
     another lease, and those behind it now.
     """
     report = SweepReport()
@@ -255,7 +255,7 @@ def redispatch(
 def _delete_expired(database: Database, settings: Settings) -> SweepReport:
     """Delete sessions past their retention, and what was kept for a time: see docs/operations.md.
 
-    That is answers under an Idempotency-Key, browser sessions, and codes to sign in with.
+    These are responses under an Idempotency-Key, browser sessions, and sign-in codes.
     """
     retention = timedelta(days=settings.retention_days)
     deleted = 0

@@ -1,8 +1,8 @@
 """OpenTelemetry, where the extra `telemetry` is installed and the setting asks for it.
 
 A session's id is its trace's id: both are 128 bits. So nothing has to be carried with a task, in no
-row and in no message: whoever makes an attempt, on whatever machine, opens its span in that trace;
-and a request that starts, retries or cancels a task links its own span to it.
+row and in no message: the worker that makes an attempt, on any machine, opens its span in that
+trace; and a request that starts, retries or cancels a task links its own span to it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LOW_64_BITS = (1 << 64) - 1
 def traced(settings: Settings) -> Iterator[None]:
     """While inside, spans are made and exported, if the settings ask for that.
 
-    Where they go is told by OpenTelemetry's own variables (`OTEL_EXPORTER_OTLP_ENDPOINT`, …).
+    OpenTelemetry's own variables set where they go (`OTEL_EXPORTER_OTLP_ENDPOINT`, …).
 
     Raises:
         ConfigurationError: the extra is not installed.

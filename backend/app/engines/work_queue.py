@@ -1,4 +1,4 @@
-"""Things that wait for whoever is free, handed out with as few awakenings as there can be."""
+"""A work queue that wakes one consumer at a time."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Item = TypeVar("Item")
 
 
 class WorkQueue(Generic[Item]):
-    """A queue for many takers, of whom at most one at a time is being woken up.
+    """A queue for many consumers, of which at most one at a time is being woken.
 
-    Who takes and leaves something wakes the next; he takes at once, or with `patience`, once
-    nobody else has taken anything for so long. So light work is done by the few who are awake
-    anyhow, and nobody is held up by one whose work is not light after all. `queue.SimpleQueue`
-    wakes one taker for every item; they would only stand in line for the interpreter.
+    A consumer that takes and leaves something wakes the next; that one takes at once, or with
+    `patience`, once no other has taken anything for so long. So light work is done by the few that
+    are awake, and heavy work of one consumer delays no other. `queue.SimpleQueue` wakes one
+    consumer for every item, and they would only wait for the interpreter lock.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class WorkQueue(Generic[Item]):
         self._items: collections.deque[Item] = collections.deque()
         self._sleepers: list[tuple[threading.Lock, int]] = []  # and for how many each waits
         self._is_waking = False
-        self._is_reserve = False  # whether who is waking up comes only in case of need
+        self._is_reserve = False  # whether the consumer being woken is only a reserve
         self._taken_count = 0
         self._is_closed = False
 
@@ -50,10 +50,10 @@ class WorkQueue(Generic[Item]):
             self._wake_one()
 
     def take(self, most: int = 1, *, least: int = 1, patience: float = 0.0) -> list[Item]:
-        """Wait for as many as `least`, and take no more than leaves as much for each who waits.
+        """Wait for `least` items, and take no more than leaves as many for each waiting consumer.
 
-        Answers nothing once it is closed and all are gone. `patience`, in seconds, is that of the
-        next who is woken for what is left.
+        Returns none once it is closed and empty. `patience`, in seconds, is that of the consumer
+        woken next for what is left.
         """
         with self._lock:
             if len(self._items) >= least or self._is_closed:
@@ -68,8 +68,8 @@ class WorkQueue(Generic[Item]):
                 self._is_waking = False
                 if len(self._items) >= least or self._is_closed:
                     return self._take(most, patience)
-                self._sleepers.append((gate, least))  # another was quicker
-                self._wake_one()  # for whom what is left would do
+                self._sleepers.append((gate, least))  # another took it
+                self._wake_one()  # one for which the rest is enough
 
     def withdraw(self, condition: Callable[[Item], bool]) -> list[Item]:
         """Take away, without waiting, those for which the condition holds."""
@@ -106,7 +106,7 @@ class WorkQueue(Generic[Item]):
                 return
 
     def _wake_one(self, *, is_reserve: bool = False) -> None:
-        """Wake who went to sleep last, and is warmest, unless one is waking up already."""
+        """Wake the consumer that went to sleep last, unless one is being woken already."""
         if not self._sleepers or self._is_waking:
             return
         for position in range(len(self._sleepers) - 1, -1, -1):

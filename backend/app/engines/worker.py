@@ -71,7 +71,7 @@ CLAIMS_AHEAD = 8
 """So many claims fill that: smaller ones cost more, and larger ones find the slots idle."""
 
 LONGEST_AHEAD_SECONDS = 1.0
-"""A task that was claimed ahead, and waits this long all the same, is given back."""
+"""Seconds after which a task that was claimed ahead, and still waits, is released."""
 
 SECONDS_FOR_NOTHING = 0.1
 TIMES_FOR_NOTHING = 10
@@ -89,7 +89,7 @@ class Worker:
         threads: run them in threads of this process rather than in child processes.
         task_types: only these.
         session_ids: only these sessions' tasks.
-        sweeps: whether it also looks after what others left behind.
+        sweeps: whether it also runs the sweeper.
 
     Raises:
         ConfigurationError: a heartbeat would come too late for the lease, or the handlers' setting
@@ -196,7 +196,7 @@ class Worker:
             self._stop(grace)
 
     def drain(self) -> None:
-        """Claim nothing more, and stop once all tasks in hand have ended; returns at once.
+        """Claim nothing more, and stop once all running tasks have ended; returns at once.
 
         Tasks run as long as they may. A `run_until_stopped` returns then.
         """
@@ -219,10 +219,10 @@ class Worker:
         with self._handing_over:
             self._is_claiming = False
         self._claim_loop.stop()
-        try:  # as a worker that has been told to stop takes it in hand: it goes back
+        try:  # a worker that is stopping takes it, and releases it
             self._take_unanswered(self._claims.recover(self._database.driver_connection))
         except (DatabaseUnavailable, DatabaseBusy) as error:
-            logger.warning("Claims whose answer was lost could not be given back: %s", error)
+            logger.warning("Claims whose response was lost could not be released: %s", error)
 
     def _stop(self, grace: float) -> None:
         if not self._is_started:
@@ -236,7 +236,7 @@ class Worker:
             self._runs.stop_all(StopReason.SHUTDOWN, grace_seconds=0)
             if not self._runs.wait_until_empty(SECONDS_TO_WRITE_AT_STOP):
                 self._give_up.set()
-                # One whose process is still starting, say: it has not begun, and cannot be told.
+                # One whose process is still starting, say: it has not begun, and cannot be stopped.
                 self._writer.release([run.claim for run in self._runs.all()])
                 self._runs.wait_until_empty(1.0)
         self._slots.stop(SECONDS_TO_WRITE_AT_STOP)
@@ -270,7 +270,7 @@ class Worker:
             while (heard := requests.wait()) is not Request.DONE:
                 stop_count += heard is Request.STOP
                 if stop_count > 1:
-                    logger.warning("Told to stop again: exiting now")
+                    logger.warning("Second stop signal: exiting now")
                     os._exit(1)  # the children end with us
                 if not is_stopping:
                     is_stopping = True
@@ -296,7 +296,7 @@ class Worker:
 
     @property
     def run_count(self) -> int:
-        """How many tasks it has in hand."""
+        """How many tasks it holds."""
         return len(self._runs)
 
     def _stop_aside(self, requests: StopRequests) -> None:
@@ -351,23 +351,23 @@ class Worker:
         )
 
     def on_sessions_changed(self, session_ids: frozenset[UUID]) -> None:
-        """Look for work, and whether a task in hand is to stop; see `LocalWorker`."""
+        """Look for work, and whether a running task is to stop; see `LocalWorker`."""
         if self._heart.ask_about(session_ids):
             self._heart_loop.wake()
         self._on_room()
 
     def dispatch_local(self, claims: Sequence[Claim], *, claimed_at: float) -> None:
-        """Run these; where this worker has been told to stop meanwhile, give them back."""
+        """Run these; if this worker is stopping meanwhile, release them."""
         with self._handing_over:
             if self._is_claiming:
                 self._runs.add(claims, claimed_at=claimed_at, hand_out=self._slots.waiting.put)
-                if self._slots.are_all_busy:  # others were quicker: it may have to be given back
+                if self._slots.are_all_busy:  # others came first: it may have to be released
                     self._claim_loop.wake()
                 return
         self._writer.release(claims)
 
     def look_for(self, wishes: Sequence[ClaimRequest]) -> None:
-        """Have the claim loop ask for these, as soon as the database answers."""
+        """Have the claim loop request these, as soon as the database responds."""
         with self._handing_over:
             if self._is_claiming:
                 self._claims.look_for(wishes)
@@ -411,7 +411,7 @@ class Worker:
         return room if room > ahead // CLAIMS_AHEAD else 0
 
     def _give_back_what_waits(self) -> None:
-        """Give back what was claimed ahead and has waited for too long: others may be free."""
+        """Release what was claimed ahead and has waited for too long: others may be free."""
         if not self._slots.are_all_busy:
             return  # a slot is about to take it
         latest = time.monotonic() - LONGEST_AHEAD_SECONDS

@@ -41,7 +41,7 @@ _NOBODYS_HASH = hashlib.sha256(b"no such key").digest()
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking: the owner of what they create, what they may do, by which key.
+    """The caller of a request: its owner, its role and its key.
 
     Attributes:
         browser_session: the hash of the browser session's token; None for a key sent as such.
@@ -88,7 +88,7 @@ class AccessRepository:
         name: str = "",
         lifetime: timedelta | None = None,
     ) -> NewKey:
-        """Make a key of this owner, for ever or for `lifetime`."""
+        """Make a key of this owner, without expiry or for `lifetime`."""
         secret = secrets.token_urlsafe(SECRET_BYTES)
         record = ApiKey(
             id=secrets.token_hex(8),
@@ -144,7 +144,7 @@ class AccessRepository:
         return record
 
     def recognise(self, text: str) -> Principal | None:
-        """Who shows this key; None for a key that is malformed, unknown, expired or revoked.
+        """The caller with this key; None if the key is malformed, unknown, expired or revoked.
 
         Secrets are compared in constant time, and an unknown id takes the same path.
         """
@@ -168,7 +168,7 @@ class AccessRepository:
         )
 
     def usable(self, key_ids: Collection[str]) -> set[str]:
-        """Those of these keys that are neither expired nor revoked."""
+        """The keys among these that are neither expired nor revoked."""
         return set(self._db.scalars(select(ApiKey.id).where(ApiKey.id.in_(key_ids), is_usable())))
 
     def _note_use(self, key_id: str) -> None:

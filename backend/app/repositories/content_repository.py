@@ -1,4 +1,4 @@
-"""What hangs on a session, in and out: documents, tickets, exports, findings, notes.
+"""The content of a session: documents, tickets, exports, findings, notes.
 
 Reads without a limit stream through a server-side cursor, so a session of any size costs a reader
 little memory; writes go in by COPY. All of it happens in the caller's transaction.
@@ -108,7 +108,7 @@ class ExportTimes:
 
 @dataclass(frozen=True, slots=True)
 class SessionOverview:
-    """What a handler needs to know of its session before it reads the content."""
+    """The facts of a session that a handler needs before it reads the content."""
 
     options: dict[str, Any]
     document_names: list[str]
@@ -338,7 +338,7 @@ class ContentReader:
         limit: int | None = None,
         tickets: range | None = None,
     ) -> list[Finding]:
-        """What the last validation found, in order of the tickets: of all, or of these."""
+        """The findings of the last validation, of all tickets or of these, in their order."""
         wanted = [ValidationFinding.session_id == session_id]
         if tickets is not None:
             wanted.append(ValidationFinding.ticket.between(tickets.start, tickets.stop - 1))
@@ -359,7 +359,7 @@ class ContentReader:
         return [Finding(*row) for row in rows]
 
     def notes(self, session_id: uuid.UUID) -> list[str]:
-        """What a person should know about the session, in the order in which it was noted."""
+        """The session's notes, in the order in which they were made."""
         return list(
             self._reads.scalars(
                 select(SessionNote.text)
@@ -394,7 +394,7 @@ class ContentRepository(ContentReader):
         self._db = db
 
     def add_documents(self, session_id: uuid.UUID, documents: Iterable[IncomingDocument]) -> int:
-        """Store documents behind those that are there; answers how many were stored."""
+        """Store documents after the existing ones; returns how many were stored."""
         first = self._next_position(Document.position, Document.session_id, session_id)
         rows = [
             (session_id, position, document.name, document.content)

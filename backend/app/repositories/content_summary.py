@@ -1,4 +1,4 @@
-"""What hangs on a session, as far as people are shown it: read at one moment, and no bytes."""
+"""A summary of a session's content: a consistent read, without the content itself."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class DocumentSummary:
 
 @dataclass(frozen=True, slots=True)
 class ContentSummary:
-    """What hangs on a session; `findings` have an end, `counts` knows them all.
+    """The content of a session; `findings` are limited, `counts` has them all.
 
     Attributes:
         issues: the first that were created in Jira; `issue_count` knows how many there are.
@@ -49,7 +49,7 @@ class ContentSummary:
 
 
 def read_content(database: Database, session_id: UUID) -> ContentSummary:
-    """What hangs on the session now, in a transaction of its own."""
+    """The content of the session now, in a transaction of its own."""
     with database.transaction() as db:
         return summarize_content(db, session_id)
 
@@ -57,7 +57,7 @@ def read_content(database: Database, session_id: UUID) -> ContentSummary:
 def summarize_content(
     db: DbSession, session_id: UUID, *, most_findings: int = MOST_FINDINGS
 ) -> ContentSummary:
-    """What hangs on the session, as this transaction sees it."""
+    """The content of the session, as this transaction sees it."""
     per_document = (
         select(Ticket.source_name, func.count())
         .where(Ticket.session_id == session_id)

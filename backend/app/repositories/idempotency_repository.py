@@ -28,7 +28,7 @@ class IdempotencyKeyReused(TaskValidationError):  # noqa: N818 - reads as the st
 
 @dataclass(frozen=True, slots=True)
 class StoredResponse:
-    """What the first request under a key was answered; forgotten with the session it is about."""
+    """The response to the first request under a key; deleted with its session."""
 
     session_id: UUID | None
     status_code: int
@@ -37,7 +37,7 @@ class StoredResponse:
 
 
 class IdempotencyRepository:
-    """The answers given to one owner, in the transaction of `db`."""
+    """The stored responses of one owner, in the transaction of `db`."""
 
     def __init__(self, db: DbSession, *, owner: str) -> None:
         self._db = db
@@ -47,7 +47,7 @@ class IdempotencyRepository:
         """Return the answer that was given before; None if the effect is yours to make, here.
 
         The key is held by an advisory lock until the transaction ends, so a second request does
-        not wait for the first but is told (PostgreSQL, section 13.3.5).
+        not wait for the first (PostgreSQL, section 13.3.5).
 
         Raises:
             IdempotencyKeyInFlight: another transaction holds the key.
@@ -99,5 +99,5 @@ RETURNING 1"""
 
 
 def forget_old_answers(db: DbSession, *, limit: int) -> int:
-    """Delete up to `limit` answers that were kept for a day; answers how many."""
+    """Delete up to `limit` responses older than a day; returns how many."""
     return len(db.execute(text(_FORGET), {"hours": KEPT_HOURS, "limit": limit}).all())

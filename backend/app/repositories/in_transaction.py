@@ -1,4 +1,4 @@
-"""What every repository of sessions does around its statements, in the caller's transaction."""
+"""Effects around the statements of a repository, in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class InTransaction:
-    """Keeps what `db` has loaded true, and has logs and watchers told once it has committed.
+    """Refreshes what `db` has loaded, and logs and notifies after the commit.
 
     `owner`, where given, scopes every read and every act of a person: another owner's session is
     as absent as one that never was.

@@ -1,4 +1,4 @@
-"""What the logs say of transitions that were committed: the specification's words, section 7."""
+"""Log lines of committed transitions, in the words of the specification, section 7."""
 
 from __future__ import annotations
 

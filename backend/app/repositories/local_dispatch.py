@@ -1,6 +1,6 @@
-"""Workers of this very process, who are handed what is started here with its commit.
+"""Workers of this process, to which tasks started here are dispatched at their commit.
 
-Claimed by the statement that starts it, a task need not be found and claimed by another one.
+The statement that starts a task claims it, too: no other statement has to find and claim it.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 class LocalWorker(Protocol):
-    """Who runs tasks in this process.
+    """A worker of this process.
 
     Attributes:
-        id: what claims for it are made under.
+        id: the worker_id of its claims.
 
     """
 
@@ -40,13 +40,13 @@ class LocalWorker(Protocol):
         """Whether it would begin all of these at once."""
 
     def dispatch_local(self, claims: Sequence[Claim], *, claimed_at: float) -> None:
-        """Run these, which were claimed for it; `claimed_at` as for `RunRegistry.add`."""
+        """Run these claims, made for it; `claimed_at` as for `RunRegistry.add`."""
 
     def on_sessions_changed(self, session_ids: frozenset[uuid.UUID]) -> None:
-        """Hear that these changed, but for what is handed over."""
+        """Receive that these changed, except for tasks dispatched to it."""
 
     def look_for(self, wishes: Sequence[ClaimRequest]) -> None:
-        """Run those of these that were claimed for it, or wait: their starts were not answered."""
+        """Run those that were claimed for it or wait; the responses to their starts were lost."""
 
 
 _workers: weakref.WeakKeyDictionary[Database, list[LocalWorker]] = weakref.WeakKeyDictionary()
@@ -54,7 +54,7 @@ _workers: weakref.WeakKeyDictionary[Database, list[LocalWorker]] = weakref.WeakK
 
 @contextlib.contextmanager
 def offering(database: Database, worker: LocalWorker) -> Iterator[None]:
-    """While inside, the worker is handed what is started through this `database`."""
+    """While inside, tasks started through this `database` are dispatched to the worker."""
     workers = _workers.setdefault(database, [])
     workers.append(worker)
     try:
@@ -70,7 +70,7 @@ def local_worker_for(database: Database, starts: Sequence[Start]) -> LocalWorker
 
 
 class LocalStarts:
-    """Starts that are claimed for the local worker, if it takes them, and handed to it."""
+    """Starts that are claimed for the local worker, if it takes them, and dispatched to it."""
 
     def __init__(self, worker: LocalWorker | None, lease_seconds: float) -> None:
         self._worker = worker
@@ -109,13 +109,13 @@ class LocalStarts:
             self._started = [*self._started, *moved]
 
     def hand_over(self) -> list[Transition]:
-        """Give the worker what is claimed for it, once that is committed; returns all starts."""
+        """Dispatch the claims to the worker, after their commit; returns all starts."""
         if self._worker is not None and self._claims:
             self._worker.dispatch_local(self._claims, claimed_at=self._asked_at)
         return self._started
 
     def look_for(self) -> None:
-        """Have the worker find what a commit whose response was lost started for it."""
+        """Let the worker find the tasks that a commit with a lost response started for it."""
         if self._worker is None:
             return
         seen = {each.task_id for each in self._claims}

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class Maintenance(InTransaction):
-    """What the sweeper does, in the caller's transaction."""
+    """The sweeper's statements, in the caller's transaction."""
 
     def rescue_expired(
         self, *, limit: int = 100, only: Sequence[uuid.UUID] | None = None
@@ -35,8 +35,8 @@ class Maintenance(InTransaction):
         """Fail tasks whose lease has ended, and retry those that have attempts left.
 
         Each is failed (`worker_lost`, counted) and, where allowed, started again under a new
-        task_id. Answers the failures, then the retries. Sessions that somebody else has in hand
-        just now are left to the next time; one that cannot be rescued is logged and left out.
+        task_id. Returns the failures, then the retries. Sessions that are locked just now are left
+        to the next sweep; one that cannot be rescued is logged and left out.
         """
         moved = self._attempted(lambda: self._rescue(limit, only), "A batch of rescues")
         if moved is None:
@@ -49,7 +49,7 @@ class Maintenance(InTransaction):
         return moved
 
     def retry_due(self, *, limit: int = 100) -> list[Transition]:
-        """Retry up to `limit` temporary failures whose wait is over; answers those that moved.
+        """Retry up to `limit` temporary failures whose wait is over; returns those that moved.
 
         One that cannot be retried is logged and left out.
         """
@@ -70,7 +70,7 @@ class Maintenance(InTransaction):
     ) -> list[tuple[uuid.UUID, uuid.UUID]]:
         """Tasks (session_id, task_id) that nobody picked up: tell of them again.
 
-        Each is answered to one caller, and not again for `older_than_seconds`.
+        Each is returned to one caller, and not again for `older_than_seconds`.
         """
         rows = self._db.execute(
             text(maintenance_statements.REDISPATCH),
@@ -83,7 +83,7 @@ class Maintenance(InTransaction):
     ) -> int:
         """Rebuild leases and waiting retries after a database crash took them away.
 
-        Answers how many leases were made; -1 where nothing was lost (the sentinel is there). For
+        Returns how many leases were made; -1 if none was lost (the sentinel is there). For
         one lease time only the workers that held them can have them: then anybody. What another
         transaction has locked is left to the next sweep.
         """
@@ -172,7 +172,7 @@ class Maintenance(InTransaction):
         return moved
 
     def _attempted(self, act: Callable[[], list[Transition]], what: str) -> list[Transition] | None:
-        """What moved; None, with nothing changed and a line in the log, where it failed."""
+        """The transitions; None, with nothing changed and a log line, if it failed."""
         try:
             with self._db.begin_nested():
                 return act()

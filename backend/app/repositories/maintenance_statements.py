@@ -1,4 +1,4 @@
-"""What sweepers do to volatile rows: statements that any number of them may run at once."""
+"""Statements of sweepers on volatile rows, which any number of them may run at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from app.models.lease import RETRY_WAIT
 from app.repositories.statements import CAN_BE_RETRIED, IS_NOT_PAUSED, IS_RUNNING
 
 REBUILD_LOCK = 0x5E55_1048
-"""Advisory lock of whoever rebuilds leases (PostgreSQL, section 13.3.5)."""
+"""Advisory lock for rebuilding leases (PostgreSQL, section 13.3.5)."""
 
 IS_ANYTHING_URGENT = """
 SELECT NOT EXISTS (SELECT FROM session_task_lease_sentinel)

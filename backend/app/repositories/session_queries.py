@@ -1,4 +1,4 @@
-"""What sessions look like from outside: one row each, read as values, for many at once."""
+"""Reads of sessions: one row each, as values, for many sessions at once."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class SessionSnapshot:
         task_type, task_id, status, started_at: None before the first task starts.
         failure_context: of the last failure; it stays while the task is tried again.
         enqueued_at, claimed_at, leased_until, worker_id, progress_*: of the running task only.
-        retry_at: when a temporary failure is tried again by itself.
+        retry_at: when a temporary failure is retried automatically.
         moment: when it was read, by the database's clock.
 
     """
@@ -109,7 +109,7 @@ class SessionSnapshot:
 
     @property
     def short_id(self) -> str:
-        """What people call it by: see `app.core.wording.short_id`."""
+        """The short id that people use: see `app.core.wording.short_id`."""
         return short_id(self.session_id)
 
     @property
@@ -138,7 +138,7 @@ class SessionSnapshot:
 
     @property
     def next_task_type(self) -> TaskType | None:
-        """What a start would be of; None while a task runs, and after the last."""
+        """The task that would start next; None while a task runs, and after the last."""
         if self.task_type is None:
             return TaskType.PROCESSING
         if self.status == TaskStatus.RUNNING:
@@ -176,7 +176,7 @@ class SessionSnapshot:
 
     @property
     def fixable_by(self) -> ErrorCategory:
-        """Who can fix the last failure now: an administrator, once the attempts are used up.
+        """The category of the last failure: an administrator's, once the attempts are used up.
 
         Only an administrator can reset them; where a new session is needed, nobody has to.
         `fixable_by_sql` says the same of rows.
@@ -189,7 +189,7 @@ class SessionSnapshot:
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing more will happen by itself."""
+        """Whether nothing more happens without an act of a person."""
         return self.status != TaskStatus.RUNNING and self.retry_at is None
 
 

@@ -1,8 +1,8 @@
-"""The transactions over the truth: sessions and their tasks, in the caller's transaction.
+"""The transitions of sessions and their tasks, in the caller's transaction.
 
-`SessionRepository(db)` joins whatever transaction `db` is in, so its callers can write rows of
-their own with a transition. Callers that have none use `app.repositories.combiner`, which sends
-what arrives at the same time as one statement. Both stand on `app.repositories.transitions`.
+`SessionRepository(db)` joins the transaction of `db`, so that callers can write rows of their own
+with a transition. Callers without a transaction use `app.repositories.batcher`, which sends what
+arrives at the same time as one statement. Both build on `app.repositories.transitions`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["ALL_TASK_TYPES", "SessionRepository", "SessionView"]
 
 ATTEMPTS_TO_AGREE = 10
-"""How often a start is tried again when the row, read back, says that it was legal."""
+"""How often a start is repeated when the row, read back, shows that it was legal."""
 
 ALL_TASK_TYPES = tuple(TaskType)
 
@@ -116,14 +116,14 @@ class SessionRepository(SessionViews, Maintenance):
     def start_tasks(
         self, starts: Sequence[tuple[uuid.UUID, TaskType]]
     ) -> list[Transition | TaskError]:
-        """Start tasks, each under a new task_id; answers what became of each, in order.
+        """Start tasks, each under a new task_id; returns one result per start, in order.
 
         A session named twice gets one start and one conflict.
         """
         return self.start_as([(*start, uuid.uuid4()) for start in starts])
 
     def start_as(self, starts: Sequence[Start]) -> list[Transition | TaskError]:
-        """Start tasks under the given task_ids; answers what became of each, in order.
+        """Start tasks under the given task_ids; returns one result per start, in order.
 
         May be repeated where the outcome of a commit is unknown: what has been started under its
         task_id counts as started.
@@ -144,11 +144,11 @@ class SessionRepository(SessionViews, Maintenance):
         ]
 
     def starts_read_back(self, starts: Sequence[Start]) -> dict[uuid.UUID, Transition | TaskError]:
-        """What starts that moved nothing mean, by task_id: done before, or illegal.
+        """The results, by task_id, of starts that moved nothing: started before, or illegal.
 
-        What was done before, by a commit whose answer was lost, is told now. Left out are those
-        that are legal as the rows stand: what forbade them has moved on, or another transaction has
-        the session locked.
+        A start that was committed before, with its response lost, is logged and announced now.
+        Starts that are legal as the rows stand are left out: the session has moved on since, or
+        another transaction has it locked.
         """
         if not starts:
             return {}
@@ -182,7 +182,7 @@ class SessionRepository(SessionViews, Maintenance):
     def cancel_task(
         self, session_id: uuid.UUID, *, expected_task_id: uuid.UUID | None = None
     ) -> Transition:
-        """Cancel the running task; whoever works on it is told by its next heartbeat.
+        """Cancel the running task; its worker learns of it by the next heartbeat.
 
         Raises:
             SessionNotFound, TaskValidationError: why it could not be cancelled.
@@ -200,8 +200,8 @@ class SessionRepository(SessionViews, Maintenance):
     def retry_tasks(self, runs: Sequence[tuple[uuid.UUID, uuid.UUID]]) -> list[Transition]:
         """Run these `(session_id, task_id)` again where that run is the last and may be retried.
 
-        Answers those that were; no session twice in one call. What another transaction has locked
-        is left out.
+        Returns those that moved; no session twice in one call. Sessions that another transaction
+        has locked are left out.
         """
         moved = transitions.retry(
             driver_connection(self._db),
@@ -215,8 +215,8 @@ class SessionRepository(SessionViews, Maintenance):
     def cancel_tasks(self, runs: Sequence[tuple[uuid.UUID, uuid.UUID]]) -> list[Transition]:
         """Cancel these `(session_id, task_id)` where that run is the last and still running.
 
-        Answers those that were; no session twice in one call. What another transaction has locked
-        is left out.
+        Returns those that moved; no session twice in one call. Sessions that another transaction
+        has locked are left out.
         """
         moved = transitions.cancel(
             driver_connection(self._db), runs, owner=self._owner, skips_locked=True
@@ -313,7 +313,7 @@ class SessionRepository(SessionViews, Maintenance):
         return claims
 
     def heartbeat(self, claims: Sequence[Claim], *, lease_seconds: float = 30.0) -> set[uuid.UUID]:
-        """Renew the claims; answers the sessions whose claim still holds."""
+        """Renew the claims; returns the sessions whose claim still holds."""
         held = transitions.heartbeat(
             driver_connection(self._db),
             [Heartbeat(claim) for claim in claims],
@@ -359,7 +359,7 @@ class SessionRepository(SessionViews, Maintenance):
     def complete_tasks(
         self, completions: Sequence[tuple[Claim, TaskResults | None]]
     ) -> list[Transition | StaleClaim]:
-        """Complete tasks and write their results; answers what became of each, in order."""
+        """Complete tasks and write their results; returns one result per task, in order."""
         connection = driver_connection(self._db)
         claims = [claim for claim, _ in completions]
         moved = _ended(claims, lambda some: transitions.complete(connection, some))
@@ -399,7 +399,7 @@ class SessionRepository(SessionViews, Maintenance):
         *,
         backoff_seconds: float = RETRY_BACKOFF_SECONDS,
     ) -> list[Transition | StaleClaim]:
-        """Fail tasks, each counted; answers what became of each, in order.
+        """Fail tasks, and count each attempt; returns one result per task, in order.
 
         A temporary failure with attempts left is noted for the sweeper, which retries it after
         `backoff_seconds`, twice that the second time, give or take a quarter.
@@ -437,7 +437,7 @@ class SessionRepository(SessionViews, Maintenance):
         act: Callable[[], list[Transition]],
         refusal: Callable[[SessionTask], TaskError | None],
     ) -> Transition:
-        """What `act` moved, or raise what the row, read back, says against it.
+        """Return what `act` moved, or raise the reason that the row, read back, gives.
 
         Where it says nothing against it any more, what forbade it has moved on: act again.
         """
@@ -473,7 +473,7 @@ class SessionRepository(SessionViews, Maintenance):
 def _ended(
     claims: Sequence[Claim], end: Callable[[Sequence[Claim]], list[Transition]]
 ) -> dict[Claim, Transition]:
-    """What `end` moved, by claim; of several claims on one session each is sent by itself."""
+    """The transitions of `end`, by claim; several claims on one session are sent separately."""
     ended: dict[Claim, Transition] = {}
     left = list(dict.fromkeys(claims))
     while left:
@@ -485,7 +485,7 @@ def _ended(
 
 
 def next_starts(completed: Sequence[Transition]) -> list[Start]:
-    """What is to be started where sessions go on by themselves."""
+    """The starts that follow where sessions advance automatically."""
     return [
         (transition.session_id, transition.task_type.next, successor_id(transition.task_id))
         for transition in completed
@@ -494,16 +494,16 @@ def next_starts(completed: Sequence[Transition]) -> list[Start]:
 
 
 def successor_id(task_id: uuid.UUID) -> uuid.UUID:
-    """The task_id of the run that follows a completed one by itself.
+    """The task_id of the run that follows a completed one automatically.
 
-    It derives from its predecessor's, so that whoever lost the answer to a commit can read back
-    that it was his completion which started it.
+    It derives from its predecessor's, so that a caller that lost the response to a commit can
+    read back that its own completion started the run.
     """
     return uuid.uuid5(task_id, "next")
 
 
 def _meaning(start: Start, view: SessionView | None) -> Transition | TaskError | None:
-    """What a start that moved nothing means: done before, illegal, or (None) legal by now."""
+    """The result of a start that moved nothing: started before, illegal, or None: legal by now."""
     session_id, task_type, task_id = start
     if view is None:
         return session_not_found(session_id)

@@ -64,7 +64,7 @@ class SessionViews(InTransaction):
         return SessionView(row[0], row[0].task, row[1])
 
     def get_many(self, session_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, SessionView]:
-        """Those of these sessions that there are, with their tasks and leases."""
+        """The sessions among these that exist, with their tasks and leases."""
         rows = self._db.execute(self._owned(_MANY), {"session_ids": session_ids})
         return {row[0].id: SessionView(row[0], row[0].task, row[1]) for row in rows}
 

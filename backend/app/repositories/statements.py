@@ -1,12 +1,12 @@
-"""What is sent to PostgreSQL: each transition as one guarded, set-based statement.
+"""The SQL of the transitions: each is one guarded, set-based statement.
 
 Arrays go in, the rows that moved come out. The rules are not written here: they are rendered from
 the hybrids of `SessionTask`. `app.repositories.transitions` sends what stands here.
 
 How a statement is built, and why:
 
-- `lock` takes the sessions first, in id order, `FOR NO KEY UPDATE`: whoever moves a task or deletes
-  a session starts there, so nothing deadlocks, and for one session all transitions queue up. The
+- `lock` takes the sessions first, in id order, `FOR NO KEY UPDATE`: all that move a task or delete
+  a session start there, so nothing deadlocks, and for one session all transitions queue up. The
   aggregate in it makes sure that all are locked before the first task or lease is: a CTE without
   one hands its rows on one by one.
 - What was given comes out of `lock` again, and what moved out of the last CTE: no two of them are
@@ -69,8 +69,8 @@ def _array(name: str, kind: str) -> str:
     """An array that is given, of whose length the planner does not learn.
 
     For a single task a plan of its own looks cheaper than the kept one, which is made for ten:
-    where a connection is not told to keep plans, each would be planned anew. And whoever writes the
-    array out (the race's pgbench) gets the same plan as who gives it as one parameter.
+    on a connection that does not keep plans, each would be planned again. And a client that
+    writes the array out (the race's pgbench) gets the same plan as one that sends a parameter.
     """
     return f"(SELECT %({name})s::{kind}[])::{kind}[]"
 
@@ -87,10 +87,10 @@ _THESE = f"= ANY({_array('session_ids', 'uuid')})"
 
 @functools.cache
 def skipping_locked(statement: str) -> str:
-    """The statement as it waits for nobody: whom another transaction has locked it leaves out.
+    """The statement without waiting: it leaves out rows that another transaction has locked.
 
-    That is said of what it locks first, most often sessions. Whoever keeps anything of a session
-    locked for long has locked that first.
+    That holds for the rows it locks first, most often sessions: a transaction that keeps anything
+    of a session locked for long has locked those first.
     """
     return re.sub(r"FOR (NO KEY )?UPDATE( OF \w+)?", r"\g<0> SKIP LOCKED", statement, count=1)
 
@@ -130,8 +130,8 @@ IS_NOT_PAUSED = (
 
 # A task that starts takes the session's stage along and leaves a lease that nobody has claimed, or
 # that a worker in the starter's process has, unless claims are paused. That claim's token is the
-# task's id: a run has but one claim that is made with its start, and whoever lost the answer knows
-# its token all the same.
+# task's id: a run has but one claim that is made with its start, and a caller that lost the
+# response knows its token all the same.
 _NOBODYS = "NULL::uuid, NULL::uuid, NULL::timestamptz, NULL::timestamptz"
 _CAN_BE_CLAIMED = IS_NOT_PAUSED.format(task_type="staged.task_type")
 _CLAIMED_WITH_ITS_START = f"""CASE WHEN {_CAN_BE_CLAIMED} THEN %(worker_id)s::uuid END,
@@ -181,7 +181,7 @@ def _without_steps(of: str) -> str:
 # A start is sent again where its answer was lost: what it began may have ended since.
 # A start of a task that failed or was cancelled begins it again without its steps; a retry keeps
 # them.
-# A new row's id may be any that is new: its first run's is at hand, and making one at random would
+# A new row's id may be any that is new: its first run's id will do, and making one at random would
 # cost as much as an index entry.
 _STARTED = f"""
 WITH {_locked(_given("session_id", "task_id", task_type="text"), _OWN)},
@@ -233,7 +233,8 @@ _CLAIMED = """claimed_at = clock_timestamp(),
 _CLAIM = """lease.session_id, lease.task_id, lease.task_type, lease.attempt, lease.claim_token,
           lease.worker_id, date_part('epoch', lease.claimed_at - lease.enqueued_at)::float8"""
 
-# Tokens follow from the call's id and the session's: whoever lost the answer finds what it made.
+# Tokens follow from the call's id and the session's: a caller that lost the response finds its
+# claims.
 _BY_CALL = "md5(%(call_id)s::uuid::text || lease.session_id::text)::uuid"
 
 # A claim touches only the UNLOGGED table, so it waits for no disk; it never waits for a lock. CASE
@@ -263,7 +264,7 @@ SELECT session_id, task_id FROM session_task_leases
    AND task_type = ANY(%(task_types)s::text[])
  ORDER BY enqueued_at LIMIT %(limit)s"""  # noqa: S608 - constants only
 
-# The tokens are the caller's: whoever lost the answer asks again, and gets what it holds.
+# The tokens are the caller's: one that lost the response asks again, and gets what it holds.
 CLAIM_THESE = f"""
 WITH candidate AS MATERIALIZED (
     SELECT w.session_id, w.worker_id, w.claim_token
@@ -339,20 +340,20 @@ task AS (
 
 # What `brief_of` keeps of a failure, in SQL: earlier failures stay inside the newest, in brief. A
 # text of wide characters is cut shorter here, for the sake of the bytes that a context may take.
-_BRIEF_MESSAGE = f"""CASE WHEN length(told.message) <= {BRIEF_MESSAGE_CHARACTERS}
-                        THEN told.message
-                        ELSE left(told.message, {BRIEF_MESSAGE_CHARACTERS - 1}) || '…' END"""
+_BRIEF_MESSAGE = f"""CASE WHEN length(given.message) <= {BRIEF_MESSAGE_CHARACTERS}
+                        THEN given.message
+                        ELSE left(given.message, {BRIEF_MESSAGE_CHARACTERS - 1}) || '…' END"""
 _BRIEF = f"""(SELECT jsonb_strip_nulls(jsonb_build_object(
-                   'error', CASE WHEN octet_length(told.error) <= {BRIEF_ERROR_BYTES}
-                                 THEN told.error
-                                 ELSE left(told.error, {BRIEF_ERROR_BYTES // 4}) END,
+                   'error', CASE WHEN octet_length(given.error) <= {BRIEF_ERROR_BYTES}
+                                 THEN given.error
+                                 ELSE left(given.error, {BRIEF_ERROR_BYTES // 4}) END,
                    'message', CASE WHEN octet_length({_BRIEF_MESSAGE}) <= {BRIEF_MESSAGE_BYTES}
                                    THEN {_BRIEF_MESSAGE} ELSE
-                                   left(told.message, {BRIEF_MESSAGE_BYTES // 4 - 1}) || '…' END,
-                   'category', told.category, 'attempt', told.attempt,
-                   'failed_at', told.failed_at))
+                                   left(given.message, {BRIEF_MESSAGE_BYTES // 4 - 1}) || '…' END,
+                   'category', given.category, 'attempt', given.attempt,
+                   'failed_at', given.failed_at))
                  FROM jsonb_to_record(session_tasks.failure_context)
-                   AS told(error text, message text, category text, attempt jsonb,
+                   AS given(error text, message text, category text, attempt jsonb,
                            failed_at jsonb))"""  # noqa: S608 - constants only
 
 _MOMENT = """to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"""
@@ -399,9 +400,9 @@ task AS ({_FAILED}),
 {_RETRY_LATER},
 {_ended(TaskStatus.FAILED, "task.failed_at")}"""
 
-# Several sweepers at once skip what another has in hand; so does whoever is busy with a session or
-# beats for it just now. The lease of a run that is no longer running (it cannot be, but tables can
-# be edited) is removed all the same: `held` decides.
+# Several sweepers at once skip rows that another has locked, as they do for a transaction that
+# moves or beats for the session just now. The lease of a run that is no longer running (it cannot
+# be, but tables can be edited) is removed all the same: `held` decides.
 RESCUE = f"""
 WITH lock AS MATERIALIZED (
     SELECT unnest(array_agg(id)) AS session_id FROM (
@@ -438,7 +439,7 @@ held AS MATERIALIZED (
      ORDER BY l.session_id FOR UPDATE OF l),
 {_ended(TaskStatus.CANCELLED, "sessions.updated_at")}"""  # noqa: S608 - constants only
 
-# Whoever sends out messages about waiting tasks (Celery) sends another one about these soon.
+# The publisher of messages about waiting tasks (Celery) soon sends another one about these.
 RELEASE = f"""
 WITH held AS MATERIALIZED (
     SELECT l.session_id, l.claim_token

@@ -1,7 +1,7 @@
-"""One owner's sessions in figures: how many stand how, what failed alike, how long tasks take.
+"""One owner's sessions in figures: counts by state, groups of failures, durations of tasks.
 
 No index serves these reads, on purpose: an index on anything that moves would cost every
-transition its HOT update. Each is one scan and answers from one snapshot; a caller that asks often
+transition its HOT update. Each is one scan of one snapshot; a caller that asks often
 keeps the answer for a few seconds (`app.web.overview` does).
 """
 
@@ -121,7 +121,7 @@ class OldestTask:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """What is under way.
+    """Counts of what is under way.
 
     Attributes:
         workers: all that are alive, whosever tasks they hold.
@@ -267,7 +267,7 @@ class Statistics:
         )
 
     def run_times(self, *, since: datetime, slice_length: timedelta) -> list[RunTimes]:
-        """What completed since then, by task type and slice of time, the earliest first."""
+        """Completions since then, by task type and slice of time, the earliest first."""
         rows = []
         for task_type in TaskType:
             completed_at, waited, ran = _times_of(task_type)
@@ -292,8 +292,8 @@ class Statistics:
     def likely_seconds(self, session_ids: Collection[UUID]) -> dict[UUID, LikelySeconds]:
         """For the running ones of these sessions: how long past runs like theirs took.
 
-        Alike is the same type over documents of about the same size, among the owner's last
-        sessions. A session of which too few runs are alike is left out.
+        Compared are runs of the same type over documents of about the same size, among the last
+        sessions. A session with too few such runs is left out.
         """
         running = (
             select(SessionTaskLease.session_id, SessionTaskLease.task_type, _document_bytes())
@@ -357,7 +357,7 @@ class Statistics:
             cast(null(), UtcDateTime).label("first_seen_at"),
             cast(null(), UtcDateTime).label("last_seen_at"),
         ).where(owned_by(self._owner))
-        # Read whole and once: each `->>` would unpack a long context anew.
+        # Read whole and once: each `->>` would unpack a long context again.
         failure = (
             func.jsonb_to_record(
                 case((SessionTask.status == TaskStatus.FAILED, SessionTask.failure_context))

@@ -1,4 +1,4 @@
-"""The answers to what cannot be done: what happened, who can fix it, what to do next."""
+"""Errors of transitions: what happened, who can fix it, what to do next."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def stale_claim(claim: Claim) -> StaleClaim:
 
 
 def locked_by_another(session_id: uuid.UUID) -> DatabaseBusy:
-    """What was asked is legal, but another transaction has the session locked."""
+    """The transition is legal, but another transaction has the session locked."""
     return DatabaseBusy(
         f"Another transaction has session {session_id} locked", session_id=session_id
     )
@@ -68,15 +68,15 @@ def moved_on(session_id: uuid.UUID, task: SessionTask) -> TaskValidationError:
     """Another run than the expected one is the last."""
     return TaskValidationError(
         f"Session {session_id} has moved on: {task.task_type.value} is {task.status.value}",
-        next_step="Look at its state again; somebody was quicker.",
+        next_step="Look at its state again: it changed meanwhile.",
         session_id=session_id,
     )
 
 
 def nothing_to_reset(task: SessionTask) -> TaskValidationError:
-    """Attempts are given back to failed tasks only."""
+    """Attempts are reset for failed tasks only."""
     return TaskValidationError(
-        f"Only a failed task can be given its attempts back: {task.task_type.value} is "
+        f"Only the attempts of a failed task can be reset: {task.task_type.value} is "
         f"{task.status.value}",
         next_step="Look at its state again.",
         session_id=task.session_id,

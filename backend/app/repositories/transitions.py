@@ -3,9 +3,8 @@
 Each is one of `app.repositories.statements`, or two where one would lock in the wrong order. This
 is the one module that speaks to the driver directly, because here figures decide.
 
-Those that are sent for many callers at once have `skips_locked`: with it they wait for nobody, and
-who is locked by another transaction is left out, so that a lock costs only the callers who asked
-for what is locked.
+Those that are sent for many callers at once have `skips_locked`: it leaves out rows that another
+transaction has locked, so that a lock delays only the callers that asked for those.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ class Claim(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ClaimRequest:
-    """To claim this very task; asked again with the same token, a claim that was made is told."""
+    """An idempotent claim of this task: repeating it with the same token returns the claim made."""
 
     session_id: uuid.UUID
     task_id: uuid.UUID
@@ -85,7 +84,7 @@ class Transition(NamedTuple):
         retry_count: failures so far.
         moment: when it started or ended, by the database's clock.
         duration_seconds: from start to end; 0.0 for a start.
-        auto_advance: whether the session wants its next task started by itself.
+        auto_advance: whether the session's next task starts automatically.
         failure_context: what was written, for a failure.
 
     """
@@ -181,7 +180,7 @@ def _claim_tokens(
 def _rows(
     connection: psycopg.Connection[Any], statement: str, parameters: Mapping[str, Any]
 ) -> list[tuple[Any, ...]]:
-    """What the statement answers.
+    """Execute the statement, and return its rows.
 
     Each connection keeps a cursor for each statement, which remembers how its parameters and
     columns are written and read: with a new one the driver looks all of that up again.
@@ -215,7 +214,7 @@ def start(
     """Start each; no session twice in one call.
 
     Many go in several statements, in id order, so that all are locked as by one; the driver reads
-    what one has answered while the server is at the next (pipeline mode).
+    the rows of one while the server executes the next (pipeline mode).
     """
     statement = _variant(statements.START, skips_locked=skips_locked)
     return _moved(_started_rows(connection, statement, starts, {"owner": owner}))
@@ -311,7 +310,7 @@ def cancel(
     owner: str | None = None,
     skips_locked: bool = False,
 ) -> list[Transition]:
-    """Cancel `(session_id, expected task_id or None)` each, whoever runs it.
+    """Cancel each `(session_id, expected task_id or None)`, whatever its claim.
 
     The one transition that begins with the task and not with its lease. A lease that was made
     while this waited for the session (a run that began just now) is younger than a statement that
@@ -392,7 +391,7 @@ def waiting(
 def claim_these(
     connection: psycopg.Connection[Any], wishes: Sequence[ClaimRequest], *, lease_seconds: float
 ) -> list[Claim]:
-    """Claim each, where it waits and nobody else was quicker; no session twice in one call."""
+    """Claim each that is still waiting; no session twice in one call."""
     return _claims(
         connection,
         statements.CLAIM_THESE,
@@ -517,7 +516,7 @@ def release(
     *,
     skips_locked: bool = False,
 ) -> set[uuid.UUID]:
-    """Give claims back; costs no attempt. Answers the tokens of the claims that still held."""
+    """Release claims without spending an attempt; returns the tokens of those that still held."""
     return _claim_tokens(
         connection,
         _variant(statements.RELEASE, skips_locked=skips_locked),
@@ -526,7 +525,7 @@ def release(
 
 
 def still_valid(connection: psycopg.Connection[Any], claims: Sequence[Claim]) -> set[uuid.UUID]:
-    """Answers the tokens of the claims that hold, or can be taken back; asks past any lock.
+    """Return the tokens of claims that hold or can be restored, without waiting for locks.
 
     Where nothing could be written by such a claim, another transaction has the session locked.
     """
@@ -542,7 +541,7 @@ def heartbeat(
     lease_seconds: float,
     skips_locked: bool = False,
 ) -> set[uuid.UUID]:
-    """Renew leases and note progress. Answers the tokens of the claims that still hold.
+    """Renew leases and record progress; returns the tokens of the claims that still hold.
 
     A claim whose lease a database crash took away is taken back. That locks sessions, which must
     never be waited for while leases are locked: inside a transaction the renewals are undone
@@ -604,7 +603,7 @@ def restore_leases(
     lease_seconds: float = RESTORED_LEASE_SECONDS,
     skips_locked: bool = False,
 ) -> set[uuid.UUID]:
-    """Make leases anew that a database crash took; answers the tokens of their claims.
+    """Restore leases that a database crash removed; returns the tokens of their claims.
 
     Claims that hold are left as they are, but their leases are locked in one order with the rest:
     in a transaction, name all that it is to write.

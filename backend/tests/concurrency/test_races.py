@@ -22,7 +22,7 @@ from app.core.errors import (
 )
 from app.models.session import SessionTask, TaskStatus, TaskType
 from app.repositories import transitions
-from app.repositories.combiner import TransitionCombiner
+from app.repositories.batcher import TransitionBatcher
 from app.repositories.session_repository import SessionRepository
 from app.repositories.transitions import Claim, Heartbeat, Transition
 from tests.concurrency.conftest import outcome_of
@@ -60,7 +60,7 @@ def state(database: Database) -> Callable[[uuid.UUID], Any]:
     return read
 
 
-@pytest.mark.parametrize("door", ["repository", "combiner"])
+@pytest.mark.parametrize("door", ["repository", "batcher"])
 def test_of_fifty_simultaneous_starts_one_wins(  # noqa: PLR0913, PLR0917 - fixtures
     door: str,
     database: Database,
@@ -76,11 +76,11 @@ def test_of_fifty_simultaneous_starts_one_wins(  # noqa: PLR0913, PLR0917 - fixt
         connections = [crowd.engine.connect() for _ in range(50)]
         for connection in connections:  # all are made before the race begins
             connection.close()
-        combiners = [TransitionCombiner(crowd) for _ in range(5)]
+        batchers = [TransitionBatcher(crowd) for _ in range(5)]
         acts: list[Callable[[], Any]] = [
             (lambda: committed(crowd, lambda s: s.start_task(session_id, P)))
             if door == "repository"
-            else (lambda one=combiners[n % 5]: one.start_task(session_id, P))  # type: ignore[misc]
+            else (lambda one=batchers[n % 5]: one.start_task(session_id, P))  # type: ignore[misc]
             for n in range(50)
         ]
         outcomes = race(acts)

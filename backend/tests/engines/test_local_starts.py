@@ -9,9 +9,9 @@ import pytest
 
 from app.core.errors import DatabaseUnavailable
 from app.models.session import TaskStatus, TaskType
-from app.repositories import transition_kinds, transitions
-from app.repositories.combiner import TransitionCombiner
-from app.repositories.local_dispatch import local_worker_for
+from app.repositories import transitions
+from app.repositories.batcher import TransitionBatcher
+from app.repositories.local_dispatch import LocalStarts, local_worker_for
 from app.repositories.transitions import ClaimRequest
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def start_for(bench: Any, worker: Worker, session_id: UUID) -> transitions.Trans
 def test_a_start_beside_an_idle_worker_need_not_be_found(bench: Any, *, threads: bool) -> None:
     worker = idle(bench, threads=threads)
     session_id = bench.new_session()
-    started = TransitionCombiner(bench.database).start_task(session_id, P)
+    started = TransitionBatcher(bench.database).start_task(session_id, P)
     task = bench.until_status(session_id, "completed")
     assert task.task_id == started.task_id
     bench.until(lambda: worker.outcome_counts)  # counted once it is told
@@ -63,7 +63,7 @@ def test_the_next_tasks_of_a_session_stay_with_the_worker_that_completed_the_fir
 ) -> None:
     worker = idle(bench)
     session_id = bench.new_session("make_tickets", auto_advance=True)
-    TransitionCombiner(bench.database).start_task(session_id, P)
+    TransitionBatcher(bench.database).start_task(session_id, P)
     bench.until(lambda: bench.task(session_id).task_type == TaskType.ADF_VALIDATION)
     bench.until_status(session_id, "completed")
     bench.until(lambda: worker.outcome_counts == {"completed": 3})
@@ -74,7 +74,7 @@ def test_the_next_tasks_of_a_session_stay_with_the_worker_that_completed_the_fir
 def test_a_next_task_that_a_commit_without_an_answer_claimed_is_found(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hand_over = transition_kinds._LocalStarts.hand_over
+    hand_over = LocalStarts.hand_over
     losses = iter([True])
 
     def lose_the_answer(starts: Any) -> Any:
@@ -82,10 +82,10 @@ def test_a_next_task_that_a_commit_without_an_answer_claimed_is_found(
             raise DatabaseUnavailable("connection lost after COMMIT")
         return hand_over(starts)
 
-    monkeypatch.setattr(transition_kinds._LocalStarts, "hand_over", lose_the_answer)
+    monkeypatch.setattr(LocalStarts, "hand_over", lose_the_answer)
     worker = idle(bench)
     session_id = bench.new_session("make_tickets", auto_advance=True)
-    TransitionCombiner(bench.database).start_task(session_id, P)
+    TransitionBatcher(bench.database).start_task(session_id, P)
     bench.until(lambda: bench.task(session_id).task_type == TaskType.ADF_VALIDATION)
     bench.until_status(session_id, "completed")
     bench.until(lambda: worker.outcome_counts == {"completed": 3})
@@ -94,11 +94,11 @@ def test_a_next_task_that_a_commit_without_an_answer_claimed_is_found(
 
 def test_what_a_worker_has_no_slot_for_waits_for_anybody(bench: Any, tmp_path: Path) -> None:
     worker, go_on = idle(bench), tmp_path / "go on"
-    combiner = TransitionCombiner(bench.database)
+    batcher = TransitionBatcher(bench.database)
     busy = bench.new_session("wait_for_file", file=str(go_on))
-    combiner.start_task(busy, P)
+    batcher.start_task(busy, P)
     waiting = bench.new_session()
-    combiner.start_task(waiting, P)
+    batcher.start_task(waiting, P)
     assert bench.lease(busy).worker_id == worker.id
     assert bench.lease(waiting).claim_token is None
     go_on.touch()
@@ -164,7 +164,7 @@ def test_a_claim_that_is_fresh_is_not_renewed(bench: Any, monkeypatch: pytest.Mo
     worker = idle(bench, settings=patient)
     sessions = [bench.new_session() for _ in range(3)]
     for count, session_id in enumerate(sessions, 1):
-        TransitionCombiner(bench.database).start_task(session_id, P)
+        TransitionBatcher(bench.database).start_task(session_id, P)
         bench.until(lambda count=count: worker.outcome_counts["completed"] == count)
         bench.until(lambda: worker.run_count == 0)
     assert beats == []

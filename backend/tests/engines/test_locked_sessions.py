@@ -12,7 +12,7 @@ from sqlalchemy import text
 from app.core.database_errors import translated_errors
 from app.engines import worker as worker_module
 from app.engines.execution import ATTEMPTS_TO_WRITE_RESULTS
-from app.repositories import session_repository, transition_kinds
+from app.repositories import operations, session_repository
 from app.repositories.results_writer import write_results
 from app.repositories.session_repository import SessionRepository
 
@@ -123,7 +123,7 @@ def test_results_that_the_server_never_takes_fail_their_task_at_last(
                 raise refusal
         write_results(connection, produced)
 
-    for module in (transition_kinds, session_repository):
+    for module in (operations, session_repository):
         monkeypatch.setattr(module, "write_results", refuse_tickets)
     session_id = bench.session("make_tickets")
     bench.worker(sweeps=False)

@@ -18,7 +18,7 @@ from app.core.errors import DatabaseUnavailable
 from app.engines.execution import Completed, OutcomeWriter
 from app.models.results import TaskResults, Write
 from app.models.session import TaskStatus, TaskType
-from app.repositories.combiner import TransitionCombiner
+from app.repositories.batcher import TransitionBatcher
 from app.repositories.content_repository import ContentRepository, IncomingDocument
 from app.repositories.session_repository import SessionRepository
 
@@ -150,9 +150,9 @@ def test_a_commit_whose_answer_was_lost_is_not_repeated(
     assert effects(claim.session_id) == [7]
 
 
-def test_a_run_with_writes_is_not_for_the_combiner(bench: Any, effects: Any, claim: Claim) -> None:
+def test_a_run_with_writes_is_not_for_the_batcher(bench: Any, effects: Any, claim: Claim) -> None:
     with pytest.raises(TypeError, match="SessionRepository"):
-        TransitionCombiner(bench.database).complete_tasks([(claim, RESULTS)])
+        TransitionBatcher(bench.database).complete_tasks([(claim, RESULTS)])
     assert bench.task(claim.session_id).status == TaskStatus.RUNNING
     assert effects(claim.session_id) == []
 

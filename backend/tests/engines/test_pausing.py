@@ -15,7 +15,7 @@ from app.core.database import Database
 from app.engines.pausing import pause_claims, resume_claims
 from app.engines.sweeper import sweep_once
 from app.models.session import TaskStatus, TaskType
-from app.repositories.combiner import TransitionCombiner
+from app.repositories.batcher import TransitionBatcher
 from app.repositories.pause_repository import read_pauses
 from app.repositories.session_repository import SessionRepository
 
@@ -54,17 +54,17 @@ def test_a_running_task_goes_on_and_what_waits_waits_until_it_is_resumed(
     bench.until_handler_runs(running)
     assert pause(bench) == 0
     waiting = bench.session()
-    by_combiner = bench.new_session()
+    by_batcher = bench.new_session()
     bench.until(lambda: worker.idle_slot_count)
-    TransitionCombiner(bench.database).start_task(by_combiner, P)  # beside an idle worker
+    TransitionBatcher(bench.database).start_task(by_batcher, P)  # beside an idle worker
     go_on.touch()
     bench.until(lambda: bench.task(running).task_type is EXPORT, "the running one has completed")
     bench.until(lambda: worker.run_count == 0)
-    for session_id in (running, waiting, by_combiner):
+    for session_id in (running, waiting, by_batcher):
         assert bench.task(session_id).status is TaskStatus.RUNNING
         assert bench.lease(session_id).claim_token is None
     assert resume(bench) == 3
-    for session_id in (running, waiting, by_combiner):
+    for session_id in (running, waiting, by_batcher):
         bench.until_status(session_id, "completed")
 
 

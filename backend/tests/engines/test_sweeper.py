@@ -14,7 +14,7 @@ from app.core.errors import DatabaseUnavailable
 from app.engines import sweeper, vacuum
 from app.engines.sweeper import SweepReport, sweep_once
 from app.models.session import TaskStatus
-from app.repositories.combiner import TransitionCombiner
+from app.repositories.batcher import TransitionBatcher
 from app.repositories.idempotency_repository import IdempotencyRepository, StoredResponse
 from app.repositories.session_repository import SessionRepository
 
@@ -259,7 +259,7 @@ def test_the_table_of_leases_does_not_grow_with_what_comes_and_goes(
 ) -> None:
     monkeypatch.setattr(vacuum, "ENDS_BEFORE_VACUUM", 30)
     vacuums = vacuum.LeaseVacuum(bench.database)
-    combiner = TransitionCombiner(bench.database)
+    batcher = TransitionBatcher(bench.database)
     sessions = [bench.session() for _ in range(40)]
 
     def vacuum_count() -> int:
@@ -273,9 +273,9 @@ def test_the_table_of_leases_does_not_grow_with_what_comes_and_goes(
     vacuums.start()
     before = vacuum_count()
     for session_id in sessions:
-        claim = combiner.claim_task(session_id, bench.lease(session_id).task_id, uuid4())
+        claim = batcher.claim_task(session_id, bench.lease(session_id).task_id, uuid4())
         assert claim is not None
-        combiner.complete_task(claim)
+        batcher.complete_task(claim)
     bench.until(lambda: vacuum_count() > before)
     vacuums.stop()
 

@@ -1,4 +1,4 @@
-"""Session Tasks itself, as shipped: its combiner, its repository, its worker.
+"""Session Tasks itself, as shipped: its batcher, its repository, its worker.
 
 Its acts are the protocol's and a few more. Sessions stand ready before anything is timed, as they
 do when people press the button; a drain ends when the last outcome is committed.
@@ -33,7 +33,7 @@ from app.engines.memory import collect_garbage_seldom
 from app.engines.worker import Worker
 from app.models.session import TaskType
 from app.repositories import transitions
-from app.repositories.combiner import AsyncTransitionCombiner, TransitionCombiner
+from app.repositories.batcher import AsyncTransitionBatcher, TransitionBatcher
 from app.repositories.session_repository import SessionRepository
 from benchmarks.race.adapters.protocol import (
     SECONDS_TO_REST,
@@ -117,7 +117,7 @@ def lives(url: str, ids: Sequence[uuid.UUID], callers: int) -> dict[str, float]:
     """Each session's three tasks: start, claim, complete, each answered after its commit."""
     worker_id = uuid.uuid4()
     with open_database(url) as database:
-        act = functools.partial(live, TransitionCombiner(database), worker_id)
+        act = functools.partial(live, TransitionBatcher(database), worker_id)
         return in_threads(callers, ids, act) | {"lives": len(ids) * len(LIVES)}
 
 
@@ -126,17 +126,17 @@ def lives_in_a_loop(url: str, ids: Sequence[uuid.UUID], callers: int) -> dict[st
     worker_id = uuid.uuid4()
     left = iter(ids)
 
-    async def call(combiner: AsyncTransitionCombiner) -> None:
+    async def call(batcher: AsyncTransitionBatcher) -> None:
         for session_id in left:
             for task_type in LIVES:
-                started = await combiner.start_task(session_id, task_type)
-                claim = await combiner.claim_task(session_id, started.task_id, worker_id)
+                started = await batcher.start_task(session_id, task_type)
+                claim = await batcher.claim_task(session_id, started.task_id, worker_id)
                 assert claim is not None
-                await combiner.complete_task(claim)
+                await batcher.complete_task(claim)
 
-    async def call_all(combiner: AsyncTransitionCombiner) -> dict[str, float]:
+    async def call_all(batcher: AsyncTransitionBatcher) -> dict[str, float]:
         begun, cpu = time.perf_counter(), time.process_time()
-        await asyncio.gather(*(call(combiner) for _ in range(callers)))
+        await asyncio.gather(*(call(batcher) for _ in range(callers)))
         return {
             "seconds": time.perf_counter() - begun,
             "cpu_seconds": time.process_time() - cpu,
@@ -144,19 +144,19 @@ def lives_in_a_loop(url: str, ids: Sequence[uuid.UUID], callers: int) -> dict[st
         }
 
     with open_database(url) as database:
-        combiner = AsyncTransitionCombiner(database)
-        answer = asyncio.run(call_all(combiner))
-        combiner.close()
+        batcher = AsyncTransitionBatcher(database)
+        answer = asyncio.run(call_all(batcher))
+        batcher.close()
         return answer
 
 
-def live(combiner: TransitionCombiner, worker_id: uuid.UUID, session_id: uuid.UUID) -> None:
+def live(batcher: TransitionBatcher, worker_id: uuid.UUID, session_id: uuid.UUID) -> None:
     """One session's three tasks."""
     for task_type in LIVES:
-        started = combiner.start_task(session_id, task_type)
-        claim = combiner.claim_task(session_id, started.task_id, worker_id)
+        started = batcher.start_task(session_id, task_type)
+        claim = batcher.claim_task(session_id, started.task_id, worker_id)
         assert claim is not None
-        combiner.complete_task(claim)
+        batcher.complete_task(claim)
 
 
 def lives_in_transactions(url: str, ids: Sequence[uuid.UUID], callers: int) -> dict[str, float]:
@@ -180,9 +180,9 @@ def lives_in_transactions(url: str, ids: Sequence[uuid.UUID], callers: int) -> d
 def singles(url: str, callers: int) -> dict[str, float]:
     """One start each."""
     with open_database(url) as database:
-        combiner = TransitionCombiner(database)
+        batcher = TransitionBatcher(database)
         return in_threads(
-            callers, session_ids(url), lambda each: combiner.start_task(each, TaskType.PROCESSING)
+            callers, session_ids(url), lambda each: batcher.start_task(each, TaskType.PROCESSING)
         )
 
 
@@ -193,13 +193,13 @@ def whole(url: str, ids: Sequence[uuid.UUID], how: str) -> dict[str, float]:
     """
     command = (MODULE, f"finish-{how}", "--url", url, "--count", str(len(ids)))
     with open_database(url) as database, worker_process(*command) as told:
-        combiner = TransitionCombiner(database)
+        batcher = TransitionBatcher(database)
         collect_garbage_seldom()  # as the command `serve` does
-        combiner.start_task(ids[0], TaskType.PROCESSING)
+        batcher.start_task(ids[0], TaskType.PROCESSING)
         told()
         time.sleep(SECONDS_TO_REST)
         begun = time.monotonic_ns()
-        outcomes = combiner.start_tasks([(each, TaskType.PROCESSING) for each in ids[1:]])
+        outcomes = batcher.start_tasks([(each, TaskType.PROCESSING) for each in ids[1:]])
         assert all(isinstance(outcome, transitions.Transition) for outcome in outcomes)
         return {"seconds": (told() - begun) / 1e9}
 
@@ -280,7 +280,7 @@ def pickup(url: str, count: int, how: str) -> dict[str, float]:
     latencies = []
     committed = _note_commits_of_starts()
     with open_database(url) as database:
-        combiner = TransitionCombiner(database)
+        batcher = TransitionBatcher(database)
         worker: Worker | None = None
         process: subprocess.Popen[bytes] | None = None
         if how == "same-process":
@@ -290,7 +290,7 @@ def pickup(url: str, count: int, how: str) -> dict[str, float]:
             process = subprocess.Popen([sys.executable, "-m", MODULE, f"serve-{how}", "--url", url])
         try:
             for number, session_id in enumerate(session_ids(url)[: WARM_UPS + count]):
-                combiner.start_task(session_id, TaskType.PROCESSING)
+                batcher.start_task(session_id, TaskType.PROCESSING)
                 moment = moments.get(timeout=PATIENCE_SECONDS)
                 if number >= WARM_UPS:
                     latencies.append((moment - committed[-1]) / 1e6)

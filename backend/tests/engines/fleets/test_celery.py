@@ -94,7 +94,7 @@ def test_prefork_says_that_it_tells_no_figures(
             session_id = fleet.session()
             fleet.worker("--pool", "prefork", log=log, metrics_port=port)
             fleet.bench.until_status(session_id, "completed")
-    assert f"No figures are told on port {port}" in (tmp_path / "log").read_text()
+    assert f"No figures are served on port {port}" in (tmp_path / "log").read_text()
 
 
 @pytest.mark.parametrize("broker", ["rabbitmq", pytest.param("redis", marks=pytest.mark.long)])

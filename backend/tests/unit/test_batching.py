@@ -1,4 +1,4 @@
-"""The lane: who sends, who waits, and who is told what. Without a database."""
+"""The batcher: who sends, who waits, and who is told what. Without a database."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from chaos.waiting import until
 
 from app.core.errors import DatabaseUnavailable, TaskError
-from app.repositories import lane as lane_module
-from app.repositories.lane import MAX_BATCH, Kind, Lane
+from app.repositories import batching
+from app.repositories.batching import MAX_BATCH, Batcher, Operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,19 +42,19 @@ def outcome_of(act: Callable[[], Any]) -> Any:
         return error
 
 
-def gathered(lane: OneKind, gate: Gate, inputs: Sequence[Any]) -> list[Any]:
+def gathered(batcher: OneOperation, gate: Gate, inputs: Sequence[Any]) -> list[Any]:
     """Answers to the inputs: the first is out alone while all the others gather."""
     answers: list[Any] = [None] * len(inputs)
 
     def call(index: int) -> None:
-        answers[index] = outcome_of(lambda: lane(inputs[index]))
+        answers[index] = outcome_of(lambda: batcher(inputs[index]))
 
     threads = [threading.Thread(target=call, args=(index,)) for index in range(len(inputs))]
     threads[0].start()
     assert gate.is_out.wait(SECONDS)
     for thread in threads[1:]:
         thread.start()
-    until(lambda: len(lane.lane._waiting) == len(inputs) - 1, "all others wait")
+    until(lambda: len(batcher.batcher._waiting) == len(inputs) - 1, "all others wait")
     gate.may_return.set()
     for thread in threads:
         thread.join(SECONDS)
@@ -62,17 +62,17 @@ def gathered(lane: OneKind, gate: Gate, inputs: Sequence[Any]) -> list[Any]:
     return answers
 
 
-class OneKind:
-    """A lane that is used for one kind of request only."""
+class OneOperation:
+    """A batcher that is used for one operation of request only."""
 
     def __init__(
         self, send: Callable[[Sequence[Any]], Sequence[Any]], key: Callable[[Any], Any]
     ) -> None:
-        self.lane = Lane()
-        self._kind: Kind[Any, Any] = Kind(send, key)
+        self.batcher = Batcher()
+        self._operation: Operation[Any, Any] = Operation(send, key)
 
     def __call__(self, given: Any) -> Any:
-        return self.lane.send(self._kind, given)
+        return self.batcher.send(self._operation, given)
 
 
 def test_a_lone_caller_waits_for_nobody() -> None:
@@ -82,24 +82,24 @@ def test_a_lone_caller_waits_for_nobody() -> None:
         sent.append(list(batch))
         return [number * 10 for number in batch]
 
-    lane = OneKind(send, lambda number: number)
-    assert [lane(1), lane(2)] == [10, 20]
+    batcher = OneOperation(send, lambda number: number)
+    assert [batcher(1), batcher(2)] == [10, 20]
     assert sent == [[1], [2]]
 
 
 def test_what_gathers_meanwhile_goes_out_together_and_each_gets_its_own_answer() -> None:
     gate = Gate(lambda batch: [number * 10 for number in batch])
-    lane = OneKind(gate, lambda number: number)
+    batcher = OneOperation(gate, lambda number: number)
     inputs = list(range(30))
-    assert gathered(lane, gate, inputs) == [number * 10 for number in inputs]
+    assert gathered(batcher, gate, inputs) == [number * 10 for number in inputs]
     assert [len(batch) for batch in gate.batches] == [1, 29]
 
 
 def test_no_batch_has_one_key_twice_and_none_is_too_large() -> None:
     gate = Gate(list)
-    lane = OneKind(gate, lambda number: number % 100)
+    batcher = OneOperation(gate, lambda number: number % 100)
     inputs = [number % 150 for number in range(200)]
-    assert gathered(lane, gate, inputs) == inputs
+    assert gathered(batcher, gate, inputs) == inputs
     for batch in gate.batches:
         assert len(batch) <= MAX_BATCH
         assert len({number % 100 for number in batch}) == len(batch)
@@ -112,8 +112,8 @@ def test_one_bad_input_hurts_only_its_own_caller() -> None:
         return batch
 
     gate = Gate(send)
-    lane = OneKind(gate, lambda number: number)
-    answers = gathered(lane, gate, range(20))
+    batcher = OneOperation(gate, lambda number: number)
+    answers = gathered(batcher, gate, range(20))
     assert isinstance(answers.pop(13), ValueError)
     assert answers == [number for number in range(20) if number != 13]
 
@@ -123,24 +123,24 @@ def test_where_the_database_is_away_nobody_asks_again_one_by_one() -> None:
         raise DatabaseUnavailable("away")
 
     gate = Gate(send)
-    lane = OneKind(gate, lambda number: number)
-    answers = gathered(lane, gate, range(20))
+    batcher = OneOperation(gate, lambda number: number)
+    answers = gathered(batcher, gate, range(20))
     assert all(isinstance(answer, DatabaseUnavailable) for answer in answers)
     assert len(gate.batches) == 2
 
 
-def test_an_interrupted_sender_leaves_the_lane_working() -> None:
+def test_an_interrupted_sender_leaves_the_batcher_working() -> None:
     def send(batch: Sequence[int]) -> Sequence[int]:
         if 0 in batch:
             raise KeyboardInterrupt
         return batch
 
     gate = Gate(send)
-    lane = OneKind(gate, lambda number: number)
-    answers = gathered(lane, gate, range(5))
+    batcher = OneOperation(gate, lambda number: number)
+    answers = gathered(batcher, gate, range(5))
     assert isinstance(answers[0], KeyboardInterrupt)
     assert answers[1:] == [1, 2, 3, 4]
-    assert lane(7) == 7
+    assert batcher(7) == 7
 
 
 def test_those_in_the_interrupted_batch_are_told_that_their_outcome_is_unknown() -> None:
@@ -150,8 +150,8 @@ def test_those_in_the_interrupted_batch_are_told_that_their_outcome_is_unknown()
         return batch
 
     gate = Gate(send)
-    lane = OneKind(gate, lambda number: number)
-    answers = gathered(lane, gate, range(5))
+    batcher = OneOperation(gate, lambda number: number)
+    answers = gathered(batcher, gate, range(5))
     assert answers[0] == 0
     interrupted = [answer for answer in answers if isinstance(answer, KeyboardInterrupt)]
     told = [answer for answer in answers[1:] if isinstance(answer, TaskError)]
@@ -164,9 +164,9 @@ def test_a_waiting_caller_that_is_interrupted_stalls_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     gate = Gate(list)
-    lane = OneKind(gate, lambda number: number)
+    batcher = OneOperation(gate, lambda number: number)
     answers: list[int] = []
-    first = threading.Thread(target=lambda: answers.append(lane(1)))
+    first = threading.Thread(target=lambda: answers.append(batcher(1)))
     first.start()
     assert gate.is_out.wait(SECONDS)
 
@@ -174,33 +174,33 @@ def test_a_waiting_caller_that_is_interrupted_stalls_nobody(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(lane_module._Call, "wait", interrupted)
+        patched.setattr(batching._Call, "wait", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            lane(2)
+            batcher(2)
     gate.may_return.set()
     first.join(SECONDS)
     assert answers == [1]
-    assert lane(3) == 3, "the lane waits for the caller that went away"
+    assert batcher(3) == 3, "the batcher waits for the caller that went away"
     assert gate.batches == [[1], [3]]
 
 
-def test_kinds_share_the_lane_and_each_batch_is_of_one_kind() -> None:
+def test_kinds_share_the_batcher_and_each_batch_is_of_one_operation() -> None:
     gate = Gate(list)
-    lane = Lane()
-    first, second = Kind(gate, abs), Kind(gate, abs)
+    batcher = Batcher()
+    first, second = Operation(gate, abs), Operation(gate, abs)
     answers: dict[tuple[str, int], int] = {}
-    kinds = {"first": first, "second": second}
+    operations = {"first": first, "second": second}
 
     def call(name: str, number: int) -> None:
-        answers[name, number] = lane.send(kinds[name], number)
+        answers[name, number] = batcher.send(operations[name], number)
 
-    wanted = [("first", 0), *((name, number) for number in range(1, 9) for name in kinds)]
+    wanted = [("first", 0), *((name, number) for number in range(1, 9) for name in operations)]
     threads = [threading.Thread(target=call, args=each) for each in wanted]
     threads[0].start()
     assert gate.is_out.wait(SECONDS)
     for count, thread in enumerate(threads[1:], start=1):
         thread.start()
-        until(lambda count=count: len(lane._waiting) == count, f"{count} wait")  # type: ignore[misc]
+        until(lambda count=count: len(batcher._waiting) == count, f"{count} wait")  # type: ignore[misc]
     gate.may_return.set()
     for thread in threads:
         thread.join(SECONDS)
@@ -212,7 +212,7 @@ def test_a_caller_that_was_interrupted_in_flight_keeps_nobody_from_being_woken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     gate = Gate(list)
-    lane = OneKind(gate, lambda number: number)
+    batcher = OneOperation(gate, lambda number: number)
     answers: list[int] = []
     second_batch_is_out = threading.Event()
 
@@ -232,20 +232,20 @@ def test_a_caller_that_was_interrupted_in_flight_keeps_nobody_from_being_woken(
         assert second_batch_is_out.wait(SECONDS)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(lane_module._Call, "wait", interrupted)
+    monkeypatch.setattr(batching._Call, "wait", interrupted)
 
     def leave() -> None:
         with pytest.raises(KeyboardInterrupt):
-            lane(3)
+            batcher(3)
         has_left.set()
 
-    acts = [lambda n=n: answers.append(lane(n)) for n in (1, 2, 4, 5)]
+    acts = [lambda n=n: answers.append(batcher(n)) for n in (1, 2, 4, 5)]
     threads = [threading.Thread(target=act) for act in (*acts[:2], leave, *acts[2:])]
     threads[0].start()
     assert gate.is_out.wait(SECONDS)
     for count, thread in enumerate(threads[1:], start=1):
         thread.start()
-        until(lambda count=count: len(lane.lane._waiting) == count, f"{count} wait")  # type: ignore[misc]
+        until(lambda count=count: len(batcher.batcher._waiting) == count, f"{count} wait")  # type: ignore[misc]
     gate.may_return.set()
     for thread in threads:
         thread.join(SECONDS)
@@ -255,19 +255,19 @@ def test_a_caller_that_was_interrupted_in_flight_keeps_nobody_from_being_woken(
 
 def test_what_cannot_be_sent_is_its_caller_s_error_alone() -> None:
     gate = Gate(lambda batch: [number * 10 for number in batch])
-    lane = Lane()
-    kind = Kind(gate, abs)
+    batcher = Batcher()
+    operation = Operation(gate, abs)
     answers: dict[Any, Any] = {}
 
     def call(given: Any) -> None:
-        answers[given] = outcome_of(lambda: lane.send(kind, given))
+        answers[given] = outcome_of(lambda: batcher.send(operation, given))
 
     threads = [threading.Thread(target=call, args=(given,)) for given in (1, None, 2, 3)]
     threads[0].start()
     assert gate.is_out.wait(SECONDS)
     for thread in threads[1:]:
         thread.start()
-    until(lambda: len(lane._waiting) == 2 and None in answers, "the good ones wait")
+    until(lambda: len(batcher._waiting) == 2 and None in answers, "the good ones wait")
     gate.may_return.set()
     for thread in threads:
         thread.join(SECONDS)

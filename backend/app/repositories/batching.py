@@ -1,9 +1,9 @@
-"""Many callers, a few kinds of requests: what arrives while one batch is out goes out together.
+"""Batching of requests: those that arrive while a batch is being sent form the next batch.
 
-There is no timer and no thread: the first caller to arrive sends for all, so an idle system waits
-for nothing, and a busy one shares each commit among many. All kinds share one lane: callers who do
-one thing after another then stay together, and a batch is as large as there are callers, not as
-large as chance left them in each of several lanes.
+There is no timer and no thread: the first caller to arrive sends for all, so an idle system adds no
+delay, and a busy one shares each commit among many callers. All operations share one batcher:
+callers that go through the same sequence of operations stay together, and batches become as large
+as the number of callers allows.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from app.core.errors import DatabaseUnavailable, TaskError
 MAX_BATCH = 64
 """More than this in one statement gains nothing and makes the first caller wait."""
 
-ASIDES_AT_ONCE = 2
-"""So many answers are found out beside a lane at once: each may hold a connection for long."""
+DEFERRED_AT_ONCE = 2
+"""How many deferred results are resolved at once; each may hold a connection for long."""
 
 MOST_PASSED_OVER = 2
-"""So many batches of other kinds may go out before who has waited longest."""
+"""How many batches of other operations may be sent before the longest-waiting request."""
 
 _UNKNOWN = object()
 
@@ -33,46 +33,47 @@ Output = TypeVar("Output")
 
 
 @dataclass(frozen=True, slots=True)
-class Aside(Generic[Output]):
-    """What gives one caller the answer, or raises, while the lane goes on for the others.
+class DeferredResult(Generic[Output]):
+    """A result that one caller resolves while the batcher goes on with the others.
 
     Attributes:
-        find_out: may take long; called once, in the caller's thread or in one for his event loop.
+        resolve: returns the result or raises; may take long. It is called once, in the caller's
+            thread, or in a thread of the caller's event loop.
 
     """
 
-    find_out: Callable[[], Output]
+    resolve: Callable[[], Output]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Kind(Generic[Input, Output]):
-    """One kind of request.
+class Operation(Generic[Input, Output]):
+    """One operation, sent in batches.
 
     Attributes:
-        send: takes a batch and answers each input, in order; with an `Aside` where its caller
-            alone is to wait for the answer.
-        key: no two inputs of a batch have the same.
+        send: takes a batch and returns one result for each input, in order; a `DeferredResult`
+            where only that caller has to wait.
+        key: no two inputs of a batch have the same key.
 
     """
 
-    send: Callable[[Sequence[Input]], Sequence[Output | Aside[Output]]]
+    send: Callable[[Sequence[Input]], Sequence[Output | DeferredResult[Output]]]
     key: Callable[[Input], Hashable]
 
 
 class Request:
-    """One caller's input, and the place where its answer will be."""
+    """One caller's input, and later its result."""
 
-    __slots__ = ("answer", "error", "input", "key", "kind")
+    __slots__ = ("answer", "error", "input", "key", "operation")
 
-    def __init__(self, kind: Kind[Any, Any], given: Any) -> None:
-        self.kind = kind
+    def __init__(self, operation: Operation[Any, Any], given: Any) -> None:
+        self.operation = operation
         self.input = given
-        self.key = kind.key(given)  # what has none is its caller's error, and nobody else's
+        self.key = operation.key(given)  # raises here where an input has none, for its caller only
         self.answer: Any = _UNKNOWN
         self.error: Exception | None = None
 
     def result(self) -> Any:
-        """The answer, or the error raised."""
+        """Return the result, or raise the error."""
         if self.answer is _UNKNOWN:
             raise self.error or _interrupted()
         return self.answer
@@ -82,24 +83,28 @@ Some = TypeVar("Some", bound=Request)
 
 
 class Waiting(list[Some]):
-    """Requests that are not out yet, in the order in which they came."""
+    """Requests that have not been sent yet, in order of arrival."""
 
     _passed_over_count = 0
 
     def take(self) -> list[Some]:
-        """Take a batch of the kind that most wait for, unless who waits longest was passed over.
+        """Take a batch of the most frequent operation, unless the oldest request was passed over.
 
-        So callers who are at different steps of the same way come together again.
+        Callers at different steps of the same sequence come together again that way.
         """
-        counts = Counter(request.kind for request in self)
-        kind = longest_waiting = self[0].kind
+        counts = Counter(request.operation for request in self)
+        operation = longest_waiting = self[0].operation
         if self._passed_over_count < MOST_PASSED_OVER:
-            kind = max(counts, key=counts.__getitem__)
-        self._passed_over_count = 0 if kind is longest_waiting else self._passed_over_count + 1
+            operation = max(counts, key=counts.__getitem__)
+        self._passed_over_count = 0 if operation is longest_waiting else self._passed_over_count + 1
         batch: dict[Hashable, Some] = {}
         rest: list[Some] = []
         for request in self:
-            is_next = request.kind is kind and len(batch) < MAX_BATCH and request.key not in batch
+            is_next = (
+                request.operation is operation
+                and len(batch) < MAX_BATCH
+                and request.key not in batch
+            )
             if is_next:
                 batch[request.key] = request
             else:
@@ -109,13 +114,13 @@ class Waiting(list[Some]):
 
 
 def answer(batch: Sequence[Request]) -> None:
-    """Send the batch, and give each request its answer or its error.
+    """Send the batch, and give each request its result or its error.
 
-    A batch that fails is sent again one by one, so that one bad input hurts only its own caller;
-    only where the database is away all are told so at once.
+    After a failure each request is sent again alone, so that a bad input fails only for its own
+    caller. Where the database is unavailable, all requests fail at once.
     """
     try:
-        answers = batch[0].kind.send([request.input for request in batch])
+        answers = batch[0].operation.send([request.input for request in batch])
     except Exception as error:  # noqa: BLE001 - handed to the caller it belongs to
         if len(batch) == 1 or isinstance(error, DatabaseUnavailable):
             for request in batch:
@@ -129,18 +134,18 @@ def answer(batch: Sequence[Request]) -> None:
 
 
 class _Call(Request):
-    """A request whose caller is a thread."""
+    """A request of a thread."""
 
     __slots__ = ("_gate", "has_left", "is_answered", "is_told_by_another", "next")
 
-    def __init__(self, kind: Kind[Any, Any], given: Any) -> None:
-        super().__init__(kind, given)
+    def __init__(self, operation: Operation[Any, Any], given: Any) -> None:
+        super().__init__(operation, given)
         self.is_answered = False
         self.is_told_by_another = False
         self.has_left = False
         self.next: _Call | None = None
-        # A bare lock, held until somebody opens it: a sixth of what an Event costs, and there are
-        # as many calls as transitions.
+        # A bare lock, held until `wake`: it costs a sixth of an Event, and every transition is a
+        # call.
         self._gate = threading.Lock()
         self._gate.acquire()
 
@@ -153,22 +158,22 @@ class _Call(Request):
         self._gate.release()
 
 
-class Lane:
-    """For callers in threads: at most one batch is out; the rest waits.
+class Batcher:
+    """Batches the calls of threads: at most one batch is being sent, the other calls wait.
 
-    A batch is of one kind, and all who wait for that kind go with it. Callers that are interrupted
-    (Ctrl-C) leave the lane working for the others.
+    A batch is of one operation, and takes all calls that wait for it. An interrupted caller
+    (Ctrl-C) does not stop the batcher for the others.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: Waiting[_Call] = Waiting()
         self._leader: _Call | None = None
-        self._untold = 0  # who have an answer and have not woken up yet
+        self._untold = 0  # calls that have a result and have not woken up yet
 
-    def send(self, kind: Kind[Input, Output], given: Input) -> Output:
-        """The answer to this input; raises what sending it raised."""
-        call = _Call(kind, given)
+    def send(self, operation: Operation[Input, Output], given: Input) -> Output:
+        """Return the result for this input, or raise what sending it raised."""
+        call = _Call(operation, given)
         with self._lock:
             self._waiting.append(call)
             self._appoint()
@@ -180,21 +185,21 @@ class Lane:
                     call.wait()
         finally:
             self._leave(call)
-        result: Output | Aside[Output] = call.result()
-        return result.find_out() if isinstance(result, Aside) else result
+        result: Output | DeferredResult[Output] = call.result()
+        return result.resolve() if isinstance(result, DeferredResult) else result
 
     def _appoint(self) -> None:
-        """Let one lead who waits, as soon as no more callers are still to be told than wait.
+        """Make a waiting call the leader, once no more calls have still to wake up than wait.
 
-        Those who were answered often ask for the next thing at once: half of them go with the
-        next batch, and the others use the time it takes. Where nobody is busy, nobody waits.
+        Callers often send their next input at once: half of them go with the next batch, and the
+        others use the time it takes. An idle batcher appoints a leader without delay.
         """
         if self._leader is None and self._waiting and len(self._waiting) >= self._untold:
             self._leader = self._waiting[0]
             self._leader.wake()
 
     def _lead(self, leader: _Call) -> None:
-        """Send batches until the leader's own has been answered."""
+        """Send batches until the leader's own call has its result."""
         while not leader.is_answered:
             with self._lock:
                 batch = self._waiting.take()
@@ -204,10 +209,10 @@ class Lane:
                 self._tell(batch, leader)
 
     def _tell(self, batch: Sequence[_Call], leader: _Call) -> None:
-        """Let each have its answer: one is woken, who wakes the next, and so on.
+        """Wake the callers one after the other: each wakes the next.
 
-        Woken all at once they would only stand in line for the interpreter, and go to sleep there
-        a second time: half of what the kernel does for a transition.
+        Woken all at once they would only wait for the interpreter lock, and go to sleep a second
+        time: half of the kernel's work for a transition.
         """
         with self._lock:
             asleep = [call for call in batch if call is not leader and not call.has_left]
@@ -222,7 +227,7 @@ class Lane:
             asleep[0].wake()
 
     def _leave(self, call: _Call) -> None:
-        """Go, answered or interrupted, and leave nobody behind who waits for this caller."""
+        """Return or be interrupted, and leave no other call waiting for this one."""
         with self._lock:
             call.has_left = True
             self._untold -= call.is_told_by_another

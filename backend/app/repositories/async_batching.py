@@ -1,8 +1,8 @@
-"""The lane for callers in an event loop, who wait as coroutines: no thread sleeps for any of them.
+"""Batching for callers in an event loop: they wait as coroutines, and no thread sleeps for them.
 
-What shares a commit is as in `Lane`; what differs is what waiting costs. A thread that waits is put
-to sleep and woken for every answer, and then stands in line for the interpreter. Of 64 callers that
-is most of the time of a transition.
+Batches are made as in `Batcher`; only waiting is cheaper. A waiting thread is put to sleep and
+woken for every result, and then waits for the interpreter lock: with 64 callers, that is most of
+the time of a transition.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from app.repositories.lane import (
-    ASIDES_AT_ONCE,
-    Aside,
+from app.repositories.batching import (
+    DEFERRED_AT_ONCE,
+    DeferredResult,
     Input,
-    Kind,
+    Operation,
     Output,
     Request,
     Waiting,
@@ -24,27 +24,29 @@ from app.repositories.lane import (
 
 
 class _AsyncCall(Request):
-    """A request whose caller is a coroutine."""
+    """A request of a coroutine."""
 
     __slots__ = ("future",)
 
-    def __init__(self, kind: Kind[Any, Any], given: Any, future: asyncio.Future[None]) -> None:
-        super().__init__(kind, given)
+    def __init__(
+        self, operation: Operation[Any, Any], given: Any, future: asyncio.Future[None]
+    ) -> None:
+        super().__init__(operation, given)
         self.future = future
 
     def tell(self) -> None:
-        """Let the caller go on, if it still waits."""
+        """Resume the caller, if it still waits."""
         if not self.future.done():
             self.future.set_result(None)
 
 
-class AsyncLane:
-    """For callers in one event loop: a thread of its own sends one batch after another for them.
+class AsyncBatcher:
+    """Batches the calls of one event loop, and sends them one batch after another from a thread.
 
-    All that ask in one turn of the loop go together, and so do those who are answered together and
-    ask again: while they do, nothing is out, as a sender would only be kept from the interpreter.
-    A caller that is cancelled before its request is out takes it back; after that what it asked
-    for happens.
+    Calls made in one iteration of the loop share a batch, and so do callers that receive their
+    results together and call again: nothing is sent meanwhile, since the sender would only compete
+    for the interpreter lock. A call that is cancelled before it is sent has no effect; one that is
+    cancelled later takes effect all the same.
     """
 
     def __init__(self) -> None:
@@ -52,51 +54,51 @@ class AsyncLane:
         self._waiting: Waiting[_AsyncCall] = Waiting()
         self._is_out = False
         self._is_closed = False
-        self._sender = ThreadPoolExecutor(1, thread_name_prefix="combiner")
-        self._asides = ThreadPoolExecutor(ASIDES_AT_ONCE, thread_name_prefix="combiner-aside")
+        self._sender = ThreadPoolExecutor(1, thread_name_prefix="batcher")
+        self._resolver = ThreadPoolExecutor(DEFERRED_AT_ONCE, thread_name_prefix="batcher-deferred")
 
-    async def send(self, kind: Kind[Input, Output], given: Input) -> Output:
-        """The answer to this input; raises what sending it raised.
+    async def send(self, operation: Operation[Input, Output], given: Input) -> Output:
+        """Return the result for this input, or raise what sending it raised.
 
         Raises:
-            RuntimeError: the lane is closed, or serves another event loop.
+            RuntimeError: the batcher is closed, or serves another event loop.
 
         """
         loop = asyncio.get_running_loop()
         self._serve(loop)
-        call = _AsyncCall(kind, given, loop.create_future())
+        call = _AsyncCall(operation, given, loop.create_future())
         self._waiting.append(call)
         if not self._is_out:
             self._is_out = True
-            loop.call_soon(self._send_next, loop)  # whoever else asks in this turn goes along
+            loop.call_soon(self._send_next, loop)  # calls of this iteration go with it
         try:
             await call.future
         except asyncio.CancelledError:
             if call in self._waiting:
                 self._waiting.remove(call)
             raise
-        result: Output | Aside[Output] = call.result()
-        if not isinstance(result, Aside):
+        result: Output | DeferredResult[Output] = call.result()
+        if not isinstance(result, DeferredResult):
             return result
         try:
-            found_out: asyncio.Future[Output] = loop.run_in_executor(self._asides, result.find_out)
+            resolved: asyncio.Future[Output] = loop.run_in_executor(self._resolver, result.resolve)
         except RuntimeError as error:  # its threads have ended
             raise _closed() from error
-        return await found_out
+        return await resolved
 
     def close(self) -> None:
-        """End the threads, once what is out has been answered; what waits is refused."""
+        """End the threads once the batch being sent has returned; waiting calls are refused."""
         self._is_closed = True
         self._sender.shutdown(wait=True)
-        self._asides.shutdown(wait=True)
+        self._resolver.shutdown(wait=True)
 
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Be this loop's; of one that is over (`asyncio.run` ended it) nobody waits any more."""
+        """Serve this loop; calls of one that has ended (`asyncio.run`) are dropped."""
         if self._is_closed:
             raise _closed()
         if self._loop is not loop:
             if self._loop is not None and not self._loop.is_closed():
-                message = "This combiner serves another event loop; make one for each"
+                message = "This batcher serves another event loop; make one for each"
                 raise RuntimeError(message)
             self._loop, self._is_out = loop, False
             self._waiting.clear()
@@ -118,11 +120,11 @@ class AsyncLane:
         sent.add_done_callback(lambda _sent: self._tell(loop, batch))
 
     def _tell(self, loop: asyncio.AbstractEventLoop, batch: list[_AsyncCall]) -> None:
-        """Let each caller have its answer; then send what they ask for now."""
+        """Resume the callers; then send what they call with next."""
         for call in batch:
             call.tell()
         loop.call_soon(self._send_next, loop)
 
 
 def _closed() -> RuntimeError:
-    return RuntimeError("This combiner is closed; make another")
+    return RuntimeError("This batcher is closed; make another")

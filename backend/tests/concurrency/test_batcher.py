@@ -1,4 +1,4 @@
-"""The combiner on a real database: batches that cross, bad rows, and answers that were lost."""
+"""The batcher on a real database: batches that cross, bad rows, and answers that were lost."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from app.core.errors import (
 from app.engines.connections import vital_database
 from app.models.results import TaskResults
 from app.models.session import TaskStatus, TaskType
-from app.repositories import transition_kinds, transitions
-from app.repositories.combiner import AsyncTransitionCombiner, TransitionCombiner
-from app.repositories.lane import Aside
+from app.repositories import operations, transitions
+from app.repositories.batcher import AsyncTransitionBatcher, TransitionBatcher
+from app.repositories.batching import DeferredResult
 from app.repositories.lifecycle_log import observe_transitions
 from app.repositories.local_dispatch import offering
 from app.repositories.session_repository import SessionRepository, successor_id
@@ -111,20 +111,20 @@ def task_of(database: Database, session_id: uuid.UUID) -> Any:
 def test_a_claim_that_is_completed_by_many_callers_at_once_completes_once(
     database: Database, claimed: Callable[..., Claim], race: Callable[..., list[Any]]
 ) -> None:
-    combiner, claim = TransitionCombiner(database), claimed()
-    outcomes = race([lambda: combiner.complete_task(claim)] * 8)
+    batcher, claim = TransitionBatcher(database), claimed()
+    outcomes = race([lambda: batcher.complete_task(claim)] * 8)
     assert Counter(map(type, outcomes)) == {Transition: 1, StaleClaim: 7}
 
 
 def test_each_caller_gets_the_answer_that_is_its_own(
     database: Database, make_session: Callable[..., Session], race: Callable[..., list[Any]]
 ) -> None:
-    combiner = TransitionCombiner(database)
+    batcher = TransitionBatcher(database)
     ids = [make_session().id for _ in range(12)]
     with database.transaction() as db:
         SessionRepository(db).start_task(ids[0], P)
     wanted = [(session_id, P) for session_id in ids] + [(ids[1], TaskType.EXPORT)]
-    outcomes = race([lambda w=w: combiner.start_task(*w) for w in wanted])
+    outcomes = race([lambda w=w: batcher.start_task(*w) for w in wanted])
     assert isinstance(outcomes[0], TaskConflict)
     assert isinstance(outcomes[-1], (TaskValidationError, TaskConflict))
     for session_id, outcome in zip(ids[1:], outcomes[1:-1], strict=True):
@@ -135,15 +135,15 @@ def test_each_caller_gets_the_answer_that_is_its_own(
 def test_callers_in_an_event_loop_live_whole_lives_and_each_hears_of_its_own(
     database: Database, make_session: Callable[..., Session]
 ) -> None:
-    combiner = AsyncTransitionCombiner(database)
+    batcher = AsyncTransitionBatcher(database)
     worker_id = uuid.uuid4()
 
     async def live(session_id: uuid.UUID) -> Transition:
-        started = await combiner.start_task(session_id, P)
-        claim = await combiner.claim_task(session_id, started.task_id, worker_id)
+        started = await batcher.start_task(session_id, P)
+        claim = await batcher.claim_task(session_id, started.task_id, worker_id)
         assert claim is not None
-        await combiner.report_progress(claim, 1, 2)
-        return await combiner.complete_task(claim)
+        await batcher.report_progress(claim, 1, 2)
+        return await batcher.complete_task(claim)
 
     async def live_all() -> list[Any]:
         ids = [make_session().id for _ in range(20)]
@@ -151,7 +151,7 @@ def test_callers_in_an_event_loop_live_whole_lives_and_each_hears_of_its_own(
         return await asyncio.gather(*map(live, [*ids, unknown]), return_exceptions=True)
 
     *done, refused = asyncio.run(live_all())
-    combiner.close()
+    batcher.close()
     assert [each.status for each in done] == [TaskStatus.COMPLETED] * 20
     assert isinstance(refused, SessionNotFound)
 
@@ -159,13 +159,13 @@ def test_callers_in_an_event_loop_live_whole_lives_and_each_hears_of_its_own(
 def test_a_failure_and_a_stale_claim_are_told_in_an_event_loop_too(
     database: Database, claimed: Callable[..., Claim]
 ) -> None:
-    combiner, claim = AsyncTransitionCombiner(database), claimed()
-    failed = asyncio.run(combiner.fail_task(claim, {"error": "E", "message": "m"}))
+    batcher, claim = AsyncTransitionBatcher(database), claimed()
+    failed = asyncio.run(batcher.fail_task(claim, {"error": "E", "message": "m"}))
     assert (failed.status, failed.retry_count) == (TaskStatus.FAILED, 1)
-    for act in (combiner.complete_task, combiner.report_progress):
+    for act in (batcher.complete_task, batcher.report_progress):
         with pytest.raises(StaleClaim):
             asyncio.run(act(claim))
-    combiner.close()
+    batcher.close()
 
 
 def test_a_start_is_observed_in_the_context_of_its_own_caller(
@@ -175,11 +175,11 @@ def test_a_start_is_observed_in_the_context_of_its_own_caller(
     caller: contextvars.ContextVar[uuid.UUID | None] = contextvars.ContextVar("caller")
     observed: dict[uuid.UUID, uuid.UUID | None] = {}
     ids = [make_session().id for _ in range(8)]
-    combiner = AsyncTransitionCombiner(database)
+    batcher = AsyncTransitionBatcher(database)
 
     async def start(session_id: uuid.UUID) -> None:
         caller.set(session_id)
-        await combiner.start_task(session_id, P)
+        await batcher.start_task(session_id, P)
 
     async def start_all() -> None:
         await asyncio.gather(*(start(session_id) for session_id in ids))
@@ -195,14 +195,14 @@ def test_a_start_is_observed_in_the_context_of_its_own_caller(
         until(lambda: len(observed) == len(ids) - 1, "those that nobody has locked")
     started.join()
     unobserve()
-    combiner.close()
+    batcher.close()
     assert observed == {session_id: session_id for session_id in ids}
 
 
 def test_one_bad_row_fails_for_its_own_caller_only(
     database: Database, make_session: Callable[..., Session], race: Callable[..., list[Any]]
 ) -> None:
-    combiner = TransitionCombiner(database)
+    batcher = TransitionBatcher(database)
     ids = [make_session().id for _ in range(12)]
     with database.transaction() as db:
         db.execute(
@@ -218,7 +218,7 @@ def test_one_bad_row_fails_for_its_own_caller_only(
                 "FOR EACH ROW EXECUTE FUNCTION refuse()"
             )
         )
-    outcomes = race([lambda s=s: combiner.start_task(s, P) for s in ids])
+    outcomes = race([lambda s=s: batcher.start_task(s, P) for s in ids])
     assert "a bad row" in str(outcomes.pop(5))
     assert all(isinstance(outcome, Transition) for outcome in outcomes), outcomes
 
@@ -227,12 +227,12 @@ def test_batches_of_two_combiners_cross_without_harm(
     database: Database, claimed: Callable[..., Claim], race: Callable[..., list[Any]],
     observer: object,
 ) -> None:  # fmt: skip
-    combiners = [TransitionCombiner(database) for _ in range(2)]
+    batchers = [TransitionBatcher(database) for _ in range(2)]
     claims = [claimed(auto_advance=True) for _ in range(24)]
     for _ in range(3):
         acts = [
             lambda one=one, claim=claim: one.complete_task(claim)
-            for claims_in_order, one in zip((claims, claims[::-1]), combiners, strict=True)
+            for claims_in_order, one in zip((claims, claims[::-1]), batchers, strict=True)
             for claim in claims_in_order
         ]
         outcomes = race(acts)
@@ -253,8 +253,8 @@ def test_a_caller_is_answered_only_after_the_commit(
     with raw(database) as holder:
         hold_up_commits(holder, "true")
         answers: list[Any] = []
-        combiner = TransitionCombiner(database)
-        caller = threading.Thread(target=lambda: answers.append(combiner.start_task(session_id, P)))
+        batcher = TransitionBatcher(database)
+        caller = threading.Thread(target=lambda: answers.append(batcher.start_task(session_id, P)))
         caller.start()
         wait_until(holder, IS_HELD_UP)
         assert answers == [], "answered before the commit"
@@ -284,7 +284,7 @@ class TestManyStarts:
         running, locked, unknown = claimed().session_id, make_session().id, uuid.uuid4()
         lock(locked)
         wanted = [(each, P) for each in (new[0], running, *new[1:20], locked, unknown, new[7])]
-        outcomes = TransitionCombiner(database).start_tasks([*wanted, (new[20], TaskType.EXPORT)])
+        outcomes = TransitionBatcher(database).start_tasks([*wanted, (new[20], TaskType.EXPORT)])
         expected = dict.fromkeys(new[:20], Transition) | {
             running: TaskConflict, locked: DatabaseBusy, unknown: SessionNotFound,
         }  # fmt: skip
@@ -298,7 +298,7 @@ class TestManyStarts:
         assert task_of(database, locked) is None
 
     def test_none_are_answered_with_nothing(self, database: Database) -> None:
-        assert TransitionCombiner(database).start_tasks([]) == []
+        assert TransitionBatcher(database).start_tasks([]) == []
 
     def test_what_is_committed_can_be_claimed_while_the_rest_is_still_being_started(
         self, database: Database, make_session: Callable[..., Session]
@@ -307,7 +307,7 @@ class TestManyStarts:
         with raw(database) as holder, ThreadPoolExecutor(1) as caller:
             hold_up_commits(holder, f"NEW.session_id = '{ids[-1]}'")
             call = caller.submit(
-                TransitionCombiner(database).start_tasks, [(each, P) for each in ids]
+                TransitionBatcher(database).start_tasks, [(each, P) for each in ids]
             )
             wait_until(holder, "SELECT count(*) = 16 FROM session_tasks")
             with database.transaction() as db:
@@ -324,7 +324,7 @@ class TestManyStarts:
     ) -> None:  # fmt: skip
         ids = [make_session().id for _ in range(12)]
         proxy.lose_next(b"INSERT INTO session_tasks", before=before)
-        outcomes = TransitionCombiner(through_proxy).start_tasks([(each, P) for each in ids])
+        outcomes = TransitionBatcher(through_proxy).start_tasks([(each, P) for each in ids])
         assert proxy.cuts >= 1
         for session_id, outcome in zip(ids, outcomes, strict=True):
             assert isinstance(outcome, Transition)
@@ -342,13 +342,13 @@ class TestManyStarts:
                 raise DatabaseUnavailable("gone")
             return real(connection, starts, **options)
 
-        monkeypatch.setattr(transition_kinds, "WAITS_AFTER_LOSS", ())
+        monkeypatch.setattr(operations, "WAITS_AFTER_LOSS", ())
         monkeypatch.setattr(transitions, "start", start)
-        combiner = TransitionCombiner(database)
+        batcher = TransitionBatcher(database)
         with pytest.raises(DatabaseUnavailable):
-            combiner.start_tasks([(each, P) for each in ids])
+            batcher.start_tasks([(each, P) for each in ids])
         monkeypatch.undo()
-        again = combiner.start_tasks([(each, P) for each in ids])
+        again = batcher.start_tasks([(each, P) for each in ids])
         assert [type(each) for each in again] == [TaskConflict] * 4 + [Transition] * 4
 
 
@@ -362,7 +362,7 @@ class TestLostConnections:
     ) -> None:  # fmt: skip
         session_id = make_session().id
         proxy.lose_next(b"INSERT INTO session_tasks", before=before)
-        started = TransitionCombiner(through_proxy).start_task(session_id, P)
+        started = TransitionBatcher(through_proxy).start_task(session_id, P)
         assert proxy.cuts == 1
         task = task_of(database, session_id)
         assert (task.status, task.task_id) == (TaskStatus.RUNNING, started.task_id)
@@ -374,14 +374,14 @@ class TestLostConnections:
         worker, session_id = WorkerHere(), make_session().id
         proxy.lose_next(b"INSERT INTO session_tasks", before=before)
         with offering(through_proxy, worker):
-            started = TransitionCombiner(through_proxy).start_task(session_id, P)
+            started = TransitionBatcher(through_proxy).start_task(session_id, P)
         assert proxy.cuts == 1
         with database.driver_connection() as connection:
             found = claim_these(connection, worker.wishes, lease_seconds=60)
         (claim,) = found + worker.claims
         assert (claim.task_id, claim.worker_id) == (started.task_id, worker.id)
         assert len(found) == (not before)
-        TransitionCombiner(database).complete_task(claim)
+        TransitionBatcher(database).complete_task(claim)
 
     @pytest.mark.parametrize("auto_advance", [False, True])
     def test_a_completion_is_found_to_have_happened_once(  # noqa: PLR0913, PLR0917 - fixtures
@@ -390,7 +390,7 @@ class TestLostConnections:
     ) -> None:  # fmt: skip
         claim = claimed(auto_advance=auto_advance)
         proxy.lose_next(b"COMMIT", before=before)
-        done = TransitionCombiner(through_proxy).complete_task(claim)
+        done = TransitionBatcher(through_proxy).complete_task(claim)
         assert proxy.cuts == 1
         assert (done.task_id, done.status) == (claim.task_id, TaskStatus.COMPLETED)
         task = task_of(database, claim.session_id)
@@ -406,7 +406,7 @@ class TestLostConnections:
     ) -> None:  # fmt: skip
         claim = claimed()
         proxy.lose_next(b"retry_count = least(", before=before)
-        failed = TransitionCombiner(through_proxy).fail_task(claim, {"message": "broke"})
+        failed = TransitionBatcher(through_proxy).fail_task(claim, {"message": "broke"})
         assert proxy.cuts == 1
         task = task_of(database, claim.session_id)
         assert (failed.retry_count, task.retry_count) == (1, 1)
@@ -418,8 +418,8 @@ class TestLostConnections:
     ) -> None:  # fmt: skip
         first, second = make_session().id, make_session().id
         proxy.lose_next(b"pg_notify", before=before)
-        combiner = TransitionCombiner(through_proxy)
-        started = [combiner.start_task(first, P), combiner.start_task(second, P)]
+        batcher = TransitionBatcher(through_proxy)
+        started = [batcher.start_task(first, P), batcher.start_task(second, P)]
         assert proxy.cuts == 1
         assert caplog.records == []
         ids = [task_of(database, session_id).task_id for session_id in (first, second)]
@@ -433,7 +433,7 @@ class TestLostConnections:
         with database.transaction() as db:
             SessionRepository(db).cancel_task(stale.session_id)
         proxy.lose_next(b"live AS MATERIALIZED", before=before)
-        done, refused = TransitionCombiner(through_proxy).complete_tasks(
+        done, refused = TransitionBatcher(through_proxy).complete_tasks(
             [(good, TaskResults()), (stale, TaskResults())]
         )
         assert proxy.cuts == 1
@@ -456,10 +456,10 @@ def lock(database: Database) -> Iterator[Callable[[uuid.UUID], psycopg.Connectio
         yield lock
 
 
-ACTS: dict[str, Callable[[TransitionCombiner, Claim], Any]] = {
-    "complete": lambda combiner, claim: combiner.complete_task(claim),
-    "fail": lambda combiner, claim: combiner.fail_task(claim, {"message": "broke"}),
-    "start": lambda combiner, claim: combiner.start_task(claim.session_id, P),
+ACTS: dict[str, Callable[[TransitionBatcher, Claim], Any]] = {
+    "complete": lambda batcher, claim: batcher.complete_task(claim),
+    "fail": lambda batcher, claim: batcher.fail_task(claim, {"message": "broke"}),
+    "start": lambda batcher, claim: batcher.start_task(claim.session_id, P),
 }
 
 
@@ -478,10 +478,10 @@ class TestLockedSessions:
                 for claim in claims:
                     SessionRepository(db).cancel_task(claim.session_id)
         with Database(patient, database.url) as patient_database:
-            combiner = TransitionCombiner(patient_database)
+            batcher = TransitionBatcher(patient_database)
             holder = lock(claims[0].session_id)
             with ThreadPoolExecutor(len(claims)) as callers:
-                calls = [callers.submit(ACTS[act], combiner, claim) for claim in claims]
+                calls = [callers.submit(ACTS[act], batcher, claim) for claim in claims]
                 for call in calls[1:]:
                     assert isinstance(call.result(SECONDS), Transition)
                 assert not calls[0].done()
@@ -496,15 +496,13 @@ class TestLockedSessions:
         holder = lock(claims[0].session_id)
 
         async def complete_all() -> list[Transition]:
-            combiner = AsyncTransitionCombiner(database)
-            waiting, *others = [
-                asyncio.create_task(combiner.complete_task(each)) for each in claims
-            ]
+            batcher = AsyncTransitionBatcher(database)
+            waiting, *others = [asyncio.create_task(batcher.complete_task(each)) for each in claims]
             done = await asyncio.gather(*others)
             assert not waiting.done()
             await asyncio.to_thread(holder.execute, "COMMIT")
             done.append(await waiting)
-            combiner.close()
+            batcher.close()
             return done
 
         done = asyncio.run(asyncio.wait_for(complete_all(), SECONDS))
@@ -522,12 +520,12 @@ class TestLockedSessions:
                 {"ids": [leaseless.session_id, good.session_id]},
             )
         holders = [lock(locked.session_id), lock(leaseless.session_id)]
-        combiner = TransitionCombiner(database)
-        answers = combiner.complete_tasks([(claim, TaskResults()) for claim in claims])
+        batcher = TransitionBatcher(database)
+        answers = batcher.complete_tasks([(claim, TaskResults()) for claim in claims])
         assert list(map(type, answers)) == [Transition, DatabaseBusy, StaleClaim, DatabaseBusy]
         for holder in holders:
             holder.execute("COMMIT")
-        answers = combiner.complete_tasks([(locked, TaskResults()), (leaseless, TaskResults())])
+        answers = batcher.complete_tasks([(locked, TaskResults()), (leaseless, TaskResults())])
         assert list(map(type, answers)) == [Transition, Transition]
         assert task_of(database, good.session_id).status == TaskStatus.COMPLETED
 
@@ -535,14 +533,14 @@ class TestLockedSessions:
         self, database: Database, claimed: Callable[..., Claim]
     ) -> None:
         claims = [claimed() for _ in range(8)]
-        combiner = TransitionCombiner(database)
+        batcher = TransitionBatcher(database)
         with pytest.raises(ZeroDivisionError), database.transaction() as db:
             SessionRepository(db).cancel_task(claims[0].session_id)
-            answers = combiner._kinds.beats.send([Heartbeat(claim, 3, 7) for claim in claims])
-            assert isinstance(answers[0], Aside)
+            answers = batcher._operations.beats.send([Heartbeat(claim, 3, 7) for claim in claims])
+            assert isinstance(answers[0], DeferredResult)
             assert answers[1:] == [True] * 7
             raise ZeroDivisionError  # the cancel is taken back
-        assert answers[0].find_out() is True
+        assert answers[0].resolve() is True
         with database.driver_connection() as connection:
             noted = connection.execute("SELECT progress_current FROM session_task_leases")
             assert noted.fetchall() == [(3,)] * 8
@@ -556,8 +554,8 @@ class TestLockedSessions:
         for claim in claims:
             lock(claim.session_id)
         with Database(hasty, database.url) as hasty_database:
-            combiner = TransitionCombiner(hasty_database)
-            outcomes = race([lambda c=claim: combiner.complete_task(c) for claim in claims])
+            batcher = TransitionBatcher(hasty_database)
+            outcomes = race([lambda c=claim: batcher.complete_task(c) for claim in claims])
         assert {type(outcome) for outcome in outcomes} == {DatabaseBusy}
         assert any("Too many" in outcome.message for outcome in outcomes)
 
@@ -570,7 +568,7 @@ def test_a_completion_lost_to_a_cancel_is_not_taken_for_done(
         SessionRepository(db).cancel_task(claim.session_id)
     proxy.lose_next(b"COMMIT", before=False)
     with pytest.raises(StaleClaim):
-        TransitionCombiner(through_proxy).complete_task(claim)
+        TransitionBatcher(through_proxy).complete_task(claim)
     assert proxy.cuts == 1
     assert task_of(database, claim.session_id).status == TaskStatus.CANCELLED
 
@@ -581,14 +579,14 @@ def test_a_database_that_stays_away_is_said_so_and_the_combiner_recovers(
     make_session: Callable[..., Session],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(transition_kinds, "WAITS_AFTER_LOSS", (0.01, 0.01))
+    monkeypatch.setattr(operations, "WAITS_AFTER_LOSS", (0.01, 0.01))
     session_id = make_session().id
-    combiner = TransitionCombiner(through_proxy)
+    batcher = TransitionBatcher(through_proxy)
     proxy.is_shut = True
     with pytest.raises(DatabaseUnavailable):
-        combiner.start_task(session_id, P)
+        batcher.start_task(session_id, P)
     proxy.is_shut = False
-    assert combiner.start_task(session_id, P).status == TaskStatus.RUNNING
+    assert batcher.start_task(session_id, P).status == TaskStatus.RUNNING
 
 
 @pytest.mark.parametrize("status", [TaskStatus.COMPLETED, TaskStatus.FAILED])
@@ -600,7 +598,7 @@ def test_an_end_that_waited_for_its_own_earlier_try_is_no_stale_claim(
     status: TaskStatus,
 ) -> None:
     """The connection was lost while its COMMIT was under way: that goes on in the server."""
-    claim, combiner = claimed(), TransitionCombiner(through_proxy)
+    claim, batcher = claimed(), TransitionBatcher(through_proxy)
     context = {"error": "Broken", "message": "it broke"}
 
     def end(to: Any) -> Any:
@@ -612,7 +610,7 @@ def test_an_end_that_waited_for_its_own_earlier_try_is_no_stale_claim(
         with database.transaction() as db:
             end(SessionRepository(db))  # what the server does of the try that is lost
             proxy.lose_next(b"BEGIN", before=True)
-            again = threads.submit(end, combiner)
+            again = threads.submit(end, batcher)
             wait_until(eyes, IS_WAITING)
         transition = again.result(SECONDS)
     assert proxy.cuts == 1
@@ -640,7 +638,7 @@ def test_a_part_that_postgres_gives_up_on_costs_the_other_parts_nothing(
         holder.execute("SELECT pg_advisory_lock(4711)")
         short = database.settings.model_copy(update={"statement_timeout_seconds": 0.3})
         with Database(short, database.url) as impatient:
-            outcomes = TransitionCombiner(impatient).start_tasks([(each, P) for each in ids])
+            outcomes = TransitionBatcher(impatient).start_tasks([(each, P) for each in ids])
     assert [type(outcome) for outcome in outcomes] == [DatabaseBusy] * 2 + [Transition] * 2
     assert [task_of(database, each) is None for each in ids] == [True, True, False, False]
 

@@ -1,10 +1,10 @@
-"""The kinds of transitions that go out together, and what sends a batch of each.
+"""The transitions that are sent in batches: one function each, from inputs to results.
 
-Where a connection was lost, and with it the answer to a COMMIT, the same guarded statement is sent
-again with the same ids: it moves what is left to be moved, and what it does not move is read back.
+If a connection is lost, and with it the response to a COMMIT, the same guarded statement is sent
+again with the same ids: it moves the rows that are left, and the others are read back.
 
-What goes out together waits for no lock: whose session another transaction has locked (somebody's
-own that is still open, a console that was left) waits for it alone, aside of the lane.
+A batch waits for no lock. An input whose session another transaction has locked (an open
+transaction of the application's, a forgotten console) waits alone, as a `DeferredResult`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sqlalchemy import select
 from app.core.errors import DatabaseBusy, DatabaseUnavailable, StaleClaim, TaskError
 from app.models.session import Session, SessionTask, TaskStatus
 from app.repositories import transitions
-from app.repositories.lane import ASIDES_AT_ONCE, Aside, Input, Kind, Output
+from app.repositories.batching import DEFERRED_AT_ONCE, DeferredResult, Input, Operation, Output
 from app.repositories.lifecycle_log import log_transitions
 from app.repositories.local_dispatch import LocalStarts, local_worker_for
 from app.repositories.results_writer import Produced, write_results
@@ -47,27 +47,27 @@ Contexts = Mapping[uuid.UUID, contextvars.Context]
 """The callers' contexts, by task_id."""
 
 Ending = Transition | StaleClaim | DatabaseBusy
-"""What became of a run that was to end: `DatabaseBusy` where another has its session locked."""
+"""The result of ending a run: `DatabaseBusy` where another transaction has its session locked."""
 
 logger = logging.getLogger(__name__)
 
 PARTS_AT_ONCE = 2
-"""How many parts of a bulk start are under way: the server works at one while the other is read."""
+"""How many parts of a bulk start run at once: the server executes one while the other is read."""
 
 WAITS_AFTER_LOSS = (0.05, 0.5)
-"""Seconds before a statement is sent again over a new connection: twice, then it is given up."""
+"""Seconds before a statement is sent again over a new connection: twice, then it fails."""
 
 
 @dataclass(frozen=True, slots=True)
 class StartRequest:
-    """A start, and the context of its caller, which its log line and its span belong to."""
+    """A start, and the context of its caller, which its log line and span belong to."""
 
     start: Start
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
 
 
-class TransitionKinds:
-    """The kinds of transitions that go out together, and what sends a batch of each."""
+class Operations:
+    """The operations of a batcher over one database."""
 
     def __init__(
         self, database: Database, *, waits_for_locks: bool = True, waits_briefly: bool = False
@@ -75,33 +75,33 @@ class TransitionKinds:
         self._database = database
         self._waits_for_locks = waits_for_locks
         self._waits_briefly = waits_briefly
-        at_once = max(1, min(ASIDES_AT_ONCE, database.settings.pool_size - 1))
-        self._asides = threading.BoundedSemaphore(at_once)
-        self.starts: Kind[StartRequest, Transition] = Kind(
+        at_once = max(1, min(DEFERRED_AT_ONCE, database.settings.pool_size - 1))
+        self._deferred_slots = threading.BoundedSemaphore(at_once)
+        self.starts: Operation[StartRequest, Transition] = Operation(
             self._send_starts, lambda request: request.start[0]
         )
-        self.wishes = Kind(self._send_wishes, lambda wish: wish.session_id)
-        self.completions: Kind[Claim, Ending] = Kind(
+        self.claims = Operation(self._send_claims, lambda wish: wish.session_id)
+        self.completions: Operation[Claim, Ending] = Operation(
             self._send_completions, lambda claim: claim.session_id
         )
-        self.failures: Kind[Failure, Ending] = Kind(
+        self.failures: Operation[Failure, Ending] = Operation(
             self._send_failures, lambda failure: failure[0].session_id
         )
-        self.beats: Kind[Heartbeat, bool] = Kind(
+        self.beats: Operation[Heartbeat, bool] = Operation(
             self._send_beats, lambda beat: beat.claim.session_id
         )
 
     def _send_starts(
         self, requests: Sequence[StartRequest]
-    ) -> list[Transition | Aside[Transition]]:
+    ) -> list[Transition | DeferredResult[Transition]]:
         contexts = {each.start[2]: each.context for each in requests}
         moved = self._started([each.start for each in requests], contexts)
         return [
-            moved.get(each.start[2]) or self._aside(self._start_alone, each) for each in requests
+            moved.get(each.start[2]) or self._deferred(self._start_alone, each) for each in requests
         ]
 
     def start_many(self, starts: Sequence[Start]) -> list[Transition | TaskError]:
-        """Start them in parts, each committed by itself; answers what became of each, in order."""
+        """Start them in parts, each in its own transaction; one result per start, in order."""
         first_of = {start[0]: start for start in reversed(starts)}
         in_order = sorted(first_of.values(), key=lambda start: start[0].bytes)
         size = transitions.STARTS_PER_STATEMENT
@@ -122,7 +122,7 @@ class TransitionKinds:
     ) -> Mapping[uuid.UUID, Transition | DatabaseBusy]:
         try:
             return self._started(starts)
-        except DatabaseBusy as error:  # the part was undone; the others are not its business
+        except DatabaseBusy as error:  # the part was rolled back; the others go on
             return dict.fromkeys((task_id for _, _, task_id in starts), error)
 
     def _started(
@@ -140,7 +140,7 @@ class TransitionKinds:
     def _started_for(
         self, worker: LocalWorker, starts: Sequence[Start], contexts: Contexts | None
     ) -> dict[uuid.UUID, Transition]:
-        """Start them as this worker's, and hand them over before anybody else is told."""
+        """Start them claimed for this worker, and dispatch them before others are notified."""
         own = LocalStarts(worker, self._database.settings.lease_seconds)
 
         def start_and_hand_over(connection: psycopg.Connection[Any]) -> list[Transition]:
@@ -158,7 +158,7 @@ class TransitionKinds:
         return moved
 
     def _start_alone(self, request: StartRequest) -> Transition:
-        """What became of a start that moved nothing, or moves now that its session is unlocked."""
+        """Start a task that its batch did not move, waiting for the lock of its session."""
         return request.context.run(self._start_in_transaction, request.start)
 
     def _start_in_transaction(self, start: Start) -> Transition:
@@ -166,7 +166,7 @@ class TransitionKinds:
             outcome = SessionRepository(db).start_as([start])[0]
         return unwrap(outcome)
 
-    def _send_wishes(self, wishes: Sequence[ClaimRequest]) -> list[Claim | None]:
+    def _send_claims(self, wishes: Sequence[ClaimRequest]) -> list[Claim | None]:
         claims, _ = self._answered(
             lambda connection: transitions.claim_these(
                 connection, wishes, lease_seconds=self._database.settings.lease_seconds
@@ -176,14 +176,14 @@ class TransitionKinds:
         by_token = {claim.claim_token: claim for claim in claims}
         return [by_token.get(wish.claim_token) for wish in wishes]
 
-    def _send_completions(self, claims: Sequence[Claim]) -> list[Ending | Aside[Ending]]:
+    def _send_completions(self, claims: Sequence[Claim]) -> list[Ending | DeferredResult[Ending]]:
         endings, is_unsure = self._complete([(claim, None) for claim in claims])
 
         def complete_alone(claim: Claim) -> Ending:
             endings, _ = self._complete([(claim, None)], skips_locked=False, is_unsure=is_unsure)
             return endings[0]
 
-        return self._or_aside(claims, endings, complete_alone)
+        return self._or_deferred(claims, endings, complete_alone)
 
     def complete(
         self,
@@ -191,7 +191,7 @@ class TransitionKinds:
         *,
         local_worker: LocalWorker | None = None,
     ) -> list[Ending]:
-        """Complete them and write their results; returns what became of each, in order."""
+        """Complete them and write their results; one result per completion, in order."""
         return self._complete(completions, local_worker=local_worker)[0]
 
     def _complete(
@@ -202,7 +202,7 @@ class TransitionKinds:
         is_unsure: bool = False,
         local_worker: LocalWorker | None = None,
     ) -> tuple[list[Ending], bool]:
-        """What became of each, and whether an earlier try may have taken effect unseen."""
+        """The result of each, and whether an earlier try may have been committed unnoticed."""
         claims = [claim for claim, _ in completions]
         if any(results is not None and len(results.writes) for _, results in completions):
             raise TypeError("Complete a run with writes of its own by SessionRepository")
@@ -232,13 +232,13 @@ class TransitionKinds:
             moved |= self._read_back(claims, moved, _as_completed)
         return self._answers(claims, moved, skips_locked=skips_locked), was_lost
 
-    def _send_failures(self, failures: Sequence[Failure]) -> list[Ending | Aside[Ending]]:
+    def _send_failures(self, failures: Sequence[Failure]) -> list[Ending | DeferredResult[Ending]]:
         endings, is_unsure = self._fail(failures)
 
         def fail_alone(failure: Failure) -> Ending:
             return self._fail([failure], skips_locked=False, is_unsure=is_unsure)[0][0]
 
-        return self._or_aside(failures, endings, fail_alone)
+        return self._or_deferred(failures, endings, fail_alone)
 
     def _fail(
         self, failures: Sequence[Failure], *, skips_locked: bool = True, is_unsure: bool = False
@@ -265,12 +265,12 @@ class TransitionKinds:
             )
         return self._answers(claims, moved, skips_locked=skips_locked), was_lost
 
-    def _send_beats(self, beats: Sequence[Heartbeat]) -> list[bool | Aside[bool]]:
+    def _send_beats(self, beats: Sequence[Heartbeat]) -> list[bool | DeferredResult[bool]]:
         held = self._beat(beats, skips_locked=True)
         left = [beat.claim for beat in beats if beat.claim.claim_token not in held]
         locked = self._still_valid(left)
         return [
-            self._aside(self._beat_alone, beat)
+            self._deferred(self._beat_alone, beat)
             if beat.claim.claim_token in locked
             else beat.claim.claim_token in held
             for beat in beats
@@ -293,10 +293,10 @@ class TransitionKinds:
         )
         return held
 
-    # -- who is locked by another transaction -----------------------------------------------------
+    # -- sessions that another transaction has locked ---------------------------------------------
 
     def _still_valid(self, claims: Sequence[Claim]) -> set[uuid.UUID]:
-        """The tokens of those that could write, but for a lock."""
+        """The tokens of the claims that still hold, whether their sessions are locked or not."""
         if not claims:
             return set()
         held, _ = self._answered(
@@ -307,7 +307,7 @@ class TransitionKinds:
     def _answers(
         self, claims: Sequence[Claim], moved: Mapping[uuid.UUID, Transition], *, skips_locked: bool
     ) -> list[Ending]:
-        """What became of each, in order; who moved nothing, and was not skipped, is stale."""
+        """One result per claim, in order; one that moved nothing and was not skipped is stale."""
         endings: list[Ending | None] = [moved.get(claim.task_id) for claim in claims]
         left = [claim for claim, ending in zip(claims, endings, strict=True) if ending is None]
         locked = self._still_valid(left) if skips_locked else set()
@@ -321,34 +321,34 @@ class TransitionKinds:
             for claim, ending in zip(claims, endings, strict=True)
         ]
 
-    def _or_aside(
+    def _or_deferred(
         self,
         inputs: Sequence[Input],
         answers: Sequence[Ending],
-        find_out: Callable[[Input], Ending],
-    ) -> list[Ending | Aside[Ending]]:
+        resolve: Callable[[Input], Ending],
+    ) -> list[Ending | DeferredResult[Ending]]:
         if not self._waits_for_locks:
             return list(answers)
         return [
-            self._aside(find_out, given) if isinstance(answer, DatabaseBusy) else answer
+            self._deferred(resolve, given) if isinstance(answer, DatabaseBusy) else answer
             for given, answer in zip(inputs, answers, strict=True)
         ]
 
-    def _aside(self, find_out: Callable[[Input], Output], given: Input) -> Aside[Output]:
-        """Have the caller find out by himself, when it is his turn: few at once wait for locks."""
+    def _deferred(self, resolve: Callable[[Input], Output], given: Input) -> DeferredResult[Output]:
+        """Let the caller wait for the lock, outside the batch; few callers do so at once."""
         latest = time.monotonic() + self._database.settings.lock_timeout_seconds
 
-        def find_out_in_turn() -> Output:
-            if not self._asides.acquire(timeout=max(0.0, latest - time.monotonic())):
+        def resolve_in_turn() -> Output:
+            if not self._deferred_slots.acquire(timeout=max(0.0, latest - time.monotonic())):
                 raise DatabaseBusy("Too many transitions wait for sessions that others have locked")
             try:
-                return find_out(given)
+                return resolve(given)
             finally:
-                self._asides.release()
+                self._deferred_slots.release()
 
-        return Aside(find_out_in_turn)
+        return DeferredResult(resolve_in_turn)
 
-    # -- sending, and what a lost answer means ----------------------------------------------------
+    # -- sending, and what a lost response means --------------------------------------------------
 
     def _moved(
         self,
@@ -375,9 +375,9 @@ class TransitionKinds:
         *,
         exclude: Listener | None = None,
     ) -> tuple[Answer, bool]:
-        """What `act` answers, and whether an earlier try may have taken effect unseen.
+        """The result of `act`, and whether an earlier try may have been committed unnoticed.
 
-        The sessions that its answer says have `changed` are announced to all `exclude` who knows.
+        The sessions that have `changed` by its result are announced to all listeners but `exclude`.
         """
         is_unsure = False
         for wait in (*WAITS_AFTER_LOSS, None):
@@ -400,10 +400,10 @@ class TransitionKinds:
         moved: Mapping[uuid.UUID, Transition],
         meaning: Callable[[Claim, SessionTask, bool], Transition | None],
     ) -> dict[uuid.UUID, Transition]:
-        """Those of the claims whose rows show that an unseen commit did what was asked.
+        """The transitions that the rows show to have been committed unnoticed, by task_id.
 
-        Also one that was under way when its connection was lost, and that whoever asked again then
-        waited for.
+        That includes a commit that was still under way when its connection was lost, and that the
+        repeated statement then waited for.
         """
         missing = {claim.session_id: claim for claim in claims if claim.task_id not in moved}
         if not missing:
@@ -422,7 +422,7 @@ class TransitionKinds:
 
 
 def _as_completed(claim: Claim, task: SessionTask, advances: bool) -> Transition | None:
-    """The completion that the row shows: under its own task_id, or by the run that followed it."""
+    """The completion that the row shows, under its own task_id or by the run that followed it."""
     if task.task_id == successor_id(claim.task_id):
         ended_at, seconds = task.started_at, 0.0
     elif task.task_id == claim.task_id and task.completed_at is not None:
@@ -439,7 +439,7 @@ def _as_completed(claim: Claim, task: SessionTask, advances: bool) -> Transition
 def _as_failed(
     claim: Claim, task: SessionTask, advances: bool, context: Mapping[str, Any]
 ) -> Transition | None:
-    """The failure that the row shows, if it is this one: a sweeper may have been quicker."""
+    """The failure that the row shows, if it is this one and not a sweeper's."""
     stored = task.failure_context or {}
     is_ours = all(stored.get(key) == context.get(key) for key in ("error", "message", "worker"))
     if task.task_id != claim.task_id or task.failed_at is None or not is_ours:
