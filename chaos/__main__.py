@@ -62,6 +62,7 @@ PROGRAMMES: dict[str, Programme] = {
     "delivery": lambda rig, _s, _f, short: delivery.delivery(
         rig,
         kills=15 if short else 300,
+        lies=0 if short else 200,
         sessions=3 if short else 20,
         tickets=60 if short else 120,
     ),

@@ -25,7 +25,7 @@ from tests.jira_stand_in.server import JiraStandIn
 TOKEN = "chaos-token"
 INDEX_SECONDS = 0.4
 TIMEOUT_SECONDS = 1.0
-SHARE_OF_FAULTS = 0.25
+SHARE_OF_FAULTS = 0.4
 DEATHS_AT_A_POINT = "0.06"
 
 FAULTS = (
@@ -141,13 +141,18 @@ class _Delivering:
         """Whether every session is delivered, or was found to be delivered wrongly."""
         return all("adf_validation failed (user_fixable)" in each for each in self.unfinished())
 
-    def fire(self, kills: int) -> None:
+    def has_enough(self, kills: int, lies: int) -> bool:
+        """Whether so many have died, and so many requests went wrong."""
+        return self.killed() >= kills and self.faults.total() >= lies
+
+    def fire(self, kills: int, lies: int) -> None:
         """Kill processes until so many have died, while the sessions are delivered."""
         request_count = 0
-        while self.killed() < kills and not self.rig.is_time_up and not self.is_over():
+        while not (self.has_enough(kills, lies) or self.rig.is_time_up or self.is_over()):
             self.fleet = [each if each.is_alive else self.worker() for each in self.fleet]
             self.take_up()
-            if request_count < (request_count := len(self.jira.requests)):
+            has_sent = request_count < (request_count := len(self.jira.requests))
+            if has_sent and self.killed() < kills:
                 self._kill_somebody()
             time.sleep(self.random.uniform(0.1, 0.8))  # the pace of the hostility
 
@@ -173,7 +178,14 @@ class _Delivering:
 
 
 def delivery(  # noqa: PLR0913 - how much of it
-    rig: Rig, *, kills: int, sessions: int, tickets: int, fleet: int = 3, bug: str = ""
+    rig: Rig,
+    *,
+    kills: int,
+    lies: int = 0,
+    sessions: int,
+    tickets: int,
+    fleet: int = 3,
+    bug: str = "",
 ) -> Verdict:
     """Deliver sessions under fire, then in peace; count each ticket's issues."""
     with JiraStandIn() as jira:
@@ -182,11 +194,11 @@ def delivery(  # noqa: PLR0913 - how much of it
         jira.site.index_delay_seconds = INDEX_SECONDS
         run = _Delivering(rig, jira, bug)
         jira.choose_fault = run.choose_fault
-        while run.killed() < kills and not rig.is_time_up:
+        while not (run.has_enough(kills, lies) or rig.is_time_up):
             for _ in range(sessions):
                 run.open(tickets)
             run.fleet = run.fleet or [run.worker() for _ in range(fleet)]
-            run.fire(kills)
+            run.fire(kills, lies)
             if bug:
                 break
         run.is_hostile = False
