@@ -79,5 +79,9 @@ def ticket_options(
         sheet=options.sheet,
         base_url=options.base_url,
         too_long=options.too_long,
-        mapping=MappingOptions(rules=read_rules(options.map, names), day_first=options.day_first),
+        mapping=MappingOptions(
+            rules=read_rules(options.map, names),
+            day_first=options.day_first,
+            has_site=options.to is not None,
+        ),
     )

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from app.cli.application import run_command
+from tests.jira.jira_export import issues_of, jira_export
 from tests.jira_stand_in.misbehaving import Fault
 from tests.jira_stand_in.server import JiraStandIn
 
@@ -110,3 +111,15 @@ def test_an_issue_type_that_the_project_lacks_is_mended_by_the_command_that_is_p
     code, out, err = command(*mended)
     assert code == 0, err
     assert "✓ 3 issues created in Jira" in out
+
+
+def test_an_export_of_jira_is_delivered_with_every_field_by_one_command(
+    command: Callable[..., Answer], jira: JiraStandIn, tmp_path: Path
+) -> None:
+    text, expected = jira_export(120)
+    (tmp_path / "export.csv").write_text(text, encoding="utf-8")
+    code, out, err = command("run", "export.csv", "--project", "SHOP", "--to", "jira")
+    assert code == 0, out + err
+    assert "✓ 120 issues created in Jira" in out
+    assert issues_of(jira.site) == expected
+    assert jira.violations == []

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from app.core.config import Settings
 from app.engines.worker import Worker
+from tests.jira.jira_export import issues_of, jira_export
 from tests.jira_stand_in.server import JiraStandIn
 from tests.jira_stand_in.site import Account
 from tests.live_server import LiveServer
@@ -62,6 +63,20 @@ def test_the_api_delivers_and_shows_keys_and_links(server: LiveServer, jira: Jir
     archive = zipfile.ZipFile(BytesIO(client.get(f"{path}/export.zip").content))
     names = {name.rpartition("/")[2] for name in archive.namelist()}
     assert names == {"import-001.json", "report.csv", "issues.csv", "README.txt"}
+
+
+def test_the_api_delivers_an_export_of_jira_with_every_field(
+    server: LiveServer, jira: JiraStandIn
+) -> None:
+    text, expected = jira_export(40)
+    client = server.client(server.key())
+    opened = client.post(
+        "/api/v1/sessions",
+        files=[("documents", ("export.csv", text.encode()))],
+        data={"to": "jira", "project_key": "SHOP", "start": "true"},
+    )
+    until_completed(client, opened.headers["Location"])
+    assert issues_of(jira.site) == expected
 
 
 def test_an_unknown_site_is_refused_with_its_option(server: LiveServer) -> None:
