@@ -1,4 +1,4 @@
-"""Who sends which key or cookie, kept for a few seconds so that not every request is a query."""
+"""Callers by key or cookie, cached for a few seconds so that not every request is a query."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ApiKeyCache:
     """Recognises keys, and browsers by their cookie; only valid ones are kept, by their hash.
 
     However many requests show a key at once, it is asked for once; and a key in use is asked for
-    again before its time is up, so that its requests never stand in line for that.
+    again before its time is up, so that its requests never wait for that.
     """
 
     def __init__(self, database: Database) -> None:
@@ -47,7 +47,7 @@ class ApiKeyCache:
         self._revocation_count = 0
 
     async def recognise(self, key: str) -> Principal | None:
-        """Who shows this key; None for one that is not valid (any more).
+        """The caller with this key; None if the key is not valid, or no longer.
 
         Raises:
             DatabaseUnavailable: nobody can be recognised now.
@@ -56,7 +56,7 @@ class ApiKeyCache:
         return await self._recognise(_digest("key", key), lambda: self._ask(key))
 
     async def recognise_browser(self, token: str) -> Principal | None:
-        """Who is signed in by the browser session of this token; None where it has ended.
+        """The caller of the browser session of this token; None if it has ended.
 
         Raises:
             DatabaseUnavailable: nobody can be recognised now.
@@ -99,7 +99,7 @@ class ApiKeyCache:
     def _looked_up(self, digest: bytes, lookup: asyncio.Task[Principal | None]) -> None:
         del self._lookups[digest]
         if not lookup.cancelled():
-            lookup.exception()  # of use to whoever waits for it; a lookup ahead of time has nobody
+            lookup.exception()  # a request may wait for it; an early lookup has none
 
     async def _look_up(self, digest: bytes, ask: _Question) -> Principal | None:
         asked_at = time.monotonic()
@@ -125,5 +125,5 @@ class ApiKeyCache:
 
 
 def _digest(kind: str, credential: str) -> bytes:
-    """What is remembered in place of the credential; a token is no key, nor a key a token."""
+    """The digest that is kept in place of the credential; keys and tokens never match."""
     return hashlib.sha256(f"{kind} {credential}".encode("utf-8", "replace")).digest()

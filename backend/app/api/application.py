@@ -56,7 +56,7 @@ def create_app(
     Args:
         database: open, at the current migration.
         settings: limits and intervals.
-        hosts: Host headers that are answered; none: any.
+        hosts: Host headers that are accepted; none: any.
         dispatch: of a `dispatcher` that is open, where Celery runs the work.
 
     """

@@ -1,4 +1,4 @@
-"""One listener behind all streams of events: what changed is read once, and told to all who watch.
+"""One listener for all event streams: a change is read once, and sent to every watcher.
 
 A stream holds no database connection, and no queue either: of each session it keeps the newest
 snapshot that was not sent yet, so a slow reader skips what is outdated and costs a bounded amount.
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_READS = 0.2
-"""Progress is told at most five times a second, however often it is made."""
+"""Progress is sent at most five times a second, however often it is made."""
 
 SECONDS_BEFORE_LISTENING_AGAIN = 1.0
 MOST_PENDING = 1_000
@@ -104,7 +104,7 @@ class Stream:
         self.seen(snapshot, etag)
 
     def tell_deleted(self, session_id: UUID) -> None:
-        """Have it told that the session is gone, if the client knows it."""
+        """Send that the session is deleted, if the client knows it."""
         if self._known.pop(session_id, None) is None:
             return
         self._put(
@@ -119,7 +119,7 @@ class Stream:
         self._arrived.set()
 
     async def events(self, keep_alive_seconds: float) -> AsyncIterator[bytes]:
-        """What is sent: events as they come, and a comment now and then."""
+        """The stream: events as they come, and a comment now and then."""
         yield format_sse_event(retry=RETRY_MILLISECONDS, comment="Session Tasks")
         while True:
             with anyio.move_on_after(keep_alive_seconds) as waiting:
@@ -212,7 +212,7 @@ class EventBroadcaster:
     async def resume(self, stream: Stream, moment: datetime) -> None:
         """Offer the stream what changed since, a little of what the client has included.
 
-        Where that is more than may wait to be sent, the client is told to read all anew.
+        If more changed than may wait to be sent, the client gets `reset`: it reads all again.
         """
         for snapshot in await anyio.to_thread.run_sync(
             self._changed_since, stream.owner, moment - RESUME_OVERLAP

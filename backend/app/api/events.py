@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 router = APIRouter(prefix=API, tags=["events"], responses=problems(*EVERYWHERE))
 
 LastEventId = Annotated[
-    str | None, Header(max_length=200, description="sent by browsers by themselves: resume")
+    str | None, Header(max_length=200, description="sent by browsers automatically: resume")
 ]
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
@@ -36,10 +36,10 @@ _STREAM: dict[int | str, dict[str, Any]] = {
 
 
 class Until(str, Enum):
-    """When a stream ends by itself."""
+    """When a stream ends."""
 
     SETTLED = "settled"
-    """When nothing more will happen by itself."""
+    """When nothing more happens without an act of a person."""
 
 
 class EventStream(StreamingResponse):

@@ -1,4 +1,4 @@
-"""What is counted of requests and streams, beside what every process counts of tasks."""
+"""Metrics of requests and streams, beside those of tasks that every process has."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class HttpMetrics(Metrics):
         super().__init__()
         self._streams = self._gauge("session_tasks_sse_clients", "Streams of events that are open")
         answers = self._counter(
-            "session_tasks_http_requests", "Requests answered", "method", "route", "status"
+            "session_tasks_http_requests", "Requests served", "method", "route", "status"
         )
         seconds = self._histogram(
             "session_tasks_http_request_duration_seconds",

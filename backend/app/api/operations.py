@@ -1,4 +1,4 @@
-"""Routes for whoever keeps it running (`/healthz`, `/readyz`, `/metrics`)."""
+"""Routes for operators (`/healthz`, `/readyz`, `/metrics`)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The short way to the one answer that is polled: `GET /api/v1/sessions/{id}/task`.
 
 Finding the route, its exit stacks and its parameters takes FastAPI longer than the read itself
-takes. What is asked in the usual form is answered here, by the very function that the route calls;
+takes. A request in the usual form is served here, by the function that the route calls;
 anything unusual goes the long way, where it is validated and, if need be, refused in full.
 """
 
@@ -34,7 +34,7 @@ _ROUTE = next(
 
 
 class StatusReads:
-    """The ASGI middleware behind the request guard: whoever comes here has been let in."""
+    """The ASGI middleware behind the request guard: its requests are authenticated."""
 
     def __init__(self, app: ASGIApp, *, services: Services) -> None:
         self.app = app

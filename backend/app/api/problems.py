@@ -84,7 +84,7 @@ class NotThere(TaskError):  # noqa: N818 - reads as the state it names
 
 
 class NotReady(TaskError):  # noqa: N818 - reads as the state it names
-    """What was asked for does not exist yet; the session's state is told."""
+    """The resource does not exist yet; the problem has the session's state."""
 
     default_category = ErrorCategory.USER_FIXABLE
 
@@ -114,7 +114,7 @@ class TooManyRequests(TaskError):  # noqa: N818 - reads as the state it names
 
 
 class Busy(TaskError):  # noqa: N818 - reads as the state it names
-    """This process has its hands full."""
+    """This process serves as many requests as it can."""
 
     default_category = ErrorCategory.TEMPORARY
 
@@ -160,7 +160,7 @@ class Problem(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How one kind of error is answered."""
+    """The response to one kind of error."""
 
     error: type[Exception]
     status: int
@@ -189,7 +189,7 @@ KINDS = (
     Kind(ConfigurationError, 422, "option-unusable", "An option cannot be used"),
     Kind(RequestInvalid, 422, "request-invalid", "The request cannot be understood"),
     Kind(TooManyRequests, 429, "too-many-requests", "Too many requests"),
-    Kind(Busy, 503, "busy", "The server has its hands full"),
+    Kind(Busy, 503, "busy", "The server is busy"),
     Kind(StorageFull, 507, "storage-full", "A disk is full"),
     Kind(DatabaseBusy, 503, "database-busy", "The database did not do it in time"),
     Kind(DatabaseUnsuitable, 503, "database-unsuitable", "The database cannot be used as it is"),
@@ -220,7 +220,7 @@ def kind_of(error: Exception) -> Kind:
 def problem_response(
     error: Exception, trace_id: str, *, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """The answer that tells this error; nothing of an unforeseen one but its trace id."""
+    """The problem response for the error; of an unexpected one it has only the trace id."""
     kind = kind_of(error)
     answer_headers = dict(headers or {})
     if kind is _UNEXPECTED:
@@ -269,7 +269,7 @@ def _errors_of(error: TaskError) -> list[FieldError]:
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    """Have every error that leaves a route answered as a problem."""
+    """Respond with a problem to every error that leaves a route."""
     app.add_exception_handler(TaskError, _on_task_error)
     app.add_exception_handler(DBAPIError, _on_database_error)
     app.add_exception_handler(psycopg.Error, _on_database_error)
@@ -299,7 +299,7 @@ async def _on_task_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_database_error(request: Request, error: Exception) -> Response:
-    """What `translated_errors` knows no better name for."""
+    """An error of the database without a better name in `translated_errors`."""
     logger.error("Request failed in the database (trace %s)", trace_id_of(request), exc_info=error)
     return problem_response(error, trace_id_of(request))
 

@@ -1,4 +1,4 @@
-"""What every request passes before its body is read: host, key, limits, then a bounded body.
+"""Checks of every request before its body is read: host, key, limits, then a bounded body.
 
 Deny by default: whatever is not in `OPEN_PATHS`, a file of the dashboard or a page where a key is
 shown needs a valid key, routes that do not exist included, so a route that is added tomorrow is
@@ -106,7 +106,7 @@ class RequestGuard:
         await _GuardedRequest(self, scope, receive, send).pass_through()
 
     async def principal(self, scope: Scope, headers: Headers) -> Principal:
-        """Who asks.
+        """Return the caller.
 
         Raises:
             NotAuthenticated: nobody known.
@@ -135,7 +135,7 @@ class RequestGuard:
         return principal
 
     def check_head(self, scope: Scope, headers: Headers) -> None:
-        """Refuse what is wrong before anybody is asked who sends it.
+        """Refuse malformed requests before the key is looked up.
 
         Raises:
             RequestMalformed: it names no host or several, or wants a WebSocket.

@@ -1,4 +1,4 @@
-"""What the API answers and what it is told, as models; the OpenAPI document is made of these."""
+"""The models of requests and responses, from which the OpenAPI document is made."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Request(BaseModel):
 
 
 class Activity(str, Enum):
-    """What the task is doing, with the difference that people care about."""
+    """The activity of the task: waiting for a worker, running, or how it ended."""
 
     NOT_STARTED = "not_started"
     WAITING = "waiting"
@@ -48,7 +48,7 @@ class Activity(str, Enum):
 
 
 class Action(str, Enum):
-    """What may be done next."""
+    """An act that is allowed now."""
 
     START = "start"
     RETRY = "retry"
@@ -56,7 +56,7 @@ class Action(str, Enum):
 
 
 class WorkerResource(BaseModel):
-    """Who runs the task: since when, and until when without a sign of life."""
+    """The worker that runs the task, since when, and when its lease expires."""
 
     id: UUID
     since: datetime
@@ -88,7 +88,7 @@ class FailureResource(BaseModel):
 
 
 class TaskResource(BaseModel):
-    """What the session is doing now. `status` is null before the first task."""
+    """The task of the session now. `status` is null before the first task."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -144,7 +144,7 @@ class TaskResource(BaseModel):
 
 
 class SessionState(BaseModel):
-    """How a session stands: told with every refusal that its state is the reason for."""
+    """The state of a session, with every refusal that it is the reason for."""
 
     stage: SessionStage
     task_type: TaskType | None
@@ -235,7 +235,7 @@ class FindingResource(BaseModel):
 
 
 class FindingList(BaseModel):
-    """What the last validation found, at most 1,000 of it; `total` counts all."""
+    """The findings of the last validation, at most 1,000; `total` counts all."""
 
     items: list[FindingResource]
     total: int
@@ -326,7 +326,7 @@ class LiveWorkerResource(BaseModel):
 
 
 class PauseResource(BaseModel):
-    """A task type whose claims are paused, since when and by whom."""
+    """A pause of the claims of one task type: since when, and its author."""
 
     task_type: TaskType
     paused_at: datetime
@@ -358,7 +358,7 @@ class WorkerList(BaseModel):
 
 
 class Health(BaseModel):
-    """The process answers."""
+    """The process responds."""
 
     status: str = Field(examples=["ok"])
 

@@ -1,4 +1,4 @@
-"""Snapshots of rows as the resources that are answered, and their ETags."""
+"""Resources of responses, made from snapshots of rows, and their ETags."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def session_resource(snapshot: SessionSnapshot) -> SessionResource:
 
 
 def session_fields(snapshot: SessionSnapshot) -> dict[str, Any]:
-    """What every form of a session has."""
+    """The fields that every form of a session has."""
     return {
         "id": snapshot.session_id,
         "owner": snapshot.owner,
@@ -82,7 +82,7 @@ def session_state(snapshot: SessionSnapshot) -> SessionState:
 
 
 def etag_of(resource: BaseModel, task_id: UUID | None) -> tuple[bytes, str]:
-    """The resource as JSON, and its ETag: the run's id, then a digest of all that is told."""
+    """The resource as JSON, and its ETag: the run's id, then a digest of the JSON."""
     body = resource.model_dump_json().encode()
     digest = hashlib.blake2b(body, digest_size=9).hexdigest()
     return body, f'"{task_id.hex if task_id else "none"}-{digest}"'

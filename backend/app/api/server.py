@@ -1,4 +1,4 @@
-"""uvicorn, with what it leaves unbounded bounded: headers in bytes and in time, answers in time."""
+"""uvicorn with bounds: of headers in bytes and time, of bodies and responses in time."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class BoundedConfig(uvicorn.Config):
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """HTTP/1.1 that waits for nobody for ever; who keeps it waiting is hung up on.
+    """HTTP/1.1 with read, write and idle timeouts.
 
     Headers must be small, and there in time; and of an answer that waits to be read, some must
     have been read whenever `stalled_answer_seconds` have gone by.
@@ -199,7 +199,7 @@ def listen_on(host: str, port: int) -> socket.socket:
 
 
 class ApiServer(uvicorn.Server):
-    """A server that ends its streams when it is told to stop, and then returns."""
+    """A server that ends its streams at shutdown, and then returns."""
 
     def __init__(self, app: FastAPI, *, host: str, port: int) -> None:
         settings = app.state.services.settings

@@ -1,4 +1,4 @@
-"""What routes are given: the parts of this process, and who is asking."""
+"""Dependencies of routes: the services of this process, and the caller."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Services:
-    """The parts of this process that routes use.
+    """The services of this process that routes use.
 
     Attributes:
         dispatch: publishes tasks that wait to Celery's workers; None for the embedded engine.
@@ -85,7 +85,7 @@ async def _caller(
     request: Request,
     _documented: Annotated[object, Security(_BEARER)],
 ) -> Principal:
-    """Who the request guard let in; that there is nobody cannot be, and would be an error here."""
+    """The caller that the request guard has authenticated."""
     principal: Principal = request.state.principal
     return principal
 
@@ -140,7 +140,7 @@ def owner_wanted(caller: Principal, owner: str | None) -> str | None:
     """Return the owner whose sessions are asked for; None: everybody's.
 
     Raises:
-        NotAllowed: it is another than the caller's own, who is no administrator.
+        NotAllowed: it is not the caller's own, and the caller is no administrator.
 
     """
     if owner is None:

@@ -63,7 +63,7 @@ router = APIRouter(prefix=API, tags=["tasks"], responses=problems(*EVERYWHERE))
 async def get_task(
     session_id: UUID, caller: Caller, services: ServicesOf, if_none_match: IfNoneMatch = None
 ) -> Response:
-    """Made for polling: requests that arrive together are answered by one query."""
+    """Made for polling: requests that arrive together share one query."""
     return await status_answer(services, caller, session_id, if_none_match)
 
 
@@ -208,7 +208,7 @@ def retry_task(
 def cancel_task(
     session_id: UUID, caller: Caller, services: ServicesOf, if_match: IfMatch = None
 ) -> Response:
-    """It is cancelled when this is answered; whoever works on it is told by its next heartbeat."""
+    """It is cancelled when this returns; its worker learns of it by the next heartbeat."""
 
     def cancel(db: DbSession, _before: SessionSnapshot, expected: UUID | None) -> None:
         SessionRepository(db, owner=caller.sees).cancel_task(session_id, expected_task_id=expected)
@@ -285,6 +285,6 @@ def _seen(db: DbSession, caller: Principal, session_id: UUID) -> SessionSnapshot
 def _moved_on(session_id: UUID) -> PreconditionFailed:
     return PreconditionFailed(
         "Another run has begun since this ETag was given",
-        next_step="Look at the task again, and decide anew.",
+        next_step="Look at the task again, and decide again.",
         session_id=session_id,
     )

@@ -40,7 +40,7 @@ class NewSession(ChosenOptions):
 
 
 def checked_names(form: NewSession, settings: Settings) -> list[str]:
-    """The documents' names, once all that can be told without reading them is in order.
+    """The documents' names, after all checks that need no reading of them.
 
     Raises:
         DocumentError: too many; one too big, empty, of an unknown type, or of another's name.

@@ -1,1 +1,1 @@
-"""What everything else leans on: settings, errors, the way to PostgreSQL, logging, redaction."""
+"""The foundation: settings, errors, access to PostgreSQL, logging, redaction."""

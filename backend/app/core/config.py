@@ -17,7 +17,7 @@ SCHEMA_NAME = r"^[a-z_][a-z0-9_]{0,62}$"
 
 
 class EngineName(str, Enum):
-    """Who runs the work."""
+    """The engine that runs tasks."""
 
     EMBEDDED = "embedded"
     CELERY = "celery"
@@ -78,11 +78,11 @@ class Settings(BaseSettings):
         60.0, description="how long a transaction may be open and idle before the server ends it"
     )
 
-    # Who runs the work
-    engine: EngineName = Field(EngineName.EMBEDDED, description="who runs the work")
+    # Execution
+    engine: EngineName = Field(EngineName.EMBEDDED, description="the engine that runs tasks")
     handlers: str = Field(
         "",
-        description="a team's own handlers: processing=package.module:function, by commas",
+        description="a team's own handlers: processing=package.module:function, comma-separated",
     )
     broker_url: SecretStr | None = Field(None, description="RabbitMQ or Redis, for Celery only")
     queue: Annotated[str, Field(min_length=1, max_length=100)] = Field(
@@ -126,13 +126,13 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8765, description="0: any that is free")
     allowed_hosts: str = Field(
         "",
-        description="Host headers that are answered, by commas; without it: loopback names on "
-        "loopback, any elsewhere",
+        description="Host headers that are accepted, comma-separated; without it: loopback names "
+        "on loopback, any elsewhere",
     )
     trusted_proxies: str = Field(
         "",
-        description="addresses of proxies before `serve`, by commas: whom they name as the client, "
-        "and whether he came by https, is believed",
+        description="addresses of proxies before `serve`, comma-separated, which are trusted to "
+        "name the client and its scheme",
     )
     browser_session_days: Annotated[float, Field(gt=0, le=400)] = Field(
         7.0, description="a browser that signed in must do so again after these, however used"
@@ -141,7 +141,7 @@ class Settings(BaseSettings):
         24.0, description="and after these without a request"
     )
     cors_origins: str = Field(
-        "", description="origins of browsers' pages that may use the API, exact, by commas"
+        "", description="origins of browsers' pages that may use the API, exact, comma-separated"
     )
     max_request_bytes: Annotated[int, Field(ge=1)] = Field(
         100 * MEBIBYTE, description="the body of one request, all its documents together"

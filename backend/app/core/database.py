@@ -84,7 +84,7 @@ class Database:
         engine: transactions of the ORM.
         autocommit: the same pool, one statement a transaction: for reads outside of any.
         server: the embedded server that was started or joined for it, if any.
-        announce, is_own, subscribe: how sessions that changed are told and heard of; see
+        announce, is_own, subscribe: notifications of changed sessions; see
             `Announcer`. Call `announce` once the change is committed.
 
     Whenever a connection to the embedded server cannot be opened, the server is started again if
@@ -137,9 +137,9 @@ class Database:
 
     @classmethod
     def open(cls, settings: Settings, *, require_current: bool = True) -> Database:
-        """A database that answers and whose schema is current.
+        """A database that responds and whose schema is current.
 
-        The embedded one is brought up to date by itself, a given one only by `db upgrade`.
+        The embedded one is upgraded automatically, a given one only by `db upgrade`.
 
         Raises:
             DatabaseUnavailable: it cannot be reached or started.
@@ -209,8 +209,8 @@ class Database:
         """A transaction that commits at the end of the block, or rolls back on any error.
 
         It is bound to the block: `current_db_session()` and the model's queries use it.
-        One that `waits_briefly` waits for no lock longer than `BRIEF_LOCK_SECONDS`: for what many
-        ask who share the connections.
+        One that `waits_briefly` waits for no lock longer than `BRIEF_LOCK_SECONDS`: for requests
+        of many callers that share the connections.
 
         Raises:
             DatabaseBusy: see `translated_errors`.

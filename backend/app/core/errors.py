@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 class ErrorCategory(str, Enum):
-    """Who can fix it (specification, section 8)."""
+    """The kind of person that can fix a failure (specification, section 8)."""
 
     USER_FIXABLE = "user_fixable"
     """The person who started the work: configuration, documents, illegal transitions."""
@@ -52,7 +52,7 @@ class ErrorCategory(str, Enum):
     """An operator: database, settings, exhausted retries."""
 
     TEMPORARY = "temporary"
-    """Nobody: it passes, and is tried again by itself."""
+    """Nobody has to: it passes, and is retried automatically."""
 
     @classmethod
     def of(cls, value: object) -> ErrorCategory:
@@ -194,7 +194,7 @@ class DocumentError(TaskError):
 
     @property
     def details(self) -> dict[str, str | int]:
-        """What the failure context keeps of it: `document`, and `row` where that is known."""
+        """The details that the failure context keeps: `document`, and `row` if known."""
         said: dict[str, str | int | None] = {"document": self.name or None, "row": self.row}
         return {key: value for key, value in said.items() if value is not None}
 
@@ -257,7 +257,7 @@ class DatabaseBusy(TaskError):  # noqa: N818 - reads as the state it names
     """PostgreSQL gave up on a statement (a lock, a timeout); it was undone, and may be repeated.
 
     Attributes:
-        is_of_time: it took too long by itself; else another transaction was in its way.
+        is_of_time: it took too long on its own; else another transaction blocked it.
 
     """
 

@@ -1,4 +1,4 @@
-"""What an exception says, whatever it is: its name, its message, its traceback.
+"""The text of any exception: its name, its message, its traceback.
 
 The standard library's `traceback` asks the exception for all of that and raises, or prints
 without bounds, where the exception lies or is huge. Here the interpreter's own slots are read,

@@ -146,9 +146,9 @@ def category_of(error: BaseException) -> ErrorCategory:
     """Return who can fix what this exception is about.
 
     An exception says so itself by an attribute `category` (ours do; a team's own may). Of others,
-    lost connections, timeouts and locked databases pass by themselves: `temporary`. Everything
+    lost connections, timeouts and locked databases pass without help: `temporary`. Everything
     unknown is `admin_required`: a bug in a handler would fail again at each automatic retry, and
-    the person who started the task can do nothing about it, but whoever runs the system must see
+    the person who started the task can do nothing about it, but an operator has to see
     it. The same holds for memory, disks and wrong credentials.
     """
     return _category_of(error, depth=0)
@@ -158,8 +158,8 @@ _TEMPORARY_ERRORS: Final = (ConnectionError, TimeoutError, InterruptedError, Blo
 _TEMPORARY_CODES: Final = frozenset(
     {errno.EAGAIN, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH}
 )
-# Told by name, so that no driver or client must be installed for its errors to be known: those of
-# SQLAlchemy, psycopg, redis-py, kombu, httpx and requests.
+# Recognized by name, so that no driver or client must be installed: errors of SQLAlchemy, psycopg,
+# redis-py, kombu, httpx and requests.
 _TEMPORARY_NAMES: Final = frozenset(
     {
         "OperationalError",

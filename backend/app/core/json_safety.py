@@ -40,11 +40,11 @@ _Answer = TypeVar("_Answer")
 
 
 def ask(question: Callable[[], _Answer], otherwise: _Answer) -> _Answer:
-    """Return what the foreign code answers, or `otherwise` where it raises anything at all.
+    """Return the result of the foreign code, or `otherwise` if it raises anything at all.
 
     For the methods of values that others hand us (`__str__`, `__repr__`, iteration). Even
     SystemExit and KeyboardInterrupt are caught: a broken `__str__` may raise them, and a failure
-    that could not be written down would leave its task running for ever.
+    that could not be written down would leave its task running.
     """
     try:
         return question()

@@ -14,7 +14,7 @@ DEBUG    ``SessionTask {task_type} executed for session {session_id}, …`` with
 ======== ======================================================================================
 
 Secrets are redacted once, where records are written; and no record, whatever it holds and
-whatever became of the stream, ever fails the program.
+whatever the state of the stream, ever fails the program.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def log_cancelled(task_type: Enum | str, session_id: UUID, task_id: UUID) -> Non
 def log_failed(
     task_type: Enum | str, session_id: UUID, retry_count: int, context: Mapping[str, Any]
 ) -> None:
-    """Log that a task failed: WARNING for whoever watches, AUDIT with the whole failure context."""
+    """Log that a task failed: a short WARNING, and AUDIT with the whole failure context."""
     text = "SessionTask %s failed for session %s, retry #%s"
     name = _value_of(task_type)
     ids = {"task_type": name, "session_id": session_id, "retry_count": retry_count}
@@ -173,7 +173,7 @@ def task_context(
 
 
 class _Binding:
-    """What `task_context` binds, while inside: once per task, so no generator's overhead."""
+    """The binding of `task_context`, as a class: a generator would cost more for each task."""
 
     __slots__ = ("_given", "_token")
 
@@ -203,7 +203,7 @@ def _add_bound(_logger: WrappedLogger, _method: str, event: EventDict) -> EventD
 def configure_logging(
     level: str | int = "INFO", *, json: bool | None = None, stream: TextIO | None = None
 ) -> logging.Handler:
-    """Set up logging for this process: one handler on the root logger, which is answered.
+    """Set up logging for this process: one handler on the root logger, which is returned.
 
     Args:
         level: of this product's own loggers. Other libraries speak from INFO upwards at most,
@@ -364,7 +364,7 @@ def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
 
 
 class _SafeFormatter(ProcessorFormatter):
-    """A formatter that always answers with a line that can be written."""
+    """A formatter that always returns a line that can be written."""
 
     def format(self, record: logging.LogRecord) -> str:
         if isinstance(record.msg, dict):  # made by structlog: see wrap_for_formatter

@@ -1,7 +1,7 @@
-"""Telling whoever watches that sessions changed: NOTIFY, after the commit, coalesced.
+"""Notifications of changed sessions: NOTIFY, after the commit, coalesced.
 
 NOTIFY inside the hot transaction takes a lock that serialises commits (PostgreSQL, NOTIFY, notes),
-so it is sent afterwards: after a quiet moment at once, by whoever has a connection at hand, else by
+so it is sent afterwards: after a quiet moment at once, on the caller's connection, else by
 a thread of its own, one for all that changed meanwhile. It is a hint; polling is the guarantee.
 """
 
@@ -116,7 +116,7 @@ class Announcer:
         self._send(list(changed), lambda: contextlib.nullcontext(connection))
 
     def is_own(self, notification: psycopg.Notify) -> bool:
-        """Whether this process sent it: its listeners were told at once."""
+        """Whether this process sent it: its listeners were notified at once."""
         return notification.pid in self._backends
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
@@ -174,7 +174,7 @@ class Announcer:
                 ]
                 connection.execute(_NOTIFY, (payloads,))
         except (psycopg.Error, DatabaseUnavailable, DatabaseBusy) as error:
-            # Only a hint was lost: whoever watches polls as well.
+            # Only a hint was lost: watchers poll as well.
             self._backends.clear()  # a new server may give these numbers to others
             logger.debug("Could not announce %d changed sessions: %s", len(batch), error)
 

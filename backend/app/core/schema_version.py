@@ -1,7 +1,7 @@
 """Whether the database is at this version's migration, and how it gets there (Alembic).
 
 Alembic is imported only by what migrates: it takes 11 MB and a good part of a command's start, and
-whether anything is to be done can be told without it.
+whether anything is to be done is known without it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ SELECT to_regclass(:schema || '.session_tasks') IS NOT NULL,
        to_regclass(:schema || '.alembic_version') IS NOT NULL""")
 
 LOCK_SECONDS = 10.0
-"""How long a migration waits for a table: whoever comes after it waits behind it."""
+"""How long a migration waits for a table: later statements queue behind it."""
 
 
 def alembic_config(url: str, schema: str | None = None) -> Config:

@@ -1,4 +1,4 @@
-"""What Alembic runs around each migration: one at a time, under an advisory lock."""
+"""Alembic's environment: migrations run one at a time, under an advisory lock."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _HAS_SCHEMA = text("SELECT to_regnamespace(:schema) IS NOT NULL")
 
 
 def run_migrations() -> None:
-    """Run what is asked for in one transaction, after whoever else is migrating."""
+    """Run the migrations in one transaction, after other processes that migrate."""
     url = context.config.get_main_option("sqlalchemy.url") or ""
     schema = context.config.get_main_option("schema") or None
     settings = SESSION_SETTINGS | ({} if schema is None else {"search_path": schema})

@@ -1,4 +1,4 @@
-"""Who may use the API (`ApiKey`, `BrowserSession`, `SignInCode`), and the stored responses."""
+"""Access to the API (`ApiKey`, `BrowserSession`, `SignInCode`), and the stored responses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.models.base import Base, enum_by_value
 
 
 class KeyRole(str, Enum):
-    """What a key may do."""
+    """The rights of a key."""
 
     VIEWER = "viewer"
     """See its owner's sessions, and change nothing."""

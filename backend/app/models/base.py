@@ -59,7 +59,7 @@ def enum_by_value(enum_type: type[Enum], name: str) -> SQLEnum:
 
 
 class Base(DeclarativeBase):
-    """What every table of the product inherits."""
+    """The base of every table of the product."""
 
     metadata = MetaData(naming_convention=NAMING_CONVENTION)
     type_annotation_map: ClassVar[dict[Any, Any]] = {

@@ -1,4 +1,4 @@
-"""What hangs on a session: its documents, and what the three tasks made of them."""
+"""The content of a session: its documents, and what the three tasks made of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is volatile: leases of live tasks, retries that wait for their time, and the sentinel.
+"""Volatile rows: leases of live tasks, retries that wait for their time, and the sentinel.
 
 All three tables are UNLOGGED (PostgreSQL, CREATE TABLE): they cost no WAL and are empty after a
 database crash or on a promoted standby. That is the plan: they can be rebuilt from
@@ -26,10 +26,10 @@ from app.models.session import TaskType
 
 
 class SessionTaskLease(Base):
-    """Who runs a live task and until when: one row per running task, gone when it ends.
+    """The claim of a live task and its expiry: one row per running task, deleted at its end.
 
     It goes with its session by a trigger (migration 0004). A foreign key would be checked for each
-    start, in vain: whoever writes a lease has locked its session, or its task's row.
+    start, in vain: a writer of a lease has locked its session, or its task's row.
 
     Attributes:
         task_type, attempt: what a worker needs in order to begin, so that a claim touches only
@@ -66,7 +66,7 @@ class SessionTaskLease(Base):
 
 
 RETRY_BACKOFF_SECONDS = 10.0
-"""How long the first retry by itself waits, where settings say nothing else."""
+"""Seconds before the first automatic retry, by default."""
 
 RETRY_WAIT = """make_interval(secs =>
              {backoff_seconds} * power(2, {retry_count} - 1) * (0.75 + random() / 2))"""
@@ -74,7 +74,7 @@ RETRY_WAIT = """make_interval(secs =>
 
 
 class SessionTaskRetry(Base):
-    """A temporary failure that will be retried by itself: one row until it is.
+    """A temporary failure that will be retried automatically: one row until it is.
 
     A hint, not the truth: the retry itself is guarded by the task row. Kept apart so that nobody
     need search `session_tasks`, which has no index on anything that moves.

@@ -1,4 +1,4 @@
-"""What a person chose for a session: `SessionOptions`, to and from `sessions.options`."""
+"""The options of a session: `SessionOptions`, to and from `sessions.options`."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class SessionOptions(BaseModel):
         title_column: the CSV column that holds the titles; None: found by its usual names.
         body_column: the CSV column that holds the descriptions; None: found by its usual names.
         delimiter: between CSV cells: one character, or its name; None: the one that fits best.
-        body_format: the markup of the descriptions in tables; `auto`: told by what they hold.
+        body_format: the markup of the descriptions in tables; `auto`: detected from them.
         sheet: the sheet of a workbook that is read; None: every one that has titles.
         base_url: what relative links and pictures in documents are relative to; None: they are
             text.

@@ -1,6 +1,6 @@
-"""What a handler hands back, as frozen values; the repository writes them, nobody else.
+"""Results of handlers, as frozen values, which only the repository writes.
 
-Each is checked where it is made: a handler's mistake is then told by a traceback that ends in the
+Each is checked where it is made: the traceback of a handler's mistake then ends in the
 handler, not by the database long after it returned. `TypeError` says which field holds what it
 does not take, `ValueError` which number the database has no room for.
 """
@@ -174,7 +174,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class TaskResults:
-    """What a run produced; empty for a run that produced nothing.
+    """The results of a run; empty for a run that produced nothing.
 
     `notes` are things a person should know that are not failures (a guessed encoding, say).
     `writes` are called, in order, where the run completes; those of a failure are not.

@@ -91,7 +91,7 @@ class Session(Base):
     """A session: its documents go through the three tasks, one at a time.
 
     Attributes:
-        owner: who may see it; every read of the repository is scoped by it.
+        owner: the owner; every read of the repository is scoped by it.
         label: the name that people see.
         stage: follows the task, in the same transaction, at every transition; it is not assigned.
         options: what the person chose (`app.models.options.SessionOptions`, as JSON).
@@ -160,7 +160,7 @@ class Session(Base):
 
 
 class SessionTask(TaskRules, Base):
-    """Background task execution tracking for sessions: one row per session, for ever.
+    """Background task execution tracking for sessions: one row per session.
 
     `task_id` names one run; a retry or the next type gets a new one. The ten columns are those of
     the specification; what is volatile (the worker, its lease, the progress) is in
@@ -275,7 +275,7 @@ class SessionTask(TaskRules, Base):
         """Set the task as completed, now; the failure context of earlier attempts is cleared.
 
         It starts nothing, whatever the session's `auto_advance` says: call `advance`, or complete
-        through `SessionRepository`, which heeds it.
+        through `SessionRepository`, which follows it.
 
         Raises:
             TaskValidationError: the task is not running.

@@ -1,7 +1,7 @@
 """A task's last failure in words: who can fix it now, and what to do next.
 
 The row stores facts: the category, the attempt, what the exception itself advised, the options to
-correct. Every sentence about them is made here, for the pages, the command and the API alike.
+correct. Every sentence about them is made here, for the pages, the command and the API.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ WHO_CAN_FIX = {
     ErrorCategory.ADMIN_REQUIRED: "an administrator",
     ErrorCategory.TEMPORARY: "nobody needs to: it is temporary",
 }
-"""Answers “Who can fix it?”."""
+"""Labels of “Who can fix it?”."""
 
 CAN_FIX_IT = {
     ErrorCategory.USER_FIXABLE: "You can fix it",

@@ -1,4 +1,4 @@
-"""The task `adf_validation`: every exported description is held against what Jira takes."""
+"""The task `adf_validation`: checks every exported description against Jira's rules."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a handler sees: its session's content, and a way to say how far it is.
+"""The interface of handlers: the session's content, progress, cancellation and steps.
 
 A handler is a function that takes a `TaskContext` and returns `TaskResults` or None. It never sees
-task state: what becomes of the task follows from whether it returns or raises.
+task state: the task completes if it returns, and fails if it raises.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SECONDS_BETWEEN_REPORTS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a task is; whoever stores it makes it storable (`app.repositories.transitions`)."""
+    """The progress of a task; `app.repositories.transitions` makes it storable."""
 
     current: int
     total: int | None
@@ -116,7 +116,7 @@ class TaskContext:
 
     @cached_property
     def options(self) -> SessionOptions:
-        """What the person chose for this session.
+        """The options of this session.
 
         Raises:
             ConfigurationError: what is stored cannot be used.
@@ -127,7 +127,7 @@ class TaskContext:
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether the task was told to stop; `check_cancelled` is the usual way to ask."""
+        """Whether the task is to stop; `check_cancelled` is the usual way to check."""
         return self._is_cancelled()
 
     def document_names(self) -> list[str]:
@@ -191,7 +191,7 @@ class TaskContext:
         (`current` equals `total`).
 
         Raises:
-            TaskCancelled: the task was told to stop; let it pass.
+            TaskCancelled: the task is to stop; let it pass.
 
         """
         self.check_cancelled()
@@ -211,7 +211,7 @@ class TaskContext:
         """Return if the task is to go on; call it between two pieces of work.
 
         Raises:
-            TaskCancelled: the task was told to stop; clean up and let it pass.
+            TaskCancelled: the task is to stop; clean up and let it pass.
 
         """
         if self._is_cancelled():

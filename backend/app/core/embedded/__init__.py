@@ -1,6 +1,6 @@
 """PostgreSQL without a server to set up: one per data directory, shared by every command.
 
-`locks` knows who is there, `place` where the files lie and whose they are, `binaries` which
+`locks` counts the users, `place` has the files and their owner, `binaries` which
 PostgreSQL to run, `cluster` how to start and stop it; `server` is what the rest of the program
 uses. Why it is built like this: `docs/decisions/embedded-postgresql.md`.
 """

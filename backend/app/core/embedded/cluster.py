@@ -1,6 +1,6 @@
 """Making a cluster, starting its server, finding it alive, stopping it.
 
-Everything here is called by whoever holds the decision lock. Two questions are asked, and neither
+Everything here is called with the decision lock held. Two questions are asked, and neither
 of a process id: *does it answer?* (a connection) and *is any process of it left?* (the server
 lock, which all of them inherited). PostgreSQL's own guards stay as they are.
 """
@@ -43,7 +43,7 @@ MOST_CONNECTIONS = "300"
 """Every command that shares the server brings a pool; PostgreSQL's own 100 are soon taken."""
 
 KILL_SECONDS = 10.0
-"""How long processes may take to end after a signal that they cannot put off."""
+"""How long processes may take to end after a signal that they cannot defer."""
 
 SIGNAL_AGAIN_SECONDS = 0.1
 """A process may have been forked, or become `postgres`, since the last round of signals."""
@@ -54,7 +54,7 @@ LOG_BYTES = 1024 * 1024
 _FIRST_BUILTIN_LOCALE = 17
 _CONFIGURATION = """
 # Chosen by session-tasks for a laptop; edit as you like. Durability is as PostgreSQL ships it.
-# Where it listens, its log and max_connections are told to the server when it starts.
+# Where it listens, its log and max_connections are arguments of the server.
 shared_buffers = 128MB
 jit = off                       # short statements only: compiling them would cost more
 timezone = 'UTC'
@@ -74,7 +74,7 @@ done
 
 
 STARTS = 3
-"""How often a server is started that ends before it answers: it may have been killed meanwhile."""
+"""How often a server is started that ends before it responds: it may have been killed."""
 
 
 def bring_up(place: Place, seconds: float = START_SECONDS) -> str:
@@ -155,7 +155,7 @@ def _listens(place: Place) -> bool:
 
 
 def _await_answer(place: Place, log_start: int, deadline: float) -> str | None:
-    """Return the version of the server that answers; None if its last process has ended."""
+    """Return the version of the running server; None if its last process has ended."""
     began = time.monotonic()
     reason = "no answer"
     conninfo = (
@@ -208,7 +208,7 @@ def _start(place: Place) -> int:
 
 
 def _launch(place: Place, binaries: Binaries, lock: FileLock) -> None:
-    """Leave a server behind that is nobody's child and holds the server lock until it is gone."""
+    """Start a detached server, which holds the server lock until it has ended."""
     directory = str(place.socket_directory).replace('"', '""')
     settings = {
         "listen_addresses": "",
@@ -316,7 +316,7 @@ def _processes(place: Place) -> list[int]:
 
 
 def _postmaster(place: Place) -> int | None:
-    """Return whom to ask for a shutdown; never a number that another process has by now."""
+    """Return the process to shut down; never a number that another process has by now."""
     try:
         lines = (place.cluster / "postmaster.pid").read_text().splitlines()
     except FileNotFoundError:
@@ -366,7 +366,7 @@ def _log(place: Place, start: int) -> str:
 
 
 def _tail(text: str) -> str:
-    echo = "FATAL:  the database system is "  # starting up: the answers to our own questions
+    echo = "FATAL:  the database system is "  # starting up: the responses to our own probes
     lines = [line for line in text.splitlines() if line.strip() and echo not in line]
     return "\n".join(lines[-8:]) or "(it said nothing)"
 

@@ -46,7 +46,7 @@ class FileLock:
 
     @property
     def descriptor(self) -> int:
-        """The open file's descriptor, for a child that shall inherit the lock."""
+        """The open file's descriptor, for a child that inherits the lock."""
         return self._descriptor
 
     @property
@@ -101,7 +101,7 @@ def is_held(path: Path) -> bool:
 
 
 def decide_alone(path: Path, seconds: float) -> FileLock:
-    """Return the lock of those who start or stop the server, held alone; close it when done.
+    """Return the exclusive lock for starting or stopping the server; close it when done.
 
     Raises:
         DatabaseUnavailable: another command has held it for longer than `seconds`.

@@ -4,7 +4,7 @@
 
     DATA_DIR/postgresql          the home: a directory, or a link to one that the account can enter
         belongs-to               the data directory this was made for, for people
-        decision.lock            held alone by whoever starts or stops the server
+        decision.lock            held exclusively to start or stop the server
         users.lock               held together by every process that uses the server
         server.lock              inherited, so held, by every process of the server
         cluster/                 PostgreSQL's data
@@ -105,7 +105,7 @@ class Place:
         reader = "PostgreSQL refuses to run as root" if is_root else "this is another account"
         raise DatabaseUnavailable(
             f"The embedded database in {home} belongs to {_account_of(owner).name}, and {reader}.",
-            next_step="Give it to the account that shall run it (chown -R), or set"
+            next_step="Give it to the account that is to run it (chown -R), or set"
             " SESSION_TASKS_DATA_DIR to another directory.",
         )
 
@@ -116,12 +116,12 @@ class Place:
 
     @property
     def log(self) -> Path:
-        """What the server writes to its log."""
+        """The server's log."""
         return self.home / "server.log"
 
     @property
     def decision_lock(self) -> Path:
-        """Held alone by whoever starts or stops the server."""
+        """Held exclusively to start or stop the server."""
         return self.home / "decision.lock"
 
     @property
@@ -140,7 +140,7 @@ class Place:
         return (self.home / "run").resolve()
 
     def make_lock_files(self) -> None:
-        """See that the lock files are there and are the account's, whoever comes first."""
+        """Create the lock files, owned by the account, unless another process has."""
         for path in (self.decision_lock, self.users_lock, self.server_lock):
             if not path.exists():
                 with FileLock(path) as lock:

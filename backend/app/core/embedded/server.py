@@ -94,12 +94,12 @@ class EmbeddedServer:
         return self._users.is_open
 
     def ensure_running(self, seconds: float = cluster.START_SECONDS) -> None:
-        """Start the server again if it died; does nothing while it answers.
+        """Start the server again if it died; does nothing while it responds.
 
         Several threads and processes may ask at once: one starts it, the others wait.
 
         Args:
-            seconds: how long to wait until it answers; what it has begun goes on after that.
+            seconds: how long to wait until it responds; recovery goes on after that.
 
         Raises:
             DatabaseUnavailable: it cannot be started, does not answer yet, or was released.
@@ -128,7 +128,7 @@ class EmbeddedServer:
         atexit.unregister(self.release)
         if not self._users.is_open:
             return
-        if not self._place.home.exists():  # removed under us; PostgreSQL ends by itself when it
+        if not self._place.home.exists():  # removed under us; PostgreSQL ends on its own when it
             self._users.close()  # misses its files
             return
         with _deciding(self._place):

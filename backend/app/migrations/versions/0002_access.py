@@ -1,4 +1,4 @@
-"""API keys, and the answers given under an Idempotency-Key."""
+"""API keys, and the responses stored under an Idempotency-Key."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Leases go with their sessions by a trigger for each DELETE, no longer by a foreign key.
 
-The key was checked by a query for every start, though whoever writes a lease has its session
+The key was checked by a query for every start, though every writer of a lease has its session
 locked: it could not go away meanwhile. It was an eighth of a bulk start.
 """
 

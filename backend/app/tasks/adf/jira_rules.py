@@ -1,4 +1,4 @@
-"""What Atlassian's schema lets through and Jira or PostgreSQL does not.
+"""Rules beyond Atlassian's schema: values that Jira or PostgreSQL refuse.
 
 The rules, and what is publicly known of Jira behind each: `docs/decisions/adf-validation.md`.
 """
@@ -25,7 +25,7 @@ STRUCTURE_CHARACTERS = 4
 SCRIPTING_SCHEMES = frozenset(
     ("javascript", "vbscript", "livescript", "jscript", "mocha", "data", "blob", "filesystem")
 )
-"""Schemes whose addresses run or carry a program in the browser of whoever follows them."""
+"""Schemes whose addresses run or carry a program in the reader's browser."""
 
 _INVISIBLE = re.compile(
     r"[\s\x00-\x20\x7f-\xa0\xad\u180e\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufe00-\ufe0f\ufeff]+"

@@ -31,7 +31,7 @@ _FREE_FORM_KEYS = frozenset(("parameters", "data", "properties"))
 
 @dataclass(slots=True)
 class Survey:
-    """What one walk over a document noted.
+    """The result of one walk over a document.
 
     Attributes:
         to_judge: nodes and marks of the types that were asked for, from the outside in.
