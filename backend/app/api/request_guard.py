@@ -45,7 +45,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+HEALTH_PATH = "/healthz"
+"""A probe names an address of the process, not a name of the service, and learns nothing else."""
+
+OPEN_PATHS = frozenset({HEALTH_PATH, "/readyz", "/metrics"})
 LOGIN_PATH = "/login"
 SIGN_IN_PATH = "/sign-in"
 SIGN_OUT_PATH = "/sign-out"
@@ -142,7 +145,8 @@ class RequestGuard:
             RequestInvalid: the host is not ours.
 
         """
-        check_host(scope, headers, self._hosts)
+        hosts = frozenset[str]() if scope["path"] == HEALTH_PATH else self._hosts
+        check_host(scope, headers, hosts)
         if headers.get("upgrade", "").lower() == "websocket":
             raise RequestMalformed(
                 "This server has no WebSockets",

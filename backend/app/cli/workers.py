@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from app.cli.parameters import AsJson
 from app.cli.terminal import Terminal, printable
 from app.core.errors import ConfigurationError, ErrorCategory, WorkerNotFound
 from app.core.wording import count_text, duration_text, short_id
+from app.engines.presence import host_name
 from app.presentation.workers import (
     UNREGISTERED,
     holds_text,
@@ -35,8 +37,11 @@ if TYPE_CHECKING:
     from app.core.database import Database
     from app.repositories.worker_repository import LiveWorker
 
+SECONDS_BETWEEN_LOOKS = 0.5
+
 workers_application = typer.Typer(
-    invoke_without_command=True, help="List the workers that are alive, or drain one."
+    invoke_without_command=True,
+    help="List, drain or check workers that are alive.",
 )
 
 
@@ -95,6 +100,41 @@ def drain_command(
         held = count_text(found.held_count, "task")
         terminal.say(f"✓ Worker {short_id(found.id)} claims no more; it leaves after {held}")
     return ExitCode.OK
+
+
+@workers_application.command("check")
+def check_command(
+    wait: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait for a worker that is starting.")
+    ] = 0.0,
+    as_json: AsJson = False,
+) -> ExitCode:
+    """Exit with 0 if a worker of this host is alive: a health check for containers and services.
+
+    It is alive while its heartbeats reach the database, and also while it drains.
+    """
+    terminal = Terminal(is_json=as_json)
+    host = host_name()
+    end = time.monotonic() + wait
+    with opened_database(terminal, load_settings()) as database:
+        while not (found := _workers_of(database, host)) and time.monotonic() < end:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+    if not found:
+        raise WorkerNotFound(
+            f"No worker of the host {host} is alive",
+            next_step="Look at its log; to start one: session-tasks worker.",
+        )
+    if as_json:
+        terminal.write_json({"host": host, "workers": [worker_document(each) for each in found]})
+    else:
+        states = ", ".join(f"{short_id(worker.id)} {worker.state}" for worker in found)
+        terminal.say(f"✓ {count_text(len(found), 'worker')} of {host}: {states}")
+    return ExitCode.OK
+
+
+def _workers_of(database: Database, host: str) -> list[LiveWorker]:
+    with database.autocommit.connect() as connection:
+        return [worker for worker in live_workers(connection) if worker.host == host]
 
 
 def _print_workers(terminal: Terminal, workers: Sequence[LiveWorker]) -> None:

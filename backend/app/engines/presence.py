@@ -32,6 +32,11 @@ logger = logging.getLogger(__name__)
 BEATS_PER_LEASE = 3
 
 
+def host_name() -> str:
+    """Return the name that workers of this machine, or container, give as their host's."""
+    return socket.gethostname()[:255]
+
+
 class Presence:
     """Keeps a worker's row in the table of workers that are alive (`WorkerPresence`).
 
@@ -61,7 +66,7 @@ class Presence:
         self._lease_seconds = settings.lease_seconds
         self._worker = WorkerDescription(
             id=worker_id,
-            host=socket.gethostname()[:255],
+            host=host_name(),
             pid=os.getpid(),
             version=version("session-tasks")[:100],
             engine=engine.value,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.cli.application import run_command
+from app.engines.presence import host_name
 from app.models.session import TaskType
 from tests.worker_rows import add_worker, let_it_wait
 
@@ -74,6 +75,17 @@ def test_what_cannot_be_drained_is_refused_with_the_reason(
     add_worker(database, host="beta")
     code, said = workers("drain", "")
     assert code == 3
+
+
+def test_check_finds_the_workers_of_this_host_alone(workers: Any, database: Database) -> None:
+    add_worker(database, host="another")
+    code, said = workers("check", "--wait", "0.1")
+    assert (code, f"No worker of the host {host_name()} is alive" in said) == (3, True)
+    worker_id = add_worker(database, host=host_name(), is_draining=True)
+    code, said = workers("check")
+    assert (code, f"{worker_id.hex[:8]} draining" in said) == (0, True)
+    (listed,) = json.loads(workers("check", "--json")[1])["workers"]
+    assert listed["id"] == str(worker_id)
 
 
 def test_show_and_list_say_why_a_task_waits(

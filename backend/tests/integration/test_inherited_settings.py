@@ -253,7 +253,8 @@ COMMANDS = [
     ["list"], ["show", "abc"], ["watch", "abc"], ["cancel", "abc"], ["retry", "abc"],
     ["export", "abc", "--out", "x"], ["run", "notes.md", "--project", "DEMO"],
     ["serve", "--port", "0"], ["worker"], ["sweep"], ["cleanup"], ["keys", "list"],
-    ["keys", "create", "--owner", "x"], ["login"], ["workers"], ["pause"], ["resume"],
+    ["keys", "create", "--owner", "x"], ["login"], ["workers"], ["workers", "check"],
+    ["pause"], ["resume"],
     ["db", "check"], ["db", "upgrade"], ["doctor"],
 ]  # fmt: skip
 
