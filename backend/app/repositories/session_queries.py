@@ -275,6 +275,29 @@ _ANYBODYS = _SNAPSHOTS.where(Session.id == bindparam("session_id"))
 _OWNED = _ANYBODYS.where(Session.owner == bindparam("owner"))
 
 
+class SessionOrder(str, Enum):
+    """By what a list of sessions is sorted."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+    ACTIVE = "active"
+    SILENT = "silent"
+
+    @property
+    def is_by_activity(self) -> bool:
+        """Whether the last activity decides, rather than when the session was opened."""
+        return self in {SessionOrder.ACTIVE, SessionOrder.SILENT}
+
+    @property
+    def is_descending(self) -> bool:
+        """Whether the latest comes first."""
+        return self in {SessionOrder.NEWEST, SessionOrder.ACTIVE}
+
+    def key_of(self, session: SessionSnapshot) -> datetime:
+        """Return the moment by which this order places the session."""
+        return session.updated_at if self.is_by_activity else session.created_at
+
+
 @dataclass(frozen=True, slots=True)
 class SessionFilter:
     """Which sessions a list holds; None: any.
@@ -338,16 +361,21 @@ class SessionQueries:
         *,
         limit: int,
         before: tuple[datetime, UUID] | None = None,
+        order: SessionOrder = SessionOrder.NEWEST,
     ) -> list[SessionSnapshot]:
-        """Up to `limit` sessions, the newest first, from behind `before` (created_at, id)."""
+        """Up to `limit` sessions in this order, from behind `before` (`order.key_of` it, its id).
+
+        Only the first two orders have an index; the others read every session that matches.
+        """
         use_custom_plans(self._db)
-        statement = (
-            _SNAPSHOTS.where(*self._matches(wanted))
-            .order_by(Session.created_at.desc(), Session.id.desc())
-            .limit(limit)
+        moment = Session.updated_at if order.is_by_activity else Session.created_at
+        place = tuple_(moment, Session.id)
+        columns = (
+            [moment.desc(), Session.id.desc()] if order.is_descending else [moment, Session.id]
         )
+        statement = _SNAPSHOTS.where(*self._matches(wanted)).order_by(*columns).limit(limit)
         if before is not None:
-            statement = statement.where(tuple_(Session.created_at, Session.id) < before)
+            statement = statement.where(place < before if order.is_descending else place > before)
         return [SessionSnapshot(*row) for row in self._db.execute(statement)]
 
     def retryable_runs(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -14,7 +14,7 @@ from app.api.resources import SafeText
 from app.api.services import Caller
 from app.core.errors import ErrorCategory
 from app.models.session import SessionStage, TaskStatus, TaskType
-from app.repositories.session_queries import SessionFilter
+from app.repositories.session_queries import SessionFilter, SessionOrder
 
 if TYPE_CHECKING:
     from app.repositories.access_repository import Principal
@@ -49,6 +49,23 @@ class Filters:
     category: ErrorCategory | None = None
     error: str = ""
     age: Age | None = None
+    sort: SessionOrder | None = None
+
+    @property
+    def narrows(self) -> bool:
+        """Whether any is set; the order of the list leaves none out."""
+        return bool(self.chosen.keys() - {"sort"})
+
+    @property
+    def order(self) -> SessionOrder:
+        """The order of the list."""
+        return self.sort or SessionOrder.NEWEST
+
+    def sorted_address(self, *choices: str) -> str:
+        """The list in the first of these orders; in the other one if it is in the first."""
+        orders = [SessionOrder(choice) for choice in choices]
+        order = orders[1] if self.order is orders[0] else orders[0]
+        return replace(self, sort=None if order is SessionOrder.NEWEST else order).address
 
     @property
     def chosen(self) -> dict[str, str]:
@@ -97,6 +114,7 @@ def _filters(  # noqa: PLR0913, PLR0917 - one filter each
     error: Annotated[SafeText, Query(max_length=200)] = "",
     age: Annotated[str, Query(max_length=5)] = "",
     owner: Annotated[SafeText, Query(max_length=200)] = "",
+    sort: Annotated[str, Query(max_length=20)] = "",
 ) -> Filters:
     """The filters of the address; a form sends those that are not set as empty.
 
@@ -111,6 +129,7 @@ def _filters(  # noqa: PLR0913, PLR0917 - one filter each
         category=_chosen(ErrorCategory, category),
         error=error,
         age=_chosen(Age, age),
+        sort=_chosen(SessionOrder, sort),
     )
 
 

@@ -12,7 +12,7 @@ from app.api.services import Caller, Services, ServicesOf
 from app.core.errors import ErrorCategory
 from app.models.session import MAX_RETRY_COUNT, SessionStage, TaskStatus, TaskType
 from app.presentation.labels import CATEGORY_LABELS
-from app.repositories.session_queries import SessionQueries
+from app.repositories.session_queries import SessionOrder, SessionQueries
 from app.web.bulk_acts import MOST_AT_ONCE, BulkAct, act_on
 from app.web.expectation import times_left
 from app.web.filters import AGES, Filters, FiltersOf
@@ -43,6 +43,11 @@ CHOICES = {
         )
     ],
     "category": [(category.value, CATEGORY_LABELS[category]) for category in ErrorCategory],
+    "sort": [
+        (SessionOrder.OLDEST.value, "Oldest first"),
+        (SessionOrder.ACTIVE.value, "Latest activity first"),
+        (SessionOrder.SILENT.value, "Longest silent first"),
+    ],
     "age": [(age.value, words) for age, (_, words) in AGES.items()],
 }
 
@@ -55,18 +60,21 @@ def list_sessions(
     filters: FiltersOf,
     page_token: str | None = None,
 ) -> Response:
-    """One page of the sessions that the caller sees, the newest first."""
+    """One page of the sessions that the caller sees, the newest first if nothing else is said."""
     before = session_of_token(page_token)
     with services.database.transaction() as db:
         owner = filters.owner_seen(caller)
         queries = SessionQueries(db, owner=owner)
-        found = queries.page(filters.wanted(), limit=SESSIONS_PER_PAGE + 1, before=before)
+        found = queries.page(
+            filters.wanted(), limit=SESSIONS_PER_PAGE + 1, before=before, order=filters.order
+        )
         left = times_left(db, owner, found)
         owners = queries.owners(limit=MOST_OWNERS) if caller.sees is None else []
         tickets = queries.ticket_counts([session.session_id for session in found])
         count = queries.count(filters.wanted(), most=MOST_COUNTED)
     items, rest = found[:SESSIONS_PER_PAGE], found[SESSIONS_PER_PAGE:]
-    token = session_token(items[-1].created_at, items[-1].session_id) if rest else None
+    last = items[-1] if rest else None
+    token = session_token(filters.order.key_of(last), last.session_id) if last else None
     return page.render(
         "sessions.html",
         sessions=[(session, steps_of(session)) for session in items],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -118,6 +120,24 @@ def test_pages_of_the_list_follow_one_another(
     older = first.text.split('rel="next" href="')[1].split('"')[0]
     assert [one for one in made if one in browser.get(older).text] == made[:5]
     assert browser.get("/sessions?page_token=made-up").status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("sort", "first", "last"),
+    [("", 26, 0), ("oldest", 0, 26), ("active", 3, 0), ("silent", 0, 3)],
+)
+def test_the_list_is_sorted_by_either_column_over_more_than_one_page(
+    browser: httpx.Client, make: Callable[..., str], sort: str, first: int, last: int
+) -> None:
+    ids = [make(f"n{number:02}", "created") for number in range(27)]
+    browser.post(f"/api/v1/sessions/{ids[3]}/task")
+    page = browser.get("/sessions", params={"sort": sort}).text
+    seen = re.findall(r'id="s-([0-9a-f-]{36})"', page)
+    following = html.unescape(re.findall(r'rel="next" href="([^"]+)"', page)[0])
+    seen += re.findall(r'id="s-([0-9a-f-]{36})"', browser.get(following).text)
+    assert sorted(seen) == sorted(ids)
+    assert (seen[0], seen[-1]) == (ids[first], ids[last])
+    assert page.count("aria-sort=") == 1
 
 
 def test_the_first_load_is_light(browser: httpx.Client, make: Callable[..., str]) -> None:
