@@ -99,9 +99,19 @@ async def _administrator(caller: Annotated[Principal, Depends(_caller)]) -> Prin
     return caller
 
 
+async def _observer(caller: Annotated[Principal, Depends(_caller)]) -> Principal:
+    if caller.role not in {KeyRole.ADMIN, KeyRole.VIEWER}:
+        raise NotAllowed(
+            "This needs a key with the role admin or viewer",
+            next_step="Ask an operator: session-tasks keys create --role viewer.",
+        )
+    return caller
+
+
 ServicesOf = Annotated[Services, Depends(_services)]
 Caller = Annotated[Principal, Depends(_caller)]
 Administrator = Annotated[Principal, Depends(_administrator)]
+Observer = Annotated[Principal, Depends(_observer)]
 IfMatch = Annotated[
     SafeText | None,
     Header(

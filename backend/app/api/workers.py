@@ -1,7 +1,8 @@
-"""Routes for administrators: which workers are alive, draining one, pausing and resuming claims."""
+"""Routes about workers: which are alive; for administrators, draining one and pausing claims."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from app.api.resources import (
     WorkerList,
 )
 from app.api.responses import API, json_response
-from app.api.services import EVERYWHERE, Administrator, ServicesOf, problems
+from app.api.services import EVERYWHERE, Administrator, Observer, ServicesOf, problems
 from app.engines.pausing import pause_claims, resume_claims
 from app.presentation.workers import pause_document, worker_document
 from app.repositories.pause_repository import read_pauses
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from app.api.services import Services
+    from app.repositories.access_repository import Principal
     from app.repositories.pause_repository import Pause
     from app.repositories.worker_repository import LiveWorker
 
@@ -32,9 +34,12 @@ router = APIRouter(prefix=API, tags=["workers"], responses=problems(*EVERYWHERE,
 
 
 @router.get("/workers", response_model=WorkerList, summary="Workers that are alive")
-def list_workers(_caller: Administrator, services: ServicesOf) -> Response:
-    """Of every host and engine, with the first tasks that each holds."""
-    workers, unserved, pauses = read_workers(services)
+def list_workers(caller: Observer, services: ServicesOf) -> Response:
+    """Of every host and engine, with the first tasks that each holds.
+
+    A viewer sees how many that are, and not whose.
+    """
+    workers, unserved, pauses = read_workers(services, caller)
     return json_response(
         WorkerList(
             items=[LiveWorkerResource.model_validate(worker_document(each)) for each in workers],
@@ -58,7 +63,7 @@ def drain_worker(worker_id: UUID, _caller: Administrator, services: ServicesOf) 
 
 
 @router.get("/pauses", response_model=PauseList, summary="What is paused")
-def list_pauses(_caller: Administrator, services: ServicesOf) -> Response:
+def list_pauses(_caller: Observer, services: ServicesOf) -> Response:
     """The task types of which no task is claimed."""
     return _pauses(services)
 
@@ -95,11 +100,23 @@ def resume(body: PauseRequest, caller: Administrator, services: ServicesOf) -> R
     return _pauses(services)
 
 
-def read_workers(services: Services) -> tuple[Sequence[LiveWorker], int, Sequence[Pause]]:
-    """The workers that are alive, how many tasks wait that none takes, and what is paused."""
+def read_workers(
+    services: Services, caller: Principal
+) -> tuple[Sequence[LiveWorker], int, Sequence[Pause]]:
+    """The workers that are alive, how many tasks wait that none takes, and what is paused.
+
+    Which sessions a worker holds is left out for callers that do not see all owners'.
+    """
     with services.database.transaction() as db:
         connection = db.connection()
-        return live_workers(connection), count_unserved(connection), read_pauses(connection)
+        workers, pauses = live_workers(connection), read_pauses(connection)
+        unserved = count_unserved(connection)
+    if caller.sees is not None:
+        workers = [
+            replace(each, held=(), session_ids=None if each.session_ids is None else ())
+            for each in workers
+        ]
+    return workers, unserved, pauses
 
 
 def _pauses(services: Services) -> Response:

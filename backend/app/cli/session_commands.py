@@ -25,7 +25,7 @@ from app.cli.reporting import (
     state_text,
 )
 from app.cli.session_json import session_document, whole_document
-from app.cli.snapshot import read_snapshot
+from app.cli.snapshot import audit_act, read_snapshot
 from app.cli.terminal import Terminal
 from app.core.database import Database
 from app.core.errors import ErrorCategory, TaskValidationError
@@ -272,6 +272,7 @@ def cancel_command(session: SessionId, as_json: AsJson = False) -> ExitCode:
         with database.transaction() as db:
             moved = SessionRepository(db).cancel_task(session_id)
         snapshot = read_snapshot(database, session_id)
+        audit_act("Task cancelled", snapshot)
     if as_json:
         terminal.write_json(session_document(snapshot))
     else:

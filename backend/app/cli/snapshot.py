@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from app.cli.login import LOCAL_OWNER
+from app.core.logging import log_audit
 from app.models.session import TaskStatus, TaskType
 from app.repositories.session_queries import SessionQueries, SessionSnapshot
 
@@ -26,6 +30,24 @@ def read_snapshot(database: Database, session_id: UUID) -> SessionSnapshot:
     """
     with database.transaction() as db:
         return SessionQueries(db, owner=None).get(session_id)
+
+
+def audit_act(act: str, snapshot: SessionSnapshot) -> None:
+    """Log at AUDIT what the command did to a session of another owner, and which account ran it."""
+    if snapshot.owner != LOCAL_OWNER:
+        log_audit(
+            f"{act} by the command",
+            session_id=snapshot.session_id,
+            owner=snapshot.owner,
+            by_user=_account(),
+        )
+
+
+def _account() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user id without an entry
+        return f"uid {os.getuid()}"
 
 
 @dataclass(frozen=True, slots=True)

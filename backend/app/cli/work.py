@@ -46,7 +46,7 @@ from app.cli.reporting import (
 from app.cli.reporting import retry_command as command_to_retry
 from app.cli.session_commands import exit_code_of_session, write_export
 from app.cli.session_json import whole_document
-from app.cli.snapshot import read_snapshot
+from app.cli.snapshot import audit_act, read_snapshot
 from app.cli.terminal import Terminal
 from app.core.config import EngineName, Settings
 from app.core.database import Database
@@ -288,6 +288,7 @@ def retry_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
                     SessionOptions.from_json(dict(snapshot.options) | changes),
                     settings,
                 )
+        audit_act("Attempts reset and task retried" if reset else "Task retried", snapshot)
         job = Job(database, settings, terminal, session_id, out, output, sources)
         task = snapshot.task_type.value if snapshot.task_type else ""
         terminal.say(f"Session {job.short_id} · {task} is taken up again", style="bold")

@@ -1,4 +1,4 @@
-"""The page of workers, for administrators: which are alive, draining one, and pausing claims."""
+"""The page of workers: which are alive; for administrators, draining one and pausing claims."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastapi import APIRouter, Form, Response
 
 from app.api import workers
 from app.api.resources import PauseRequest
-from app.api.services import Administrator, ServicesOf
+from app.api.services import Administrator, Observer, ServicesOf
 from app.core.errors import WorkerNotFound
 from app.core.wording import short_id
 from app.models.session import TaskType
@@ -23,9 +23,9 @@ TaskTypes = Annotated[list[TaskType], Form(min_length=1, max_length=3)]
 
 
 @router.get(PATH)
-def workers_page(_caller: Administrator, services: ServicesOf, page: PageOf) -> Response:
+def workers_page(caller: Observer, services: ServicesOf, page: PageOf) -> Response:
     """All workers that are alive, by host and age."""
-    found, unserved, pauses = workers.read_workers(services)
+    found, unserved, pauses = workers.read_workers(services, caller)
     return page.render(
         "workers.html",
         workers=found,

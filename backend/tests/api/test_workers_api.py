@@ -35,6 +35,22 @@ def test_workers_are_listed_and_drained_by_administrators_only(make_server: Any)
     assert (answer.status_code, answer.json()["title"]) == (404, "There is no such worker")
 
 
+def test_viewers_see_how_many_tasks_a_worker_holds_and_not_whose(
+    make_server: Any, open_session: Callable[..., str]
+) -> None:
+    api = make_server()
+    client, viewer = api.client(api.key()), api.client(api.key(role=KeyRole.VIEWER))
+    session = open_session(client)
+    client.post(f"{session}/task")
+    worker_id = add_worker(api.database)
+    with api.database.transaction() as db:
+        SessionRepository(db).claim_next(worker_id)
+    (listed,) = viewer.get(WORKERS).json()["items"]
+    assert (listed["held_count"], listed["held"]) == (1, [])
+    assert viewer.get("/api/v1/pauses").status_code == 200
+    assert viewer.post(f"{WORKERS}/{worker_id}/drain").status_code == 403
+
+
 def test_what_a_worker_holds_and_what_waits_without_one_is_told(
     make_server: Any, open_session: Callable[..., str]
 ) -> None:

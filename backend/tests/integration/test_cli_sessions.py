@@ -316,6 +316,23 @@ def test_a_given_database_is_brought_up_to_date_only_by_db_upgrade(
     assert command("list")[0] == 0
 
 
+def test_acts_on_another_owners_session_are_logged_at_audit(
+    command: Callable[..., Answer],
+    start_session: Callable[..., uuid.UUID],
+    database: Database,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    own, other = start_session(), start_session()
+    with database.transaction() as db:
+        db.execute(text("UPDATE sessions SET owner = 'ann' WHERE id = :id"), {"id": other})
+    for session_id in (own, other):
+        assert command("cancel", session_id)[0] == 0
+    audited = [each for each in caplog.records if "by the command" in each.getMessage()]
+    assert [(each.levelname, vars(each)["session_id"]) for each in audited] == [("AUDIT", other)]
+    assert vars(audited[0])["details"]["owner"] == "ann"
+    assert vars(audited[0])["details"]["by_user"]
+
+
 def test_doctor_finds_nothing_where_all_is_well(command: Callable[..., Answer]) -> None:
     code, out, _ = command("doctor", "--json")
 

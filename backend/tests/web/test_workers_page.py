@@ -42,7 +42,20 @@ def test_a_worker_that_has_left_is_said_to_have(admin: httpx.Client) -> None:
     assert "cannot be drained: it has left" in admin.get("/workers").text
 
 
-def test_workers_are_for_administrators(sign_in: Callable[[str], httpx.Client]) -> None:
+def test_viewers_look_at_workers_and_are_offered_nothing(server: LiveServer) -> None:
+    worker_id = add_worker(server.database, session_ids=[uuid.uuid4()])
+    browser = server.client(None, accept="text/html", origin=server.url)
+    browser.post("/sign-in", data={"key": server.key(role=KeyRole.VIEWER)})
+    assert 'href="/workers"' in browser.get("/").text
+    shown = browser.get("/workers").text
+    assert worker_id.hex[:8] in shown
+    assert "Claims" in shown
+    assert "/workers/pause" not in shown
+    assert "/drain" not in shown
+    assert browser.post("/workers/pause", data={"task_type": "export"}).status_code == 403
+
+
+def test_workers_are_for_administrators_and_viewers(sign_in: Callable[[str], httpx.Client]) -> None:
     browser = sign_in(f"owner-{uuid.uuid4()}")
     assert browser.get("/workers").status_code == 403
     assert 'href="/workers"' not in browser.get("/").text
