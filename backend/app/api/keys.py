@@ -7,8 +7,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio.from_thread
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Request, Response
 
+from app.api.problems import NotAllowed
 from app.api.resources import CreatedKey, KeyList, KeyResource, NewKeyRequest, SafeText
 from app.api.responses import API, json_response
 from app.api.services import EVERYWHERE, Administrator, ServicesOf, problems
@@ -17,6 +18,7 @@ from app.repositories.access_repository import AccessRepository
 if TYPE_CHECKING:
     from app.api.services import Services
     from app.models.access import ApiKey
+    from app.repositories.access_repository import Principal
 
 router = APIRouter(prefix=API, tags=["keys"], responses=problems(*EVERYWHERE, 403))
 
@@ -28,8 +30,19 @@ router = APIRouter(prefix=API, tags=["keys"], responses=problems(*EVERYWHERE, 40
     summary="Make a key",
     responses=problems(400, 408, 413),
 )
-def create_key(body: NewKeyRequest, _caller: Administrator, services: ServicesOf) -> Response:
-    """The key itself is in this answer and nowhere else, ever."""
+def create_key(
+    body: NewKeyRequest, request: Request, caller: Administrator, services: ServicesOf
+) -> Response:
+    """The key itself is in this answer and nowhere else, ever.
+
+    A browser's cookie that came over plain http makes none: send an API key.
+    """
+    if must_enter_key(request, caller):
+        raise NotAllowed(
+            "A browser's cookie over plain http cannot make keys",
+            next_step="Send an administrator's API key as a Bearer token, use the page API keys, "
+            "or put the server behind https.",
+        )
     answer = json_response(made_key(services, body))
     answer.status_code = 201
     return answer
@@ -58,6 +71,14 @@ def revoke_key(
         functools.partial(services.broadcaster.end_streams_of, key_id=key_id)
     )
     return Response(status_code=204)
+
+
+def must_enter_key(request: Request, caller: Principal) -> bool:
+    """Whether the caller holds no more than a cookie that other services of the host are sent, too.
+
+    Such a cookie ends; a key that it made would not.
+    """
+    return caller.browser_session is not None and request.url.scheme != "https"
 
 
 def made_key(services: Services, wanted: NewKeyRequest) -> CreatedKey:
