@@ -353,6 +353,7 @@ def test_keys_are_made_and_revoked(open_page: Callable[..., Page], admin: Any) -
     page = open_page(admin.dashboard.url, admin, path="/keys")
     name = f"owner-{uuid.uuid4().hex[:8]}"
     page.get_by_label("Owner", exact=True).fill(name)
+    page.get_by_label("Your own API key").fill(admin.key)
     page.get_by_role("button", name="Make key").click()
     expect(page.locator(".made-key code")).to_contain_text("st_")
 

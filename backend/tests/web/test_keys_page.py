@@ -9,31 +9,34 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.models.access import KeyRole
+from tests.live_server import LiveServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import httpx
 
-    from tests.live_server import LiveServer
-
 KEY = re.compile(r"st_[0-9a-f]{16}\.[\w-]+")
 
 
 @pytest.fixture
-def admin(server: LiveServer) -> httpx.Client:
+def own_key(server: LiveServer) -> str:
+    return server.key(role=KeyRole.ADMIN)
+
+
+@pytest.fixture
+def admin(server: LiveServer, own_key: str) -> httpx.Client:
     browser = server.client(None, accept="text/html", origin=server.url)
-    browser.post("/sign-in", data={"key": server.key(role=KeyRole.ADMIN)})
+    browser.post("/sign-in", data={"key": own_key})
     return browser
 
 
 def test_a_key_is_shown_once_and_works_until_it_is_revoked(
-    admin: httpx.Client, server: LiveServer
+    admin: httpx.Client, own_key: str, server: LiveServer
 ) -> None:
     owner = f"owner-{uuid.uuid4()}"
-    made = admin.post(
-        "/keys", data={"owner": owner, "role": "user", "name": "<b>", "expires_in_days": "30"}
-    )
+    form = {"owner": owner, "role": "user", "name": "<b>", "expires_in_days": "30", "key": own_key}
+    made = admin.post("/keys", data=form)
     (key,) = KEY.findall(made.text)
     assert made.status_code == 200
     assert server.client(key).get("/api/v1/sessions").status_code == 200
@@ -72,6 +75,31 @@ def test_what_is_wrong_is_said_beside_its_field(
     assert found is not None
     assert words in found.group(1)
     assert not KEY.search(answer.text)
+
+
+def test_a_cookie_over_plain_http_makes_no_key(admin: httpx.Client, server: LiveServer) -> None:
+    assert 'type="password"' in admin.get("/keys").text
+    for key in ("", "st_0123456789abcdef.none", server.key(role=KeyRole.USER)):
+        answer = admin.post("/keys", data={"owner": "mallory", "role": "admin", "key": key})
+        assert answer.status_code == 422
+        assert "Enter a valid key with the role admin" in answer.text
+    answer = admin.post("/api/v1/keys", json={"owner": "mallory"})
+    assert (answer.status_code, "Bearer" in answer.text) == (403, True)
+    assert "mallory" not in admin.get("/api/v1/keys").text
+
+
+def test_a_cookie_over_https_makes_keys(shared_database_url: str) -> None:
+    with LiveServer(shared_database_url, trusted_proxies="127.0.0.1") as server:
+        origin = server.url.replace("http", "https")
+        browser = server.client(
+            None, accept="text/html", origin=origin, **{"x-forwarded-proto": "https"}
+        )
+        signed_in = browser.post("/sign-in", data={"key": server.key(role=KeyRole.ADMIN)})
+        name, _, rest = signed_in.headers["set-cookie"].partition("=")
+        browser.headers["cookie"] = f"{name}={rest.partition(';')[0]}"
+        assert 'type="password"' not in browser.get("/keys").text
+        made = browser.post("/keys", data={"owner": f"owner-{uuid.uuid4()}", "role": "user"})
+        assert KEY.search(made.text)
 
 
 def test_keys_are_the_business_of_administrators(
