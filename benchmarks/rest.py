@@ -234,8 +234,8 @@ def _percentile(values: list[float], percent: int) -> float:
 
 
 @contextlib.contextmanager
-def serving(python: str) -> Iterator[Server]:
-    """That Python's `serve` as it comes, over an embedded database of its own."""
+def serving(python: str, *key_options: str) -> Iterator[Server]:
+    """That Python's `serve` as it comes, over an embedded database of its own; with a new key."""
     with tempfile.TemporaryDirectory(prefix="session-tasks-bench-") as folder:
         os.chmod(folder, 0o711)  # noqa: PTH101
         environment = {
@@ -261,7 +261,7 @@ def serving(python: str) -> Iterator[Server]:
                 if (found := re.search(r"127\.0\.0\.1:(\d+)", line))
             )
             made = subprocess.run(
-                [*command, "keys", "create", "--json"],
+                [*command, "keys", "create", "--json", *key_options],
                 env=environment, capture_output=True, text=True, check=True,
             )  # fmt: skip
             key = json.loads(made.stdout)["key"]
