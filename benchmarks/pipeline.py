@@ -119,14 +119,26 @@ class PeakMemory(threading.Thread):
 
 
 def measure(rows: int = ROWS) -> dict[str, Any]:
-    """Run the command once and say how long it took and what it held."""
+    """Run the command and report how long it took and what it held; another checkout's likewise.
+
+    `SESSION_TASKS_BENCH_BASELINE` names the Python of that checkout's environment.
+    """
+    report: dict[str, Any] = {"rows": rows, "seed": SEED, "ours": _run(sys.executable, rows)}
+    if baseline := os.environ.get("SESSION_TASKS_BENCH_BASELINE"):
+        report["baseline"] = _run(baseline, rows)
+        ratio = report["ours"]["seconds"] / report["baseline"]["seconds"]
+        report["ours over baseline"] = round(ratio, 2)
+    return report
+
+
+def _run(python: str, rows: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="session-tasks-bench-") as folder:
         source = Path(folder) / "issues.csv"
         write_csv(source, rows)
         environment = dict(os.environ)
         # The embedded server, with the durability that PostgreSQL ships, unless one is given.
         environment.setdefault("SESSION_TASKS_DATA_DIR", str(Path(folder) / "data"))
-        command = Path(sys.executable).with_name("session-tasks")
+        command = Path(python).with_name("session-tasks")
         subprocess.run([command, "list"], env=environment, check=True, capture_output=True)
         begun = time.perf_counter()
         process = subprocess.Popen(
@@ -145,9 +157,7 @@ def measure(rows: int = ROWS) -> dict[str, Any]:
             raise RuntimeError(message)
         report = json.loads(output)
         return {
-            "rows": rows,
             "megabytes_of_csv": round(source.stat().st_size / 1e6, 1),
-            "seed": SEED,
             "seconds": round(seconds, 1),
             "rows_per_second": round(rows / seconds),
             "peak_megabytes_ours": round(memory.ours / 1e6),

@@ -40,7 +40,9 @@ def find_violations(
     if not noted.is_plain_json or _keeps_to_schema(document, noted):
         return broken_rules
     explained = _explained(document, limit) or load_locator().locate(document, limit)
-    return ((explained or [Violation("", "schema", _UNEXPLAINED)]) + broken_rules)[:limit]
+    places = {violation.path for violation in explained if violation.path}
+    others = [violation for violation in broken_rules if violation.path not in places]
+    return ((explained or [Violation("", "schema", _UNEXPLAINED)]) + others)[:limit]
 
 
 def _explained(document: object, limit: int) -> list[Violation]:
