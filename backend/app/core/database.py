@@ -44,6 +44,9 @@ LEAST_FREE_BYTES = 16 * 1024 * 1024
 SILENCE_SECONDS = 5.0
 """How long after its own timeout a server may still keep silent before we hang up."""
 
+LEAST_SILENCE_SECONDS = 10.0
+"""A lease shorter than this does not shorten the silence that is borne."""
+
 INTERRUPTIONS = (KeyboardInterrupt, SystemExit)
 
 
@@ -92,7 +95,7 @@ class Database:
 
     Args:
         silence_seconds: how long the server may be silent before a connection is given up; by
-            default some seconds longer than a statement may take.
+            default some seconds longer than a statement may take, and no longer than a lease.
         releases_server: whether `close` releases the embedded server.
 
     """
@@ -112,7 +115,10 @@ class Database:
         self._releases_server = releases_server
         self.disk = DatabaseDisk(_disk_name(url, server))
         if silence_seconds is None:
-            silence_seconds = settings.statement_timeout_seconds + SILENCE_SECONDS
+            silence_seconds = min(
+                settings.statement_timeout_seconds + SILENCE_SECONDS,
+                max(settings.lease_seconds, LEAST_SILENCE_SECONDS),
+            )
         self._connector = Connector(
             url,
             session_settings(settings),
@@ -254,6 +260,10 @@ class Database:
                     raw.autocommit = False
                 else:
                     pooled.invalidate()
+                    if raw.broken or raw.closed:
+                        # What broke it, such as a network that went silent, may have broken all:
+                        # each would be waited for in turn. (Engine transactions do the same.)
+                        self.engine.dispose()
 
     async def connect_async(self, application_name: str) -> psycopg.AsyncConnection[Any]:
         """A connection beside the pool, in autocommit; the caller closes it.
