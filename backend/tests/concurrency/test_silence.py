@@ -17,7 +17,7 @@ from app.core.driver import ReadTimeoutConnection
 from app.core.errors import DatabaseUnavailable
 from app.models.results import TaskResults, TicketDraft
 from app.models.session import TaskStatus, TaskType
-from app.repositories.combiner import TransitionCombiner
+from app.repositories.batcher import TransitionBatcher
 from app.repositories.session_repository import SessionRepository
 from app.repositories.transitions import Claim, claim_next
 
@@ -84,7 +84,7 @@ def _claim(database: Database, _: Claim) -> None:
 
 
 def _complete(database: Database, claim: Claim) -> None:
-    TransitionCombiner(database).complete_task(claim)
+    TransitionBatcher(database).complete_task(claim)
 
 
 def _write_results(database: Database, claim: Claim) -> None:
