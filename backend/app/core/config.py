@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MEBIBYTE = 1024 * 1024
@@ -59,7 +59,7 @@ class Settings(BaseSettings):
         description="schema that holds all tables; without it the connection's `search_path` "
         "decides, which is `public` by default",
     )
-    data_dir: Path = Field(
+    data_dir: Annotated[Path, BeforeValidator(lambda value: value or _default_data_dir())] = Field(
         default_factory=_default_data_dir, description="where the embedded server keeps its data"
     )
     pool_size: Annotated[int, Field(ge=1)] = Field(
