@@ -27,11 +27,8 @@ from app.core.errors import DatabaseUnavailable
 from app.core.notifications import CHANNEL_TO_LISTEN, announced_sessions
 from app.repositories.access_repository import AccessRepository
 from app.repositories.browser_sessions import BrowserSessions
-from app.repositories.session_queries import (
-    SessionQueries,
-    SessionSnapshot,
-    read_snapshots_of_owners,
-)
+from app.repositories.session_queries import SessionQueries, read_snapshots_of_owners
+from app.repositories.session_snapshot import SessionSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable

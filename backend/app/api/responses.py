@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from app.api.services import Services
     from app.repositories.access_repository import Principal
-    from app.repositories.session_queries import SessionSnapshot
+    from app.repositories.session_snapshot import SessionSnapshot
 
 API = "/api/v1"
 ACCEPTED = 202

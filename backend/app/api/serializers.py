@@ -22,7 +22,7 @@ from app.presentation.failures import failure_report
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from app.repositories.session_queries import SessionSnapshot
+    from app.repositories.session_snapshot import SessionSnapshot
 
 
 def task_resource(snapshot: SessionSnapshot) -> TaskResource:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from app.engines.broker import BrokerProbe
     from app.engines.sweeper import Dispatch
     from app.repositories.batcher import AsyncTransitionBatcher
-    from app.repositories.session_queries import SessionSnapshot
+    from app.repositories.session_snapshot import SessionSnapshot
 
 
 @dataclass

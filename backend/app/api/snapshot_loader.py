@@ -10,7 +10,7 @@ from uuid import UUID
 import psycopg
 
 from app.core.errors import DatabaseUnavailable, TaskError
-from app.repositories.session_queries import SNAPSHOTS_SQL, SessionSnapshot, snapshot_of_row
+from app.repositories.session_snapshot import SNAPSHOTS_SQL, SessionSnapshot, snapshot_of_row
 
 if TYPE_CHECKING:
     from app.core.database import Database

@@ -38,8 +38,9 @@ from app.api.services import (
 from app.api.sessions import etag_headers
 from app.core.errors import TaskError
 from app.repositories.idempotency_repository import StoredResponse
-from app.repositories.session_queries import SessionQueries, SessionSnapshot
+from app.repositories.session_queries import SessionQueries
 from app.repositories.session_repository import SessionRepository
+from app.repositories.session_snapshot import SessionSnapshot
 from app.repositories.transition_errors import no_task_yet, session_not_found
 from app.tasks.retrying import Changes, retry_changed
 

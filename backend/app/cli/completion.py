@@ -21,10 +21,7 @@ def offer_sessions(incomplete: str) -> list[tuple[str, str]]:
     from app.cli.reporting import state_text  # noqa: PLC0415
     from app.core.database import Database  # noqa: PLC0415
     from app.core.errors import TaskError  # noqa: PLC0415
-    from app.repositories.session_queries import (  # noqa: PLC0415
-        SessionFilter,
-        SessionQueries,
-    )
+    from app.repositories.session_queries import SessionFilter, SessionQueries  # noqa: PLC0415
 
     with suppress(TaskError, OSError):
         settings = load_settings()

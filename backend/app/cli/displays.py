@@ -11,7 +11,7 @@ from rich.text import Text
 from app.cli.snapshot import TASK_ORDER, Happening, happenings_between
 from app.core.wording import count_text, duration_text
 from app.models.session import TaskStatus, TaskType
-from app.repositories.session_queries import LeaseState, SessionSnapshot
+from app.repositories.session_snapshot import LeaseState, SessionSnapshot
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from app.cli.snapshot import read_snapshot
 from app.core.errors import DatabaseUnavailable
-from app.repositories.session_queries import SessionSnapshot
+from app.repositories.session_snapshot import SessionSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,7 +19,7 @@ from app.models.session import MAX_RETRY_COUNT, TaskStatus, TaskType
 from app.presentation.failures import error_next_step, failure_report
 from app.presentation.import_files import import_command
 from app.presentation.labels import WHO_CAN_FIX
-from app.repositories.session_queries import LeaseState, SessionSnapshot
+from app.repositories.session_snapshot import LeaseState, SessionSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -36,13 +36,9 @@ from app.presentation.workers import paused_text, why_not_taken
 from app.repositories.content_repository import ContentRepository
 from app.repositories.content_summary import read_content
 from app.repositories.pause_repository import read_pauses
-from app.repositories.session_queries import (
-    LeaseState,
-    SessionFilter,
-    SessionQueries,
-    SessionSnapshot,
-)
+from app.repositories.session_queries import SessionFilter, SessionQueries
 from app.repositories.session_repository import SessionRepository
+from app.repositories.session_snapshot import LeaseState, SessionSnapshot
 from app.repositories.worker_repository import (
     SECONDS_TO_FIND_A_WORKER,
     count_unserved,

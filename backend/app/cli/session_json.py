@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from app.cli.parameters import option_flag
 from app.core.errors import IntakeRefused, TaskError
 from app.presentation.failures import error_next_step, failure_report
-from app.repositories.session_queries import LeaseState
+from app.repositories.session_snapshot import LeaseState
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from app.cli.exit_codes import ExitCode
     from app.cli.output_directory import WrittenExport
     from app.repositories.content_summary import ContentSummary
-    from app.repositories.session_queries import SessionSnapshot
+    from app.repositories.session_snapshot import SessionSnapshot
 
 _FORMER_LEASE_STATES = {
     LeaseState.NONE: "nobody",

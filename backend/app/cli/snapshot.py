@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from app.cli.login import LOCAL_OWNER
 from app.core.logging import log_audit
 from app.models.session import TaskStatus, TaskType
-from app.repositories.session_queries import SessionQueries, SessionSnapshot
+from app.repositories.session_queries import SessionQueries
+from app.repositories.session_snapshot import SessionSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -65,8 +65,8 @@ from app.models.options import SessionOptions
 from app.models.session import SessionStage, TaskStatus, TaskType
 from app.repositories.content_repository import ContentRepository, IncomingDocument
 from app.repositories.content_summary import read_content
-from app.repositories.session_queries import LeaseState, SessionSnapshot
 from app.repositories.session_repository import SessionRepository
+from app.repositories.session_snapshot import LeaseState, SessionSnapshot
 from app.tasks.documents.intake import read_files, read_usable_files
 from app.tasks.intake_check import check_intake
 from app.tasks.jira.sites import find_site

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from datetime import datetime
 
-    from app.repositories.session_queries import SessionSnapshot
+    from app.repositories.session_snapshot import SessionSnapshot
 
 USED_UP = (
     f"All {MAX_RETRY_COUNT} attempts are used up: once the cause is removed, an administrator can "

@@ -40,7 +40,8 @@ from app.models.content import Document
 from app.models.lease import SessionTaskLease
 from app.models.session import Session, SessionStage, SessionTask, TaskStatus, TaskType
 from app.repositories.pause_repository import Pause, read_pauses
-from app.repositories.session_queries import fixable_by_sql, owned_by
+from app.repositories.session_queries import owned_by
+from app.repositories.session_snapshot import fixable_by_sql
 from app.repositories.worker_repository import count_unserved, live_workers
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from app.core.config import Settings
     from app.repositories.content_repository import IncomingDocument
-    from app.repositories.session_queries import SessionSnapshot
+    from app.repositories.session_snapshot import SessionSnapshot
     from app.repositories.transitions import Transition
 
 OF_THE_EXPORT = frozenset(("to", "project_key", "issue_type"))

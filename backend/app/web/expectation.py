@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session as DbSession
 
-    from app.repositories.session_queries import SessionSnapshot
+    from app.repositories.session_snapshot import SessionSnapshot
     from app.repositories.statistics import LikelySeconds
 
 _WORTH_SAYING_SECONDS = 2.0

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from app.repositories.pause_repository import Pause
-    from app.repositories.session_queries import SessionSnapshot
+    from app.repositories.session_snapshot import SessionSnapshot
     from app.repositories.worker_repository import LiveWorker
 
 NAMES_IN_SENTENCES = {

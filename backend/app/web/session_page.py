@@ -34,8 +34,9 @@ from app.presentation.labels import WHO_CAN_FIX
 from app.repositories.content_repository import ContentRepository
 from app.repositories.content_summary import summarize_content
 from app.repositories.pause_repository import read_pauses
-from app.repositories.session_queries import SessionQueries, SessionSnapshot
+from app.repositories.session_queries import SessionQueries
 from app.repositories.session_repository import SessionRepository
+from app.repositories.session_snapshot import SessionSnapshot
 from app.repositories.worker_repository import live_workers
 from app.tasks.jira.sites import configured_targets
 from app.tasks.retrying import Changes, retry_changed

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from app.models.session import StageTimes
     from app.repositories.content_repository import ContentCounts
-    from app.repositories.session_queries import SessionSnapshot
+    from app.repositories.session_snapshot import SessionSnapshot
 
 
 UNKNOWN_SHARE = 0.5

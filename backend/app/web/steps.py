@@ -9,7 +9,7 @@ from app.models.session import TaskStatus, TaskType
 from app.web.wording import COMPLETED, NOT_STARTED, TASK_NAMES, Sign, sign_of
 
 if TYPE_CHECKING:
-    from app.repositories.session_queries import SessionSnapshot
+    from app.repositories.session_snapshot import SessionSnapshot
 
 
 @dataclass(frozen=True, slots=True)

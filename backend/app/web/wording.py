@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from app.models.results import Finding, TicketDraft
     from app.repositories.content_repository import TicketTitle
-    from app.repositories.session_queries import SessionSnapshot
+    from app.repositories.session_snapshot import SessionSnapshot
 
 
 @dataclass(frozen=True, slots=True)

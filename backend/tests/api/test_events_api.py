@@ -30,7 +30,7 @@ from app.repositories.session_repository import SessionRepository
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from app.repositories.session_queries import SessionSnapshot
+    from app.repositories.session_snapshot import SessionSnapshot
 
 STREAM_COUNT = 500
 DEADLINE_SECONDS = 30.0

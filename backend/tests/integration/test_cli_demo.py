@@ -11,14 +11,15 @@ from sqlalchemy import text
 from app.cli import demo
 from app.engines.worker import Worker
 from app.models.session import TaskStatus
-from app.repositories.session_queries import LeaseState, SessionFilter, SessionQueries
+from app.repositories.session_queries import SessionFilter, SessionQueries
+from app.repositories.session_snapshot import LeaseState
 
 if TYPE_CHECKING:
     import pytest
 
     from app.core.config import Settings
     from app.core.database import Database
-    from app.repositories.session_queries import SessionSnapshot
+    from app.repositories.session_snapshot import SessionSnapshot
 
 DEADLINE_SECONDS = 60.0
 

@@ -20,7 +20,7 @@ from app.models.options import SessionOptions
 from app.models.results import Finding
 from app.models.session import MAX_RETRY_COUNT, SessionStage, TaskStatus, TaskType
 from app.presentation.failures import USED_UP, error_next_step, failure_report
-from app.repositories.session_queries import SessionSnapshot
+from app.repositories.session_snapshot import SessionSnapshot
 from app.tasks.adf_validation import DeliveryDiffers, RefusedByJira
 from app.web.mending import LABELS, option_label
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.models.session import SessionStage, TaskStatus, TaskType
-from app.repositories.session_queries import SessionSnapshot
+from app.repositories.session_snapshot import SessionSnapshot
 from app.repositories.worker_repository import LiveWorker
 from app.web.headline import ago_text, headline, span_text
 

@@ -11,7 +11,7 @@ import pytest
 
 from app.models.session import SessionStage, StageTimes, TaskStatus, TaskType
 from app.repositories.content_repository import ContentCounts
-from app.repositories.session_queries import SessionSnapshot
+from app.repositories.session_snapshot import SessionSnapshot
 from app.web.mending import changes, mends, takes_documents
 from app.web.session_view import acts, stage_lines
 
