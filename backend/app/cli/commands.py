@@ -117,7 +117,7 @@ COMMANDS: Mapping[str, Command] = {
     "workers": Command(
         _OPERATION,
         "app.cli.workers:workers_application",
-        "List the workers that are alive, or drain one.",
+        "List, drain or check workers that are alive.",
     ),
     "pause": Command(
         _OPERATION,

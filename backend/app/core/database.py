@@ -258,12 +258,12 @@ class Database:
                 if _is_of_use(raw):
                     raw.rollback()  # nothing, unless a transaction was left open
                     raw.autocommit = False
+                elif raw.closed:
+                    # What broke it, such as a network that went silent, may have broken all: they
+                    # are replaced when next used, as after an error of an engine's transaction.
+                    self.engine.pool._invalidate(pooled)  # noqa: SLF001 - as `Engine` does
                 else:
                     pooled.invalidate()
-                    if raw.broken or raw.closed:
-                        # What broke it, such as a network that went silent, may have broken all:
-                        # each would be waited for in turn. (Engine transactions do the same.)
-                        self.engine.dispose()
 
     async def connect_async(self, application_name: str) -> psycopg.AsyncConnection[Any]:
         """A connection beside the pool, in autocommit; the caller closes it.

@@ -106,6 +106,7 @@ SHAPES = {
     "jira.csv": ('Summary,Description\na,"h1. x\n', "*a* "),
     "cell.csv": ('Summary,Description\na,"<p>x</p>', "<i>a"),
 }
+SLOWEST = {"lines.txt", "addresses.md"}
 PROGRAM = """
 import contextlib, resource, sys
 from app.core.errors import DocumentError
@@ -118,7 +119,10 @@ print(peak_megabytes(resource.getrusage(resource.RUSAGE_SELF)))
 """
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(each, marks=pytest.mark.long if each in SLOWEST else ()) for each in SHAPES],
+)
 def test_no_document_of_two_megabytes_takes_600(name: str) -> None:
     beginning, unit = SHAPES[name]
     content = beginning + unit * (TWO_MEGABYTES // len(unit)) + ('"\n' if '"' in beginning else "")

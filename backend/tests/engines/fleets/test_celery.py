@@ -118,7 +118,7 @@ def test_a_killed_process_of_celerys_costs_one_attempt(
     assert not handler.is_running()
 
 
-@pytest.mark.parametrize("broker", ["rabbitmq", "redis"])
+@pytest.mark.parametrize("broker", ["rabbitmq", pytest.param("redis", marks=pytest.mark.long)])
 def test_the_commands_leave_the_work_to_celery(
     make_fleet: Callable[[str], Fleet], broker: str, tmp_path: Path
 ) -> None:
@@ -147,7 +147,7 @@ def test_the_commands_leave_the_work_to_celery(
     assert list(out.iterdir())
 
 
-@pytest.mark.parametrize("broker", ["rabbitmq", "redis"])
+@pytest.mark.parametrize("broker", ["rabbitmq", pytest.param("redis", marks=pytest.mark.long)])
 def test_what_the_api_starts_is_published_at_once(
     make_fleet: Callable[[str], Fleet], broker: str
 ) -> None:
