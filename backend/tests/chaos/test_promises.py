@@ -142,6 +142,7 @@ def test_a_broker_that_dies_forgets_repeats_or_is_silent_costs_only_time(rig: Ri
     _assert_kept(broker.broker(rig, "Redis", blows=1))
 
 
+@pytest.mark.long
 def test_an_idle_worker_costs_next_to_nothing(rig: Rig) -> None:
     _assert_kept(faults.idle(rig, seconds=5))
 

@@ -9,7 +9,7 @@ from chaos.orm_writes import write_every_way
 
 from app.core.database import Database
 
-STEPS = int(os.environ.get("SESSION_TASKS_TEST_ORM_STEPS", "800"))
+STEPS = int(os.environ.get("SESSION_TASKS_TEST_ORM_STEPS", "600"))
 SHARDS = 2
 
 

@@ -38,7 +38,13 @@ def fleet(shared_fleet: Fleet) -> Iterator[Fleet]:
         yield shared_fleet
 
 
-@pytest.fixture(params=["embedded", "rabbitmq", pytest.param("redis", marks=pytest.mark.long)])
+@pytest.fixture(
+    params=[
+        "rabbitmq",  # `test_worker_life` tries the embedded engine
+        pytest.param("embedded", marks=pytest.mark.long),
+        pytest.param("redis", marks=pytest.mark.long),
+    ]
+)
 def own_fleet(
     request: pytest.FixtureRequest, make_fleet: Callable[[str], Fleet]
 ) -> Iterator[Fleet]:
