@@ -159,7 +159,7 @@ class WorkerProcess:
 class Rig:
     """One fresh database, the workers on it, and everything that anybody was told.
 
-    With a `data_dir` the database is that of its embedded server, and workers are told of the
+    With a `data_dir` the database is that of its embedded server, and workers get the
     directory: they start the server again if it dies, and the rig itself never does.
     """
 

@@ -120,7 +120,7 @@ async def _start(
             attach_state(error, await services.snapshots.read(session_id, caller.sees))
         raise
     log_act(caller, "Task started", before)
-    return _started(await _read(services, caller, session_id))
+    return _started(task_resource(await _read(services, caller, session_id)))
 
 
 def _start_once(
@@ -142,7 +142,7 @@ def _start_once(
             sessions = SessionRepository(db, owner=caller.sees)
             sessions.start_task(session_id, _task_type(before, wanted))
             audit_act(db, caller, "Task started", before)
-            request.keep(_started(_seen(db, caller, session_id)))
+            request.keep(_started(task_resource(_seen(db, caller, session_id))))
         answer = request.response
     return stored_response(answer)
 
@@ -155,11 +155,9 @@ def _task_type(session: SessionSnapshot, wanted: TaskType | None) -> TaskType:
     return task_type
 
 
-def _started(session: SessionSnapshot) -> StoredResponse:
-    location = f"{API}/sessions/{session.session_id}/task"
-    return StoredResponse(
-        session.session_id, 202, location, task_resource(session).model_dump_json()
-    )
+def _started(task: TaskResource) -> StoredResponse:
+    location = f"{API}/sessions/{task.session_id}/task"
+    return StoredResponse(task.session_id, 202, location, task.model_dump_json())
 
 
 @router.post(
@@ -193,11 +191,7 @@ def retry_task(
         )
 
     after = _acted(services, caller, session_id, if_match, retry, "Task retried")
-    answer = json_response(after)
-    answer.status_code = 202
-    answer.headers["Location"] = f"{API}/sessions/{session_id}/task"
-    answer.headers["Retry-After"] = "1"
-    return answer
+    return stored_response(_started(after))
 
 
 @router.post(

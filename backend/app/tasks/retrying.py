@@ -73,8 +73,8 @@ def retry_changed(  # noqa: PLR0913 - whose session, which run, and what to chan
             too late.
 
     """
-    refuse_too_late(session, changes.options, has_documents=bool(changes.documents))
-    refuse_too_late(session, (), has_documents=bool(changes.without))
+    has_documents = bool(changes.documents or changes.without)
+    refuse_too_late(session, changes.options, has_documents=has_documents)
     content = ContentRepository(db)
     if changes.options:
         _check_options(session, changes.options, settings, content)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import importlib
+import sys
 import threading
 import uuid
 from collections import Counter
@@ -199,6 +201,14 @@ def test_a_start_is_observed_in_the_context_of_its_own_caller(
     assert observed == {session_id: session_id for session_id in ids}
 
 
+def test_the_former_names_are_the_same_classes_and_warn() -> None:
+    sys.modules.pop("app.repositories.combiner", None)
+    with pytest.deprecated_call():
+        former = importlib.import_module("app.repositories.combiner")
+    assert former.TransitionCombiner is TransitionBatcher
+    assert former.AsyncTransitionCombiner is AsyncTransitionBatcher
+
+
 def test_one_bad_row_fails_for_its_own_caller_only(
     database: Database, make_session: Callable[..., Session], race: Callable[..., list[Any]]
 ) -> None:
@@ -223,7 +233,7 @@ def test_one_bad_row_fails_for_its_own_caller_only(
     assert all(isinstance(outcome, Transition) for outcome in outcomes), outcomes
 
 
-def test_batches_of_two_combiners_cross_without_harm(
+def test_batches_of_two_batchers_cross_without_harm(
     database: Database, claimed: Callable[..., Claim], race: Callable[..., list[Any]],
     observer: object,
 ) -> None:  # fmt: skip
@@ -573,7 +583,7 @@ def test_a_completion_lost_to_a_cancel_is_not_taken_for_done(
     assert task_of(database, claim.session_id).status == TaskStatus.CANCELLED
 
 
-def test_a_database_that_stays_away_is_said_so_and_the_combiner_recovers(
+def test_a_database_that_stays_away_is_said_so_and_the_batcher_recovers(
     through_proxy: Database,
     proxy: Any,
     make_session: Callable[..., Session],

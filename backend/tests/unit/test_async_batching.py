@@ -1,4 +1,4 @@
-"""The batcher of an event loop: who goes together, and who is told what. Without a database."""
+"""Batching in an event loop: the batches, and the result of each call. Without a database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The batcher: who sends, who waits, and who is told what. Without a database."""
+"""Batching in threads: the batches, and the result of each call. Without a database."""
 
 from __future__ import annotations
 
