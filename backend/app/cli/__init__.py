@@ -1,22 +1,22 @@
-"""The command `session-tasks`: what people type, and what they are told.
+"""The command line interface `session-tasks`.
 
 ==================== ==========================================================================
-`application`        the common options, and the one place where errors end
-`completion`         what the shell offers when Tab is pressed
+`application`        the common options and the error handler of all commands
+`completion`         shell completion
 `commands`           the table of commands; each is imported only when it is run
-`exit_codes`         which error ends with which exit code, as one table
-`work`               `run` and `retry`: a session taken to its end in this process
-`preview`            `run --dry-run`: what documents would become, and all that is wrong
+`exit_codes`         the exit code of each error, as one table
+`work`               `run` and `retry`: run a session to its end in this process
+`preview`            `run --dry-run`: what documents would become, and every problem in them
 `session_commands`   `list`, `show`, `export`, `watch`, `cancel`
 `operation_commands` `worker`, `sweep`, `cleanup`
-`login`              a link that signs a browser in, once; `serve` prints one, too
+`login`              a link that signs a browser in once; `serve` prints one, too
 `database_commands`  `db upgrade`, `db check`
-`doctor`             is everything here that is needed, and how to mend what is not
-`snapshot`           what a session's rows say at one moment, and what happened between two
-`following`          one snapshot after the other, until the session's work has ended
-`displays`           snapshots as bars, as lines, or not at all
-`reporting`          a session, a failure and an error in words; `session_json` in JSON
-`output_directory`   import files, written whole or not at all
+`doctor`             check the installation, and say how to fix what fails
+`snapshot`           read a session's state; list the events between two snapshots
+`following`          yield a session's snapshots until its work has ended
+`displays`           show snapshots as bars, as lines, or not at all
+`reporting`          a session, a failure and an error as text; `session_json` as JSON
+`output_directory`   write import files, all or none
 ==================== ==========================================================================
 """
 
@@ -26,8 +26,8 @@ from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """Run the command that stands in `sys.argv`, and exit with its code."""
-    import sys  # noqa: PLC0415 - nothing is imported before Ctrl-C can be answered well
+    """Run the command in `sys.argv`, and exit with its code."""
+    import sys  # noqa: PLC0415 - nothing is imported before Ctrl-C can be handled
 
     _open_missing_streams()
     try:
@@ -41,7 +41,7 @@ def main() -> NoReturn:
 def _open_missing_streams() -> None:
     """Open `/dev/null` for standard streams that the caller closed (`session-tasks list >&-`).
 
-    Otherwise the next file or connection would get their numbers, and what is printed go there.
+    Otherwise the next file or connection would get their numbers, and receive printed output.
     """
     import os  # noqa: PLC0415 - as above
     import sys  # noqa: PLC0415

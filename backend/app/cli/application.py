@@ -1,4 +1,4 @@
-"""The tree of commands, and the one place where errors end: in words and an exit code."""
+"""Run a command, and turn the error it ends with into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _common(
     verbose: Annotated[
         int,
         typer.Option(
-            "--verbose", "-v", count=True, help="Log what happens; twice (-vv): every detail."
+            "--verbose", "-v", count=True, help="Log events; twice (-vv): log every detail."
         ),
     ] = 0,
     _version: Annotated[
@@ -75,24 +75,24 @@ def _common(
 
 
 _SERVICES = ("serve", "worker")
-"""Commands that show by nothing but their log what becomes of tasks."""
+"""Commands whose only output about tasks is their log."""
 
 
 def _is_for_logs(record: logging.LogRecord) -> bool:
-    """Whether the record says what the command does not: no audit line beside its own words."""
+    """Whether a terminal should show the record: an audit line repeats the command's output."""
     return record.name != "app.audit"
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Whether the record says what the command does not tell by itself: tasks' events it shows."""
+    """Whether the record is new to the reader: the command itself shows the events of tasks."""
     return record.name != "app.session_task" and not hasattr(record, "failure_context")
 
 
 def run_command(arguments: Sequence[str]) -> int:
-    """Run the command that these arguments name; answers its exit code and never raises."""
+    """Run the command that these arguments name, and return its exit code; never raises."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # no name that a terminal lacks letters for
-            stream.reconfigure(errors="backslashreplace")  # may end a command
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot encode
+            stream.reconfigure(errors="backslashreplace")  # must not end a command
     with _sigterm_like_ctrl_c():
         try:
             code = typer.main.get_command(application)(
@@ -101,22 +101,23 @@ def run_command(arguments: Sequence[str]) -> int:
             sys.stdout.flush()
         except KeyboardInterrupt:
             return ExitCode.INTERRUPTED
-        except (BrokenPipeError, SystemExit):  # typer exits by itself when a pipe breaks
-            return _reader_is_gone()
+        except (BrokenPipeError, SystemExit):  # typer exits on its own when a pipe breaks
+            _discard(sys.stdout)  # `session-tasks list | head`: nothing went wrong
+            return ExitCode.OK
         except (typer.Abort, typer.Exit) as ended:
             return int(getattr(ended, "exit_code", ExitCode.INTERRUPTED))
-        except Exception as error:  # noqa: BLE001 - the last place where an error can be told
-            return _told(_known(error), is_json="--json" in arguments)
+        except Exception as error:  # noqa: BLE001 - the last place where an error can be shown
+            return _report(_translated(error), is_json="--json" in arguments)
     return int(code or ExitCode.OK)
 
 
-def _known(error: Exception) -> Exception:
-    """Return an error in our words where it arose in a library: a full disk, an unusable option."""
+def _translated(error: Exception) -> Exception:
+    """Return our own error in place of a library's: for a full disk, or an invalid option."""
     if isinstance(error, OSError) and error.errno in _UNWRITABLE and error.filename is None:
-        _write_to_nobody(sys.stdout)
+        _discard(sys.stdout)
         return OutputError(
             f"Standard output cannot be written: {error.strerror}",
-            next_step="Make room there, or write to somewhere else.",
+            next_step="Free some space there, or write elsewhere.",
         )
     if isinstance(error, TyperException) and error.__cause__ is not None:
         from pydantic import ValidationError  # noqa: PLC0415 - imported already where one arose
@@ -128,16 +129,16 @@ def _known(error: Exception) -> Exception:
     return error
 
 
-def _told(error: Exception, *, is_json: bool) -> int:
-    """Say what went wrong, on standard error; scripts find it on standard output as well."""
-    from typer import rich_utils  # noqa: PLC0415 - most commands end well, and need none of these
+def _report(error: Exception, *, is_json: bool) -> int:
+    """Print the error on standard error, and with `is_json` on standard output as well."""
+    from typer import rich_utils  # noqa: PLC0415 - needed only where a command fails
 
     from app.cli.reporting import print_error  # noqa: PLC0415
     from app.cli.session_json import error_document  # noqa: PLC0415
     from app.cli.terminal import Terminal  # noqa: PLC0415
 
     terminal = Terminal(is_json=is_json)
-    is_usage = isinstance(error, TyperException)  # how the command was typed
+    is_usage = isinstance(error, TyperException)  # the command line is wrong
     code = ExitCode.USAGE if is_usage else exit_code_of(error)
     try:
         if is_usage:
@@ -155,14 +156,14 @@ def _told(error: Exception, *, is_json: bool) -> int:
             )
         if is_json:
             terminal.write_json(error_document(_usage(error), code), is_line=True)
-    except OSError:  # standard error is full as well, or closed: the exit code is what is left
-        _write_to_nobody(sys.stdout)
-        _write_to_nobody(sys.stderr)
+    except OSError:  # standard error is full as well, or closed: only the exit code is left
+        _discard(sys.stdout)
+        _discard(sys.stderr)
     return int(code)
 
 
 def _usage(error: Exception) -> Exception:
-    """Return how the command was typed wrongly as an error of our tree; any other as it is."""
+    """Return typer's error as one of our own; any other error unchanged."""
     if not isinstance(error, TyperException):
         return error
     context = getattr(error, "ctx", None)
@@ -179,22 +180,16 @@ def _first_line(error: Exception) -> str:
     return lines[0] if lines else "(no message)"
 
 
-def _reader_is_gone() -> int:
-    """`session-tasks list | head`: nothing went wrong, and nobody reads any more."""
-    _write_to_nobody(sys.stdout)
-    return ExitCode.OK
-
-
-def _write_to_nobody(stream: TextIO) -> None:
-    """Send what the stream still holds to `/dev/null`: the interpreter flushes it in the end."""
-    nobody = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nobody, stream.fileno())
-    os.close(nobody)
+def _discard(stream: TextIO) -> None:
+    """Redirect the stream to `/dev/null`, because the interpreter flushes it at exit."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
 
 
 @contextmanager
 def _sigterm_like_ctrl_c() -> Iterator[None]:
-    """End on SIGTERM as on Ctrl-C: the task is given back, the embedded server is let go."""
+    """End on SIGTERM as on Ctrl-C: release the task and the embedded server."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Completion for the shell: sessions, when Tab is pressed."""
+"""Shell completion of session ids."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ MOST_OFFERED = 50
 def offer_sessions(incomplete: str) -> list[tuple[str, str]]:
     """Return the newest sessions whose id or label begins so, each with its state and label.
 
-    Nothing is offered where the database cannot be reached, and the embedded server is not started
-    for it: Tab must neither fail nor take seconds.
+    If the database cannot be reached, nothing is offered; the embedded server is not started
+    either: Tab must neither fail nor take seconds.
     """
     from app.cli.opening import load_settings  # noqa: PLC0415 - `--help` needs no database
     from app.cli.reporting import state_text  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""The database's schema: `db upgrade` brings it up to date, `db check` says whether it is."""
+"""`db upgrade` and `db check`: upgrade or check the database schema."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ database_application = typer.Typer(
 
 @database_application.command("upgrade")
 def upgrade_command(as_json: AsJson = False) -> ExitCode:
-    """Bring the database up to date; several at once wait for one another."""
+    """Upgrade the database schema; concurrent upgrades wait for one another."""
     terminal = Terminal(is_json=as_json)
     with opened_database(terminal, load_settings(), require_current=False) as database:
         before, _ = schema_revisions(database.engine)
@@ -37,7 +37,7 @@ def upgrade_command(as_json: AsJson = False) -> ExitCode:
 
 @database_application.command("check")
 def check_command(as_json: AsJson = False) -> ExitCode:
-    """Say whether the database is at this version's migration; exit code 5 if it is not."""
+    """Check that the database is at this version's migration; exit with 5 if it is not."""
     terminal = Terminal(is_json=as_json)
     with opened_database(terminal, load_settings(), require_current=False) as database:
         present, needed = schema_revisions(database.engine)

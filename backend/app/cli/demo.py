@@ -1,9 +1,8 @@
-"""`serve --demo`: sample sessions in every state, in a database that is thrown away at the end.
+"""`serve --demo`: sample sessions in every state, in a database that is deleted at the end.
 
-Nothing is faked in the product's paths. Sample documents go through the real handlers: quickly for
-the sessions that lie behind, slowly (each piece of progress takes a moment) for those that run
-while somebody looks. Only the times of those behind are moved back, so that charts have some
-hours to show.
+Sample documents go through the real handlers: at full speed for sessions in the past, slowly (each
+progress report takes a moment) for those that run while the demo is open. Only the times of past
+sessions are moved back, so that the charts cover some hours.
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ _NAMES = (
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """Sessions that a picture of each kind of page needs."""
+    """The sessions that screenshots of each kind of page need."""
 
     completed: uuid.UUID
     failed: uuid.UUID
@@ -80,9 +79,9 @@ class Made:
 
 @contextmanager
 def demo_settings(settings: Settings) -> Iterator[Settings]:
-    """Give settings with a database of their own; it is deleted at the end.
+    """Return settings with a database of their own, which is deleted at the end.
 
-    The person's database, data directory, engine and handlers are not used, whatever is set.
+    The user's database, data directory, engine and handlers are not used, even if set.
     """
     with tempfile.TemporaryDirectory(prefix="session-tasks-demo-") as place:
         Path(place).chmod(0o711)  # as root, the server's account must pass through it
@@ -147,7 +146,7 @@ def prepare_demo(database: Database, settings: Settings) -> Made:
 
 @contextmanager
 def running_demo(database: Database) -> Iterator[None]:
-    """While inside, new sessions are opened whenever few are left that run."""
+    """While the context lasts, open new sessions whenever few are running."""
     loop = Loop("demo", lambda: _top_up(database))
     loop.start()
     try:
@@ -255,7 +254,7 @@ def _wait_until_settled(database: Database) -> None:
         end_subscription()
     raise DatabaseUnavailable(
         f"The sample sessions were not ready within {SECONDS_TO_PREPARE:g} s",
-        next_step="This machine is busy: try again in a while.",
+        next_step="This machine is busy; try again later.",
     )
 
 

@@ -1,4 +1,4 @@
-"""The documents of `serve --demo`: handbooks and lists such as teams keep, made at any length."""
+"""Generate the documents of `serve --demo`: handbooks and lists of any length."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def backlog(name: str, rows: int) -> IncomingDocument:
 
 
 def list_without_titles(name: str) -> IncomingDocument:
-    """Return a CSV whose columns have no usual name: a person must say which holds the titles."""
+    """Return a CSV whose columns have no usual name: the user must say which holds the titles."""
     return IncomingDocument(name, b"article,price,stock\nDesk lamp,39.90,12\nDesk,240.00,3\n")
 
 

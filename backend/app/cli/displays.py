@@ -1,4 +1,4 @@
-"""A session's snapshots as people see them: bars on a terminal, lines elsewhere, or nothing."""
+"""Show a session's snapshots: as bars on a terminal, as lines elsewhere, or not at all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.text import Text
 
-from app.cli.snapshot import TASK_ORDER, Happening, happenings_between
+from app.cli.snapshot import TASK_ORDER, SessionEvent, events_between
 from app.core.wording import count_text, duration_text
 from app.models.session import TaskStatus, TaskType
 from app.repositories.session_snapshot import LeaseState, SessionSnapshot
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 class Display(Protocol):
-    """Shows one snapshot after the other; entered before the first, left after the last."""
+    """A context manager that shows one snapshot after the other."""
 
     def show(self, snapshot: SessionSnapshot) -> None:
-        """Show what is new."""
+        """Show the changes since the last snapshot."""
 
     def show_counts(self, counts: ContentCounts) -> None:
-        """Show what the tasks that completed came to."""
+        """Show how much the completed tasks produced."""
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -38,18 +38,18 @@ class Display(Protocol):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Leave the terminal in order."""
+        """Restore the terminal."""
 
 
 def display_for(terminal: Terminal) -> Display:
-    """The display that suits the stream that people read."""
+    """Return the display for this terminal."""
     if terminal.people.is_terminal:
         return BarsDisplay(terminal)
     return SilentDisplay() if terminal.is_json else LinesDisplay(terminal)
 
 
 class SilentDisplay:
-    """Shows nothing: standard output belongs to a JSON document, and nobody is watching."""
+    """Shows nothing: standard output is one JSON document, and no terminal is attached."""
 
     def show(self, snapshot: SessionSnapshot) -> None:
         """Show nothing."""
@@ -72,13 +72,13 @@ class LinesDisplay:
         self._last: SessionSnapshot | None = None
 
     def show(self, snapshot: SessionSnapshot) -> None:
-        """Write a line for everything that has happened since the last snapshot."""
-        for happening in happenings_between(self._last, snapshot):
-            self._terminal.say(f"{snapshot.short_id} {happening_text(happening)}")
+        """Write a line for each event since the last snapshot."""
+        for event in events_between(self._last, snapshot):
+            self._terminal.say(f"{snapshot.short_id} {event_text(event)}")
         self._last = snapshot
 
     def show_counts(self, counts: ContentCounts) -> None:
-        """Show nothing: the summary says it."""
+        """Show nothing: the summary has the counts."""
 
     def __enter__(self) -> Self:
         return self
@@ -87,18 +87,18 @@ class LinesDisplay:
         return None
 
 
-def happening_text(happening: Happening) -> str:
-    """`processing completed in 1.20 s`, and so on: one line."""
-    name = happening.task_type.value
-    if happening.status == TaskStatus.RUNNING:
-        again = f" again (attempt {happening.attempt})" if happening.attempt > 1 else ""
+def event_text(event: SessionEvent) -> str:
+    """Return the event as one line: `processing completed in 1.20 s`."""
+    name = event.task_type.value
+    if event.status == TaskStatus.RUNNING:
+        again = f" again (attempt {event.attempt})" if event.attempt > 1 else ""
         return f"{name} started{again}"
-    took = "" if happening.seconds is None else f" in {duration_text(happening.seconds)}"
-    if happening.status == TaskStatus.FAILED:
-        message = str((happening.failure or {}).get("message", "")).strip()
+    took = "" if event.seconds is None else f" in {duration_text(event.seconds)}"
+    if event.status == TaskStatus.FAILED:
+        message = str((event.failure or {}).get("message", "")).strip()
         why = f": {message.splitlines()[0]}" if message else ""
         return f"{name} failed{took.replace(' in ', ' after ')}{why}"
-    return f"{name} {happening.status.value}{took}"
+    return f"{name} {event.status.value}{took}"
 
 
 class BarsDisplay:
@@ -130,26 +130,26 @@ class BarsDisplay:
         }
 
     def show(self, snapshot: SessionSnapshot) -> None:
-        """Bring the bars up to date."""
-        for happening in happenings_between(self._last, snapshot):
-            self._apply(happening)
+        """Update the bars."""
+        for event in events_between(self._last, snapshot):
+            self._apply(event)
         self._last = snapshot
         if snapshot.task_type is not None:
             self._show_current(snapshot, snapshot.task_type)
 
-    def _apply(self, happening: Happening) -> None:
-        bar = self._bars[happening.task_type]
-        if happening.status == TaskStatus.RUNNING:
-            self._progress.reset(bar, start=False, total=1.0)  # it pulses until a count comes
-            self._progress.update(bar, status=happening.status, seconds=None, count="", remark="")
+    def _apply(self, event: SessionEvent) -> None:
+        bar = self._bars[event.task_type]
+        if event.status == TaskStatus.RUNNING:
+            self._progress.reset(bar, start=False, total=1.0)  # pulses until a count is reported
+            self._progress.update(bar, status=event.status, seconds=None, count="", remark="")
             return
         fields: dict[str, Any] = {
-            "status": happening.status,
-            "seconds": happening.seconds,
+            "status": event.status,
+            "seconds": event.seconds,
             "remark": "",
         }
         self._progress.start_task(bar)
-        if happening.status == TaskStatus.COMPLETED:
+        if event.status == TaskStatus.COMPLETED:
             fields |= {"total": 1.0, "completed": 1.0}
         self._progress.update(bar, **fields)
 
@@ -167,7 +167,7 @@ class BarsDisplay:
         self._progress.update(bar, **fields)
 
     def show_counts(self, counts: ContentCounts) -> None:
-        """Show what the tasks that completed came to, in place of how far they were."""
+        """Show how much the completed tasks produced, in place of their progress."""
         came_to = {
             TaskType.PROCESSING: count_text(counts.tickets, "ticket"),
             TaskType.EXPORT: count_text(counts.exports, "file"),
@@ -188,14 +188,14 @@ class BarsDisplay:
 def _remark(snapshot: SessionSnapshot) -> str:
     if snapshot.retry_at is not None:
         wait = (snapshot.retry_at - snapshot.moment).total_seconds()
-        return f"tried again in {duration_text(wait)}" if wait > 0 else "about to be tried again"
+        return f"retried in {duration_text(wait)}" if wait > 0 else "about to be retried"
     match snapshot.lease_state:
         case LeaseState.UNCLAIMED:
             return "waiting for a worker"
         case LeaseState.EXPIRED:
-            return "its worker does not answer; to be taken back"
+            return "its worker does not respond; to be rescued"
         case LeaseState.MISSING:
-            return "to be put back in line"
+            return "to be queued again"
         case _:
             attempt = f"attempt {snapshot.retry_count + 1}" if snapshot.retry_count else ""
             is_running = snapshot.status == TaskStatus.RUNNING
@@ -203,7 +203,7 @@ def _remark(snapshot: SessionSnapshot) -> str:
 
 
 class _MarkColumn(ProgressColumn):
-    """A spinner while the task runs; what became of it afterwards."""
+    """A spinner while the task runs, then a mark for how it ended."""
 
     _MARKS: ClassVar = {
         TaskStatus.COMPLETED: Text("✓", style="bold green"),

@@ -1,4 +1,4 @@
-"""`doctor`: is everything here that Session Tasks needs, and how to mend what is not."""
+"""`doctor`: check the installation, and say how to fix what fails."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ MOST_LOCKS_TOLD = 3
 
 
 class Verdict(Enum):
-    """How a check came out."""
+    """The result of a check."""
 
     OK = "ok"
     WARNING = "warning"
@@ -62,7 +62,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at: what was found, and how to mend it where it is not well.
+    """The result of one check, with the way to fix what fails.
 
     Attributes:
         counts: the figures in `found`, by name, for scripts.
@@ -78,9 +78,9 @@ class Check:
 
 
 def doctor_command(as_json: AsJson = False) -> ExitCode:
-    """Check all that Session Tasks needs, and say how to fix what is wrong.
+    """Check everything that Session Tasks needs, and say how to fix what is wrong.
 
-    Exits 0 if everything that is needed is here, 5 if the database is not, 1 or 2 for the rest.
+    Exits 0 if nothing is missing, 5 if the database is unavailable, 1 or 2 for anything else.
     """
     terminal = Terminal(is_json=as_json)
     checks: list[Check] = []
@@ -105,7 +105,7 @@ def _nothing() -> Iterator[None]:
 
 
 def examine() -> Iterator[Check]:
-    """Look at everything, in the order in which one thing needs the other."""
+    """Run all checks, each after those that it depends on."""
     yield _python()
     yield _packaged_schema()
     try:
@@ -136,7 +136,7 @@ def _python() -> Check:
 
 
 def _packaged_schema() -> Check:
-    """Whether Atlassian's schema is the one that its provenance names, byte for byte."""
+    """Check that Atlassian's schema is, byte for byte, the one that its provenance names."""
     folder = resources.files("app.tasks.adf") / "schema"
     try:
         provenance = json.loads((folder / "provenance.json").read_text())
@@ -147,13 +147,13 @@ def _packaged_schema() -> Check:
     else:
         if hashlib.sha256(content).hexdigest() == provenance["sha256"]:
             return Check("ADF schema", Verdict.OK, f"Atlassian's {version}, unmodified")
-        found = "is not the file that its provenance names"
+        found = "differs from the file that its provenance names"
     remedy = "Install Session Tasks again."
     return Check("ADF schema", Verdict.FAILED, found, remedy, ExitCode.UNEXPECTED)
 
 
 def _office() -> Check:
-    """Say whether workbooks and Word files can be read."""
+    """Check whether workbooks and Word files can be read."""
     missing = [module for module in ("python_calamine", "mammoth") if find_spec(module) is None]
     if missing:
         return Check(
@@ -192,8 +192,8 @@ def _settings() -> Check:
         return Check(
             "settings",
             Verdict.WARNING,
-            f"{', '.join(unknown)}: no such setting, so it does nothing",
-            "See docs/operations.md for the settings there are.",
+            f"{', '.join(unknown)}: no such setting; it has no effect",
+            "See docs/operations.md for the list of settings.",
         )
     return Check("settings", Verdict.OK, f"{len(given)} given, the rest at their defaults")
 
@@ -217,17 +217,17 @@ def _data_directory(directory: Path) -> Check:
         return Check(
             name,
             Verdict.FAILED,
-            f"{directory}: {existing} cannot be written",
-            "Set SESSION_TASKS_DATA_DIR to a directory that this account may write.",
+            f"{directory}: {existing} is not writable",
+            "Set SESSION_TASKS_DATA_DIR to a directory that this account can write to.",
             ExitCode.DATABASE_UNREACHABLE,
         )
     free = shutil.disk_usage(existing).free
     found = f"{directory}, {size_text(free)} free"
     if free < LEAST_FREE_BYTES:
-        remedy = "Make room, or set SESSION_TASKS_DATA_DIR to a larger disk."
+        remedy = "Free some space, or set SESSION_TASKS_DATA_DIR to a larger disk."
         return Check(name, Verdict.FAILED, found, remedy, ExitCode.DATABASE_UNREACHABLE)
     if free < LITTLE_FREE_BYTES:
-        return Check(name, Verdict.WARNING, found, "Make room before it runs full.")
+        return Check(name, Verdict.WARNING, found, "Free some space before the disk is full.")
     return Check(name, Verdict.OK, found)
 
 
@@ -264,7 +264,7 @@ def _server(database: Database) -> Check:
     with database.transaction() as db:
         version = db.scalar(text("SHOW server_version"))
     kind = "embedded" if database.server is not None else "given by SESSION_TASKS_DATABASE_URL"
-    return Check("database", Verdict.OK, f"PostgreSQL {version} answers ({kind})")
+    return Check("database", Verdict.OK, f"PostgreSQL {version} responds ({kind})")
 
 
 def _migration(database: Database) -> Check:
@@ -289,7 +289,7 @@ def _clock(database: Database) -> Check:
             "clock",
             Verdict.WARNING,
             f"{duration_text(difference)} away from the database's",
-            "Tasks do not mind: they go by the database's. Logs do; set up NTP.",
+            "Set up NTP. Tasks use the database's clock, but logs use this one.",
         )
     return Check("clock", Verdict.OK, "agrees with the database's")
 
@@ -324,7 +324,7 @@ def _sessions(database: Database) -> Check:
     troubles = [
         f"{count:,} {what}"
         for count, what in (
-            (overdue, "whose worker does not answer"),
+            (overdue, "whose worker does not respond"),
             (unleased, "running without a lease"),
         )
         if count
@@ -341,7 +341,7 @@ def _sessions(database: Database) -> Check:
 
 
 def _workers(database: Database) -> Check:
-    """Count the workers that are alive, and the tasks that wait for one that does not exist."""
+    """Count the workers that are alive, and the tasks that no worker takes."""
     with database.autocommit.connect() as connection:
         workers, unserved = live_workers(connection), count_unserved(connection)
     states = Counter(worker.state for worker in workers)
@@ -354,13 +354,13 @@ def _workers(database: Database) -> Check:
         "workers",
         Verdict.WARNING,
         f"{found}; {count_text(unserved, 'task')} waiting, and no worker takes them",
-        "Start one: session-tasks worker, or for Celery: celery -A app.engines.celery worker.",
+        "Start one: session-tasks worker, or with Celery: celery -A app.engines.celery worker.",
         counts=counts,
     )
 
 
 def _claims(database: Database) -> Check:
-    """Whether claims are paused, since when and by whom."""
+    """Report paused claims, since when, and by which account."""
     with database.autocommit.connect() as connection:
         pauses = read_pauses(connection)
     if not pauses:
@@ -370,11 +370,11 @@ def _claims(database: Database) -> Check:
         "claims",
         Verdict.WARNING,
         f"{paused_text(pauses)}, since {first.paused_at:%Y-%m-%d %H:%M} UTC by {first.paused_by}",
-        "To go on: session-tasks resume.",
+        "To resume: session-tasks resume.",
     )
 
 
-# A role that may not see others' activity (no member of pg_read_all_stats) finds its own only.
+# A role that is not a member of pg_read_all_stats sees only its own activity.
 _LONG_LOCKS = """
 SELECT pid, usename, application_name, state,
        extract(epoch FROM clock_timestamp() - xact_start)::float8 AS seconds
@@ -388,7 +388,7 @@ SELECT pid, usename, application_name, state,
 
 
 def _locks(database: Database) -> Check:
-    """Whether a transaction keeps others from sessions for longer than they wait for it."""
+    """Find transactions that lock sessions for longer than others wait for a lock."""
     tables = [model.__tablename__ for model in (Session, SessionTask, SessionTaskLease)]
     with database.transaction() as db:
         longest = db.execute(
@@ -406,7 +406,7 @@ def _locks(database: Database) -> Check:
         "locks",
         Verdict.WARNING,
         f"{count_text(len(longest), 'transaction')} with sessions locked for long: {held}",
-        f"What they lock waits. End one that was forgotten: "
+        f"The sessions they lock must wait. End one that was forgotten: "
         f"SELECT pg_terminate_backend({longest[0].pid})",
     )
 
@@ -416,7 +416,7 @@ def _celery(settings: Settings) -> Check:
         return Check(
             "broker",
             Verdict.FAILED,
-            "SESSION_TASKS_ENGINE is celery, but there is no SESSION_TASKS_BROKER_URL",
+            "SESSION_TASKS_ENGINE is celery, but SESSION_TASKS_BROKER_URL is not set",
             "Set it, or unset SESSION_TASKS_ENGINE.",
             ExitCode.USAGE,
         )
@@ -429,7 +429,7 @@ def _celery(settings: Settings) -> Check:
 
 
 def _jira(settings: Settings, target: str) -> Check:
-    """Check that the site lets the account in; a project is checked by `jira check --project`."""
+    """Check that the account can sign in; `jira check --project` checks a project."""
     try:
         with open_client(settings, target, patience_seconds=PATIENCE_SECONDS) as client:
             name = client.myself().get("displayName", "?")

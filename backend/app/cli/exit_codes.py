@@ -1,4 +1,4 @@
-"""Which error ends the command with which exit code: names that scripts rely on (design, 6)."""
+"""The exit code of each error; scripts rely on these values (design, 6)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from app.core.errors import (
 
 
 class ExitCode(IntEnum):
-    """What a script can tell from `$?`."""
+    """The exit status of a command, `$?`."""
 
     OK = 0
     UNEXPECTED = 1
@@ -39,10 +39,10 @@ class ExitCode(IntEnum):
 MEANINGS = {
     ExitCode.OK: "done",
     ExitCode.UNEXPECTED: "unexpected error",
-    ExitCode.USAGE: "it cannot be done as given: an option, a setting, a document, `--out`",
+    ExitCode.USAGE: "an option, a setting, a document or `--out` cannot be used",
     ExitCode.NOT_FOUND: "there is no such session, key or worker",
     ExitCode.CONFLICT: "the session's state does not allow it: its task is running, or done",
-    ExitCode.DATABASE_UNREACHABLE: "the database cannot be reached, takes no writes, is not in "
+    ExitCode.DATABASE_UNREACHABLE: "the database cannot be reached, is read-only, is not in "
     "UTF8, has a full disk, or is not at this version's migration",
     ExitCode.TASK_FAILED: "the task failed",
     ExitCode.CANCELLED: "the task was cancelled",
@@ -67,7 +67,7 @@ _BY_ERROR: tuple[tuple[type[TaskError], ExitCode], ...] = (
 
 
 def exit_code_of(error: BaseException) -> ExitCode:
-    """The exit code of a command that ended with this error."""
+    """Return the exit code of a command that ended with this error."""
     if isinstance(error, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
     return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), ExitCode.UNEXPECTED)

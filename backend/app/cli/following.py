@@ -1,4 +1,4 @@
-"""One snapshot of a session after the other, until nothing more will happen by itself."""
+"""Follow a session: yield its snapshots until its work has ended."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from app.core.database import Database
 
 PATIENCE_SECONDS = 60.0
-"""How long a database may be away, restarting say, before whoever follows gives up."""
+"""How long the database may be unavailable, while it restarts for example, before an error."""
 
 
 def follow(
@@ -27,14 +27,14 @@ def follow(
     poll_seconds: float,
     check: Callable[[], None] = lambda: None,
 ) -> Iterator[SessionSnapshot]:
-    """Give the session's snapshots: now, whenever this process changes it, and each poll.
+    """Yield the session's snapshots: now, whenever this process changes it, and at each poll.
 
-    The last one is that of a session whose work has ended. A database that is away for a moment
-    is waited for. `check` is called before each look, and may raise.
+    The last one is of a session whose work has ended. The database may be unavailable for
+    `PATIENCE_SECONDS`. `check` is called before each read, and may raise.
 
     Raises:
-        SessionNotFound: there is none (any more).
-        DatabaseUnavailable: the database stayed away for longer than `PATIENCE_SECONDS`.
+        SessionNotFound: there is none, or it was deleted.
+        DatabaseUnavailable: the database was unavailable for longer than `PATIENCE_SECONDS`.
 
     """
     changed = threading.Event()

@@ -1,4 +1,4 @@
-"""`jira check`: is the site ready for what a session would deliver to it."""
+"""`jira check`: check that a Jira site is ready for a session's issues."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from app.tasks.jira.client import JiraClient
 
 PATIENCE_SECONDS = 5.0
-"""A person waits for the outcome."""
+"""Short, because a user waits for the result."""
 
 jira_application = typer.Typer(no_args_is_help=True, help="Check access to Jira.")
 
@@ -39,7 +39,7 @@ def check_command(
     ] = "jira",
     as_json: AsJson = False,
 ) -> ExitCode:
-    """Check the account, its rights, and what a project's issues need and take."""
+    """Check the account, its permissions, and the fields that a project's issues need."""
     terminal = Terminal(is_json=as_json)
     with open_client(load_settings(), to, patience_seconds=PATIENCE_SECONDS) as client:
         if project is None:
@@ -68,7 +68,7 @@ def _check_site(terminal: Terminal, client: JiraClient) -> ExitCode:
 
 
 def project_document(found: SiteProject) -> dict[str, Any]:
-    """Return what a site says of a project, as JSON."""
+    """Return what the site reports about a project, as JSON."""
     return {
         "site": found.base_url,
         "account": found.account_name,

@@ -1,4 +1,4 @@
-"""`keys`: who may use the API."""
+"""`keys`: create, list and revoke API keys."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ keys_application = typer.Typer(no_args_is_help=True, help="Create, list and revo
 
 @keys_application.command("create")
 def create_command(
-    owner: Annotated[str, typer.Option(help="Whose sessions the key opens.")] = "local",
+    owner: Annotated[str, typer.Option(help="Owner of the sessions it gives access to.")] = "local",
     role: Annotated[
         KeyRole,
-        typer.Option(help="viewer: looks only; admin: all owners' sessions, and keys."),
+        typer.Option(help="viewer: read only; admin: all owners' sessions, and keys."),
     ] = KeyRole.USER,
-    name: Annotated[str, typer.Option(help="What you call it.")] = "",
+    name: Annotated[str, typer.Option(help="A name for the key.")] = "",
     days: Annotated[
-        float | None, typer.Option(help="It expires after these.", min=0.001, max=36_500)
+        float | None, typer.Option(help="Days until it expires.", min=0.001, max=36_500)
     ] = None,
     as_json: AsJson = False,
 ) -> ExitCode:
-    """Make a key; it is shown this once."""
+    """Create a key; it is shown only once."""
     if not owner.strip() or len(owner) > 200 or not owner.isprintable():  # noqa: PLR2004 - the column
         raise ConfigurationError(
             "An owner's name has 1 to 200 printable characters",
@@ -57,7 +57,7 @@ def create_command(
 
 @keys_application.command("list")
 def list_command(as_json: AsJson = False) -> ExitCode:
-    """All keys, the newest first; their secrets are not kept."""
+    """List all keys, the newest first; their secrets are not stored."""
     with Database.open(load_settings()) as database, database.transaction() as db:
         keys = [_as_json(key) for key in AccessRepository(db).all_keys()]
     terminal = Terminal(is_json=as_json)
@@ -85,7 +85,7 @@ def revoke_command(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="As `keys list` shows it.")],
     as_json: AsJson = False,
 ) -> ExitCode:
-    """Make a key useless, within seconds everywhere."""
+    """Revoke a key; every server refuses it within seconds."""
     bare = key_id.removeprefix("st_").partition(".")[0]
     with Database.open(load_settings()) as database, database.transaction() as db:
         AccessRepository(db).revoke_key(bare)

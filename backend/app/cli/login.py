@@ -15,7 +15,7 @@ from app.core.errors import ConfigurationError, ErrorCategory
 from app.repositories.sign_in_codes import LIFETIME, SignInCodes
 
 LOCAL_OWNER = "local"
-"""Whose sessions the command line opens: the first key opens the same ones."""
+"""The owner of the command line's sessions, and of the first key."""
 
 
 def login_command(
@@ -34,8 +34,8 @@ def login_command(
 ) -> ExitCode:
     """Print a link that signs one browser in, once, within an hour.
 
-    An administrator's key is taken before others. The browser is signed out when the key is
-    revoked or expires.
+    An administrator's key is preferred. The browser is signed out when the key is revoked or
+    expires.
     """
     terminal = Terminal(is_json=as_json)
     settings = load_settings()
@@ -56,14 +56,14 @@ def link_of(address: str, code: str) -> str:
 
 
 def address_of(host: str, port: int) -> str:
-    """Return the address under which a browser on this machine finds the server."""
+    """Return the address of the server for a browser on this machine."""
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _address(host: str, port: int) -> str:
     if not port:
         raise ConfigurationError(
-            "SESSION_TASKS_PORT is 0: nobody knows here which port `serve` took",
+            "SESSION_TASKS_PORT is 0, so the port that `serve` uses is not known here",
             ErrorCategory.USER_FIXABLE,
             next_step="Give the address that it printed: --url http://127.0.0.1:PORT",
         )
@@ -79,7 +79,7 @@ def _checked(url: str) -> str:
         is_address = False
     if not is_address:
         raise ConfigurationError(
-            f"This is no address of a server: {url}",
+            f"This is not the address of a server: {url}",
             ErrorCategory.USER_FIXABLE,
             next_step="Give one such as --url https://tasks.example.com",
         )

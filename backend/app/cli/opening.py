@@ -1,4 +1,4 @@
-"""What every command opens first: settings, the database, the session that an id names."""
+"""Open what every command needs: the settings, the database and the session."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 SHORTEST_PREFIX = 1
 _AMBIGUOUS = 5
-"""How many sessions are named where a prefix means several."""
+"""How many sessions are named where a prefix matches several."""
 
 
 def load_settings() -> Settings:
-    """The settings from the environment.
+    """Return the settings from the environment.
 
     Raises:
-        ConfigurationError: one of them cannot be used; it is named.
+        ConfigurationError: one of them is invalid; the error names it.
 
     """
     try:
         return Settings()
-    except SettingsError as error:  # JSON that cannot be read; it names the setting, not its value
+    except SettingsError as error:  # invalid JSON; it names the setting, not its value
         raise ConfigurationError(
             f"The environment holds a setting that cannot be used: {error}",
             ErrorCategory.USER_FIXABLE,
@@ -56,7 +56,7 @@ def load_settings() -> Settings:
 def opened_database(
     terminal: Terminal, settings: Settings, *, require_current: bool = True
 ) -> Iterator[Database]:
-    """Give the database, and close it in the end; a person sees what takes a moment.
+    """Open the database for the length of the context; a terminal shows that it is starting.
 
     Raises:
         DatabaseUnavailable, SchemaOutdated, ConfigurationError: as `Database.open`.
@@ -77,10 +77,10 @@ def _variable(location: tuple[int | str, ...]) -> str:
 
 
 def find_session(database: Database, prefix: str) -> UUID:
-    """The one session whose id begins with these characters.
+    """Return the one session whose id begins with these characters.
 
     Raises:
-        SessionNotFound: none does.
+        SessionNotFound: no id does.
         ConfigurationError: several do (`user_fixable`).
 
     """
@@ -95,7 +95,7 @@ def find_session(database: Database, prefix: str) -> UUID:
     if not found:
         raise SessionNotFound(
             f"There is no session whose id begins with “{prefix}”",
-            next_step="See session-tasks list; sessions end after their retention.",
+            next_step="See session-tasks list; sessions are deleted after their retention.",
         )
     if len(found) > 1:
         names = ", ".join(str(session_id)[: len(wanted) + 6] for session_id in found)

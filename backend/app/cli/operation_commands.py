@@ -1,4 +1,4 @@
-"""Keeping the work going: `worker` runs tasks, `sweep` and `cleanup` look after what was left."""
+"""`worker` runs tasks, `sweep` rescues lost ones, `cleanup` deletes expired sessions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def worker_command(
     ] = False,
     metrics_port: Annotated[
         int | None,
-        typer.Option(min=0, max=65535, help="Tell /metrics there; 0: on any free port."),
+        typer.Option(min=0, max=65535, help="Serve /metrics there; 0: on any free port."),
     ] = None,
 ) -> ExitCode:
     """Run tasks of any session; SIGTERM or Ctrl-C stops the worker once they end."""
@@ -50,7 +50,7 @@ def worker_command(
         serving_metrics(database, host=settings.host, port=port) as found,
     ):
         if found is not None:
-            terminal.say(f"Figures: http://{settings.host}:{found}/metrics")
+            terminal.say(f"Metrics: http://{settings.host}:{found}/metrics")
         worker = Worker(database, settings, concurrency=concurrency, threads=threads)
         worker.run_until_stopped()
     return ExitCode.OK
@@ -59,7 +59,7 @@ def worker_command(
 def _require_embedded_engine(settings: Settings) -> None:
     if settings.engine == EngineName.CELERY:
         raise ConfigurationError(
-            "SESSION_TASKS_ENGINE is celery, and this is the embedded engine's worker",
+            "SESSION_TASKS_ENGINE is celery, but this is the embedded engine's worker",
             next_step="Start Celery's: celery -A app.engines.celery worker; or unset it.",
         )
 
@@ -74,13 +74,13 @@ def sweep_command(as_json: AsJson = False) -> ExitCode:
         terminal.write_json(asdict(report))
     else:
         done = {
-            "taken back from workers that died": report.rescued,
-            "tried again": report.retried,
-            "put back in line": report.rebuilt,
+            "rescued from workers that died": report.rescued,
+            "retried": report.retried,
+            "queued again": report.rebuilt,
             "sessions deleted": report.deleted,
         }
         said = [f"{count:,} {what}" for what, count in done.items() if count]
-        terminal.say("✓ Swept: " + (", ".join(said) or "nothing was left behind"))
+        terminal.say("✓ Swept: " + (", ".join(said) or "nothing to do"))
     if report.failed_steps:
         terminal.err.print(
             "Some steps failed; run it with --verbose, and see session-tasks doctor."
@@ -90,7 +90,7 @@ def sweep_command(as_json: AsJson = False) -> ExitCode:
 
 
 def cleanup_command(as_json: AsJson = False) -> ExitCode:
-    """Delete sessions past their retention and all that belongs to them; never a running one."""
+    """Delete sessions past their retention, with their content; never a running one."""
     terminal = Terminal(is_json=as_json)
     settings = load_settings()
     retention = timedelta(days=settings.retention_days)

@@ -1,4 +1,4 @@
-"""Import files on a disk: each session's in a directory of its own, written whole or not at all."""
+"""Write a session's import files into a directory of its own: all of them, or none."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class WrittenExport:
-    """Where a session's import lies, and how much it is.
+    """Where a session's import was written, and its size.
 
     Attributes:
-        files: the bodies for Jira, in order; `byte_count` is theirs.
+        files: the bodies for Jira, in order; `byte_count` is their size.
         is_delivered: whether the issues are in Jira: the bodies are what was sent.
 
     """
@@ -38,12 +38,12 @@ class WrittenExport:
 
     @property
     def report(self) -> Path:
-        """The table of all tickets and their places in the files."""
+        """The table of all tickets and their positions in the files."""
         return self.directory / REPORT
 
     @property
     def readme(self) -> Path:
-        """What the files are, and what to do with them."""
+        """A text that says what the files are and how to use them."""
         return self.directory / README
 
     @property
@@ -58,17 +58,17 @@ class WrittenExport:
 
 
 class OutputDirectory:
-    """A directory that can be written: `DIR/<session>/import-001.json`, and so on.
+    """A writable directory: `DIR/<session>/import-001.json`, and so on.
 
-    The session is part of the path so that files of two sessions never mix: whoever sends
-    `import-*.json` to Jira sends one session's import.
+    The session is part of the path so that files of two sessions never mix: `import-*.json` is
+    always one session's import.
     """
 
     def __init__(self, path: Path) -> None:
-        """Make the directory if need be, and see that it can be written.
+        """Create the directory if need be, and check that it is writable.
 
         Raises:
-            OutputError: it cannot.
+            OutputError: it is not.
 
         """
         self._path = path
@@ -84,10 +84,10 @@ class OutputDirectory:
             ) from error
 
     def write(self, session_id: UUID, files: Iterable[ImportFile]) -> WrittenExport:
-        """Write all files; they all appear under their names, or none does.
+        """Write all files; either all appear under their names, or none does.
 
         Raises:
-            OutputError: the disk is full, say; the export is still in the database.
+            OutputError: the disk is full, for example; the export is still in the database.
 
         """
         directory = self._path / short_id(session_id)
@@ -112,7 +112,7 @@ class OutputDirectory:
             _remove(parts, directory)
             raise OutputError(
                 f"The import could not be written to {directory}: {_reason(directory, error)}",
-                next_step="It is safe in the database; write it where there is room: "
+                next_step="It is safe in the database; write it to a disk with enough space: "
                 f"session-tasks export {short_id(session_id)} --out DIR",
                 session_id=session_id,
             ) from error
@@ -127,16 +127,16 @@ def _write(path: Path, parts: Iterable[bytes]) -> int:
     with path.open("wb") as file:
         file.writelines(parts)
         file.flush()
-        os.fsync(file.fileno())  # a full disk may show itself only now
+        os.fsync(file.fileno())  # may be the first call that fails on a full disk
         return file.tell()
 
 
 def _remove(parts: Iterable[tuple[Path, Path]], directory: Path) -> None:
-    """Take away what was half written; the error on its way out is the one to hear about."""
+    """Remove partly written files, and ignore errors: the caller is already raising one."""
     with suppress(OSError):
         for part, _ in parts:
             part.unlink(missing_ok=True)
-        directory.rmdir()  # only if nothing else lies in it
+        directory.rmdir()  # only if it is empty
 
 
 def _reason(path: Path, error: OSError) -> str:

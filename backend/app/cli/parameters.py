@@ -14,7 +14,7 @@ SessionId = Annotated[
     str,
     typer.Argument(
         metavar="ID",
-        help="The session's id, or as many of its first characters as tell it apart.",
+        help="The session's id, or enough of its first characters to identify it.",
         autocompletion=offer_sessions,
     ),
 ]
@@ -75,7 +75,7 @@ Delimiter = Annotated[
     typer.Option(
         "--delimiter",
         metavar="CHAR",
-        help="CSV: what stands between cells, if not detected; a character or its name.",
+        help="CSV: what separates cells, if not detected; a character or its name.",
     ),
 ]
 BodyFormatOption = Annotated[
@@ -91,7 +91,7 @@ BaseUrl = Annotated[
     typer.Option(
         "--base-url",
         metavar="URL",
-        help="What relative links and pictures are relative to; without it they become text.",
+        help="The base address of relative links and pictures; without it they become text.",
     ),
 ]
 TooLongOption = Annotated[
@@ -123,7 +123,7 @@ DayFirst = Annotated[
     bool | None,
     typer.Option(
         "--day-first/--month-first",
-        help="Read 03/04/2026 as 3 April, or as 4 March; without either it stays as it is.",
+        help="Read 03/04/2026 as 3 April, or as 4 March; without either it is left unchanged.",
         show_default=False,
     ),
 ]
@@ -147,15 +147,15 @@ _FLAGS = {
 }
 
 
-_MENDING = {"split_level": "--split-level 2", "too_long": "--too-long split"}
+_CORRECTIONS = {"split_level": "--split-level 2", "too_long": "--too-long split"}
 """Options with a value that corrects the failure, whatever the document is."""
 
 
-def mending_flag(name: str) -> str:
-    """Return the option as the command that corrects a failure has it: `--too-long split`."""
-    return _MENDING.get(name) or option_flag(name)
+def correcting_flag(name: str) -> str:
+    """Return the option with a value that corrects a failure: `--too-long split`."""
+    return _CORRECTIONS.get(name) or option_flag(name)
 
 
 def option_flag(name: str) -> str:
-    """Return how the commands take a session option: `--title-column NAME`."""
+    """Return the command line option of a session option: `--title-column NAME`."""
     return _FLAGS.get(name, name)

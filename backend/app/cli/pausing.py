@@ -1,4 +1,4 @@
-"""`pause` and `resume`: whether waiting tasks are claimed, of all types or of some."""
+"""`pause` and `resume`: stop and restart claims, of all task types or of some."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TaskTypes = Annotated[
 
 
 def pause_command(task_types: TaskTypes = None, as_json: AsJson = False) -> ExitCode:
-    """Pause claims: tasks that wait stay waiting, of all types or of these; running ones go on."""
+    """Pause claims of all task types or of these; running tasks continue."""
     terminal = Terminal(is_json=as_json)
     with opened_database(terminal, load_settings()) as database:
         under_way = pause_claims(database, task_types or list(TaskType), by=BY_COMMAND)
@@ -35,16 +35,16 @@ def pause_command(task_types: TaskTypes = None, as_json: AsJson = False) -> Exit
     if as_json:
         terminal.write_json({"paused": list(map(pause_document, pauses))})
         return ExitCode.OK
-    terminal.say(f"✓ {paused_text(pauses)}; tasks that run go on")
+    terminal.say(f"✓ {paused_text(pauses)}; running tasks continue")
     if under_way:
         late = count_text(under_way, "statement")
         terminal.say(f"! {late} that began before may still claim a task", style="yellow")
-    terminal.say("  To go on: session-tasks resume")
+    terminal.say("  To resume: session-tasks resume")
     return ExitCode.OK
 
 
 def resume_command(task_types: TaskTypes = None, as_json: AsJson = False) -> ExitCode:
-    """Resume claims, of all types or of these, and tell workers of the tasks that wait."""
+    """Resume claims of all task types or of these, and notify workers of waiting tasks."""
     terminal = Terminal(is_json=as_json)
     settings = load_settings()
     with dispatcher(settings) as dispatch, opened_database(terminal, settings) as database:

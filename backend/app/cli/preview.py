@@ -1,4 +1,4 @@
-"""`run --dry-run`: what the documents would become, and all that is wrong with them."""
+"""`run --dry-run`: show the tickets that documents would become, and every problem in them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LONGEST_LINE = 90
 
 
 def show_preview(terminal: Terminal, preview: Preview) -> ExitCode:
-    """Show the preview; the exit code says whether there are problems."""
+    """Print the preview, and return an exit code that says whether there are problems."""
     preview = with_option_names(preview, option_flag)
     code = ExitCode.USAGE if preview.problem_count else ExitCode.OK
     if terminal.is_json:
@@ -48,7 +48,7 @@ def show_preview(terminal: Terminal, preview: Preview) -> ExitCode:
     files = count_text(preview.import_file_count, "import file")
     total = f"{issues} ({kinds}) in {files}" if kinds else issues
     if code == ExitCode.OK:
-        terminal.say(f"✓ {total}; nothing is wrong", style="bold green")
+        terminal.say(f"✓ {total}; no problems", style="bold green")
         terminal.say("  To open the session: the same command without --dry-run")
         return code
     terminal.say(f"✗ {total}; {count_text(preview.problem_count, 'problem')}", style="bold red")

@@ -1,4 +1,4 @@
-"""What people are told: an error at one glance, a failed task, what a session has become."""
+"""Print errors, failed tasks and sessions as text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from app.cli.parameters import mending_flag, option_flag
+from app.cli.parameters import correcting_flag, option_flag
 from app.cli.terminal import printable
 from app.core.errors import ErrorCategory, IntakeRefused, TaskError
 from app.core.wording import count_text, duration_text, size_text
@@ -39,20 +39,20 @@ NOTES_SHOWN = 10
 
 LEASE_STATES = {
     LeaseState.UNCLAIMED: "waiting for a worker",
-    LeaseState.EXPIRED: "its worker does not answer",
-    LeaseState.MISSING: "to be put back in line",
+    LeaseState.EXPIRED: "its worker does not respond",
+    LeaseState.MISSING: "to be queued again",
 }
 
 
 def print_error(
     console: Console, error: TaskError | str, *, next_step: str = "", who: str = ""
 ) -> None:
-    """Say what went wrong, who can fix it and what to do next: three lines, no traceback."""
+    """Print what went wrong, who can fix it and what to do next: three lines, no traceback."""
     if isinstance(error, IntakeRefused):
         for problem in error.problems:
             step = error_next_step(problem, option_flag)
             print_labelled(console, [("Error", problem.message), ("Next", step)], "red")
-        error, next_step = f"{len(error.problems):,} problems; nothing was begun", ""
+        error, next_step = f"{len(error.problems):,} problems; nothing was started", ""
         who = WHO_CAN_FIX[ErrorCategory.USER_FIXABLE]
     if isinstance(error, TaskError):
         next_step = error_next_step(error, option_flag)
@@ -63,7 +63,7 @@ def print_error(
 
 
 def print_labelled(console: Console, lines: Sequence[tuple[str, str]], style: str) -> None:
-    """Write lines with their labels, those that have a text; the first label in this style."""
+    """Write the lines that have a text, each after its label; the first label in this style."""
     shown = [(label, text) for label, text in lines if text]
     width = max(len(label) for label, _ in shown) + 1
     for label, text in shown:
@@ -75,10 +75,10 @@ def print_labelled(console: Console, lines: Sequence[tuple[str, str]], style: st
 def retry_command(
     snapshot: SessionSnapshot, *, out: Path | None = None, document_count: int = 0
 ) -> str:
-    """Return the command that takes the session up again; empty where none would help.
+    """Return the command that retries the session; empty where no command would help.
 
     Where the failure asks for an option, the command has it. Where it names one of several
-    documents, the command leaves that out: as it is, it would fail again.
+    documents, the command leaves that document out: unchanged, it would fail again.
     """
     if snapshot.needs_new_session or snapshot.status not in {
         TaskStatus.FAILED,
@@ -89,7 +89,7 @@ def retry_command(
     failure = failure_report(snapshot)
     document = _unusable_document(snapshot)
     if failure and failure.options:
-        words += _mending_words(failure.options)
+        words += _option_words(failure.options)
     elif document:
         if document_count <= 1:
             return ""
@@ -101,8 +101,8 @@ def retry_command(
     return shlex.join(words)
 
 
-def _mending_words(options: Sequence[str]) -> list[str]:
-    return " ".join(map(mending_flag, options)).split()
+def _option_words(options: Sequence[str]) -> list[str]:
+    return " ".join(map(correcting_flag, options)).split()
 
 
 def _unusable_document(snapshot: SessionSnapshot) -> str:
@@ -121,9 +121,9 @@ def print_failure(
     sources: Mapping[str, Path] | None = None,
     out: Path | None = None,
 ) -> None:
-    """Say what failed, who can fix it, and the commands that take the session up again.
+    """Print what failed, who can fix it, and the commands that retry the session.
 
-    `sources` are the files that the documents came from.
+    `sources` are the files that the documents were read from.
     """
     failure = failure_report(snapshot, option_flag)
     if failure is None:
@@ -143,10 +143,10 @@ def print_failure(
         file = str((sources or {}).get(document, document))
         words = ["session-tasks", "retry", snapshot.short_id, file]
         words += ["--out", str(out)] if out is not None else []
-        lines.append(("  Once it is right", shlex.join(words)))
+        lines.append(("  Once it is fixed", shlex.join(words)))
     if command:
-        is_mended = bool(failure.options) or failure.category == ErrorCategory.TEMPORARY
-        label = "  Then" if is_mended else "  Once it is right"
+        is_fixed = bool(failure.options) or failure.category == ErrorCategory.TEMPORARY
+        label = "  Then" if is_fixed else "  Once it is fixed"
         lines.append(("  Or without it" if document and not failure.options else label, command))
     elif snapshot.needs_new_session:
         lines.append(("  Then", _run_command(snapshot, failure.options, sources or {}, out)))
@@ -160,19 +160,19 @@ def _run_command(
     sources: Mapping[str, Path],
     out: Path | None,
 ) -> str:
-    """Return how a new session is opened, with the options that mend what was wrong, if any do."""
-    mended = _mending_words(options)
-    if not mended:
+    """Return how to open a new session, with the options that fix the failure, if any do."""
+    chosen = _option_words(options)
+    if not chosen:
         return "correct the documents, and run them: session-tasks run FILES…"
     files = [str(path) for path in sources.values()] or ["FILES…"]
     project = snapshot.options.get("project_key")
     words = ["session-tasks", "run", *files, *(["--project", str(project)] if project else [])]
-    words += [*mended, *(["--out", str(out)] if out is not None else [])]
+    words += [*chosen, *(["--out", str(out)] if out is not None else [])]
     return shlex.join(words)
 
 
 def print_findings(terminal: Terminal, content: ContentSummary) -> None:
-    """Name the tickets that Jira would refuse, with file, row, path and reason."""
+    """List the tickets that Jira would refuse, with file, row, path and reason."""
     if not content.findings:
         return
     terminal.say()
@@ -196,7 +196,7 @@ def print_summary(
     short_id: str,
     site: str | None,
 ) -> None:
-    """Say what became of each document, what there is to know, and where the import lies.
+    """Print the result of each document, the notes, and where the import is.
 
     `site` is the address of the Jira site, where one is known.
     """
@@ -220,7 +220,7 @@ def print_summary(
 
 
 def print_issues(terminal: Terminal, content: ContentSummary, *, short_id: str) -> None:
-    """Name the issues that were created in Jira: the first few with their links."""
+    """List the issues that were created in Jira: the first few, with links."""
     created = count_text(content.issue_count, "issue")
     is_whole = content.issue_count >= content.counts.tickets
     of_all = "" if is_whole else f" of {content.counts.tickets:,}"
@@ -233,7 +233,7 @@ def print_issues(terminal: Terminal, content: ContentSummary, *, short_id: str) 
 
 
 def _documents_table(content: ContentSummary) -> Table:
-    """What became of each document, with a sum where there are several."""
+    """Return the results of the documents as a table, with a total where there are several."""
     total_size = sum(document.byte_count for document in content.documents)
     table = Table(
         box=None,
@@ -256,7 +256,7 @@ def _documents_table(content: ContentSummary) -> Table:
 
 
 def print_written(terminal: Terminal, written: WrittenExport, *, site: str | None) -> None:
-    """Say where the import lies, and how to send it to Jira."""
+    """Print where the import was written, and how to send it to Jira."""
     size = size_text(written.byte_count)
     for file in written.files[:3]:
         terminal.say(f"  {file}")
@@ -268,17 +268,17 @@ def print_written(terminal: Terminal, written: WrittenExport, *, site: str | Non
     terminal.say(
         f"  ({files}, {size}; each is the body of one POST /rest/api/3/issue/bulk)", style="dim"
     )
-    terminal.say(f"  {written.report} (which ticket stands where)")
+    terminal.say(f"  {written.report} (where each ticket is)")
     if written.script is None:
         terminal.say(f"  {written.issues} (which ticket is which issue: all are in Jira)")
         return
     terminal.say()
-    terminal.say("  To create the issues in Jira (README.txt beside them tells more):")
+    terminal.say("  To create the issues in Jira (see also README.txt beside them):")
     terminal.say(f"    {import_command(site, shlex.quote(str(written.script)))}")
 
 
 def print_notes(terminal: Terminal, notes: Sequence[str]) -> None:
-    """Say what is no failure, but should be known."""
+    """Print notes about the documents: no failures, but worth knowing."""
     if not notes:
         return
     terminal.say()
@@ -289,7 +289,7 @@ def print_notes(terminal: Terminal, notes: Sequence[str]) -> None:
 
 
 def state_text(snapshot: SessionSnapshot) -> str:
-    """What the session is doing now, in a few words."""
+    """Return the session's current state in a few words."""
     if snapshot.status is None or snapshot.task_type is None:
         return "nothing has been started"
     if snapshot.status != TaskStatus.RUNNING:
@@ -305,9 +305,9 @@ def state_text(snapshot: SessionSnapshot) -> str:
 def print_sessions(
     terminal: Terminal, snapshots: Sequence[SessionSnapshot], ages: Sequence[str]
 ) -> None:
-    """Show sessions as a table, with their owners where there are several.
+    """Print sessions as a table, with their owners where there are several.
 
-    Where the terminal is narrow, each is on lines of its own.
+    On a narrow terminal, each session is a paragraph.
     """
     has_owners = len({snapshot.owner for snapshot in snapshots}) > 1
     rows = [
@@ -327,9 +327,9 @@ def print_sessions(
 
 
 def print_rows(terminal: Terminal, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Show a table whose words stay whole.
+    """Print a table without breaking words.
 
-    Where it is wider than the terminal, each row is a paragraph: its first cell, then the others
+    If it is wider than the terminal, each row is a paragraph: its first cell, then the others
     below, wrapped between words.
     """
     shown = [[printable(cell) for cell in row] for row in rows]
@@ -353,13 +353,13 @@ def print_rows(terminal: Terminal, headings: Sequence[str], rows: Sequence[Seque
 
 
 _NAMED_CELLS = {"owner", "expires", "last used"}
-"""Cells that say nothing without their heading."""
+"""Cells that mean nothing without their heading."""
 
 
 def print_session(
     terminal: Terminal, snapshot: SessionSnapshot, content: ContentSummary, *, why_waiting: str = ""
 ) -> None:
-    """Show everything that people ask about one session.
+    """Print the details of one session.
 
     `why_waiting` says why no worker takes its task.
     """
@@ -403,7 +403,7 @@ def print_session(
 
 
 def print_tickets(terminal: Terminal, tickets: Sequence[TicketTitle], total: int) -> None:
-    """List tickets by number and title, with the document and the row that each was made of."""
+    """List tickets by number and title, with the document and row that each was made from."""
     if not tickets:
         return
     terminal.say()

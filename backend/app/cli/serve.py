@@ -1,4 +1,4 @@
-"""`serve`: the API and the dashboard, and a worker inside it or, for a fleet, its dispatcher."""
+"""`serve`: the API and the dashboard, with a worker inside, or with Celery's dispatcher."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
 
 
 class QuietStart(logging.Filter):
-    """Shows warnings only until `is_over`, and nothing of the HTTP server's own start and end.
+    """Passes only warnings until `is_over`, and never the HTTP server's own start and end.
 
-    A person who starts the server looks for its link: migrations and start messages hide it.
+    Otherwise migrations and start messages would hide the link that the terminal shows.
     """
 
     is_over = False
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether a person at the terminal should read it."""
+        """Return whether the terminal should show the record."""
         if record.levelno >= logging.WARNING and record.name != "app.audit":
             return True
         return self.is_over and not record.name.startswith("uvicorn")
@@ -54,7 +54,7 @@ def serve_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
     host: Annotated[str | None, typer.Option(help="Where to listen; loopback by default.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="0: any free one.")] = None,
     with_worker: Annotated[
-        bool, typer.Option("--worker/--no-worker", help="Run tasks in here as well.")
+        bool, typer.Option("--worker/--no-worker", help="Run tasks in this process as well.")
     ] = True,
     concurrency: Annotated[int, typer.Option(min=1, help="Tasks at a time.")] = 2,
     demo: Annotated[
@@ -66,7 +66,7 @@ def serve_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
 ) -> ExitCode:
     """Serve the REST API and the dashboard, with a worker inside unless --no-worker.
 
-    Where SESSION_TASKS_ENGINE is celery, Celery's workers are told instead, and none runs in here.
+    With SESSION_TASKS_ENGINE=celery, tasks are sent to Celery's workers, and no worker runs here.
     """
     start = _quiet_start(context)
     settings = load_settings()
@@ -80,7 +80,7 @@ def serve_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
     except ImportError as error:
         raise MissingExtra("session-tasks serve", "server") from error
     with (
-        listen_on(host, port) as listener,  # before a worker takes up what others have started
+        listen_on(host, port) as listener,  # before a worker claims what others have started
         _settings_for(settings, is_demo=demo) as settings,
         traced(settings),
         dispatcher(settings) as dispatch,
@@ -128,7 +128,7 @@ def _settings_for(settings: Settings, *, is_demo: bool) -> Iterator[Settings]:
 
 
 def _sample(database: Database, settings: Settings) -> AbstractContextManager[None]:
-    """Open the sample sessions; while the context lasts, new ones follow."""
+    """Open the sample sessions; while the context lasts, open new ones."""
     from app.cli.demo import prepare_demo, running_demo  # noqa: PLC0415 - only here
 
     prepare_demo(database, settings)
@@ -136,7 +136,7 @@ def _sample(database: Database, settings: Settings) -> AbstractContextManager[No
 
 
 def _quiet_start(context: typer.Context) -> QuietStart:
-    """Filter what a person sees at a terminal, unless asked for more by --verbose."""
+    """Add the filter to the log of a terminal, unless --verbose is given."""
     start = QuietStart()
     is_verbose = context.parent is not None and context.parent.params.get("verbose")
     if sys.stderr.isatty() and not is_verbose:
@@ -146,10 +146,10 @@ def _quiet_start(context: typer.Context) -> QuietStart:
 
 
 def _first_key(database: Database, *, is_loopback: bool) -> str | None:
-    """A key that was just made, on loopback where there was none; None where there was one.
+    """Return a new key, on loopback where there was none; None where there was one.
 
     Raises:
-        ConfigurationError: there is none, and others than this machine could reach the server.
+        ConfigurationError: there is none, and other machines could reach the server.
 
     """
     with database.transaction() as db:
@@ -160,15 +160,15 @@ def _first_key(database: Database, *, is_loopback: bool) -> str | None:
             raise ConfigurationError(
                 "There is no API key yet, and this address can be reached from elsewhere",
                 ErrorCategory.USER_FIXABLE,
-                next_step="Make one first: session-tasks keys create --owner NAME --role admin",
+                next_step="Create one first: session-tasks keys create --owner NAME --role admin",
             )
         return access.create_key(LOCAL_OWNER, role=KeyRole.ADMIN, name="first start").text
 
 
 def _sign_in_code(database: Database, first_key: str | None) -> str | None:
-    """Return a code for the link: for a key that was just made, and for a person who looks on.
+    """Return a code for the link: for a new key, or where standard output is a terminal.
 
-    A log keeps what is printed to it: a later start makes no link for a log.
+    A log keeps what is printed to it, so a later start prints no link to a log.
     """
     if first_key is None and not sys.stdout.isatty():
         return None
@@ -199,7 +199,7 @@ def _say_where(
         terminal.say_link("Open", link_of(address, code))
     terminal.say(f"Listening on {address}")
     if first_key is not None:
-        terminal.say(f"Your API key, shown this once: {first_key}")
+        terminal.say(f"Your API key, shown only once: {first_key}")
     if code is None:
         terminal.say("To sign in a browser: session-tasks login; keys: session-tasks keys list")
     else:

@@ -1,4 +1,4 @@
-"""Looking at sessions, and telling one to stop: `list`, `show`, `export`, `watch`, `cancel`."""
+"""Commands on existing sessions: `list`, `show`, `export`, `watch`, `cancel`."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ TICKETS_SHOWN = 10
 MOST_LISTED = 100_000
 
 POLL_SECONDS = 0.5
-"""How often `watch` looks; work in other processes says nothing by itself."""
+"""How often `watch` reads the session: other processes do not notify this one."""
 
 
 def list_command(
     limit: Annotated[
-        int, typer.Option("--limit", min=1, max=MOST_LISTED, help="How many, the newest first.")
+        int, typer.Option("--limit", min=1, max=MOST_LISTED, help="How many to list.")
     ] = 20,
     owner: Annotated[
         str | None, typer.Option(help="Only sessions of this owner.  [default: all owners]")
@@ -75,7 +75,7 @@ def list_command(
     if as_json:
         terminal.write_json({"sessions": [session_document(snapshot) for snapshot in snapshots]})
     elif not snapshots and owner is not None:
-        terminal.say(f"{owner} has no sessions. Leave --owner out to list those of all owners.")
+        terminal.say(f"{owner} has no sessions. Without --owner, those of all owners are listed.")
     elif not snapshots:
         terminal.say("There are no sessions. Open one: session-tasks run FILES…")
     else:
@@ -101,7 +101,7 @@ def show_command(
     ] = False,
     as_json: AsJson = False,
 ) -> ExitCode:
-    """Show one session: its task, why it failed, what it holds."""
+    """Show one session: its task, why it failed, and its content."""
     terminal = Terminal(is_json=as_json)
     with opened_database(terminal, load_settings()) as database:
         session_id = find_session(database, session)
@@ -135,7 +135,7 @@ def show_command(
 
 
 def _why_waiting(database: Database, snapshot: SessionSnapshot) -> str:
-    """Say why no worker takes the session's task; empty where one has it or is about to."""
+    """Return why no worker takes the session's task; empty where one has it or will soon."""
     if (
         snapshot.lease_state is not LeaseState.UNCLAIMED
         or snapshot.task_type is None
@@ -189,7 +189,7 @@ def write_export(
     """Write the session's import from the database to the directory, file by file.
 
     Raises:
-        OutputError: it cannot be written; nothing of it was.
+        OutputError: it cannot be written; no file was.
 
     """
     made = SessionImport(database, session_id, site=settings.jira_url)
@@ -199,8 +199,8 @@ def write_export(
 def watch_command(session: SessionId, as_json: AsJson = False) -> ExitCode:
     """Watch a session until its work ends; Ctrl-C stops watching, not the work.
 
-    With --json each state is one line as it is reached; the last line is the whole session, with
-    the exit code.
+    With --json, each new state is one line; the last line is the whole session, with the exit
+    code.
     """
     terminal = Terminal(is_json=as_json)
     with opened_database(terminal, load_settings()) as database:
@@ -222,14 +222,14 @@ def watch_command(session: SessionId, as_json: AsJson = False) -> ExitCode:
     elif code == ExitCode.OK and snapshot.stage == SessionStage.COMPLETED:
         terminal.say(f"✓ To write the import: session-tasks export {snapshot.short_id} --out DIR")
     elif command:
-        terminal.say(f"To take it up again: {command}")
+        terminal.say(f"To retry it: {command}")
     return code
 
 
 def _watch(terminal: Terminal, database: Database, session_id: UUID) -> SessionSnapshot:
     from app.cli.displays import display_for  # noqa: PLC0415 - `list` and `show` need no bars
 
-    is_told = False
+    has_hinted = False
     last: SessionSnapshot | None = None
     written: SessionSnapshot | None = None
     with display_for(terminal) as display:
@@ -240,17 +240,17 @@ def _watch(terminal: Terminal, database: Database, session_id: UUID) -> SessionS
                 if state != written:  # a poll that found nothing new is not written
                     terminal.write_json(session_document(last), is_line=True)
                 written = state
-            if last.lease_state == LeaseState.UNCLAIMED and not is_told:
-                is_told = True
+            if last.lease_state == LeaseState.UNCLAIMED and not has_hinted:
+                has_hinted = True
                 terminal.say("Waiting for a worker; to start one: session-tasks worker")
         with database.transaction() as db:
             display.show_counts(ContentRepository(db).counts(session_id))
-    assert last is not None  # noqa: S101 - `follow` gives one at least, or raises
+    assert last is not None  # noqa: S101 - `follow` yields at least one, or raises
     return last
 
 
 def exit_code_of_session(snapshot: SessionSnapshot) -> ExitCode:
-    """What became of the session's task, as an exit code."""
+    """Return the exit code for the state of the session's task."""
     match snapshot.status:
         case TaskStatus.FAILED:
             return ExitCode.TASK_FAILED
@@ -273,5 +273,5 @@ def cancel_command(session: SessionId, as_json: AsJson = False) -> ExitCode:
         terminal.write_json(session_document(snapshot))
     else:
         terminal.say(f"■ {moved.task_type.value} of session {snapshot.short_id} is cancelled")
-        terminal.say(f"  To take it up again: {retry_command(snapshot)}")
+        terminal.say(f"  To retry it: {retry_command(snapshot)}")
     return ExitCode.OK

@@ -1,4 +1,4 @@
-"""A session as JSON, for scripts: the same keys from every command that writes one."""
+"""A session as JSON, for scripts: every command writes the same keys."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FORMER_LEASE_STATES = {
     LeaseState.EXPIRED: "overdue",
     LeaseState.MISSING: "lost",
 }
-"""`lease_state` as it was spelled before; kept for one release."""
+"""The former name of `lease_state`; kept for one release."""
 
 
 def session_document(snapshot: SessionSnapshot) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def _task(snapshot: SessionSnapshot) -> dict[str, Any] | None:
 
 
 def _failure(snapshot: SessionSnapshot) -> dict[str, Any] | None:
-    """What was stored of the failure, with who can fix it and what is next, as they stand now."""
+    """Return the stored failure, with who can fix it and the next step, as of now."""
     report = failure_report(snapshot, option_flag)
     if report is None:
         return None
@@ -89,7 +89,7 @@ def whole_document(
     exit_code: ExitCode | None = None,
     retry: str = "",
 ) -> dict[str, Any]:
-    """The session with all that hangs on it, and how the command ended."""
+    """Return the session with its content, and the command's exit code."""
     document = session_document(snapshot) | {
         "counts": asdict(content.counts),
         "documents": [asdict(document) for document in content.documents],
@@ -117,7 +117,7 @@ def whole_document(
 
 
 def error_document(error: BaseException, exit_code: ExitCode) -> dict[str, Any]:
-    """A command's refusal."""
+    """Return an error that ended a command."""
     said: dict[str, Any] = {"error": type(error).__name__, "message": str(error)}
     if isinstance(error, TaskError):
         next_step = error_next_step(error, option_flag)

@@ -1,4 +1,4 @@
-"""The session as it stands, and what must have happened between two such moments."""
+"""Read a session's state, and derive the events between two states."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TASK_ORDER = tuple(TaskType)
 
 
 def read_snapshot(database: Database, session_id: UUID) -> SessionSnapshot:
-    """The session as it stands now, in a transaction of its own.
+    """Return the session's current state, read in a transaction of its own.
 
     Raises:
         SessionNotFound: there is none.
@@ -34,7 +34,7 @@ def read_snapshot(database: Database, session_id: UUID) -> SessionSnapshot:
 
 
 def audit_act(act: str, snapshot: SessionSnapshot) -> None:
-    """Log at AUDIT what the command did to a session of another owner, and which account ran it."""
+    """Log at AUDIT the command's act on another owner's session, and the account that ran it."""
     if snapshot.owner != LOCAL_OWNER:
         log_audit(
             f"{act} by the command",
@@ -52,13 +52,13 @@ def _account() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
-    """Something that happened to a task of the session.
+class SessionEvent:
+    """The start or the end of a task of the session.
 
     Attributes:
-        seconds: how long the run took; None for a start, and where it was not seen.
-        attempt: which attempt started, the first being 1; 0 for an end.
-        failure: why, for a failure.
+        seconds: how long the run took; None for a start, and where the run was not seen.
+        attempt: the number of the attempt that started, from 1; 0 for an end.
+        failure: the failure, if it failed.
 
     """
 
@@ -69,24 +69,24 @@ class Happening:
     failure: Mapping[str, Any] | None = None
 
 
-def happenings_between(before: SessionSnapshot | None, now: SessionSnapshot) -> list[Happening]:
-    """What happened from one snapshot to the next, in order.
+def events_between(before: SessionSnapshot | None, now: SessionSnapshot) -> list[SessionEvent]:
+    """Return the events from one snapshot to the next, in order.
 
-    Tasks can start and end between two looks at a row that keeps no history. Their order is known
+    Tasks can start and end between two reads of a row that keeps no history. Their order is known
     all the same: a session that is at the export has completed processing.
     """
     if now.task_type is None or now.status is None:
         return []
-    happened: list[Happening] = []
+    events: list[SessionEvent] = []
     if before is None or before.task_id != now.task_id:
-        happened += _ends_unseen(before, now, now.task_type)
-        happened.append(Happening(now.task_type, TaskStatus.RUNNING, attempt=_attempt(now)))
+        events += _ends_unseen(before, now, now.task_type)
+        events.append(SessionEvent(now.task_type, TaskStatus.RUNNING, attempt=_attempt(now)))
     elif before.status == now.status:
         return []
     if now.status != TaskStatus.RUNNING:
         failure = now.failure_context if now.status == TaskStatus.FAILED else None
-        happened.append(Happening(now.task_type, now.status, now.elapsed_seconds, failure=failure))
-    return happened
+        events.append(SessionEvent(now.task_type, now.status, now.elapsed_seconds, failure=failure))
+    return events
 
 
 def _attempt(now: SessionSnapshot) -> int:
@@ -95,8 +95,8 @@ def _attempt(now: SessionSnapshot) -> int:
 
 def _ends_unseen(
     before: SessionSnapshot | None, now: SessionSnapshot, current: TaskType
-) -> list[Happening]:
-    """How the run that was seen last ended, and which tasks came and went since."""
+) -> list[SessionEvent]:
+    """Return the end of the run that was seen last, and of the tasks that ran unseen since."""
     if before is not None and before.task_type == current:
         return [_end_of_a_run(before, now, current)] if before.status == TaskStatus.RUNNING else []
     first = 0 if before is None or before.task_type is None else TASK_ORDER.index(before.task_type)
@@ -105,24 +105,27 @@ def _ends_unseen(
         seconds = None
         if before is not None and before.task_type == task_type:
             if before.status == TaskStatus.COMPLETED:
-                continue  # it was told when it was seen
+                continue  # already reported
             seconds = _until_the_next_start(before, now)
-        ends.append(Happening(task_type, TaskStatus.COMPLETED, seconds))
+        ends.append(SessionEvent(task_type, TaskStatus.COMPLETED, seconds))
     return ends
 
 
-def _end_of_a_run(before: SessionSnapshot, now: SessionSnapshot, current: TaskType) -> Happening:
-    """How a run ended after which the same task was started again: a failure was counted."""
+def _end_of_a_run(before: SessionSnapshot, now: SessionSnapshot, current: TaskType) -> SessionEvent:
+    """Return how a run ended after which the same task was started again.
+
+    If the failure count has not grown, it was cancelled.
+    """
     failures_before_this_run = now.retry_count - (now.status == TaskStatus.FAILED)
     if failures_before_this_run == before.retry_count:
-        return Happening(current, TaskStatus.CANCELLED)
-    return Happening(current, TaskStatus.FAILED, failure=now.failure_context)
+        return SessionEvent(current, TaskStatus.CANCELLED)
+    return SessionEvent(current, TaskStatus.FAILED, failure=now.failure_context)
 
 
 def _until_the_next_start(before: SessionSnapshot, now: SessionSnapshot) -> float | None:
-    """How long a run took whose end is the start of the next task: both are one transaction.
+    """Return how long a run took, if it ended as the next task started, in one transaction.
 
-    Had it been broken off and begun anew without being looked at, the time is that of both.
+    If it was interrupted and started again between two reads, the time covers both runs.
     """
     is_next = before.task_type is not None and before.task_type.next == now.task_type
     is_first_run = before.auto_advance and now.retry_count == 0

@@ -1,4 +1,4 @@
-"""Where words go: standard output for what was asked for, standard error for what went wrong."""
+"""Write to the terminal: results to standard output, errors to standard error."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from rich.style import Style
 from rich.text import Text
 
 WIDTH_OF_A_FILE = 120
-"""Columns of a table that is written to a file or a pipe, where no terminal says how wide it is."""
+"""The width of a table that is written to a file or a pipe."""
 
 
 def printable(text: str) -> str:
-    """Give the text without what would steer a terminal: labels and titles are other people's."""
+    """Return the text without terminal control sequences, which labels and titles may contain."""
     return "".join(
         character if character.isprintable() or character in "\n\t" else "\ufffd"
         for character in text
@@ -25,10 +25,10 @@ def printable(text: str) -> str:
 
 
 class LastingConsole(Console):
-    """A console whose reader may leave (`… | head -1`): what was begun goes on, in silence."""
+    """A console that discards further output when its pipe is closed (`… | head -1`)."""
 
     def on_broken_pipe(self) -> None:
-        """Write to nobody from now on."""
+        """Discard all further output."""
         self.quiet = True
         nobody = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nobody, self.file.fileno())
@@ -45,12 +45,12 @@ def _console(*, stderr: bool) -> Console:
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """The two streams of one command, as they are when it starts.
+    """The two output streams of one command.
 
     Attributes:
-        out: what was asked for.
-        err: errors, and progress where standard output belongs to a JSON document.
-        is_json: whether standard output is to hold one JSON document and nothing else.
+        out: results.
+        err: errors, and progress if standard output is one JSON document.
+        is_json: whether standard output must be one JSON document and nothing else.
 
     """
 
@@ -60,28 +60,28 @@ class Terminal:
 
     @property
     def people(self) -> Console:
-        """The stream that people read while a command works."""
+        """The stream for progress and other text that is not JSON."""
         return self.err if self.is_json else self.out
 
     def say(self, text: str = "", *, style: str | None = None) -> None:
-        """Write a line for people, as it is: never wrapped, so that it can be copied.
+        """Write a line of text, never wrapped, so that it can be copied.
 
-        Nothing, where standard output belongs to a JSON document and nobody is watching.
+        With `is_json`, it is written to standard error, and only to a terminal.
         """
         if self.is_json and not self.err.is_terminal:
             return
         self.people.print(printable(text), style=style, markup=False, soft_wrap=True)
 
     def say_link(self, word: str, address: str) -> None:
-        """Write an address on a line of its own, whole; terminals that can make it a link (OSC 8).
+        """Write an address on a line of its own, as a link (OSC 8) where the terminal has links.
 
-        Wrapped, or with anything behind it, it could not be opened or copied.
+        Wrapped, or with other text after it, it could not be opened or copied.
         """
         line = Text.assemble((f"{word}: ", "bold"), (address, Style(link=address)))
         self.people.print(line, soft_wrap=True)
 
     def write_json(self, document: Any, *, is_line: bool = False) -> None:
-        """Write the JSON document that was asked for; `is_line`: on one line, one of several."""
+        """Write a JSON document; `is_line`: on one line, as one of several."""
         indent = None if is_line else 2
         text = json.dumps(document, ensure_ascii=False, indent=indent, default=str)
         sys.stdout.write(text + "\n")

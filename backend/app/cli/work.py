@@ -1,4 +1,4 @@
-"""`run` and `retry`: a session taken to its end in this process, with a worker of its own."""
+"""`run` and `retry`: run a session to its end in this process, with a worker of its own."""
 
 from __future__ import annotations
 
@@ -80,15 +80,15 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 POLL_SECONDS = 0.25
-"""How often the row is looked at, though nothing said that it changed."""
+"""How often the row is read without a notification of a change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A session that this process takes to its end, and what becomes of it then.
+    """A session that this process runs to its end, and where to write its import.
 
     Attributes:
-        sources: the files that the documents came from, by the documents' names.
+        sources: the files that the documents were read from, by the documents' names.
 
     """
 
@@ -102,7 +102,7 @@ class Job:
 
     @property
     def short_id(self) -> str:
-        """What people call the session by."""
+        """The session's short id."""
         return short_id(self.session_id)
 
 
@@ -132,12 +132,12 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command are thes
         bool,
         typer.Option(
             "--dry-run",
-            help="Read the documents, show what they would become and all that is wrong; store"
+            help="Read the documents, show the tickets they would become and every problem; store"
             " nothing.",
         ),
     ] = False,
     label: Annotated[
-        str, typer.Option("--label", metavar="TEXT", help="What to call the session in lists.")
+        str, typer.Option("--label", metavar="TEXT", help="A name for the session in lists.")
     ] = "",
     as_json: AsJson = False,
 ) -> ExitCode:
@@ -196,7 +196,7 @@ def retry_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
     files: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[FILES...]", help="Put these in place of the documents of the same names."
+            metavar="[FILES...]", help="Replace the documents of the same names with these."
         ),
     ] = None,
     out: Out = None,
@@ -220,7 +220,7 @@ def retry_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
     too_long: TooLongOption = None,
     reset: Annotated[
         bool,
-        typer.Option("--reset", help="Give the task all its attempts back first (an operator's)."),
+        typer.Option("--reset", help="Reset the task's attempts first (for operators)."),
     ] = False,
     as_json: AsJson = False,
 ) -> ExitCode:
@@ -260,7 +260,7 @@ def retry_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
     _check_handlers(settings)
     with dispatcher(settings), opened_database(terminal, settings) as database:
         session_id = find_session(database, session)
-        _take_back_what_was_left(database, settings, session_id)
+        _rescue(database, settings, session_id)
         snapshot = read_snapshot(database, session_id)
         refuse_too_late(
             snapshot,
@@ -291,7 +291,7 @@ def retry_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
         audit_act("Attempts reset and task retried" if reset else "Task retried", snapshot)
         job = Job(database, settings, terminal, session_id, out, output, sources)
         task = snapshot.task_type.value if snapshot.task_type else ""
-        terminal.say(f"Session {job.short_id} · {task} is taken up again", style="bold")
+        terminal.say(f"Session {job.short_id} · {task} is retried", style="bold")
         return finish(job)
 
 
@@ -299,10 +299,10 @@ def retry_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
 
 
 def _chosen(**options: Any) -> dict[str, Any]:
-    """The options that were given, checked.
+    """Return the options that were given, checked.
 
     Raises:
-        ConfigurationError: one of them cannot be used (`user_fixable`).
+        ConfigurationError: one of them is invalid (`user_fixable`).
 
     """
     given = SessionOptions.from_json(
@@ -312,18 +312,18 @@ def _chosen(**options: Any) -> dict[str, Any]:
 
 
 def _check_handlers(settings: Settings) -> None:
-    """Check the handlers before anything is stored, where this process runs them.
+    """Check the handlers before anything is stored, if this process runs them.
 
     Raises:
-        ConfigurationError: one of them cannot be used.
+        ConfigurationError: one of them is invalid.
 
     """
     if settings.engine == EngineName.EMBEDDED:
         checked_handlers(settings)
 
 
-def _take_back_what_was_left(database: Database, settings: Settings, session_id: UUID) -> None:
-    """Have a sweep look after a task whose worker died, or whose lease was lost."""
+def _rescue(database: Database, settings: Settings, session_id: UUID) -> None:
+    """Sweep once if the session's worker died or its lease was lost."""
     if read_snapshot(database, session_id).lease_state in {LeaseState.EXPIRED, LeaseState.MISSING}:
         sweep_once(database, settings)
 
@@ -334,7 +334,7 @@ def _replace(
     documents: Sequence[IncomingDocument],
     files: Sequence[Path],
 ) -> dict[str, Path]:
-    """Put the files in place of the session's documents of the same names.
+    """Replace the session's documents of the same names with the files.
 
     Raises:
         DocumentError: the session has no document of that name.
@@ -350,7 +350,7 @@ def _replace(
 
 
 def _name_in_session(path: Path, given: str, names: Sequence[str]) -> str:
-    """The session's name for a file: `README.md`, or `api/README.md` where it has several."""
+    """Return the session's name for a file: `README.md`, or `api/README.md` if several match."""
     parts = path.absolute().parts
     fitting = [
         name for name in names if parts[-len(PurePath(name).parts) :] == PurePath(name).parts
@@ -369,7 +369,7 @@ def _name_in_session(path: Path, given: str, names: Sequence[str]) -> str:
 
 
 def finish(job: Job) -> ExitCode:
-    """Work on the session until nothing more happens by itself, and say what became of it."""
+    """Run the session until its work has ended, and print the result."""
     try:
         last = _work(job)
     except KeyboardInterrupt:
@@ -387,26 +387,26 @@ def finish(job: Job) -> ExitCode:
         print_findings(job.terminal, content)
     else:
         job.terminal.say()
-        job.terminal.say("■ It was cancelled meanwhile; nothing is lost.", style="yellow")
-        job.terminal.say(f"  To take it up again: {command}")
+        job.terminal.say("■ It was cancelled by someone else; nothing is lost.", style="yellow")
+        job.terminal.say(f"  To retry it: {command}")
     return code
 
 
 def _work(job: Job) -> SessionSnapshot:
-    """Run the session's tasks, showing each change; answers how it stands at the end."""
+    """Run the session's tasks, showing each change, and return its last state."""
     last: SessionSnapshot | None = None
     with _worker_for(job), display_for(job.terminal) as display:
         for last in follow(job.database, job.session_id, poll_seconds=POLL_SECONDS):
             display.show(last)
         with job.database.transaction() as db:
             display.show_counts(ContentRepository(db).counts(job.session_id))
-    assert last is not None  # noqa: S101 - `follow` gives one at least, or raises
+    assert last is not None  # noqa: S101 - `follow` yields at least one, or raises
     return last
 
 
 @contextmanager
 def _worker_for(job: Job) -> Iterator[None]:
-    """While inside, this session's tasks are worked on: here, or by Celery's workers."""
+    """Run a worker for this session while the context lasts, unless Celery's workers do."""
     if job.settings.engine == EngineName.CELERY:
         yield
         return
@@ -415,13 +415,13 @@ def _worker_for(job: Job) -> Iterator[None]:
     try:
         yield
     finally:
-        # Whatever it was that ended it: no task is left running in nobody's hands.
+        # However it ended, no task must be left running without a worker.
         with _no_second_interrupt():
             worker.stop(grace_seconds=0)
 
 
 def _deliver(job: Job, last: SessionSnapshot) -> ExitCode:
-    """Write the import where it was asked for, and say where it lies."""
+    """Write the import to `--out`, and print where it is."""
     content = read_content(job.database, job.session_id)
     written = None
     code = ExitCode.OK
@@ -440,12 +440,12 @@ def _deliver(job: Job, last: SessionSnapshot) -> ExitCode:
 
 
 def _interrupted(job: Job) -> ExitCode:
-    """Leave the session so that it can be taken up again, and say how."""
+    """Cancel the task, and print the command that retries it."""
     try:
         with job.database.transaction() as db:
             SessionRepository(db).cancel_task(job.session_id)
     except TaskError as error:
-        # An illegal transition means that it ended meanwhile: there is nothing to cancel.
+        # An illegal transition means that the task has ended: there is nothing to cancel.
         if not isinstance(error, TaskValidationError) or isinstance(error, TaskConflict):
             print_error(job.terminal.err, error)
     snapshot = read_snapshot(job.database, job.session_id)
@@ -458,7 +458,7 @@ def _interrupted(job: Job) -> ExitCode:
             whole_document(snapshot, content, exit_code=ExitCode.INTERRUPTED, retry=command)
         )
     job.terminal.err.print(
-        f"\nInterrupted. The session is kept; to take it up again:\n  {command}",
+        f"\nInterrupted. The session is kept; to retry it:\n  {command}",
         markup=False,
         soft_wrap=True,
     )
@@ -467,7 +467,7 @@ def _interrupted(job: Job) -> ExitCode:
 
 @contextmanager
 def _no_second_interrupt() -> Iterator[None]:
-    """While inside, Ctrl-C and SIGTERM wait for nothing: what is under way takes a moment."""
+    """Ignore Ctrl-C and SIGTERM while the context lasts, which is a moment."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

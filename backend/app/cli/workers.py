@@ -1,4 +1,4 @@
-"""`workers`: which workers are alive, what each holds, and having one finish and leave."""
+"""`workers`: list, drain or check the workers that are alive."""
 
 from __future__ import annotations
 
@@ -83,12 +83,12 @@ def drain_command(
     worker: Annotated[
         str,
         typer.Argument(
-            metavar="ID", help="The worker's id, or as many of its first characters as tell it."
+            metavar="ID", help="The worker's id, or enough of its first characters to identify it."
         ),
     ],
     as_json: AsJson = False,
 ) -> ExitCode:
-    """Let one worker finish what it holds and leave; it claims nothing more."""
+    """Have one worker finish its tasks and exit; it claims no more."""
     terminal = Terminal(is_json=as_json)
     with opened_database(terminal, load_settings()) as database:
         found = _find(database, worker)
@@ -98,7 +98,7 @@ def drain_command(
         terminal.write_json({"id": str(found.id), "state": "draining"})
     else:
         held = count_text(found.held_count, "task")
-        terminal.say(f"✓ Worker {short_id(found.id)} claims no more; it leaves after {held}")
+        terminal.say(f"✓ Worker {short_id(found.id)} claims no more; it exits after {held}")
     return ExitCode.OK
 
 
@@ -157,10 +157,10 @@ def _print_workers(terminal: Terminal, workers: Sequence[LiveWorker]) -> None:
 
 
 def _find(database: Database, prefix: str) -> LiveWorker:
-    """The live worker whose id begins with these characters.
+    """Return the live worker whose id begins with these characters.
 
     Raises:
-        WorkerNotFound: none does.
+        WorkerNotFound: no id does.
         ConfigurationError: several do (`user_fixable`).
 
     """

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from app.cli.displays import BarsDisplay, LinesDisplay, SilentDisplay, display_for
-from app.cli.snapshot import TASK_ORDER, Happening, happenings_between
+from app.cli.snapshot import TASK_ORDER, SessionEvent, events_between
 from app.cli.terminal import Terminal, printable
 from app.core.wording import age_text, count_text, duration_text, size_text
 from app.models.session import SessionStage, TaskStatus, TaskType
@@ -42,8 +42,8 @@ CREATED = SessionSnapshot(
 )
 
 
-def lives(ends: list[list[TaskStatus]]) -> tuple[list[SessionSnapshot], list[Happening]]:
-    """Every state of a session whose tasks' runs end like this, and all that truly happened."""
+def lives(ends: list[list[TaskStatus]]) -> tuple[list[SessionSnapshot], list[SessionEvent]]:
+    """Every state of a session whose tasks' runs end like this, and its events."""
     states, truth = [CREATED], []
     now = BEGIN
     run = 0
@@ -64,7 +64,7 @@ def lives(ends: list[list[TaskStatus]]) -> tuple[list[SessionSnapshot], list[Hap
                 enqueued_at=now,
             )
             states.append(started)
-            truth.append(Happening(task_type, RUNNING, attempt=retry_count + 1))
+            truth.append(SessionEvent(task_type, RUNNING, attempt=retry_count + 1))
             now += timedelta(seconds=run)
             if end == RUNNING:
                 break
@@ -84,7 +84,7 @@ def lives(ends: list[list[TaskStatus]]) -> tuple[list[SessionSnapshot], list[Hap
             states.append(ended)
             seconds = None if end == CANCELLED else float(run)
             truth.append(
-                Happening(task_type, end, seconds, failure=failure if end == FAILED else None)
+                SessionEvent(task_type, end, seconds, failure=failure if end == FAILED else None)
             )
     return states, truth
 
@@ -99,11 +99,11 @@ ways = st.integers(0, 2).flatmap(
 )
 
 
-def observed(states: list[SessionSnapshot]) -> list[Happening]:
-    told: list[Happening] = []
+def observed(states: list[SessionSnapshot]) -> list[SessionEvent]:
+    told: list[SessionEvent] = []
     before: SessionSnapshot | None = None
     for state in states:
-        told += happenings_between(before, state)
+        told += events_between(before, state)
         before = state
     return told
 
@@ -116,7 +116,7 @@ def test_who_sees_every_state_is_told_everything_once(ends: list[list[TaskStatus
 
 
 @given(ways, st.data())
-def test_who_looks_seldom_is_told_nothing_that_did_not_happen(
+def test_rare_reads_report_no_event_that_did_not_happen(
     ends: list[list[TaskStatus]], data: st.DataObject
 ) -> None:
     states, truth = lives(ends)
@@ -125,28 +125,28 @@ def test_who_looks_seldom_is_told_nothing_that_did_not_happen(
 
     told = observed(seen)
 
-    kinds = [(happening.task_type, happening.status) for happening in told]
-    rest = iter((happening.task_type, happening.status) for happening in truth)
+    kinds = [(event.task_type, event.status) for event in told]
+    rest = iter((event.task_type, event.status) for event in truth)
     assert all(kind in rest for kind in kinds), "out of order, or invented"
     assert kinds[-1:] == [(truth[-1].task_type, truth[-1].status)]
     for task_type in TASK_ORDER[: len(ends) - 1]:
         assert kinds.count((task_type, COMPLETED)) == 1
-    for happening in told:
-        if happening.status == COMPLETED and happening.seconds is not None:
+    for event in told:
+        if event.status == COMPLETED and event.seconds is not None:
             # Runs of which nothing was seen are counted in, never left out.
             (true,) = (
-                event.seconds
-                for event in truth
-                if (event.task_type, event.status) == (happening.task_type, COMPLETED)
+                one.seconds
+                for one in truth
+                if (one.task_type, one.status) == (event.task_type, COMPLETED)
             )
             assert true is not None
-            assert happening.seconds >= true
+            assert event.seconds >= true
 
 
 def test_looking_twice_at_one_state_tells_nothing_new() -> None:
     states, _ = lives([[COMPLETED]])
     for state in states:
-        assert happenings_between(state, replace(state, progress_current=1)) == []
+        assert events_between(state, replace(state, progress_current=1)) == []
 
 
 @pytest.fixture
@@ -198,9 +198,9 @@ def test_bars_tell_waiting_from_working_from_failing(terminal: Terminal) -> None
     assert "waiting for a worker" in seen[0]
     assert "7 of 9" in seen[1]
     assert "a.csv" in seen[1]
-    assert "does not answer" in seen[2]
+    assert "does not respond" in seen[2]
     assert seen[3].startswith("✗ processing")
-    assert "tried again in 9.00 s" in seen[4]
+    assert "retried in 9.00 s" in seen[4]
 
 
 def test_the_display_suits_who_reads() -> None:

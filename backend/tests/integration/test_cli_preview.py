@@ -60,7 +60,7 @@ def test_the_mapping_the_first_tickets_and_the_counts_are_shown(
         "Issue key text in the description", "Internal left out", "Labels Labels",
         "Parent Parent", "priority Priority", "1. Epic · Shop", "3. Story · Pay",
         "jira.csv, row 1 · below 1", "Labels: shop, two-words", "Priority: High", "│ Pay by card",
-        "✓ 3 issues (1 Epic, 1 Task, 1 Story) in 2 import files; nothing is wrong",
+        "✓ 3 issues (1 Epic, 1 Task, 1 Story) in 2 import files; no problems",
     ):  # fmt: skip
         assert line in lines, (line, out)
     assert not list(Path().glob("out*"))

@@ -517,7 +517,7 @@ def test_a_document_that_fails_can_be_corrected_or_left_out_as_the_command_says(
     (tmp_path / "bad.csv").write_text(f"title,body\nOne,{'>' * 10_000} deep\n")
     code, out, _ = command("run", "good.md", "bad.csv")
     assert code == 6, out
-    (right,) = (line for line in out.splitlines() if "Once it is right" in line)
+    (right,) = (line for line in out.splitlines() if "Once it is fixed" in line)
     (without,) = (line for line in out.splitlines() if "Or without it" in line)
     session_id = right.split()[-2]
     assert right.endswith(f"session-tasks retry {session_id} bad.csv")

@@ -253,7 +253,7 @@ def test_sweep_says_what_it_did(
     start_session: Callable[..., uuid.UUID],
 ) -> None:
     code, out, _ = command("sweep")
-    assert (code, out) == (0, "✓ Swept: nothing was left behind\n")
+    assert (code, out) == (0, "✓ Swept: nothing to do\n")
     session_id = start_session()
     with database.transaction() as db:
         sessions = SessionRepository(db)

@@ -126,7 +126,7 @@ def test_pausing_is_shown_wherever_work_is_and_ends_with_resume(
         assert run_command(arguments) == code
         return capsys.readouterr().out
 
-    assert "Claims of export are paused; tasks that run go on" in said("pause", "export")
+    assert "Claims of export are paused; running tasks continue" in said("pause", "export")
     (paused,) = json.loads(said("pause", "export", "--json"))["paused"]
     assert (paused["task_type"], paused["paused_by"]) == ("export", "local")
     said("pause", "processing")
