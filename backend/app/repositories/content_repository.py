@@ -35,7 +35,7 @@ from app.models.content import (
     ValidationFinding,
 )
 from app.models.results import NO_FIELDS, ExportBody, Finding, JiraIssue, TicketDraft
-from app.models.session import Session, SessionTask
+from app.models.session import Session
 from app.repositories.results_writer import Produced, copy_rows, copy_statement, write_results
 
 if TYPE_CHECKING:
@@ -88,22 +88,6 @@ class ContentCounts:
     tickets: int
     exports: int
     findings: int
-
-
-@dataclass(frozen=True, slots=True)
-class ExportTimes:
-    """When a session's export runs.
-
-    Attributes:
-        age_seconds: of the session.
-        began_after_seconds: from the end of processing to the start of the present run.
-        has_failed: whether an earlier run of the task failed.
-
-    """
-
-    age_seconds: float
-    began_after_seconds: float | None
-    has_failed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,18 +302,15 @@ class ContentReader:
         counted = select(func.count()).where(DeliveredIssue.session_id == session_id)
         return self._reads.scalar(counted) or 0
 
-    def export_times(self, session_id: uuid.UUID) -> ExportTimes:
-        """How old the session is, and how long after its processing the running task began."""
-        age = func.extract("epoch", func.clock_timestamp() - Session.created_at)
-        began = func.extract("epoch", SessionTask.started_at - Session.processing_completed_at)
-        row: Any = self._reads.execute(
-            select(age, began, SessionTask.failure_context.is_not(None))
-            .join(SessionTask, SessionTask.session_id == Session.id)
-            .where(Session.id == session_id)
-        ).one_or_none()
-        if row is None:
-            return ExportTimes(0.0, None, has_failed=False)
-        return ExportTimes(float(row[0]), None if row[1] is None else float(row[1]), row[2])
+    def seconds_since_processing(self, session_id: uuid.UUID) -> float:
+        """How long ago the session's tickets were made: nothing was exported before."""
+        made_at = func.coalesce(Session.processing_completed_at, Session.created_at)
+        seconds = self._reads.scalar(
+            select(func.extract("epoch", func.clock_timestamp() - made_at)).where(
+                Session.id == session_id
+            )
+        )
+        return float(seconds or 0)
 
     def findings(
         self,

@@ -227,7 +227,7 @@ class SessionRepository(SessionViews, Maintenance):
     def reset_retries(self, session_id: uuid.UUID) -> None:
         """Give a failed task all its attempts back: an operator's act, logged at AUDIT.
 
-        It begins again without its steps: what they have kept is deleted.
+        It begins again without its steps, but for lasting ones: what they have kept is deleted.
 
         Raises:
             SessionNotFound, TaskValidationError: there is no failed task.
@@ -253,7 +253,7 @@ class SessionRepository(SessionViews, Maintenance):
             raise nothing_to_reset(self._read_back(session_id))
         self._db.execute(
             delete(TaskStep)
-            .where(TaskStep.session_id == session_id)
+            .where(TaskStep.session_id == session_id, ~TaskStep.is_lasting)
             .execution_options(synchronize_session=False)
         )
         self._reload([session_id])

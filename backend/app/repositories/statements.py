@@ -167,11 +167,11 @@ SELECT {", ".join([*_STARTED_COLUMNS, *more])}
   FROM staged"""  # noqa: S608 - constants only
 
 
-def _without_steps(of: str) -> str:
-    """Delete the steps of these runs' tasks (`app.models.step`): each is looked up by the index."""
+def _without_steps(of: str, which: str = "true") -> str:
+    """Delete steps of these runs' tasks (`app.models.step`): each is looked up by the index."""
     return f"""forgotten AS (
     DELETE FROM session_task_steps
-     WHERE session_id = ANY(ARRAY(SELECT session_id FROM {of})))"""  # noqa: S608 - constants only
+     WHERE session_id = ANY(ARRAY(SELECT session_id FROM {of})) AND {which})"""  # noqa: S608 - constants only
 
 
 # What has a row is asked for the rule and updated; what has none can begin with the first type.
@@ -179,8 +179,8 @@ def _without_steps(of: str) -> str:
 # is made before it is joined: where the session has moved since the statement began, PostgreSQL
 # joins again (EvalPlanQual), and can not insert again for that.
 # A start is sent again where its answer was lost: what it began may have ended since.
-# A start of a task that failed or was cancelled begins it again without its steps; a retry keeps
-# them.
+# A start of a task that failed or was cancelled begins it again with its lasting steps alone; a
+# retry keeps all.
 # A new row's id may be any that is new: its first run's id will do, and making one at random would
 # cost as much as an index entry.
 _STARTED = f"""
@@ -208,7 +208,7 @@ next_task AS (
        AND {_unguessed(f"session_tasks.task_id <> w.task_id AND ({CAN_START})")}
     RETURNING {_MOVED}, session_tasks.started_at),
 task AS MATERIALIZED (SELECT * FROM first_task UNION ALL SELECT * FROM next_task),
-{_without_steps("next_task")},
+{_without_steps("next_task", "NOT is_lasting")},
 """  # noqa: S608 - every part is a constant of this module
 START = _STARTED + _after_a_start()
 START_CLAIMED = _STARTED + _after_a_start(_CLAIMED_WITH_ITS_START, _CAN_BE_CLAIMED)

@@ -1,7 +1,8 @@
 """The steps of tasks in the database: kept under the fence of a claim, read, and deleted.
 
 `app.tasks.steps` runs them. A step is kept in a transaction of its own, by one statement; what
-completes a task, or starts it afresh, deletes its steps too (`app.repositories.statements`).
+completes a task deletes its steps too, and what starts it afresh those that are not lasting
+(`app.repositories.statements`).
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ held AS MATERIALIZED (
      WHERE l.task_id = %(task_id)s AND l.claim_token = %(claim_token)s
        FOR NO KEY UPDATE OF l),
 kept AS (
-    INSERT INTO session_task_steps (session_id, task_type, name, result)
-    SELECT session_id, task_type, %(name)s, %(result)s::json FROM held
+    INSERT INTO session_task_steps (session_id, task_type, name, result, is_lasting)
+    SELECT session_id, task_type, %(name)s, %(result)s::json, %(is_lasting)s FROM held
     ON CONFLICT DO NOTHING)
 SELECT session_id FROM held"""
 
@@ -42,7 +43,14 @@ SELECT name, result::text FROM session_task_steps
  ORDER BY kept_at, name"""
 
 
-def keep(connection: psycopg.Connection[Any], claim: Claim, name: str, result: str) -> bool:
+def keep(
+    connection: psycopg.Connection[Any],
+    claim: Claim,
+    name: str,
+    result: str,
+    *,
+    is_lasting: bool = False,
+) -> bool:
     """Keep a step's result, as JSON text; False if the claim no longer holds, and nothing was kept.
 
     May be repeated where the outcome of a commit is unknown: the first result stays. `connection`
@@ -54,6 +62,7 @@ def keep(connection: psycopg.Connection[Any], claim: Claim, name: str, result: s
         "claim_token": claim.claim_token,
         "name": name,
         "result": result,
+        "is_lasting": is_lasting,
     }
     for _ in range(2):
         if connection.execute(KEEP, parameters).fetchone() is not None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from app.core.database import Database
     from app.models.results import ExportBody, JiraIssue, TicketDraft
     from app.models.session import TaskType
-    from app.repositories.content_repository import ContentCounts, ExportTimes, IncomingDocument
+    from app.repositories.content_repository import ContentCounts, IncomingDocument
     from app.repositories.transitions import Claim
     from app.tasks.steps import StepStore
 
@@ -150,26 +150,29 @@ class TaskContext:
         """Read the issues that the export created in Jira, in the order of their tickets."""
         return self._watched(self._content.issues())
 
-    def export_times(self) -> ExportTimes:
-        """How old the session is, and whether its export has run before."""
-        return self._content.export_times()
+    def seconds_since_processing(self) -> float:
+        """How long ago the session's tickets were made: nothing was exported before."""
+        return self._content.seconds_since_processing()
 
     def counts(self) -> ContentCounts:
         """How many documents, tickets, import bodies and findings the session has."""
         return self._content.counts()
 
-    def step(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    def step(
+        self, name: str, function: Callable[..., Any], *arguments: Any, lasting: bool = False
+    ) -> Any:
         """Return the step's kept result; where there is none, run the function and keep its result.
 
         A step runs once for each session and task type: the next attempt, after a crash, a kill or
         a retry, gets the result that was kept. One that was broken off before that runs again.
         The result is JSON, and comes back as JSON has it (a tuple as a list), the first time too.
-        Steps are forgotten when the task completes, when it is started instead of retried, and
-        when an operator resets its attempts.
+        Steps are forgotten when the task completes; unless they are lasting, also when it is
+        started instead of retried, and when an operator resets its attempts.
 
         Args:
             name: up to 200 characters; in one task each step has its own.
             function: is called with `arguments`; what it raises passes, and nothing is kept.
+            lasting: whether what was done stays done even where the work begins again.
 
         Raises:
             StepError: the name or the result cannot be kept, or the results take too much together.
@@ -177,7 +180,7 @@ class TaskContext:
             TaskCancelled: the task is to stop, and the step did not run; let it pass.
 
         """
-        return self._steps.run(name, function, *arguments)
+        return self._steps.run(name, function, *arguments, lasting=lasting)
 
     @property
     def steps(self) -> dict[str, Any]:

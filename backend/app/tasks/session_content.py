@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from app.models.results import ExportBody, JiraIssue, TicketDraft
     from app.repositories.content_repository import (
         ContentCounts,
-        ExportTimes,
         IncomingDocument,
         SessionOverview,
     )
@@ -144,9 +143,9 @@ class SessionContent:
             yield from page
             after = page[-1].ticket
 
-    def export_times(self) -> ExportTimes:
-        """Read when the session's export runs."""
-        return self._read(lambda content: content.export_times(self._session_id))
+    def seconds_since_processing(self) -> float:
+        """Read how long ago the session's tickets were made."""
+        return self._read(lambda content: content.seconds_since_processing(self._session_id))
 
     def _pages(
         self,

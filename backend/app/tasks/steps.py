@@ -44,7 +44,7 @@ class StepStore(Protocol):
     def load(self) -> dict[str, str]:
         """Return the kept results by name, in the order of keeping."""
 
-    def keep(self, name: str, result: str) -> None:
+    def keep(self, name: str, result: str, *, is_lasting: bool) -> None:
         """Keep a result.
 
         Raises:
@@ -63,7 +63,7 @@ class StepsInMemory:
         """Return the kept results."""
         return dict(self._results)
 
-    def keep(self, name: str, result: str) -> None:
+    def keep(self, name: str, result: str, *, is_lasting: bool) -> None:  # noqa: ARG002
         """Keep a result."""
         self._results[name] = result
 
@@ -96,7 +96,7 @@ class StepsInDatabase:
 
         return patiently(read, seconds=self._patience_seconds, check=self._check)
 
-    def keep(self, name: str, result: str) -> None:
+    def keep(self, name: str, result: str, *, is_lasting: bool) -> None:
         """Keep a result, even where the task is to stop: the step has run.
 
         Raises:
@@ -106,7 +106,7 @@ class StepsInDatabase:
 
         def write() -> bool:
             with self._open_database().driver_connection() as connection:
-                return kept_steps.keep(connection, self._claim, name, result)
+                return kept_steps.keep(connection, self._claim, name, result, is_lasting=is_lasting)
 
         if not patiently(
             write,
@@ -143,7 +143,9 @@ class Steps:
         self._running: set[str] = set()
         self._lock = threading.Lock()
 
-    def run(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    def run(
+        self, name: str, function: Callable[..., Any], *arguments: Any, lasting: bool = False
+    ) -> Any:
         """Return the step's kept result; where there is none, run the function and keep its result.
 
         Raises:
@@ -166,7 +168,7 @@ class Steps:
         try:
             self._check()
             result = self._as_json(name, function(*arguments))
-            self._keep(name, result)
+            self._keep(name, result, is_lasting=lasting)
         finally:
             with self._lock:
                 self._running.discard(name)
@@ -183,7 +185,7 @@ class Steps:
             self._bytes = sum(map(_size, self._results, self._results.values()))
         return self._results
 
-    def _keep(self, name: str, result: str) -> None:
+    def _keep(self, name: str, result: str, *, is_lasting: bool) -> None:
         with self._lock:
             needed = _size(name, result)
             if self._bytes + needed > self._max_bytes:
@@ -194,7 +196,7 @@ class Steps:
                     next_step="Raise SESSION_TASKS_MAX_STEP_BYTES, or let the steps of "
                     f"{self._handler} return less.",
                 )
-        self._store.keep(name, result)
+        self._store.keep(name, result, is_lasting=is_lasting)
         with self._lock:
             self._loaded()[name] = result
             self._bytes += needed

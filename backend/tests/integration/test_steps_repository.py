@@ -169,30 +169,31 @@ def starts_again_as_object(act: Callable[..., Any], claim: Claim) -> None:
 @pytest.mark.parametrize(
     ("move", "stays"),
     [
-        (completes, False),
-        (starts_again_after_failure, False),
-        (starts_again_after_cancel, False),
-        (resets, False),
-        (completes_as_object, False),
-        (completes_and_advances_as_object, False),
-        (retries, True),
-        (retries_after_cancel, True),
-        (starts_again_as_object, True),
+        (completes, ""),
+        (starts_again_after_failure, "lasting"),
+        (starts_again_after_cancel, "lasting"),
+        (resets, "lasting"),
+        (completes_as_object, ""),
+        (completes_and_advances_as_object, ""),
+        (retries, "a lasting"),
+        (retries_after_cancel, "a lasting"),
+        (starts_again_as_object, "a lasting"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_steps_stay_for_another_attempt_and_for_nothing_else(
+def test_steps_stay_for_another_attempt_and_lasting_ones_until_the_task_completes(
     move: Callable[..., None],
-    stays: bool,
+    stays: str,
     act: Callable[..., Any],
     running: Callable[..., Claim],
     database: Database,
 ) -> None:
     claim, other = running(), running()
     steps_of(database, claim).run("a", lambda: 1)
+    steps_of(database, claim).run("lasting", lambda: 1, lasting=True)
     steps_of(database, other).run("a", lambda: 2)
     move(act, claim)
-    assert kept(database, claim.session_id) == ({"a": "1"} if stays else {})
+    assert list(kept(database, claim.session_id)) == stays.split()
     assert kept(database, other.session_id) == {"a": "2"}
 
 

@@ -38,6 +38,9 @@ DOCUMENT = json.dumps(
 )
 
 
+SEARCH = "searchAndReconsileIssuesUsingJqlPost"
+
+
 def ticket(number: int, fields: dict[str, Any] | None = None, **more: Any) -> TicketDraft:
     written = json.dumps(fields) if fields else NO_FIELDS
     return TicketDraft(f"Ticket {number}", DOCUMENT, "issues.csv", number, fields=written, **more)
@@ -162,8 +165,9 @@ def test_each_ticket_becomes_one_issue_with_its_fields(
     session = open_session(tickets)
     assert isinstance(session.attempt(), Completed)
     assert_delivered(jira, session, 120)
-    sent = [name for name, *_ in jira.requests].count("createIssues")
-    assert sent == 3
+    sent = Counter(name for name, *_ in jira.requests)
+    assert sent["createIssues"] == 3
+    assert SEARCH not in sent  # every outcome is known
     fields = created(jira, session)[7].fields
     assert (fields["summary"], fields["labels"]) == ("Ticket 7", ["a-b"])
     assert fields["priority"]["name"] == "High"
@@ -255,10 +259,10 @@ def test_a_run_that_is_killed_between_intent_and_keys_doubles_and_loses_nothing(
     keep, create = steps.keep, JiraClient.create
     with monkeypatch.context() as patched:
 
-        def dying_keep(connection: Any, claim: Any, name: str, result: str) -> bool:
+        def dying_keep(connection: Any, claim: Any, name: str, result: str, **more: Any) -> bool:
             if (name, point) == (f"intent {request_number}", "before the intent"):
                 raise Killed
-            kept = keep(connection, claim, name, result)
+            kept = keep(connection, claim, name, result, **more)
             dies_at = {"after the intent": "intent", "after the issues": "issues"}.get(point)
             if name == f"{dies_at} {request_number}":
                 raise Killed
@@ -358,7 +362,7 @@ def test_a_rate_limit_is_obeyed_and_progress_says_until_when(
 
 
 @pytest.mark.parametrize("how", ["reset", "start"])
-def test_a_session_that_begins_again_without_its_steps_finds_its_issues(
+def test_a_session_that_begins_again_goes_on_with_what_was_sent(
     how: str, open_session: Callable[..., Exporting], jira: JiraStandIn, account: Account
 ) -> None:
     session = open_session([ticket(number) for number in range(1, 61)])
@@ -381,6 +385,26 @@ def test_a_session_that_begins_again_without_its_steps_finds_its_issues(
             sessions.start_task(session.id, TaskType.EXPORT)
     assert isinstance(session.attempt(), Completed)
     assert_delivered(jira, session, 60)
+    assert SEARCH not in {name for name, *_ in jira.requests}
+
+
+def test_what_was_sent_to_another_project_is_looked_for_there(
+    open_session: Callable[..., Exporting], jira: JiraStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jira.site.add_project("OTHER")
+    session = open_session([ticket(1), ticket(2)])
+    with monkeypatch.context() as patched:
+        create = JiraClient.create
+
+        def dying_create(client: JiraClient, body: bytes) -> Any:
+            create(client, body)
+            raise Killed
+
+        patched.setattr(JiraClient, "create", dying_create)
+        session.attempt()
+    assert isinstance(session.retry(project_key="OTHER").attempt(), Completed)
+    assert session.keys() == {1: "SHOP-1", 2: "SHOP-2"}
+    assert_delivered(jira, session, 2)
 
 
 def test_a_changed_project_takes_what_is_not_yet_created(

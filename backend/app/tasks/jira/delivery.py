@@ -1,16 +1,17 @@
 """A session's tickets as issues of a Jira site, each created once.
 
 Jira has no idempotency keys: a request whose response is lost may have created its issues. So each
-request is two steps (`TaskContext.step`), between which it is sent::
+request is two lasting steps (`TaskContext.step`), between which it is sent::
 
     intent N    the tickets that the request is for, kept before it is sent
     issues N    what was created, and what Jira refused
 
-An attempt that finds an intent without its issues looks for them before it sends anything: each
-issue carries the property `PROPERTY`, which names session and ticket, and `search/jql` finds what
-this account created since the intent. A request may be carried out late (`JIRA_TIMEOUT_SECONDS`),
-and the index may lag (`JIRA_INDEX_SECONDS`): an issue counts as not created only when it is not
-found until both have passed.
+Steps that last until the export completes tell all that was ever sent, so that nothing is searched
+for but the issues of an intent without its issues. An attempt that finds one looks for them before
+it sends anything: each issue carries the property `PROPERTY`, which names session and ticket, and
+`search/jql` finds what this account created since the intent. A request may be carried out late
+(`JIRA_TIMEOUT_SECONDS`), and the index may lag (`JIRA_INDEX_SECONDS`): an issue counts as not
+created only when it is not found until both have passed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import json
 import math
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -32,10 +32,11 @@ from app.models.results import ExportBody, Finding, JiraIssue, TaskResults
 from app.tasks.jira.errors import JiraDenied, JiraRefused, JiraUnavailable, OutcomeUnknown
 from app.tasks.jira.planning import PlannedTicket, plan_tickets
 from app.tasks.jira.sites import open_client
+from app.tasks.jira.waiting import moment_of
 from app.tasks.jira_import import MAXIMUM_ISSUES_PER_BODY, bulk_body, project_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from app.tasks.context import TaskContext
     from app.tasks.jira.client import JiraClient
@@ -52,14 +53,8 @@ REFUSED = "refused by Jira"
 _SECONDS_BETWEEN_CHECKS = 0.2
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
 _MOST_LOST_REQUESTS = 5
-_SLACK_MINUTES = 2
-"""JQL counts in minutes, and a response's `Date` in seconds."""
-
-_SECONDS_TO_FOLLOW = 1.0
-"""An export that begins later after its processing may follow one whose steps were deleted."""
-
-_EARLIER_RUNS = "issues of earlier runs"
-"""The step that keeps what was found of them."""
+_SLACK_SECONDS = 10.0
+"""How far the clocks of Jira's `Date` and `created` may differ."""
 
 _Found: TypeAlias = dict[int, tuple[str, str]]
 """Id and key of issues, by ticket."""
@@ -171,11 +166,9 @@ class _Delivery:
     def run(self) -> TaskResults:
         self._status.begin(self._total)
         self._read_steps()
-        with ThreadPoolExecutor(1) as pool:
-            of_earlier_runs = self._search_ahead(pool)
-            plan = plan_tickets(
-                self._context, self._client, self._project, has_issue=self._issues.__contains__
-            )
+        plan = plan_tickets(
+            self._context, self._client, self._project, has_issue=self._issues.__contains__
+        )
         if plan.project.base_url.startswith(("https://", "http://")):
             self._base_url = plan.project.base_url
         if plan.findings:
@@ -187,7 +180,6 @@ class _Delivery:
                 f"What the site takes: session-tasks jira check --project {self._project}.",
                 options=self._mending_options(plan.findings),
             )
-        self._find_issues_of_earlier_runs(of_earlier_runs)
         self._settle_open_requests()
         self._send_the_rest(plan)
         if self._refused:
@@ -221,7 +213,7 @@ class _Delivery:
 
     def _read_steps(self) -> None:
         kept = self._context.steps
-        for found in (kept.get(_EARLIER_RUNS), *self._outcomes(kept)):
+        for found in self._outcomes(kept):
             if found is not None:
                 self._note(found)
         self._refused.clear()  # they are sent again
@@ -231,33 +223,13 @@ class _Delivery:
             self._request_count += 1
             yield kept.get(f"issues {self._request_count}")
 
-    def _search_ahead(self, pool: ThreadPoolExecutor) -> Future[_Found] | None:
-        """Search once, beside the planning, where no earlier run can have sent anything lately."""
-        times = self._context.export_times()
-        began_after = times.began_after_seconds
-        follows_at_once = began_after is not None and began_after < _SECONDS_TO_FOLLOW
-        if _EARLIER_RUNS in self._context.steps or times.has_failed or not follows_at_once:
-            return None
-        return pool.submit(self._search, times.age_seconds)
-
-    def _find_issues_of_earlier_runs(self, searched: Future[_Found] | None) -> None:
-        """Look for issues of runs whose steps were deleted, by a reset or another start."""
-
-        def look() -> dict[str, Any]:
-            if searched is not None:
-                return _outcome(searched.result())
-            since = self._client.site_time() - self._context.export_times().age_seconds
-            return _outcome(self._look(since, None))
-
-        self._note(self._context.step(_EARLIER_RUNS, look))
-
     def _settle_open_requests(self) -> None:
         """Look for the issues of requests that were broken off."""
         kept = self._context.steps
         for number in range(1, self._request_count + 1):
             if f"issues {number}" not in kept:
                 intent = kept[f"intent {number}"]
-                self._note(self._context.step(f"issues {number}", self._look_for, intent))
+                self._note(self._keep(f"issues {number}", self._look_for, intent))
 
     # -- sending ----------------------------------------------------------------------------------
 
@@ -305,14 +277,22 @@ class _Delivery:
     def _send_once(self, batch: Sequence[PlannedTicket]) -> None:
         self._request_count += 1
         numbers = [planned.number for planned in batch]
-        intent = self._context.step(
+        intent = self._keep(
             f"intent {self._request_count}",
-            lambda: {"tickets": numbers, "since": self._client.site_time()},
+            lambda: {
+                "tickets": numbers,
+                "project": self._project,
+                "since": self._client.site_time(),
+            },
         )
         body = bulk_body([self._issue(planned) for planned in batch]).body.encode()
-        self._note(self._context.step(f"issues {self._request_count}", self._create, body, intent))
+        self._note(self._keep(f"issues {self._request_count}", self._create, body, intent))
         if self._stopped_by is not None:
             raise self._stopped_by
+
+    def _keep(self, name: str, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+        result: dict[str, Any] = self._context.step(name, function, *arguments, lasting=True)
+        return result
 
     def _create(self, body: bytes, intent: Mapping[str, Any]) -> dict[str, Any]:
         """Send a request, and return which of its tickets were created, and which refused."""
@@ -355,28 +335,32 @@ class _Delivery:
 
     def _look_for(self, intent: Mapping[str, Any]) -> dict[str, Any]:
         """Return what a request created whose response is unknown."""
-        return _outcome(self._look(float(intent["since"]), intent["tickets"]))
+        project = intent.get("project", self._project)  # a retry may have named another
+        return _outcome(self._look(project, float(intent["since"]), set(intent["tickets"])))
 
-    def _look(self, since: float, tickets: Sequence[int] | None) -> _Found:
-        """Search until all the tickets (None: of the session) are found, or the index has them."""
+    def _look(self, project: str, since: float, wanted: Collection[int]) -> _Found:
+        """Search until all these tickets are found, or the index must have them."""
         settings = self._context.settings
         # A request may still be carried out for as long as its response would have been waited for.
         longest = settings.jira_timeout_seconds + settings.jira_index_seconds
         ends_at = time.monotonic() + longest
-        wanted = set(tickets) if tickets is not None else set(range(1, self._total + 1))
         pause = _FIRST_PAUSE
         while True:
             is_last = time.monotonic() >= ends_at
-            found = self._search(self._client.site_time() - since)
-            if is_last or wanted <= found.keys():
-                return {ticket: issue for ticket, issue in found.items() if ticket in wanted}
+            age = self._client.site_time() - since
+            found: _Found = {}
+            for ticket, issue in find_issues(
+                self._client, [project], self._session, age_seconds=age
+            ):
+                if ticket in wanted:
+                    found[ticket] = issue
+                if len(found) == len(wanted):
+                    return found
+            if is_last:
+                return found
             left = max(ends_at - time.monotonic(), 0.01)
             self._status.wait(min(pause, left), "Looking for issues whose response was lost")
             pause = min(2 * pause, _LONGEST_PAUSE)
-
-    def _search(self, age_seconds: float) -> _Found:
-        found = find_issues(self._client, self._project, self._session, age_seconds=age_seconds)
-        return {ticket: issues[0] for ticket, issues in found.items()}
 
     def _note(self, outcome: Mapping[str, Any]) -> None:
         created = {int(ticket): (id_, key) for ticket, (id_, key) in outcome["created"].items()}
@@ -401,25 +385,27 @@ class _Delivery:
 
 
 def find_issues(
-    client: JiraClient, project: str, session: str, *, age_seconds: float
-) -> dict[int, list[tuple[str, str]]]:
-    """Return id and key of this account's issues of a session, by ticket, the oldest first.
+    client: JiraClient, projects: Iterable[str], session: str, *, age_seconds: float
+) -> Iterator[tuple[int, tuple[str, str]]]:
+    """Yield ticket, and id and key, of this account's issues of a session, the newest first.
 
     Those that are older than `age_seconds` are passed over.
     """
-    minutes = math.ceil(age_seconds / 60) + _SLACK_MINUTES
+    age_seconds += _SLACK_SECONDS
+    since = client.site_time() - age_seconds
+    minutes = math.ceil(age_seconds / 60) + 1  # JQL counts in minutes
+    these = ", ".join(f'"{project}"' for project in projects)
     jql = (
-        f'project = "{project}" AND creator = currentUser() AND created >= "-{minutes}m"'
-        " ORDER BY created ASC"
+        f'project in ({these}) AND creator = currentUser() AND created >= "-{minutes}m"'
+        " ORDER BY created DESC"
     )
-    found: dict[int, list[tuple[str, str]]] = {}
     for issue in client.search(jql, fields=["created"], properties=[PROPERTY]):
+        created_at = moment_of((issue.get("fields") or {}).get("created"))
+        if created_at is not None and created_at.timestamp() < since:
+            return
         value = (issue.get("properties") or {}).get(PROPERTY)
         if isinstance(value, dict) and value.get("session") == session:
-            found.setdefault(int(value["ticket"]), []).append((str(issue["id"]), str(issue["key"])))
-    for issues in found.values():
-        issues.sort(key=lambda each: int(each[0]))
-    return found
+            yield int(value["ticket"]), (str(issue["id"]), str(issue["key"]))
 
 
 def _outcome(created: Mapping[int, tuple[str, str]]) -> dict[str, Any]:

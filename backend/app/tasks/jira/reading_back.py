@@ -100,24 +100,30 @@ def _sent(context: TaskContext) -> Iterator[dict[str, Any]]:
 
 def _doubles(context: TaskContext, client: JiraClient) -> Iterator[Finding]:
     """Find tickets with several issues, and say which of these to delete."""
-    found = find_issues(
+    projects = {issue.key.rpartition("-")[0] for issue in context.issues()}
+    projects.add(project_of(context.options, context.settings))
+    found: dict[int, list[tuple[str, str]]] = {}
+    for ticket, issue in find_issues(
         client,
-        project_of(context.options, context.settings),
+        sorted(projects),
         str(context.session_id),
-        age_seconds=context.export_times().age_seconds,
-    )
-    doubled = {number: issues for number, issues in found.items() if len(issues) > 1}
+        age_seconds=context.seconds_since_processing(),
+    ):
+        found.setdefault(ticket, []).append(issue)
+    doubled = {
+        number: sorted(set(issues), key=lambda issue: int(issue[0]))
+        for number, issues in found.items()
+        if len(set(issues)) > 1  # a page may repeat an issue, where more are created meanwhile
+    }
     if not doubled:
         return
     kept = {issue.ticket: issue.issue_id for issue in context.issues()}
     for number, issues in sorted(doubled.items()):
-        ticket = next(context.tickets(after=number - 1, limit=1), None)
-        if ticket is None:
+        draft = next(context.tickets(after=number - 1, limit=1), None)
+        if draft is None:
             continue
         right = kept.get(number, issues[0][0])
         stays = next((key for id_, key in issues if id_ == right), issues[0][1])
         surplus = [key for _id, key in issues if key != stays]
         reason = f"it has {len(issues)} issues: delete {', '.join(surplus)} in Jira, keep {stays}"
-        yield Finding(
-            number, ticket.title, ticket.source_name, ticket.source_row, "", DOUBLED, reason
-        )
+        yield Finding(number, draft.title, draft.source_name, draft.source_row, "", DOUBLED, reason)
