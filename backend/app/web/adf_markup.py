@@ -1,8 +1,7 @@
-"""The only hand that writes a preview's HTML: known elements, escaped text, and an end.
+"""Write a preview's HTML: known elements only, escaped text, and a maximum size.
 
-What is written is well-formed whatever happens in between: an element is a context manager, and
-closes itself when the writer is full. Elements and attributes come from fixed sets; everything
-that a document says passes `text` or an attribute's escaping.
+The result is always well-formed: an element is a context manager, and is closed when the writer is
+full. Elements and attributes come from fixed sets; all text of a document is escaped.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ COLOURS = {
     "red": (0xE3, 0x49, 0x35),
     "purple": (0x82, 0x70, 0xDB),
 }
-"""What a document's colours are shown as: the nearest of these, by class, legible in each theme."""
+"""The colours that a document's colours are mapped to; their classes are legible in each theme."""
 
 _NOT_SHOWABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _IGNORED_IN_ADDRESSES = re.compile("[\x00-\x20\x7f-\x9f]")
@@ -47,11 +46,11 @@ _HEX_COLOUR = re.compile(r"#([0-9a-f]{6})(?:[0-9a-f]{2})?", re.ASCII | re.IGNORE
 
 
 class Full(Exception):  # noqa: N818 - not an error: a preview has an end
-    """The writer holds as much as it may; what is open closes by itself."""
+    """The writer has reached its maximum size; open elements are closed."""
 
 
 class MarkupWriter:
-    """HTML of at most about `most_characters`, escaped and well-formed at every moment."""
+    """Writes HTML of at most about `most_characters`, escaped and always well-formed."""
 
     def __init__(self, most_characters: int) -> None:
         self._parts: list[str] = []
@@ -60,16 +59,16 @@ class MarkupWriter:
 
     @property
     def markup(self) -> Markup:
-        """All that was written."""
+        """The HTML written so far."""
         return Markup("".join(self._parts))  # noqa: S704 - this class is what makes it safe
 
     def flag_next(self, reason: str) -> None:
-        """Have the next element that opens show that something is wrong with it."""
+        """Mark the next element that opens as faulty."""
         self._flag = reason
 
     @contextmanager
     def element(self, tag: str, css: str = "", **attributes: str) -> Iterator[None]:
-        """Everything written inside stands in this element.
+        """Open an element; close it when the context ends.
 
         Raises:
             Full: there was no room for it; nothing was written.
@@ -86,7 +85,7 @@ class MarkupWriter:
         self._open(tag, css, attributes, end="/>")
 
     def text(self, text: str) -> None:
-        """Write the text, cut where there is no more room.
+        """Write the text, cut to the room that is left.
 
         Raises:
             Full: it was cut.
@@ -99,7 +98,7 @@ class MarkupWriter:
             raise Full
 
     def say_at_the_end(self, text: str) -> None:
-        """Write the text behind everything, whether there is room or not."""
+        """Write the text at the end, even if there is no room left."""
         self._left += len(text) + 200
         with self.element("p", "adf-note"):
             self.text(text)
@@ -125,14 +124,14 @@ class MarkupWriter:
 
 
 def showable(text: str) -> str:
-    """The text with a replacement character for all that HTML, XML or UTF-8 cannot hold."""
+    """Return the text with replacement characters for those that HTML, XML or UTF-8 cannot hold."""
     return _NOT_SHOWABLE.sub("\ufffd", text)
 
 
 def link_address(address: str) -> str | None:
-    """The address, if a page of ours may link to it: http, https or mailto, and absolute.
+    """Return the address, if a page may link to it: http, https or mailto, and absolute.
 
-    Spaces and control characters go first, as browsers ignore them when they look for the scheme.
+    Spaces and control characters are removed first, as browsers ignore them in the scheme.
     """
     cleaned = _IGNORED_IN_ADDRESSES.sub("", address)
     is_short = len(cleaned) <= LONGEST_ATTRIBUTE
@@ -140,7 +139,7 @@ def link_address(address: str) -> str | None:
 
 
 def nearest_colour(colour: str) -> str | None:
-    """The name of the shown colour that comes nearest to `#rrggbb`; None if it is no colour."""
+    """Return the name of the shown colour nearest to `#rrggbb`; None if it is not a colour."""
     found = _HEX_COLOUR.fullmatch(colour)
     if found is None:
         return None

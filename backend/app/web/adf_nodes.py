@@ -1,4 +1,4 @@
-"""ADF nodes read with suspicion: whatever they hold, these answer with what can be shown."""
+"""Read ADF nodes that may be invalid: each function returns something that can be shown."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def type_of(node: object) -> str:
-    """The node's type; empty where it has none."""
+    """Return the node's type; empty where it has none."""
     found = node.get("type") if isinstance(node, Mapping) else None
     return found if isinstance(found, str) else ""
 
 
 def children_of(node: Node) -> list[Any]:
-    """What the node holds, as a list, whether or not it is one."""
+    """Return the node's content as a list, even if it is not one."""
     content = node.get("content")
     if isinstance(content, list):
         return content
@@ -32,13 +32,13 @@ def children_of(node: Node) -> list[Any]:
 
 
 def attribute(node: Node, name: str) -> str:
-    """An attribute as text; empty where there is none, or none that is text or a number."""
+    """Return an attribute as text; empty if it is missing, or neither text nor a number."""
     attributes = node.get("attrs")
     return scalar_text(attributes.get(name)) if isinstance(attributes, Mapping) else ""
 
 
 def number(node: Node, name: str, *, least: int, most: int, otherwise: int) -> int:
-    """An attribute as a whole number between `least` and `most`."""
+    """Return an attribute as a whole number between `least` and `most`."""
     attributes = node.get("attrs")
     value = attributes.get(name) if isinstance(attributes, Mapping) else None
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # noqa: PLR0124 - NaN
@@ -47,7 +47,7 @@ def number(node: Node, name: str, *, least: int, most: int, otherwise: int) -> i
 
 
 def marks_of(node: Node) -> dict[str, Node]:
-    """The node's marks by type, the first of each, as many as can sensibly be meant."""
+    """Return the node's marks by type: the first of each, up to a sensible number."""
     marks = node.get("marks")
     found: dict[str, Node] = {}
     for mark in marks if isinstance(marks, list) else ():
@@ -57,7 +57,7 @@ def marks_of(node: Node) -> dict[str, Node]:
 
 
 def scalar_text(value: object) -> str:
-    """Text and numbers as text; empty for everything else."""
+    """Return text and numbers as text; empty for everything else."""
     if isinstance(value, str):
         return value
     if isinstance(value, int) and abs(value) >= LARGEST_NUMBER:  # to write it out takes long
@@ -66,7 +66,7 @@ def scalar_text(value: object) -> str:
 
 
 def date_of(timestamp: str) -> datetime | None:
-    """The day that an ADF date means (milliseconds since 1970, as text)."""
+    """Return the day of an ADF date (milliseconds since 1970, as text)."""
     if not _MILLISECONDS.fullmatch(timestamp):
         return None
     try:
@@ -76,7 +76,7 @@ def date_of(timestamp: str) -> datetime | None:
 
 
 def compact_json(value: object) -> str:
-    """The value as JSON on one line, cut short."""
+    """Return the value as JSON on one line, cut short."""
     try:
         text = json.dumps(value, ensure_ascii=False, default=str)
     except (ValueError, RecursionError):
@@ -85,7 +85,7 @@ def compact_json(value: object) -> str:
 
 
 def texts_in(node: object) -> Iterator[str]:
-    """All texts below the node in reading order, however deep they lie."""
+    """Yield all texts below the node in reading order, at any depth."""
     waiting: list[object] = [node]
     while waiting:
         here = waiting.pop()

@@ -1,9 +1,9 @@
-"""ADF as a person will see it in Jira, in HTML of our own making: `render_adf(document)`.
+"""Render ADF as HTML, as Jira will show it: `render_adf(document)`.
 
-Whatever the document holds, this answers, and nothing of it can run or reach out: the HTML has
-only the elements and attributes of `adf_markup`, no style, no image, and links to http, https and
-mailto only. A node that we do not know is a box with its name and all that it holds; what stands
-where it may not stand is shown as text in such a box. Depth and size have an end, which is said.
+It never raises, and the HTML can neither run scripts nor load anything: it has only the elements
+and attributes of `adf_markup`, no style, no image, and links to http, https and mailto only. An
+unknown node is a box with its name and content; a misplaced node is shown as text in such a box.
+Depth and size are limited, and the preview says so where it ends.
 
 Source: Atlassian's schema of the Document Format, the copy in `app/tasks/adf/schema`.
 """
@@ -60,7 +60,7 @@ _STATUS_COLOURS = {"neutral": "grey"} | {
 
 
 def render_adf_text(text: str, findings: Mapping[str, str] | None = None) -> Markup:
-    """The preview of a document that is still JSON text; of what is no JSON, a box that says so."""
+    """Return the preview of a document in JSON; for invalid JSON, a box that says so."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
@@ -74,11 +74,11 @@ def render_adf(
     *,
     most_characters: int = MOST_CHARACTERS,
 ) -> Markup:
-    """The document as HTML; never raises, and is never more than about `most_characters` long.
+    """Return the document as HTML of at most about `most_characters`; never raise.
 
     Args:
-        document: what `json.loads` made of it: an ADF document, or anything else.
-        findings: what is wrong, by JSON Pointer (RFC 6901): the node there is marked with it.
+        document: the result of `json.loads`: an ADF document, or anything else.
+        findings: violations by JSON Pointer (RFC 6901): the nodes there are marked.
         most_characters: where the preview ends, and says so.
 
     """
@@ -92,13 +92,13 @@ def render_adf(
 
 
 def _node_of(path: str) -> str:
-    """The pointer to the node that this pointer leads to, or into."""
+    """Return the pointer to the node at this pointer, or around it."""
     found = _POINTER_TO_NODE.match(path)
     return found.group() if found else ""
 
 
 class _Preview:
-    """One walk through a document. A method named for a node's type writes that node."""
+    """Writes one document. A method named for a node's type writes that node."""
 
     def __init__(self, writer: MarkupWriter, findings: Mapping[str, str]) -> None:
         self._out = writer
@@ -150,20 +150,20 @@ class _Preview:
         }
 
     def document(self, document: object) -> None:
-        """Write the whole of it."""
+        """Write the whole document."""
         if self._findings.get("") is not None:
             self._out.flag_next(self._findings[""])
         with self._out.element("div", "adf"):
             if type_of(document) == "doc" and isinstance(document, dict):
                 self._block_sequence(children_of(document))
             else:
-                self._note("This is not an ADF document; what it holds:")
+                self._note("This is not an ADF document; its content:")
                 self._block_sequence([document])
 
     # ------------------------------------------------------------------ sequences of nodes
 
     def _block_sequence(self, nodes: Sequence[Any]) -> None:
-        """Write blocks; a row of inline nodes among them becomes a paragraph."""
+        """Write blocks; inline nodes in a row among them become a paragraph."""
         at = 0
         while at < len(nodes):
             if type_of(nodes[at]) in self._inlines:
@@ -185,7 +185,7 @@ class _Preview:
 
     @contextmanager
     def _at(self, index: int) -> Iterator[None]:
-        """Stand at a child, and have it marked where something is wrong with it."""
+        """Enter a child, and mark it if there is a finding for it."""
         self._path.append(f"/content/{index}")
         said = self._findings.get("".join(self._path)) if self._findings else None
         if said is not None:
@@ -227,7 +227,7 @@ class _Preview:
             self._inline_sequence(children_of(node))
 
     def _heading(self, node: Node) -> None:
-        """A line that looks like a heading: the headings of the page are the page's own."""
+        """Write a line that looks like a heading; real headings are the page's own."""
         level = number(node, "level", least=1, most=6, otherwise=6)
         self._line(node, f"adf-heading adf-heading-{level}")
 
@@ -266,7 +266,7 @@ class _Preview:
                     self._item(child)
 
     def _item(self, node: object) -> None:
-        """A list's item; what is none (a list within a task list, say) stands in an item."""
+        """Write a list's item; anything else (a list within a task list) is put into an item."""
         kind = type_of(node)
         if len(self._path) > MOST_DEPTH or not isinstance(node, dict):
             with self._out.element("li", "adf-bare"):
@@ -284,7 +284,7 @@ class _Preview:
                 self._block(node)
 
     def _stray_item(self, node: Node) -> None:
-        """An item without its list."""
+        """Write an item that is not in a list."""
         with self._out.element("ul", "adf-list"):
             self._item(node)
 
@@ -368,7 +368,7 @@ class _Preview:
                 self._chip(compact_json(attributes["datasource"]), "adf-json")
 
     def _media(self, node: Node) -> None:
-        """A card in the place of the picture: a preview loads nothing from anywhere."""
+        """Write a card in place of the picture: a preview loads nothing."""
         kind = attribute(node, "type")
         with self._out.element("span", "adf-card"):
             self._label("Image, not loaded" if kind in {"external", "image"} else "Attachment")
@@ -402,7 +402,7 @@ class _Preview:
             self._chip(compact_json(attributes["parameters"]), "adf-json")
 
     def _details_of(self, node: Node) -> None:
-        """All that an unknown node says of itself."""
+        """Write an unknown node's attributes and text."""
         if text := scalar_text(node.get("text")):
             self._chip(text, "adf-unknown-text")
         if attributes := node.get("attrs"):
@@ -442,7 +442,7 @@ class _Preview:
             self._out.text(" ".join(texts_in(node)))
 
     def _mark(self, stack: ExitStack, kind: str, mark: Node, *, is_text: bool) -> None:
-        """Open what the mark means; a link only around text, as links do not nest."""
+        """Open the element of the mark; a link only around text, as links do not nest."""
         out = self._out
         if kind in _PLAIN_MARKS:
             stack.enter_context(out.element(_PLAIN_MARKS[kind]))
@@ -504,7 +504,7 @@ class _Preview:
 
 
 def _layout_classes(node: Node) -> str:
-    """The classes of what a block's marks say about where it stands, and how large."""
+    """Return the classes for the position and size that a block's marks set."""
     marks = marks_of(node)
     css = ""
     align = attribute(marks.get("alignment", {}), "align")

@@ -1,4 +1,4 @@
-"""Acts on many sessions at once: retried, cancelled or deleted, each if it still may be."""
+"""Retry, cancel or delete many sessions at once, each if that is still allowed."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from app.repositories.access_repository import Principal
 
 MOST_AT_ONCE = 5_000
-"""Sessions that one bulk act takes; what is left can be taken by another."""
+"""The most sessions of one bulk act; another can act on the rest."""
 
 RUNS_PER_TRANSACTION = 500
 _DONE = {"retry": "Retried", "cancel": "Cancelled", "delete": "Deleted"}
 
 
 class BulkAct(str, Enum):
-    """What can be done with many sessions at once."""
+    """An act on many sessions at once."""
 
     RETRY = "retry"
     CANCEL = "cancel"
@@ -44,9 +44,9 @@ _AUDITED = {
 def act_on(
     database: Database, caller: Principal, act: BulkAct, runs: Sequence[tuple[UUID, UUID]]
 ) -> str:
-    """Do it to these runs `(session_id, task_id)`, as far as the caller sees them.
+    """Do it to those of these runs `(session_id, task_id)` that the caller may see.
 
-    Returns what was done, in words. Each act on another owner's session is logged at AUDIT.
+    Returns a text that says what was done. Each act on another owner's session is logged at AUDIT.
     """
     done = 0
     for start in range(0, len(runs), RUNS_PER_TRANSACTION):
@@ -63,12 +63,12 @@ def act_on(
     said = f"{_DONE[act.value]} {count_text(done, 'session')}."
     if done < len(runs):
         left_out = count_text(len(runs) - done, "session")
-        said += f" {left_out} left out: moved on meanwhile, or locked."
+        said += f" {left_out} left out: changed meanwhile, or locked."
     return said
 
 
 def _act(sessions: SessionRepository, act: BulkAct, runs: Sequence[tuple[UUID, UUID]]) -> set[UUID]:
-    """Return the sessions that it was done to; the others moved on, or are gone."""
+    """Do it, and return the sessions that changed; the others changed before, or are gone."""
     if act is BulkAct.RETRY:
         return {moved.session_id for moved in sessions.retry_tasks(runs)}
     if act is BulkAct.CANCEL:

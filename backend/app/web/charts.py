@@ -1,7 +1,7 @@
-"""Charts as shapes: where bars and lines stand, for `templates/charts.html` to draw as SVG.
+"""The shapes of charts, which `templates/charts.html` draws as SVG.
 
-A drawing is 100 units high, and `SLICE_WIDTH` wide for each slice of time; it is stretched to the
-room that there is, and strokes and words are not. Every chart carries its figures as a table too.
+A drawing is 100 units high, and `SLICE_WIDTH` wide for each slice of time. It is stretched to the
+available room; strokes and text are not. Every chart has its figures as a table too.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ HEIGHT = 100.0
 SLICE_WIDTH = 10.0
 _GAP = 1.5
 _LEAST_BAR = 1.5
-"""What is not nothing must be seen."""
+"""A value that is not zero must be visible."""
 
 _LEVEL = 7.0
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One row of figures, a value for each slice of time; None: there is none."""
+    """One row of figures: a value, or None, for each slice of time."""
 
     name: str
     values: Sequence[float | None]
@@ -57,9 +57,9 @@ class Chart:
     """A chart, ready to be drawn.
 
     Attributes:
-        top: what the upper edge stands for, in words.
+        top: the value of the upper edge, as text.
         rows: the same figures as text: the slice, then one cell for each series.
-        moments: when each slice begins, for a script to say it in the reader's zone.
+        moments: when each slice begins, for a script to show in the browser's time zone.
 
     """
 
@@ -82,7 +82,7 @@ class Chart:
 def bar_chart(
     title: str, slices: Sequence[str], series: Sequence[Series], words: Callable[[float], str]
 ) -> Chart:
-    """Stacked bars, the first series at the bottom."""
+    """Return a chart of stacked bars, the first series at the bottom."""
     totals = [sum(one.values[index] or 0 for one in series) for index in range(len(slices))]
     top = nice_ceiling(max(totals, default=0))
     bars = []
@@ -111,7 +111,7 @@ def bar_chart(
 def line_chart(
     title: str, slices: Sequence[str], series: Sequence[Series], words: Callable[[float], str]
 ) -> Chart:
-    """Lines that are broken where there is no value."""
+    """Return a chart of lines, interrupted where there is no value."""
     known = [value for one in series for value in one.values if value is not None]
     top = nice_ceiling(max(known, default=0))
     lines = [Line(_path(one.values, top), number) for number, one in enumerate(series, start=1)]
@@ -119,7 +119,7 @@ def line_chart(
 
 
 def nice_ceiling(value: float) -> float:
-    """The next 1, 2 or 5 times a power of ten: what an axis may end at; 1 for nothing at all."""
+    """Return the next 1, 2 or 5 times a power of ten, where an axis may end; 1 for zero."""
     if value <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))

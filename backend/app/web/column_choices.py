@@ -1,4 +1,4 @@
-"""Offer what each column of a preview may become: a list made of the document's own header."""
+"""The choices for each column of a preview, made from the document's own header."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from app.tasks.preview import Preview, PreviewColumn, PreviewDocument
 
 MOST_CHOICES = 200
-"""Columns that can be chosen for in one page; the others are listed."""
+"""The most columns with choices on one page; the others are only listed."""
 
 _NOT_IN_FILES = frozenset(("status",))
 _FIELDS = (
@@ -29,7 +29,7 @@ class ColumnChoice:
 
     Attributes:
         found: its use without a rule.
-        choices: (rule, words, whether it is chosen); the first is no rule. None: only shown.
+        choices: (rule, text, whether it is chosen); the first is no rule. None: only shown.
 
     """
 
@@ -49,14 +49,14 @@ class TableChoices:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """All tables, by document; `other_rules` are those that no list shows, one a line."""
+    """All tables, by document; `other_rules` are rules that no list shows, one per line."""
 
     by_document: dict[str, list[TableChoices]]
     other_rules: str
 
 
 def columns_of(preview: Preview, rules: Sequence[str]) -> Columns:
-    """Return what may be chosen for each column, with what is chosen."""
+    """Return the choices for each column, with the present choice."""
     chosen = set(rules)
     offered: set[str] = set()
     by_document: dict[str, list[TableChoices]] = {}

@@ -1,4 +1,4 @@
-"""The dashboard in an app of the API: `add_dashboard(app)`."""
+"""Add the dashboard to an app of the API: `add_dashboard(app)`."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ ROUTERS = (
 
 
 class CompressedPages:
-    """gzip for pages and their files; the API's answers are small, and its streams must flow."""
+    """gzip for pages and their files; the API's responses are small, or streams."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
         self._compressed = GZipMiddleware(app, minimum_size=1_000, compresslevel=5)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, compressed where a browser takes it."""
+        """Respond, compressed if the browser accepts it."""
         is_page = scope["type"] == "http" and not scope["path"].startswith(API)
         await (self._compressed if is_page else self.app)(scope, receive, send)
 
 
 def add_dashboard(app: FastAPI) -> None:
-    """Serve the pages beside the API."""
+    """Add the pages to the API's app."""
     for router in ROUTERS:
         app.include_router(router)
     app.mount(STATIC_PREFIX.rstrip("/"), VersionedFiles(), name="static")

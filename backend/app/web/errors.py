@@ -1,4 +1,4 @@
-"""Every refusal of a page's request as a page: the same status and words as the API's problem."""
+"""Show the API's problem documents as pages, with the same status and text."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ NOT_FOUND = 404
 
 
 class ErrorPages:
-    """The outermost middleware: turns problem documents into pages, where a browser asked."""
+    """The outermost middleware: turns problem documents into pages for browsers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, and look at what is answered."""
+        """Call the app, and translate its response."""
         if scope["type"] != "http" or not _wants_a_page(scope):
             await self.app(scope, receive, send)
             return
@@ -38,7 +38,7 @@ class ErrorPages:
 
 
 class _Translator:
-    """A `send` that holds a problem document back, and sends a page in its place."""
+    """A `send` that replaces a problem document with a page."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._scope = scope
@@ -83,12 +83,12 @@ def _page_of(scope: Scope, problem: dict[str, Any]) -> Response:
 
 
 def _of_address(scope: Scope, problem: dict[str, Any]) -> dict[str, Any]:
-    """Return the problem; of an address that cannot be one (`/sessions/abc`): nothing is there."""
+    """Return the problem; for an address that cannot exist (`/sessions/abc`), “not found”."""
     if problem["status"] == NOT_FOUND and problem["type"] == "about:blank":  # no such route
         said = {
             "title": "There is no such page",
             "detail": "There is no page at this address",
-            "next_step": "It may be mistyped, or of another version.",
+            "next_step": "The address may be mistyped, or from another version.",
         }
         return problem | said
     faults = problem.get("errors") or []
@@ -100,5 +100,5 @@ def _of_address(scope: Scope, problem: dict[str, Any]) -> dict[str, Any]:
         "status": NOT_FOUND,
         "title": f"There is no such {thing}",
         "detail": f"There is no {thing} “{rest[:80] or first[:80]}”",
-        "next_step": "The address is not complete, or mistyped.",
+        "next_step": "The address is incomplete or mistyped.",
     }

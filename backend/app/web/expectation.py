@@ -1,4 +1,4 @@
-"""How long a running task may still take, as a range: a single figure would pretend to know."""
+"""Estimate how long a running task may still take, as a range: a single figure would mislead."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _MINUTE = 60
 def times_left(
     db: DbSession, owner: str | None, sessions: Sequence[SessionSnapshot]
 ) -> dict[UUID, str]:
-    """For those of the sessions that a worker runs: `8 to 20 s left`, from past runs like theirs.
+    """Return `8 to 20 s left` for each running session, estimated from similar past runs.
 
-    A session of which too little is known is left out, and so is what will be over in a moment.
+    A session with too few similar runs is left out, and so is one that will end in a moment.
     """
     run_for = {
         session.session_id: (session.moment - session.claimed_at).total_seconds()
@@ -45,7 +45,7 @@ def times_left(
 
 
 def left_text(likely: LikelySeconds, elapsed: float) -> str:
-    """`8 to 20 s left`; that it takes longer than most; nothing where it is over in a moment."""
+    """Return `8 to 20 s left`, or that it takes longer than most; empty if it ends in a moment."""
     if likely.high < _WORTH_SAYING_SECONDS:
         return ""
     low, high = math.floor(max(0.0, likely.low - elapsed)), math.ceil(likely.high - elapsed)

@@ -1,4 +1,4 @@
-"""What the list of sessions is narrowed to: an address, and a question to the database."""
+"""Filters of the list of sessions, as an address and as a database query."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Choice = TypeVar("Choice", bound=Enum)
 
 
 class Age(str, Enum):
-    """How young a session must be."""
+    """The maximum age of a session."""
 
     HOUR = "1h"
     DAY = "1d"
@@ -39,7 +39,7 @@ AGES = {
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """The filters of one address; None and "": any."""
+    """The filters of one address; None and "" match everything."""
 
     q: str = ""
     owner: str = ""
@@ -53,7 +53,7 @@ class Filters:
 
     @property
     def narrows(self) -> bool:
-        """Whether any is set; the order of the list leaves none out."""
+        """Whether any filter is set; the order of the list is not one."""
         return bool(self.chosen.keys() - {"sort"})
 
     @property
@@ -62,14 +62,14 @@ class Filters:
         return self.sort or SessionOrder.NEWEST
 
     def sorted_address(self, *choices: str) -> str:
-        """The list in the first of these orders; in the other one if it is in the first."""
+        """Return the list's address in the first of these orders, or the second if it is set."""
         orders = [SessionOrder(choice) for choice in choices]
         order = orders[1] if self.order is orders[0] else orders[0]
         return replace(self, sort=None if order is SessionOrder.NEWEST else order).address
 
     @property
     def chosen(self) -> dict[str, str]:
-        """Those that are set, as an address and hidden fields have them."""
+        """The filters that are set, for an address or hidden fields."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
             name: value.value if isinstance(value, Enum) else value
@@ -78,20 +78,20 @@ class Filters:
         }
 
     def owner_seen(self, caller: Principal) -> str | None:
-        """The owner whose sessions these filters leave; None: all owners'."""
+        """Return the owner whose sessions match; None: all owners."""
         return caller.sees or self.owner or None
 
     @property
     def address(self) -> str:
-        """The list under these filters."""
+        """Return the address of the list with these filters."""
         return f"/sessions?{urlencode(self.chosen)}" if self.chosen else "/sessions"
 
     def page_address(self, token: str) -> str:
-        """A later page of the list under these filters."""
+        """Return the address of a later page of the list with these filters."""
         return f"/sessions?{urlencode({**self.chosen, 'page_token': token})}"
 
     def wanted(self) -> SessionFilter:
-        """The same, for the database."""
+        """Return the filters as a database query's."""
         span = AGES[self.age][0] if self.age is not None else None
         return SessionFilter(
             stage=self.stage,
@@ -116,9 +116,9 @@ def _filters(  # noqa: PLR0913, PLR0917 - one filter each
     owner: Annotated[SafeText, Query(max_length=200)] = "",
     sort: Annotated[str, Query(max_length=20)] = "",
 ) -> Filters:
-    """The filters of the address; a form sends those that are not set as empty.
+    """Return the filters of the address; a form sends unset ones as empty.
 
-    Only administrators choose among owners: for others it narrows nothing.
+    Only administrators choose among owners; for others that filter has no effect.
     """
     return Filters(
         q=q.strip(),
@@ -137,5 +137,5 @@ FiltersOf = Annotated[Filters, Depends(_filters)]
 
 
 def _chosen(kind: type[Choice], value: str) -> Choice | None:
-    """The member of that value; a value that is none of them narrows nothing."""
+    """Return the member of that value; an unknown value filters nothing."""
     return next((member for member in kind if member.value == value), None)

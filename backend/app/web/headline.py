@@ -1,4 +1,4 @@
-"""How a session stands, in one sentence: what it is doing, since when, and who should do what."""
+"""A session's state in one sentence: what it is doing, since when, and what to do next."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.presentation.failures import USED_UP, failure_report
 from app.presentation.labels import CAN_FIX_IT
 from app.presentation.workers import why_not_taken
 from app.repositories.worker_repository import SECONDS_TO_FIND_A_WORKER
-from app.web.mending import option_label
+from app.web.retry_form import option_label
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,7 @@ _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
 
 class Counting(Enum):
-    """How the time between a moment and now is said."""
+    """How the time between a moment and now is written."""
 
     AGO = "ago"
     FOR = "for"
@@ -44,11 +44,11 @@ class Counting(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """The sentence, in parts, so that a page can keep the time in it going.
+    """The sentence, in parts, so that a page can keep its time up to date.
 
     Attributes:
-        before, after: around the time; without one, `before` is the whole sentence.
-        moment: what the time is counted from, or to.
+        before, after: the text around the time; without a time, `before` is the whole sentence.
+        moment: the moment that the time is counted from, or to.
 
     """
 
@@ -58,14 +58,14 @@ class Headline:
     counting: Counting = Counting.AGO
 
     def time_text(self, now: datetime) -> str:
-        """The time in words: `four minutes ago`, `12 s`; empty where there is none."""
+        """Return the time in words: `four minutes ago`, `12 s`; empty where there is none."""
         if self.moment is None:
             return ""
         seconds = max(0.0, abs((now - self.moment).total_seconds()))
         return ago_text(seconds) if self.counting is Counting.AGO else span_text(seconds)
 
     def text(self, now: datetime) -> str:
-        """The whole sentence, as it is right now."""
+        """Return the whole sentence, as of `now`."""
         return f"{self.before}{self.time_text(now)}{self.after}"
 
 
@@ -76,12 +76,12 @@ def headline(
     workers: Sequence[LiveWorker] | None = None,
     pauses: Sequence[Pause] = (),
 ) -> Headline:
-    """The sentence for a session as it stands at `now`, by the database's clock.
+    """Return the sentence for a session at `now`, by the database's clock.
 
     Args:
-        session: as it stands.
-        now: what times are held against.
-        workers: all that are alive; None: nobody asked.
+        session: its state.
+        now: the moment that times are compared with.
+        workers: all that are alive; None: not known.
         pauses: the task types whose claims are paused.
 
     """
@@ -102,8 +102,8 @@ def headline(
 
 
 def ago_text(seconds: float) -> str:
-    """`just now`, `12 seconds ago`, `four minutes ago`, `two days ago`."""
-    if seconds < 2:  # noqa: PLR2004 - "one second ago" is over before it is read
+    """Return `just now`, `12 seconds ago`, `four minutes ago` or `two days ago`."""
+    if seconds < 2:  # noqa: PLR2004 - "one second ago" is outdated before it is read
         return "just now"
     for size, unit in ((_DAY, "day"), (_HOUR, "hour"), (_MINUTE, "minute"), (1, "second")):
         if seconds >= size:
@@ -114,7 +114,7 @@ def ago_text(seconds: float) -> str:
 
 
 def span_text(seconds: float) -> str:
-    """`12 s`, `4 min 05 s`, `2 h 05 min`: whole seconds, as it is read while it grows."""
+    """Return `12 s`, `4 min 05 s` or `2 h 05 min`: whole seconds, as the time is shown growing."""
     whole = int(seconds)
     if whole < _MINUTE:
         return f"{whole} s"
@@ -134,8 +134,8 @@ def _of_running(
         return _of_waiting(session, now, name, workers, pauses)
     if session.leased_until is not None and session.leased_until < now:
         return Headline(
-            f"Running {name}, but its worker has not been heard of for ",
-            "; the next sweep takes it back.",
+            f"Running {name}, but its worker has not responded for ",
+            "; the next sweep rescues it.",
             session.leased_until,
             Counting.FOR,
         )
@@ -161,7 +161,7 @@ def _of_waiting(
 ) -> Headline:
     since = session.enqueued_at
     if since is None:
-        return Headline(f"Waiting in {name}: the next sweep puts it back in line for a worker.")
+        return Headline(f"Waiting in {name}: the next sweep queues it again.")
     if since > now:
         return Headline("Waiting: it begins in ", ".", since, Counting.IN)
     why = ""
@@ -198,7 +198,7 @@ def _of_completed(session: SessionSnapshot, name: str) -> Headline:
             session.completed_at,
         )  # fmt: skip
     following = session.next_task_type
-    then = f"; {NAMES_IN_SENTENCES[following]} is next, and waits for you" if following else ""
+    then = f"; {NAMES_IN_SENTENCES[following]} is next, when you start it" if following else ""
     if session.auto_advance and following:
         then = f"; {NAMES_IN_SENTENCES[following]} starts automatically"
     return Headline(
@@ -207,6 +207,6 @@ def _of_completed(session: SessionSnapshot, name: str) -> Headline:
 
 
 def _attempt_text(session: SessionSnapshot) -> str:
-    """Which attempt it is; nothing for the first, which goes without saying."""
+    """Return which attempt it is; empty for the first."""
     count = session.retry_count
     return f", attempt {count + 1} of {MAX_RETRY_COUNT}" if count else ""

@@ -1,4 +1,4 @@
-"""The page of API keys, for administrators: make one, which is shown once, and revoke one."""
+"""The page of API keys, for administrators: create a key, which is shown once; revoke a key."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Field = Annotated[str, Form(max_length=1_000)]
 def keys_page(
     request: Request, caller: Administrator, services: ServicesOf, page: PageOf
 ) -> Response:
-    """All keys, the newest first, and the form for another."""
+    """Show all keys, the newest first, and the form for another."""
     return _render(page, services, asks_for_key=keys.must_enter_key(request, caller))
 
 
@@ -51,9 +51,9 @@ def make_key(  # noqa: PLR0913, PLR0917 - one for each field
     expires_in_days: Field = "",
     key: Field = "",
 ) -> Response:
-    """Make a key and show it: in this answer and nowhere else, ever.
+    """Create a key and show it, in this response only.
 
-    Over plain http an administrator's key is entered for that: see `keys.must_enter_key`.
+    Over plain http, an administrator's key must be entered: see `keys.must_enter_key`.
     """
     render = partial(_render, page, services, asks_for_key=keys.must_enter_key(request, caller))
     given = {"owner": owner, "role": role, "name": name, "expires_in_days": expires_in_days}
@@ -63,7 +63,7 @@ def make_key(  # noqa: PLR0913, PLR0917 - one for each field
     except ValidationError as error:
         problems = field_problems(error)
         if "owner" not in wanted:
-            problems["owner"] = "Say whose sessions the key opens."
+            problems["owner"] = "Enter the owner of the sessions it gives access to."
         return render(given=given, problems=problems, status_code=UNUSABLE)
     if keys.must_enter_key(request, caller) and not _is_administrators(request, services, key):
         problems = {"key": "Enter a valid key with the role admin."}
@@ -78,16 +78,16 @@ def revoke_key(
     services: ServicesOf,
     page: PageOf,
 ) -> Response:
-    """Make the key useless."""
+    """Revoke the key."""
     try:
         keys.revoke_key(key_id, caller, services)
     except KeyNotFound:
-        return page.redirect(PATH, refused="That key had been revoked before.")
+        return page.redirect(PATH, refused="That key was revoked before.")
     return page.redirect(PATH, said=f"Revoked the key {key_id}. Requests with it are refused.")
 
 
 def _is_administrators(request: Request, services: Services, key: str) -> bool:
-    """Whether this is a valid key of an administrator; a wrong one counts as a failed sign-in.
+    """Return whether this is an administrator's key; a wrong one counts as a failed sign-in.
 
     Raises:
         TooManyRequests: there were too many.

@@ -1,7 +1,7 @@
-"""The page that opens a session: documents in, and straight on to the session's own page.
+"""The page that opens a session from documents, and leads to the session's page.
 
-It is a plain multipart form to the API's own code; what a script adds is the progress of the
-upload, and limits that are told before they are hit.
+It is a plain multipart form to the API's own code; a script adds the progress of the upload, and
+checks the limits before the upload.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from app.presentation.previews import with_option_names
 from app.tasks.documents.decoding import SUFFIXES
 from app.tasks.jira_import import offered_key
 from app.web.column_choices import columns_of
-from app.web.mending import CHOICES, option_label, target_choices
 from app.web.page import PageOf
+from app.web.retry_form import CHOICES, option_label, target_choices
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -65,7 +65,7 @@ SWITCHES = ("auto_advance", "start")
 
 @router.get(PATH)
 def new_session_page(page: PageOf, caller: Caller, services: ServicesOf) -> Response:
-    """The form, empty; a viewer has no use for it."""
+    """Return the empty form; viewers are refused."""
     require_act(caller)
     return _form(page, services.settings)
 
@@ -74,9 +74,9 @@ def new_session_page(page: PageOf, caller: Caller, services: ServicesOf) -> Resp
 async def open_session(
     request: Request, caller: Caller, services: ServicesOf, page: PageOf
 ) -> Response:
-    """Open the session, start it where that is wanted, and lead to its page.
+    """Open the session, start it if asked to, and redirect to its page.
 
-    What cannot be taken is said beside its field. The form's own token makes a second click on the
+    Problems are shown beside their fields. The form's own token makes a second click on the
     button, or a reload, lead to the same session.
     """
     return await _with_form(
@@ -92,7 +92,7 @@ async def open_session(
 async def preview_session(
     request: Request, caller: Caller, services: ServicesOf, page: PageOf
 ) -> Response:
-    """Show what the documents would become above the form; nothing is stored."""
+    """Show a preview of the tickets above the form; nothing is stored."""
     return await _with_form(
         request,
         services,
@@ -109,7 +109,7 @@ async def _with_form(
     turn: AbstractAsyncContextManager[None],
     act: Callable[[dict[str, str], list[UploadFile]], Response],
 ) -> Response:
-    """Read the form and act on it; a form that is none, or has too many parts, is told so."""
+    """Read the form and act on it; for an invalid form, or too many parts, say so."""
     most = services.settings.max_documents
     try:
         async with request.form(max_files=most, max_fields=MOST_FORM_FIELDS) as form:
@@ -126,17 +126,17 @@ async def _with_form(
             ]
             rules = [
                 str(rules).splitlines() for name in RULES for rules in form.getlist(name)
-            ]  # those of single columns first
+            ]  # rules for single columns first
             given["map"] = "\n".join(dict.fromkeys(filter(None, itertools.chain(*rules))))
             async with turn:
                 return await run_in_threadpool(act, given, documents)
-    except HTTPException as error:  # starlette's, for a form that is none, or has too many parts
+    except HTTPException as error:  # starlette's, for an invalid form, or one of too many parts
         problems = {"documents": f"{error.detail} A session takes {most:,} documents."}
         return _form(page, services.settings, problems=problems)
 
 
 def field_problems(error: ValidationError) -> dict[str, str]:
-    """What is wrong, by the field where it is said; the first of each."""
+    """Return the first problem of each field."""
     problems: dict[str, str] = {}
     for problem in error.errors(include_url=False, include_input=False):
         field = str(problem["loc"][0]) if problem["loc"] else "documents"
@@ -146,10 +146,10 @@ def field_problems(error: ValidationError) -> dict[str, str]:
 
 
 def _new_session(given: Mapping[str, str], documents: list[UploadFile]) -> NewSession:
-    """Return what the form asks for.
+    """Return the form as a new session.
 
     Raises:
-        ValidationError: a field cannot be used.
+        ValidationError: a field is invalid.
 
     """
     wanted: dict[str, Any] = {
@@ -174,7 +174,7 @@ def _preview(
     except ValidationError as error:
         return _form(page, services.settings, given, _form_problems(error, documents))
     except TaskError as error:
-        return _told(page, services, given, error)
+        return _refused(page, services, given, error)
     made = with_option_names(made, option_label)
     refused = {
         name: " ".join(f"{each.message.removesuffix('.')}. {each.next_step}" for each in of_field)
@@ -201,15 +201,17 @@ def _open(
         session_id = UUID(json.loads(bytes(answer.body))["id"])
         said = _start(caller, services, session_id) if "start" in given else "Session opened."
     except TaskError as error:
-        return _told(page, services, given, error)
+        return _refused(page, services, given, error)
     return page.redirect(f"/sessions/{session_id}", said=said)
 
 
-def _told(page: Page, services: Services, given: Mapping[str, str], error: TaskError) -> Response:
-    """Return the form with what is wrong beside its fields.
+def _refused(
+    page: Page, services: Services, given: Mapping[str, str], error: TaskError
+) -> Response:
+    """Return the form with the problems beside its fields.
 
     Raises:
-        TaskError: this one, where nothing of the form can put it right.
+        TaskError: this error, if no field can correct it.
 
     """
     if kind_of(error).status not in {UNUSABLE, BUSY}:
@@ -224,7 +226,7 @@ def _told(page: Page, services: Services, given: Mapping[str, str], error: TaskE
 
 
 def refused_fields(error: TaskError, names: Iterable[str]) -> dict[str, str]:
-    """Return what is wrong, by the field of these to correct; all else stands by the files."""
+    """Return the problems by field; those of none of these fields are shown by the files."""
     fields = frozenset(names)
     found: dict[str, list[str]] = {}
     for each in error.problems if isinstance(error, IntakeRefused) else (error,):
@@ -235,7 +237,7 @@ def refused_fields(error: TaskError, names: Iterable[str]) -> dict[str, str]:
 
 
 def _start(caller: Principal, services: Services, session_id: UUID) -> str:
-    """Start processing, if the form was not sent twice and it runs already."""
+    """Start processing, unless the form was sent twice and it is running already."""
     try:
         from_thread.run(tasks.start_task, session_id, caller, services)
     except TaskValidationError:

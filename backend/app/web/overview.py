@@ -1,4 +1,4 @@
-"""The overview: how all sessions stand, and what needs a person first."""
+"""The overview: the state of all sessions, and which need attention first."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ router = APIRouter(include_in_schema=False)
 LEAST_SECONDS_KEPT = 1.0
 MOST_SECONDS_KEPT = 30.0
 SHARE_OF_TIME = 20
-"""Figures are kept for so many times as long as they took to read: one owner's open overviews cost
-a twentieth of one connection at most, however many sessions there are and however many look."""
+"""Figures are kept for this many times as long as they took to read, so one owner's open overviews
+use at most a twentieth of one connection, however many sessions and browsers there are."""
 
 MOST_KEPT = 1_000
 
@@ -48,7 +48,7 @@ FIX_WORDS = {
 
 
 class Window(str, Enum):
-    """How far back the charts go."""
+    """The period that the charts cover."""
 
     HOURS_2 = "2h"
     HOURS_6 = "6h"
@@ -58,7 +58,7 @@ class Window(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A window's slices: how many, and how long each is."""
+    """A window's slices: their number and length."""
 
     words: str
     slice_length: timedelta
@@ -76,7 +76,7 @@ SPANS = {
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What the overview shows of one owner, as it stood at one moment."""
+    """The overview of one owner at one moment."""
 
     taken_at: datetime
     standing: Standing
@@ -85,17 +85,17 @@ class Figures:
 
     @property
     def needs_worker(self) -> bool:
-        """Whether tasks wait that no worker takes."""
+        """Whether there are waiting tasks that no worker takes."""
         return self.live.unserved_count > 0
 
     @property
     def idle_worker_count(self) -> int:
-        """How many workers hold nothing and would take a task."""
+        """How many workers are idle and would take a task."""
         return sum(worker.state == "idle" for worker in self.live.workers)
 
 
 def read_figures(database: Database, owner: str | None, window: Window) -> Figures:
-    """The figures of this owner, or of all (None), read now."""
+    """Read the figures of this owner, or of all owners (None)."""
     span = SPANS[window]
     with database.transaction() as db:
         now = database_now(db)
@@ -112,7 +112,7 @@ def read_figures(database: Database, owner: str | None, window: Window) -> Figur
 
 
 def slice_beginnings(now: datetime, span: Span) -> list[datetime]:
-    """When each slice begins, the last being the one that `now` is in."""
+    """Return when each slice begins; the last slice contains `now`."""
     length = span.slice_length
     origin = datetime(2020, 1, 1, tzinfo=UTC)
     last = origin + (now - origin) // length * length
@@ -120,7 +120,7 @@ def slice_beginnings(now: datetime, span: Span) -> list[datetime]:
 
 
 def charts_of(times: Sequence[RunTimes], begins: Sequence[datetime], span: Span) -> list[Chart]:
-    """How much was completed, and how long each type of task ran."""
+    """Return charts of the tasks completed, and of the run times of each task type."""
     slices = [f"{moment:{span.label}}" for moment in begins]
     found = {(run.task_type, run.begins_at): run for run in times}
 
@@ -150,7 +150,7 @@ def charts_of(times: Sequence[RunTimes], begins: Sequence[datetime], span: Span)
 
 
 class RecentFigures:
-    """Figures that are kept for a few seconds, each owner's apart; any thread may ask."""
+    """A thread-safe cache that keeps each owner's figures for a few seconds."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -158,7 +158,7 @@ class RecentFigures:
         self._locks: dict[str | None, threading.Lock] = {}
 
     def of(self, owner: str | None, window: Window) -> Figures:
-        """The owner's figures, at most `MOST_SECONDS_KEPT` old; they say how old."""
+        """Return the owner's figures, at most `MOST_SECONDS_KEPT` old."""
         with self._locks.setdefault(owner, threading.Lock()):
             kept = self._kept.get((owner, window))
             began_at = time.monotonic()
@@ -173,7 +173,7 @@ class RecentFigures:
             return figures
 
     def forget(self, owner: str | None) -> None:
-        """Have the owner's figures, and those of all, read anew: much was done at once."""
+        """Forget the owner's figures, and those of all owners, after a bulk act."""
         for window in Window:
             self._kept.pop((owner, window), None)
             self._kept.pop((None, window), None)
@@ -198,7 +198,7 @@ def overview(
     window: Annotated[str, Query(max_length=5)] = Window.HOURS_6.value,
     owner: Annotated[SafeText, Query(max_length=200)] = "",
 ) -> Response:
-    """Everything at a glance, for administrators of all owners or of one.
+    """Show the overview; administrators see all owners or one.
 
     An owner without sessions is shown how to begin.
     """
@@ -228,7 +228,7 @@ def retry_group(  # noqa: PLR0913, PLR0917 - the fields of the form
     owner: Annotated[SafeText, Form(max_length=200)] = "",
     confirmed: Annotated[bool, Form()] = False,
 ) -> Response:
-    """Retry all of a group that may be retried; first say how many that are."""
+    """Retry all of a group that may be retried; first ask, with their number."""
     seen = caller.sees or owner or None
     with services.database.transaction() as db:
         runs = Statistics(db, owner=seen).failed_like(task_type, error, message, limit=MOST_AT_ONCE)

@@ -1,4 +1,4 @@
-"""Pages: templates, what every one of them knows, and the headers they are sent with."""
+"""Pages: templates, the values common to all, and the headers they are sent with."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _REFUSED = "! "
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What the page before has to say about an act, once."""
+    """The result of an act, which the next page shows once."""
 
     text: str
     is_refused: bool = False
@@ -45,7 +45,7 @@ class Said:
 
 @cache
 def templates() -> Environment:
-    """The templates, which escape whatever is put into them and know no undefined name."""
+    """Return the templates, which escape all values and refuse undefined names."""
     environment = Environment(
         loader=PackageLoader("app.web"),
         autoescape=True,
@@ -59,7 +59,7 @@ def templates() -> Environment:
 
 
 class Page:
-    """The answer to one request of a browser."""
+    """The response to one request of a browser."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
@@ -69,11 +69,11 @@ class Page:
 
     @property
     def server(self) -> str:
-        """The address of this server, as the browser has it."""
+        """The address of this server, as the browser uses it."""
         return str(self._request.base_url).rstrip("/")
 
     def render(self, template: str, *, status_code: int = 200, **values: Any) -> Response:
-        """The template as a page; `values` are what it names."""
+        """Render the template with these values."""
         text = (
             templates()
             .get_template(template)
@@ -103,7 +103,7 @@ class Page:
         return answer
 
     def redirect(self, path: str, *, said: str = "", refused: str = "") -> Response:
-        """Lead on to another page of ours, which says once what was done, or why nothing was."""
+        """Redirect to another of our pages, which says once what was done, or why nothing was."""
         answer = RedirectResponse(local_path(path), status_code=303)
         if said or refused:
             told = f"{_REFUSED}{refused}" if refused else said
@@ -119,7 +119,7 @@ class Page:
 
 
 def local_path(address: str) -> str:
-    """The address if it is a path of this server, else the overview: nobody is led elsewhere."""
+    """Return the address if it is a path of this server, else the overview's: no open redirect."""
     try:
         parts = urlsplit(address)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The page of one session, and what can be done there: retry, cancel, start, reset, delete."""
+"""The page of one session, and its acts: retry, cancel, start, reset, delete."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ from app.tasks.retrying import Changes, retry_changed
 from app.web import wording
 from app.web.expectation import times_left
 from app.web.headline import NAMES_IN_SENTENCES, headline
-from app.web.mending import (
+from app.web.new_session import UNUSABLE, field_problems, refused_fields
+from app.web.page import PageOf
+from app.web.retry_form import (
     CHOICES,
     changes,
-    mends,
+    editable_options,
     option_label,
     takes_documents,
     target_choices,
 )
-from app.web.new_session import UNUSABLE, field_problems, refused_fields
-from app.web.page import PageOf
 from app.web.session_view import (
     acts,
     run_shown,
@@ -74,13 +74,13 @@ TICKETS_PER_PAGE = 25
 FINDINGS_SHOWN = 50
 DOCUMENTS_SHOWN = 100
 LOOK_AGAIN = timedelta(seconds=5)
-"""While a session waits, time alone changes what is to be said of it: no event tells."""
+"""While a session waits, its page also changes with time alone, without an event."""
 
 LAST_TICKET = 1_000_000_000
 CONFLICTS = frozenset({409, 412})
 
 _NO_DOCUMENT = UploadFile(BytesIO())
-"""In the place of documents where a retry exchanges none: only the options are checked."""
+"""Stands for the documents where a retry replaces none, so that only the options are checked."""
 
 Run = Annotated[SafeText, Form(max_length=64)]
 After = Annotated[int, Query(ge=0, le=LAST_TICKET)]
@@ -90,7 +90,7 @@ After = Annotated[int, Query(ge=0, le=LAST_TICKET)]
 def session_page(
     session_id: UUID, caller: Caller, services: ServicesOf, page: PageOf, after: After = 0
 ) -> Response:
-    """All about one session; `after` is the last ticket of the page of tickets before."""
+    """Show one session; `after` is the last ticket of the previous page of tickets."""
     return _render(page, services, caller, session_id, after=after)
 
 
@@ -98,7 +98,7 @@ def session_page(
 async def retry(
     session_id: UUID, request: Request, caller: Caller, services: ServicesOf, page: PageOf
 ) -> Response:
-    """Run the task again, with what the form mends, if the run it showed is still the last one."""
+    """Retry the task with the form's corrections, if the run it showed is still the last one."""
     async with request.form(
         max_files=services.settings.max_documents, max_fields=MOST_FORM_FIELDS
     ) as form:
@@ -150,12 +150,12 @@ def start(
 
 @router.post("/sessions/{session_id}/reset")
 def reset(session_id: UUID, caller: Administrator, services: ServicesOf, page: PageOf) -> Response:
-    """Give the failed task all its attempts back."""
+    """Reset the failed task's attempts."""
     return _acted(
         page,
         session_id,
         lambda: tasks.reset_task(session_id, caller, services),
-        "All attempts are given back. Nothing runs yet: retry when you are ready.",
+        "The attempts are reset. Nothing runs yet: retry when you are ready.",
     )
 
 
@@ -163,7 +163,7 @@ def reset(session_id: UUID, caller: Administrator, services: ServicesOf, page: P
 def delete(
     session_id: UUID, caller: Caller, services: ServicesOf, page: PageOf, run: Run
 ) -> Response:
-    """Delete the session as the page showed it."""
+    """Delete the session, if its last run is the one that the page showed."""
     try:
         with services.database.transaction(waits_briefly=True) as db:
             session = _unchanged(db, caller, session_id, run)
@@ -191,7 +191,7 @@ def _retry(  # noqa: PLR0913, PLR0917 - what a route is given
             session = _unchanged(db, caller, session_id, given.get("run", ""))
             if session is None:
                 return _moved_on(page, session_id)
-            offered = mends(session, ContentRepository(db).document_names(session_id))
+            offered = editable_options(session, ContentRepository(db).document_names(session_id))
             wanted = changes(offered, given)
             without = without if takes_documents(session) else []
             form = NewSession.model_validate(wanted | {"documents": documents or [_NO_DOCUMENT]})
@@ -212,7 +212,7 @@ def _retry(  # noqa: PLR0913, PLR0917 - what a route is given
     except ValidationError as error:
         return _render(page, services, caller, session_id, refused=field_problems(error))
     except (DocumentError, ConfigurationError) as error:
-        said = refused_fields(error, (mend.name for mend in offered))
+        said = refused_fields(error, (option.name for option in offered))
         return _render(page, services, caller, session_id, refused=said)
     except TaskError as error:
         return _refused(page, session_id, error)
@@ -258,10 +258,12 @@ def _render(  # noqa: PLR0913 - what a route is given
         else [],
         needs_new_session=session.needs_new_session,
         run=run_shown(session),
-        mends=[
-            mend
-            for mend in mends(session, [document.name for document in content.documents])
-            if mend.name != "to" or configured_targets(services.settings)
+        editable_options=[
+            option
+            for option in editable_options(
+                session, [document.name for document in content.documents]
+            )
+            if option.name != "to" or configured_targets(services.settings)
         ],
         takes_documents=takes_documents(session),
         choices=CHOICES | {"to": target_choices(services.settings)},
@@ -278,18 +280,18 @@ def _render(  # noqa: PLR0913 - what a route is given
 
 
 def seen(db: DbSession, caller: Principal, session_id: UUID) -> SessionSnapshot:
-    """The session as it stands.
+    """Return the session's current state.
 
     Raises:
-        SessionNotFound: there is none (any more), or it is another owner's.
+        SessionNotFound: there is none, it was deleted, or it is another owner's.
 
     """
     snapshot = SessionQueries(db, owner=caller.sees).snapshot(session_id)
     if snapshot is None:
         raise SessionNotFound(
             f"There is no session {session_id}",
-            next_step="It was deleted, or it ended some days after its last activity. Those you "
-            "have are in the list of sessions.",
+            next_step="It was deleted, by a user or some days after its last activity. See the "
+            "list of sessions.",
             session_id=session_id,
         )
     return snapshot
@@ -298,7 +300,7 @@ def seen(db: DbSession, caller: Principal, session_id: UUID) -> SessionSnapshot:
 def _unchanged(
     db: DbSession, caller: Principal, session_id: UUID, run: str
 ) -> SessionSnapshot | None:
-    """The session, if its last run is still the one that the page showed."""
+    """Return the session, if its last run is still the one that the page showed."""
     session = seen(db, caller, session_id)
     return session if run_shown(session) == run else None
 
@@ -310,7 +312,7 @@ def _task_name(services: Services, caller: Principal, session_id: UUID) -> str:
 
 
 def _acted(page: Page, session_id: UUID, act: Callable[[], Response], said: str) -> Response:
-    """Do it and lead back; where the session has moved on, lead back and say that instead."""
+    """Do it and redirect to the session's page, which says `said`, or that the state changed."""
     try:
         act()
     except PreconditionFailed:
@@ -321,7 +323,7 @@ def _acted(page: Page, session_id: UUID, act: Callable[[], Response], said: str)
 
 
 def _refused(page: Page, session_id: UUID, error: TaskError) -> Response:
-    """Lead back and say why nothing was done, where the session's state or a lock is the reason."""
+    """Redirect to the session's page, which says why nothing was done: its state, or a lock."""
     if kind_of(error).status not in CONFLICTS and not isinstance(error, DatabaseBusy):
         raise error
     return page.redirect(
@@ -332,5 +334,5 @@ def _refused(page: Page, session_id: UUID, error: TaskError) -> Response:
 def _moved_on(page: Page, session_id: UUID) -> Response:
     return page.redirect(
         f"/sessions/{session_id}",
-        refused="It changed meanwhile, so nothing was done. This is how it stands now.",
+        refused="It changed meanwhile, so nothing was done. This is its current state.",
     )

@@ -1,4 +1,4 @@
-"""What the page of a session shows, as values, made from its rows."""
+"""The values that the page of a session shows, made from its rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.api.responses import API
 from app.models.session import MAX_RETRY_COUNT, TaskStatus, TaskType
 from app.web.headline import NAMES_IN_SENTENCES
 from app.web.steps import Step, steps_of
-from app.web.wording import NOT_STARTED, Sign, in_count
+from app.web.wording import NOT_STARTED, StatusBadge, in_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 
 UNKNOWN_SHARE = 0.5
 LEAST_SHARE = 0.1
-"""What a stage that reports nothing, or has just begun, counts as having done: no bar is full
+"""The assumed progress of a stage that reports none, or has just begun, so that no bar is full
 while its stage runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class StageLine:
-    """One task type of the session: how it stands, and how long it waited and ran.
+    """One task type of the session: its state, and how long it waited and ran.
 
     Attributes:
-        since: what is still growing counts from here: the wait of a task without a worker, else
+        since: start of the time that is still growing: the wait of a task without a worker, else
             the run.
-        wait_share, run_share: of the longest of the session's stages, in per cent.
+        wait_share, run_share: per cent of the longest of the session's stages.
 
     """
 
     name: str
-    sign: Sign
+    badge: StatusBadge
     is_present: bool
     waited_seconds: float | None = None
     ran_seconds: float | None = None
@@ -51,13 +51,13 @@ class StageLine:
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Something that a person may do to the session now, and all it would do.
+    """An act that the user may do to the session now, and its consequences.
 
     Attributes:
         name: the last part of the address that it is posted to.
-        word: on its button.
-        consequences: what would happen, said before it does.
-        curl, command: the same by hand; empty where there is no such command.
+        word: the text of its button.
+        consequences: shown before the act.
+        curl, command: the same act in a shell; empty where there is none.
 
     """
 
@@ -73,7 +73,7 @@ class Act:
 def stage_lines(
     session: SessionSnapshot, times: Mapping[TaskType, StageTimes], now: datetime
 ) -> list[StageLine]:
-    """One line for each task type, in order."""
+    """Return one line for each task type, in order."""
     lines = [
         _stage_line(session, step, times.get(task_type), now)
         for task_type, step in zip(TaskType, steps_of(session), strict=True)
@@ -92,7 +92,7 @@ def stage_lines(
 def acts(
     session: SessionSnapshot, counts: ContentCounts, server: str, *, is_admin: bool = False
 ) -> list[Act]:
-    """What may be done to the session now, what helps first."""
+    """Return the acts that the session's state allows, the most helpful first."""
     address = f"{server}{API}/sessions/{session.session_id}"
     found = []
     if session.status is TaskStatus.RUNNING:
@@ -108,14 +108,14 @@ def acts(
 
 
 def run_shown(session: SessionSnapshot) -> str:
-    """What a form carries to name the run that its page showed."""
+    """Return the value by which a form identifies the run that its page showed."""
     return session.task_id.hex if session.task_id is not None else "none"
 
 
 def _stage_line(
     session: SessionSnapshot, step: Step, kept: StageTimes | None, now: datetime
 ) -> StageLine:
-    line = StageLine(step.name, step.sign, step.is_present)
+    line = StageLine(step.name, step.badge, step.is_present)
     if step.is_present and session.status is TaskStatus.RUNNING:
         begun, claimed = session.enqueued_at or session.started_at, session.claimed_at
         return replace(
@@ -128,7 +128,7 @@ def _stage_line(
     if step.is_present and session.status is not TaskStatus.COMPLETED:
         ended = session.failed_at or session.updated_at
         return replace(line, ran_seconds=_between(session.started_at, ended), ended_at=ended)
-    if kept is None or step.sign is NOT_STARTED:
+    if kept is None or step.badge is NOT_STARTED:
         return line
     return replace(
         line,
@@ -147,7 +147,7 @@ def _seconds(line: StageLine) -> float:
 
 
 def _seconds_expected(line: StageLine, session: SessionSnapshot) -> float:
-    """How long the stage takes in the end, as far as its progress tells: its bar agrees with it."""
+    """Return how long the stage will take in all, by its progress; its bar uses this."""
     if not line.is_present or line.since is None or line.is_waiting:
         return _seconds(line)
     total = session.progress_total or 0
@@ -172,21 +172,21 @@ def _retry(session: SessionSnapshot, counts: ContentCounts, address: str) -> Act
     said = [f"Runs {name} again from its beginning, as {attempt}, under a new run id."]
     if task_type is TaskType.PROCESSING:
         said.append(
-            f"It reads {in_count(counts.documents, 'document')} anew; the tickets take the place "
-            "of any that are there."
+            f"It reads {in_count(counts.documents, 'document')} again; the new tickets replace "
+            "any that exist."
         )
     else:
-        said.append(f"It takes {in_count(counts.tickets, 'ticket')}, unchanged.")
+        said.append(f"It uses {in_count(counts.tickets, 'ticket')}, unchanged.")
     said.append(_what_follows(session, task_type))
     if count + 1 == MAX_RETRY_COUNT:
         said.append(
-            "It is the last attempt: after another failure, an administrator has to give "
-            "attempts back."
+            "It is the last attempt: after another failure, an administrator must reset the "
+            "attempts."
         )
     is_in_vain = session.needs_new_session
     if is_in_vain:
         said.append(
-            "It will find the same again, as documents cannot be exchanged once they are "
+            "It will find the same problems, as documents cannot be replaced once they are "
             "processed: open a new session with corrected ones."
         )
     return Act(
@@ -203,7 +203,7 @@ def _cancel(session: SessionSnapshot, address: str) -> Act:
         "cancel", f"Cancel {name}",
         (
             f"Marks {name} cancelled now; the worker stops at its next heartbeat.",
-            "Nothing of this run is kept. What earlier tasks made stays.",
+            "Nothing of this run is kept; the results of earlier tasks are.",
             "It costs no attempt, and can be run again.",
         ),
         curl=_curl(f"{address}/task/cancel", session),
@@ -231,10 +231,10 @@ def _start(
 def _reset(session: SessionSnapshot, address: str) -> Act:
     name = NAMES_IN_SENTENCES[session.task_type or TaskType.PROCESSING]
     return Act(
-        "reset", "Give attempts back",
+        "reset", "Reset attempts",
         (
             f"All {MAX_RETRY_COUNT} attempts of {name} count as unused again; nothing runs yet.",
-            "Do it once the cause is gone. It is noted in the audit log.",
+            "Do this once the cause is removed. It is recorded in the audit log.",
         ),
         curl=_curl(f"{address}/task/reset", None),
         command=f"session-tasks retry {session.short_id} --reset",
@@ -252,9 +252,9 @@ def _delete(session: SessionSnapshot, counts: ContentCounts, address: str) -> Ac
         )
         if count
     )
-    said = [f"Deletes the session with all it holds{f': {held}' if held else ''}, for good."]
+    said = [f"Permanently deletes the session with its content{f': {held}' if held else ''}."]
     if session.status is TaskStatus.RUNNING:
-        said.append("The task that runs loses its claim: nothing of it will be written.")
+        said.append("The running task loses its claim: none of its results will be written.")
     return Act(
         "delete", "Delete session", tuple(said),
         curl=_curl(address, None, method="DELETE"),
@@ -265,7 +265,7 @@ def _delete(session: SessionSnapshot, counts: ContentCounts, address: str) -> Ac
 def _curl(
     address: str, session: SessionSnapshot | None, *, method: str = "POST", body: str = ""
 ) -> str:
-    """The request as a command for a shell; with If-Match, only while that run is the last one."""
+    """Return the request as a shell command; If-Match restricts it to the run that was shown."""
     lines = [f"curl -X {method} {address}", '-H "Authorization: Bearer $SESSION_TASKS_KEY"']
     if session is not None:
         lines.append(f"-H 'If-Match: \"{run_shown(session)}\"'")

@@ -1,4 +1,4 @@
-"""The list of sessions, and what is done with many of them at once."""
+"""The list of sessions, and bulk acts on them."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ router = APIRouter(include_in_schema=False)
 
 SESSIONS_PER_PAGE = 25
 MOST_OWNERS = 200
-"""Owners that an administrator is offered to choose from; others can be typed."""
+"""The most owners in an administrator's list of choices; others can be typed."""
 MOST_COUNTED = 1_000
-"""A list says how many sessions match up to this many: counting more takes time on every page."""
+"""The most matches that a list counts: counting more would slow down every page."""
 
 CHOICES = {
     "status": [(status.value, status.value.capitalize()) for status in TaskStatus],
@@ -46,7 +46,7 @@ CHOICES = {
     "sort": [
         (SessionOrder.OLDEST.value, "Oldest first"),
         (SessionOrder.ACTIVE.value, "Latest activity first"),
-        (SessionOrder.SILENT.value, "Longest silent first"),
+        (SessionOrder.SILENT.value, "Longest inactive first"),
     ],
     "age": [(age.value, words) for age, (_, words) in AGES.items()],
 }
@@ -60,7 +60,7 @@ def list_sessions(
     filters: FiltersOf,
     page_token: str | None = None,
 ) -> Response:
-    """One page of the sessions that the caller sees, the newest first if nothing else is said."""
+    """Show one page of the sessions that the caller may see, by default the newest first."""
     before = session_of_token(page_token)
     with services.database.transaction() as db:
         owner = filters.owner_seen(caller)
@@ -103,7 +103,7 @@ def act_on_sessions(  # noqa: PLR0913, PLR0917 - the fields of the form
     session: Annotated[list[UUID] | None, Form(max_length=SESSIONS_PER_PAGE)] = None,
     confirmed: Annotated[bool, Form()] = False,
 ) -> Response:
-    """Act on the selected sessions, or all that match; first say how many that are."""
+    """Act on the selected sessions, or on all that match; first ask, with their number."""
     runs = _runs(services, caller, filters, act, session)
     if not runs:
         return page.redirect(filters.address, refused=_NOTHING_TO[act])
@@ -124,7 +124,7 @@ def act_on_sessions(  # noqa: PLR0913, PLR0917 - the fields of the form
 _NOTHING_TO = {
     BulkAct.RETRY: "None of them can be retried now: nothing was done.",
     BulkAct.CANCEL: "None of them is running: nothing was done.",
-    BulkAct.DELETE: "None of them is there any more: nothing was done.",
+    BulkAct.DELETE: "None of them exists any more: nothing was done.",
 }
 
 
@@ -135,7 +135,7 @@ def _runs(
     act: BulkAct,
     selected: list[UUID] | None,
 ) -> list[tuple[UUID, UUID]]:
-    """The runs that the act is about, as they stand now."""
+    """Return the current runs of the sessions to act on."""
     with services.database.transaction() as db:
         queries = SessionQueries(db, owner=filters.owner_seen(caller))
         if act is BulkAct.DELETE:

@@ -1,4 +1,4 @@
-"""Signing a browser in, with a key or by a link, for a time; and out again."""
+"""Sign a browser in, with a key or by a link, for a limited time; and sign it out."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SecretInAddress = Annotated[str, Query(max_length=LONGEST_KEY)]
 
 @router.get(SIGN_IN_PATH)
 def sign_in_page(page: PageOf, then: str = "/") -> Response:
-    """The form; `then` is where it leads."""
+    """Show the form; `then` is the page to redirect to."""
     return page.render("sign_in.html", then=local_path(then), refused="", is_link=False)
 
 
@@ -42,7 +42,7 @@ async def sign_in(
     key: _Secret = "",
     then: Annotated[str, Form(max_length=2000)] = "/",
 ) -> Response:
-    """Let this browser in, or say that the key is not valid."""
+    """Sign this browser in, or say that the key is not valid."""
     principal = await services.api_keys.recognise(key.strip())
     if principal is None:
         return await _refused(request, page, services, key.strip(), then=then)
@@ -59,9 +59,9 @@ async def follow_link(
     key: _SecretInAddress = "",
     code: _SecretInAddress = "",
 ) -> Response:
-    """Sign in by the link, once the person has opened it: another's page only gets them asked.
+    """Sign in by the link if the user opened it; if another page did, ask first.
 
-    They are asked, too, where the link would make somebody else of them.
+    Ask, too, if this browser is signed in as another owner.
     """
     principal = await _looked_at(services, key, code)
     if principal is None:
@@ -79,7 +79,7 @@ async def follow_link(
 async def confirm_link(
     request: Request, page: PageOf, services: ServicesOf, key: _Secret = "", code: _Secret = ""
 ) -> Response:
-    """Sign in by the link, as the person has confirmed."""
+    """Sign in by the link, after the user has confirmed."""
     return await _signed_in(request, page, services, key, code)
 
 
@@ -94,7 +94,7 @@ async def sign_out(
 
 
 def _was_opened_by_the_person(request: Request) -> bool:
-    """Whether this is no other origin's doing, nor the browser's own, ahead of the person."""
+    """Return whether the user opened the link: not another origin's page, and not a prefetch."""
     site = request.headers.get("sec-fetch-site")
     return site in {"none", "same-origin"} and "sec-purpose" not in request.headers
 

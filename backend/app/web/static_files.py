@@ -1,4 +1,4 @@
-"""Files that browsers may keep for ever: each address names the content it stands for."""
+"""Static files that browsers may cache forever: each address contains its content's version."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
 FOLDER = resources.files("app.web") / "static"
-_FOR_EVER = "public, max-age=31536000, immutable"
-_ASK_AGAIN = "public, no-cache"
+_IMMUTABLE = "public, max-age=31536000, immutable"
+_REVALIDATE = "public, no-cache"
 
 
 class VersionedFiles(StaticFiles):
-    """The folder `static`; what is asked for under its content's version never changes."""
+    """The folder `static`; a file requested with its content's version never changes."""
 
     def __init__(self) -> None:
         super().__init__(directory=str(FOLDER))
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """Answer with the file, and with how long it may be kept."""
+        """Return the file, and how long it may be cached."""
         answer = await super().get_response(path, scope)
         is_versioned = scope["query_string"].startswith(b"v=")
-        answer.headers["Cache-Control"] = _FOR_EVER if is_versioned else _ASK_AGAIN
+        answer.headers["Cache-Control"] = _IMMUTABLE if is_versioned else _REVALIDATE
         return answer
 
 
 @cache
 def address_of(name: str) -> str:
-    """The address of a file of `static`, with the version of its content."""
+    """Return the address of a file of `static`, with the version of its content."""
     digest = hashlib.sha256((FOLDER / name).read_bytes()).hexdigest()
     return f"{STATIC_PREFIX}{name}?v={digest[:12]}"

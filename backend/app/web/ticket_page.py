@@ -1,4 +1,4 @@
-"""The page of one ticket: as Jira will show it, beside what it was made of and what it is."""
+"""The page of one ticket: as Jira will show it, beside its source and its JSON."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ MOST_SOURCE_CHARACTERS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """The lines of a document that a ticket was made of.
+    """The lines of a document that a ticket was made from.
 
     Attributes:
-        is_cut: whether more lines of it follow.
+        is_cut: whether more lines follow.
 
     """
 
@@ -59,7 +59,7 @@ def ticket_page(
     services: ServicesOf,
     page: PageOf,
 ) -> Response:
-    """One ticket; its neighbours are a link away."""
+    """Show one ticket, with links to its neighbours."""
     with services.database.transaction() as db:
         session = seen(db, caller, session_id)
         content = ContentRepository(db)
@@ -68,8 +68,8 @@ def ticket_page(
         if not found:
             raise NotThere(
                 f"The session has no ticket {number}",
-                next_step="Processing may have been run again since. Go back to the session: it "
-                f"has {total:,} now.",
+                next_step="Processing may have run again since. Go back to the session: it has "
+                f"{total:,} tickets now.",
                 session_id=session_id,
             )
         (ticket,) = found
@@ -103,7 +103,7 @@ def ticket_page(
 
 
 def reasons_by_path(findings: Sequence[Finding]) -> dict[str, str]:
-    """What is wrong at each place of the ticket's description."""
+    """Return the findings of the ticket's description, by path."""
     reasons: dict[str, str] = {}
     for finding in findings:
         said = reasons.get(finding.path)
@@ -112,7 +112,7 @@ def reasons_by_path(findings: Sequence[Finding]) -> dict[str, str]:
 
 
 def pretty_source(description: str) -> tuple[str, bool]:
-    """The description as JSON that people can read, and whether it had to be cut."""
+    """Return the description as indented JSON, and whether it was cut."""
     try:
         text = json.dumps(json.loads(description), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
@@ -123,9 +123,9 @@ def pretty_source(description: str) -> tuple[str, bool]:
 def excerpt_of(
     document: IncomingDocument, ticket: TicketDraft, following: int | None
 ) -> Excerpt | None:
-    """The lines of a Markdown document from the ticket's to the next one's; None of others.
+    """Return a Markdown document's lines from this ticket's to the next; None for other kinds.
 
-    A CSV's rows are no lines of text: `cells_of` gives its cells.
+    A CSV's rows are not lines of text: `cells_of` returns their cells.
     """
     try:
         if kind_of(document.name) is not DocumentKind.MARKDOWN:
@@ -142,7 +142,7 @@ def excerpt_of(
 def cells_of(
     document: IncomingDocument, ticket: TicketDraft, session: SessionSnapshot, settings: Settings
 ) -> list[tuple[str, str]]:
-    """Return the cells of the CSV row that the ticket was made of, by column; [] for others."""
+    """Return the cells of the CSV row that the ticket was made from, by column; else []."""
     try:
         if kind_of(document.name) is not DocumentKind.CSV:
             return []

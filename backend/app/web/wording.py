@@ -1,4 +1,4 @@
-"""The words and signs of pages: what a state is called, and how moments and spans are written."""
+"""Words of pages: badges of states, times and counts."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Sign:
-    """A state as people see it: `name` picks icon and colour, `word` says it."""
+class StatusBadge:
+    """A state as pages show it: `name` selects icon and colour, `word` is its text."""
 
     name: str
     word: str
 
 
-NOT_STARTED = Sign("not-started", "Not started")
-WAITING = Sign("waiting", "Waiting")
-RUNNING = Sign("running", "Running")
-RETRYING = Sign("retrying", "Retry due")
-COMPLETED = Sign("completed", "Completed")
-BETWEEN = Sign("between", "Ready for next")
-FAILED = Sign("failed", "Failed")
-CANCELLED = Sign("cancelled", "Cancelled")
+NOT_STARTED = StatusBadge("not-started", "Not started")
+WAITING = StatusBadge("waiting", "Waiting")
+RUNNING = StatusBadge("running", "Running")
+RETRYING = StatusBadge("retrying", "Retry due")
+COMPLETED = StatusBadge("completed", "Completed")
+BETWEEN = StatusBadge("between", "Ready for next")
+FAILED = StatusBadge("failed", "Failed")
+CANCELLED = StatusBadge("cancelled", "Cancelled")
 
-WORKER_SIGNS = {
-    "idle": Sign("not-started", "Idle"),
-    "working": Sign("running", "Working"),
-    "busy": Sign("running", "Busy"),
-    "draining": Sign("cancelled", "Draining"),
+WORKER_BADGES = {
+    "idle": StatusBadge("not-started", "Idle"),
+    "working": StatusBadge("running", "Working"),
+    "busy": StatusBadge("running", "Busy"),
+    "draining": StatusBadge("cancelled", "Draining"),
 }
 
 TASK_NAMES = {
@@ -54,8 +54,8 @@ TASK_NAMES = {
 }
 
 
-def sign_of(session: SessionSnapshot) -> Sign:
-    """The sign of the session's task as it stands."""
+def badge_of(session: SessionSnapshot) -> StatusBadge:
+    """Return the badge of the session's task."""
     match session.status:
         case None:
             return NOT_STARTED
@@ -70,47 +70,47 @@ def sign_of(session: SessionSnapshot) -> Sign:
 
 
 def label_of(session: SessionSnapshot) -> str:
-    """What people call it; a session without a label goes by its id."""
+    """Return the session's label, or its short id if it has none."""
     return session.label.strip() or f"Session {session.short_id}"
 
 
 def ago(moment: datetime) -> str:
-    """`5 min ago`."""
+    """Return `5 min ago`."""
     return age_text((datetime.now(UTC) - moment).total_seconds())
 
 
 def since(moment: datetime) -> str:
-    """How long ago, as a span: `12.3 s`."""
+    """Return how long ago, as a duration: `12.3 s`."""
     return duration_text(max(0.0, (datetime.now(UTC) - moment).total_seconds()))
 
 
 def in_utc(moment: datetime) -> str:
-    """`2026-11-23 21:05:09 UTC`."""
+    """Return `2026-11-23 21:05:09 UTC`."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def pretty_json(value: Any) -> str:
-    """The value as JSON that people can read."""
+    """Return the value as indented JSON."""
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)
 
 
 def task_name(task_type: TaskType) -> str:
-    """The task's name, as a title has it."""
+    """Return the task's name, as in a title."""
     return TASK_NAMES[task_type]
 
 
 def in_count(count: int, one: str) -> str:
-    """`1 ticket`, `2,000 tickets`."""
+    """Return `1 ticket` or `2,000 tickets`."""
     return count_text(count, one)
 
 
 def first_capital(text: str) -> str:
-    """The text with its first letter as a capital; the others stay."""
+    """Return the text with its first letter in upper case, the others unchanged."""
     return text[:1].upper() + text[1:]
 
 
 def source_place(made: TicketDraft | TicketTitle | Finding) -> str:
-    """Where a ticket comes from: `notes.md, line 3`, `rows.csv, row 3`."""
+    """Return where a ticket comes from: `notes.md, line 3`, `rows.csv, row 3`."""
     return place_text(made.source_name, made.source_row)
 
 
@@ -127,7 +127,7 @@ FILTERS: dict[str, Callable[..., object]] = {
     "paused_text": paused_text,
     "pretty_json": pretty_json,
     "short_id": short_id,
-    "sign_of": sign_of,
+    "badge_of": badge_of,
     "since": since,
     "source_place": source_place,
     "size": size_text,

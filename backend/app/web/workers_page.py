@@ -1,4 +1,4 @@
-"""The page of workers: which are alive; for administrators, draining one and pausing claims."""
+"""The page of live workers; administrators can drain one, and pause claims."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.core.errors import WorkerNotFound
 from app.core.wording import short_id
 from app.models.session import TaskType
 from app.web.page import PageOf
-from app.web.wording import TASK_NAMES, WORKER_SIGNS
+from app.web.wording import TASK_NAMES, WORKER_BADGES
 
 router = APIRouter(include_in_schema=False)
 
@@ -24,7 +24,7 @@ TaskTypes = Annotated[list[TaskType], Form(min_length=1, max_length=3)]
 
 @router.get(PATH)
 def workers_page(caller: Observer, services: ServicesOf, page: PageOf) -> Response:
-    """All workers that are alive, by host and age."""
+    """Show all live workers, by host and age."""
     found, unserved, pauses = workers.read_workers(services, caller)
     return page.render(
         "workers.html",
@@ -33,7 +33,7 @@ def workers_page(caller: Observer, services: ServicesOf, page: PageOf) -> Respon
         pauses=pauses,
         paused_types={pause.task_type for pause in pauses},
         task_types=tuple(TaskType),
-        signs=WORKER_SIGNS,
+        badges=WORKER_BADGES,
     )
 
 
@@ -43,7 +43,7 @@ def pause(
 ) -> Response:
     """Pause claims of these types."""
     workers.pause(PauseRequest(task_types=task_type), caller, services)
-    return page.redirect(PATH, said=f"Paused: {_names(task_type)}. Tasks that run go on.")
+    return page.redirect(PATH, said=f"Paused: {_names(task_type)}. Running tasks continue.")
 
 
 @router.post("/workers/resume")
@@ -59,13 +59,13 @@ def resume(
 def drain_worker(
     worker_id: UUID, caller: Administrator, services: ServicesOf, page: PageOf
 ) -> Response:
-    """Have the worker finish and leave."""
+    """Have the worker finish its tasks and exit."""
     try:
         workers.drain_worker(worker_id, caller, services)
     except WorkerNotFound as error:
         return page.redirect(PATH, refused=f"{error.message}.")
     return page.redirect(
-        PATH, said=f"Worker {short_id(worker_id)} drains: it leaves once its tasks have ended."
+        PATH, said=f"Worker {short_id(worker_id)} drains: it exits once its tasks have ended."
     )
 
 

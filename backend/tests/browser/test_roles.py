@@ -64,7 +64,7 @@ def test_viewer_looks_and_finds_no_button(
     page = open_page(viewer.dashboard.url, viewer, path="/sessions", width=360)
     for path in ("/sessions", "/", f"/sessions/{session_id}"):
         page.goto(viewer.dashboard.url + path)
-        expect(page.get_by_text("viewer: may look, and change nothing")).to_be_visible()
+        expect(page.get_by_text("viewer: read only")).to_be_visible()
         expect(page.get_by_role("button", name="Retry")).to_have_count(0)
         expect(page.get_by_role("link", name="New session")).to_have_count(0)
         assert page.evaluate(NO_OVERFLOW)

@@ -80,7 +80,7 @@ def test_claims_are_paused_and_resumed_and_every_page_says_so(
         check_accessible(page)
         page.goto(server.url)
         expect(page.locator("#paused")).to_contain_text("Claims of processing are paused")
-        expect(page.locator("#content")).not_to_contain_text("Nobody is needed")
+        expect(page.locator("#content")).not_to_contain_text("No action is needed")
         check_accessible(page)
         page.goto(f"{server.url}/sessions/{session_id}")
         expect(page.locator("#headline")).to_contain_text("claims of processing are paused")

@@ -22,7 +22,7 @@ from app.models.session import MAX_RETRY_COUNT, SessionStage, TaskStatus, TaskTy
 from app.presentation.failures import USED_UP, error_next_step, failure_report
 from app.repositories.session_snapshot import SessionSnapshot
 from app.tasks.adf_validation import DeliveryDiffers, RefusedByJira
-from app.web.mending import LABELS, option_label
+from app.web.retry_form import LABELS, option_label
 
 NOW = datetime(2026, 11, 23, 21, 0, tzinfo=UTC)
 

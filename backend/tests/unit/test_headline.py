@@ -113,7 +113,7 @@ SENTENCES = [
         [],
         "Waiting: it begins in 30 s.",
     ),
-    (running(), [], "Waiting in export: the next sweep puts it back in line for a worker."),
+    (running(), [], "Waiting in export: the next sweep queues it again."),
     (running(**LEASED), None, "Running export for 1 min 05 s."),
     (
         running(**LEASED, retry_count=2, progress_current=120, progress_total=2_000),
@@ -123,10 +123,7 @@ SENTENCES = [
     (
         running(claimed_at=before(minutes=5), leased_until=before(seconds=12)),
         None,
-        (
-            "Running export, but its worker has not been heard of for 12 s; the next sweep "
-            "takes it back."
-        ),
+        ("Running export, but its worker has not responded for 12 s; the next sweep rescues it."),
     ),
     (
         failed(),
@@ -189,7 +186,7 @@ SENTENCES = [
     (
         completed(TaskType.PROCESSING, SessionStage.PROCESSING, auto_advance=False),
         None,
-        "Completed processing two minutes ago; export is next, and waits for you.",
+        "Completed processing two minutes ago; export is next, when you start it.",
     ),
     (
         completed(TaskType.EXPORT, SessionStage.EXPORT),

@@ -1,4 +1,4 @@
-"""What a session's page offers and shows, made from its rows; and what a retry may mend."""
+"""The values and acts that a session's page shows, and the options that a retry may change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from app.models.session import SessionStage, StageTimes, TaskStatus, TaskType
 from app.repositories.content_repository import ContentCounts
 from app.repositories.session_snapshot import SessionSnapshot
-from app.web.mending import changes, mends, takes_documents
+from app.web.retry_form import changes, editable_options, takes_documents
 from app.web.session_view import acts, stage_lines
 
 NOW = datetime(2026, 11, 23, 21, 0, tzinfo=UTC)
@@ -86,7 +86,7 @@ def test_a_retry_says_what_it_would_do_before_it_is_done() -> None:
 
     assert retry.consequences[:3] == (
         "Runs export again from its beginning, as attempt 3 of 3, under a new run id.",
-        "It takes 12 tickets, unchanged.",
+        "It uses 12 tickets, unchanged.",
         "When it completes, ADF validation starts automatically.",
     )
     assert retry.consequences[3].startswith("It is the last attempt")
@@ -98,7 +98,7 @@ def test_a_retry_says_what_it_would_do_before_it_is_done() -> None:
 def test_a_retry_that_would_be_in_vain_says_so_and_is_not_the_first_choice() -> None:
     (retry, _) = acts(failed(TaskType.ADF_VALIDATION), COUNTS, SERVER)
 
-    assert "It will find the same again" in retry.consequences[-1]
+    assert "It will find the same problems" in retry.consequences[-1]
     assert not retry.is_primary
 
 
@@ -112,7 +112,7 @@ def test_stages_tell_the_wait_beside_the_run() -> None:
     assert export.since == RUNNING.claimed_at
     assert (export.wait_share, export.run_share) == (14.29, 42.86)  # half done, for all we know
     assert (processing.wait_share, processing.run_share) == (7.14, 21.43)
-    assert (validation.sign.word, validation.ran_seconds) == ("Not started", None)
+    assert (validation.badge.word, validation.ran_seconds) == ("Not started", None)
 
 
 def test_the_bar_of_a_running_stage_says_what_its_progress_says() -> None:
@@ -174,15 +174,15 @@ def test_times_of_an_earlier_life_are_not_shown_for_what_is_ahead() -> None:
 def test_only_what_still_changes_something_may_be_mended(
     task_type: TaskType, names: list[str]
 ) -> None:
-    offered = mends(failed(task_type), ["rows.csv", "no suffix"])
+    offered = editable_options(failed(task_type), ["rows.csv", "no suffix"])
 
-    assert [mend.name for mend in offered] == names
+    assert [option.name for option in offered] == names
     assert takes_documents(failed(task_type)) == (task_type is TaskType.PROCESSING)
-    assert mends(RUNNING, ["rows.csv"]) == []
+    assert editable_options(RUNNING, ["rows.csv"]) == []
 
 
 def test_changes_are_what_is_not_as_it_was() -> None:
-    offered = mends(failed(TaskType.PROCESSING), ["rows.csv"])
+    offered = editable_options(failed(TaskType.PROCESSING), ["rows.csv"])
 
     given = {"title_column": "", "body_column": " Text ", "delimiter": "", "project_key": ""}
 

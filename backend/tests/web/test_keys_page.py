@@ -58,7 +58,7 @@ def test_a_key_is_shown_once_and_works_until_it_is_revoked(
 @pytest.mark.parametrize(
     ("form", "field", "words"),
     [
-        ({"owner": " "}, "owner", "Say whose sessions"),
+        ({"owner": " "}, "owner", "Enter the owner"),
         ({"owner": "x" * 201}, "owner", "at most 200"),
         ({"owner": "a", "expires_in_days": "soon"}, "expires_in_days", "number"),
         ({"owner": "a", "expires_in_days": "-1"}, "expires_in_days", "more than 0"),

@@ -1,5 +1,5 @@
 "use strict";
-// Keeps a page true while it is looked at. The event stream (hx-sse) only says that something has
+// Keeps a page up to date while it is open. The event stream (hx-sse) only says that something has
 // changed: the page itself is fetched again, and the difference is morphed in (htmx). Where the
 // stream fails, the page is fetched every few seconds instead. Nothing here is needed to act.
 (() => {
@@ -70,7 +70,7 @@
     }
     for (const zone of document.querySelectorAll("[data-zone]")) write(zone, clock.resolvedOptions().timeZone);
   };
-  // Select all on the page: the box in the heading, where scripts run; the page may be exchanged.
+  // Select all on the page: the box in the heading, where scripts run; the page may be replaced.
   const tellSelection = () => {
     const all = document.getElementById("select-all");
     if (!all) return;
@@ -150,7 +150,7 @@
       fresh();
       if (movesRows(page) && handIsOnRows()) hold(page);
       else await show(page);
-      // Figures may be kept for some seconds: look again until they know of the change.
+      // Figures may be cached for some seconds: fetch again until they include the change.
       if (Date.parse(page.getElementById("live")?.dataset.asOf ?? "") < lastChange) {
         timer ||= setTimeout(refresh, LOOK_AGAIN_AFTER);
       }
@@ -246,7 +246,7 @@
       pollTimer = 0;
       if (connected) return;
       refresh();
-      // The extension connects again by itself, but only once it was connected.
+      // The extension reconnects on its own, but only once it was connected.
       if (!stream._htmx?.sse) {
         htmx.ajax("GET", stream.getAttribute("hx-sse:connect"), { source: stream, swap: "none" });
       }

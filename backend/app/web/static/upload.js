@@ -1,6 +1,6 @@
 "use strict";
 // The form posts itself. This adds: the chosen files with their sizes, each of which can be removed,
-// limits told before they are hit, the progress of the upload, and a preview that keeps the files.
+// checks of the limits before the upload, its progress, and a preview that keeps the files.
 (() => {
   const form = document.getElementById("upload");
   const files = document.getElementById("documents");
@@ -85,9 +85,9 @@
     const names = new Set(list.map((file) => file.name));
     let problem = "";
     if (list.length > most.documents) problem = `${list.length} files are more than the ${most.documents} that a session takes.`;
-    else if (total > most.request) problem = `Together they have ${size(total)}; ${size(most.request)} are taken at once.`;
+    else if (total > most.request) problem = `Together they have ${size(total)}; one upload may have ${size(most.request)}.`;
     else if (names.size < list.length) problem = "Two of them have the same name.";
-    else if (list.some(problemOf)) problem = "Leave out or mend what cannot be taken.";
+    else if (list.some(problemOf)) problem = "Remove or correct the files that cannot be used.";
     tell("documents", problem);
     allow(!problem);
   }
@@ -112,14 +112,14 @@
     });
     request.addEventListener("load", () => {
       const page = new DOMParser().parseFromString(request.responseText, "text/html");
-      const mended = page.getElementById("upload");
+      const corrected = page.getElementById("upload");
       if (request.status < 400 && !isPreview) { location.assign(request.responseURL); return; }
       stopped("");
-      if (!mended) {
+      if (!corrected) {
         tell("documents", page.querySelector("main p:not(.state-code)")?.textContent.trim() || `The server returned ${request.status}.`);
         return;
       }
-      form.elements.token.value = mended.elements.token.value;
+      form.elements.token.value = corrected.elements.token.value;
       for (const place of page.querySelectorAll("[data-problem]")) {
         tell(place.id.replace(/-problem$/, ""), place.querySelector("span").textContent);
       }

@@ -1,7 +1,7 @@
-"""What a person can put right together with a retry: options, and documents of the same names.
+"""The options and documents that can be changed together with a retry.
 
-What can still change something is offered, and nothing else: after processing, other documents
-come too late; after export, another project does.
+Only those that still have an effect are offered: after processing, it is too late for other
+documents; after export, for another project.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LABELS = {
     "title_column": "Column of the titles",
     "body_column": "Column of the descriptions",
-    "delimiter": "Between cells",
+    "delimiter": "Delimiter",
     "split_level": "Tickets of a Markdown file",
     "body_format": "Markup of the descriptions",
     "sheet": "Sheet of a workbook",
@@ -36,13 +36,13 @@ LABELS = {
     "day_first": "Dates such as 03/04/2026",
     "map": "Columns",
 }
-"""What each option is called on pages."""
+"""The label of each option on pages."""
 
 SPLIT_LEVELS = (
-    ("", "One a file"),
-    ("1", "One a heading of level 1"),
-    ("2", "One a heading down to level 2"),
-    ("3", "One a heading down to level 3"),
+    ("", "One per file"),
+    ("1", "One per heading of level 1"),
+    ("2", "One per heading down to level 2"),
+    ("3", "One per heading down to level 3"),
 )
 CHOICES = {
     "split_level": SPLIT_LEVELS,
@@ -54,7 +54,7 @@ CHOICES = {
         ("html", "HTML"),
     ),
     "day_first": (
-        ("", "Left as they are"),
+        ("", "Unchanged"),
         ("true", "Day first: 3 April"),
         ("false", "Month first: 4 March"),
     ),
@@ -64,11 +64,11 @@ CHOICES = {
         ("cut", "Cut"),
     ),
 }
-"""The values of options that are chosen from a list; empty for the default."""
+"""The values of options that are chosen from a list; "" is the default."""
 
 
 def target_choices(settings: Settings) -> tuple[tuple[str, str], ...]:
-    """Return where a session's issues can be created, and the choice of import files only."""
+    """Return the sites where a session's issues can be created, and “import files only”."""
     return (
         ("", "Import files only"),
         *((target, _target_label(settings, target)) for target in configured_targets(settings)),
@@ -95,16 +95,18 @@ _OF_EXPORT = ("to", "project_key", "issue_type")
 
 
 @dataclass(frozen=True, slots=True)
-class Mend:
-    """An option that may be chosen anew; `value` is the present choice, empty for none."""
+class EditableOption:
+    """An option that may be changed; `value` is the present choice, empty for none."""
 
     name: str
     label: str
     value: str
 
 
-def mends(session: SessionSnapshot, document_names: Iterable[str]) -> list[Mend]:
-    """The options that a retry of the session's task would heed."""
+def editable_options(
+    session: SessionSnapshot, document_names: Iterable[str]
+) -> list[EditableOption]:
+    """Return the options that would change a retry of the session's task."""
     if session.status not in {TaskStatus.FAILED, TaskStatus.CANCELLED}:
         return []
     names: tuple[str, ...] = ()
@@ -115,30 +117,30 @@ def mends(session: SessionSnapshot, document_names: Iterable[str]) -> list[Mend]
     if session.task_type in {TaskType.PROCESSING, TaskType.EXPORT}:
         names += _OF_EXPORT
     present = session.options
-    return [Mend(name, LABELS[name], _text(present.get(name))) for name in names]
+    return [EditableOption(name, LABELS[name], _text(present.get(name))) for name in names]
 
 
 def takes_documents(session: SessionSnapshot) -> bool:
-    """Whether documents may still be exchanged."""
+    """Return whether documents may still be replaced."""
     return session.task_type is TaskType.PROCESSING and session.can_be_restarted
 
 
-def changes(offered: Sequence[Mend], given: Mapping[str, str]) -> dict[str, Any]:
-    """The options of a form that are not as they were; an emptied one is None: as if not chosen."""
+def changes(offered: Sequence[EditableOption], given: Mapping[str, str]) -> dict[str, Any]:
+    """Return the options of a form that were changed; one that was emptied is None: not chosen."""
     changed: dict[str, Any] = {}
-    for mend in offered:
-        said = given.get(mend.name)
+    for option in offered:
+        said = given.get(option.name)
         if said is None:
             continue
         value = "\n".join(filter(None, map(str.strip, said.splitlines())))
-        if value == mend.value:
+        if value == option.value:
             continue
-        changed[mend.name] = value.splitlines() if mend.name == "map" else value or None
+        changed[option.name] = value.splitlines() if option.name == "map" else value or None
     return changed
 
 
 def option_label(name: str) -> str:
-    """Return what pages call a session option: `“Column of the titles”`."""
+    """Return the label of a session option on pages: `“Column of the titles”`."""
     return f"“{LABELS[name]}”" if name in LABELS else name
 
 
