@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Form, Query, Response
@@ -31,7 +31,14 @@ from app.api.services import (
     owner_wanted,
     problems,
 )
-from app.api.uploads import NewSession, documents_of, fingerprint, usable_documents
+from app.api.uploads import (
+    MOST_BYTES_READ_HERE,
+    SMALL_BYTES,
+    NewSession,
+    documents_of,
+    fingerprint,
+    usable_documents,
+)
 from app.engines.reading_apart import problems_apart
 from app.models.session import (
     SessionStage,
@@ -40,9 +47,12 @@ from app.models.session import (
 )
 from app.repositories.access_repository import Principal
 from app.repositories.content_repository import ContentRepository
+from app.repositories.creation import SessionDraft
 from app.repositories.idempotency_repository import StoredResponse
 from app.repositories.session_queries import SessionFilter, SessionQueries
 from app.repositories.session_repository import SessionRepository
+from app.repositories.session_snapshot import SessionSnapshot
+from app.repositories.transition_errors import session_not_found
 from app.tasks.intake_check import check_intake
 
 router = APIRouter(prefix=API, tags=["sessions"], responses=problems(*EVERYWHERE))
@@ -70,24 +80,36 @@ async def create_session(
 
     With `start`, its first task is started in the same transaction.
     """
+    usable, _ = usable_documents(form, services.settings)
+    if idempotency_key is None and usable.are_text_within(SMALL_BYTES):
+        return await _store_together(form, caller, services)
     async with services.uploads.turn(caller.key_id):
         return await run_in_threadpool(store_session, form, caller, services, idempotency_key)
+
+
+async def _store_together(form: NewSession, caller: Principal, services: Services) -> Response:
+    """Store a small session in one transaction with others that arrive at the same time."""
+    names, options = _checked(form, services)
+    draft = SessionDraft(
+        caller.owner,
+        form.label,
+        options,
+        form.auto_advance,
+        list(documents_of(form, names)),
+        starts=form.start,
+    )
+    await services.transitions.create_session(draft)
+    snapshot = await services.snapshots.read(draft.session_id, caller.owner)
+    if snapshot is None:  # deleted again
+        raise session_not_found(draft.session_id)
+    return stored_response(_created(snapshot))
 
 
 def store_session(
     form: NewSession, caller: Principal, services: Services, idempotency_key: str | None
 ) -> Response:
     """Store a session and start it where that is wanted; called while a turn is held."""
-    usable, refused = usable_documents(form, services.settings)
-    names = usable.names
-    options = check_intake(
-        usable.read(),
-        names,
-        form.options(),
-        services.settings,
-        known=refused,
-        read=None if usable.can_be_read_here else problems_apart,
-    ).to_json()
+    names, options = _checked(form, services)
     marked = fingerprint(form, names) if idempotency_key is not None else b""
     with (
         services.database.transaction() as db,
@@ -104,10 +126,34 @@ def store_session(
             if form.start:
                 sessions.start_task(session.id, TaskType.PROCESSING)
             snapshot = SessionQueries(db, owner=caller.owner).get(session.id)
-            body = session_resource(snapshot).model_dump_json()
-            request.keep(StoredResponse(session.id, 201, f"{API}/sessions/{session.id}", body))
+            request.keep(_created(snapshot))
         answer = request.response
     return stored_response(answer)
+
+
+def _checked(form: NewSession, services: Services) -> tuple[list[str], dict[str, Any]]:
+    """The names of the documents, and the options as they are to be stored.
+
+    Raises:
+        ConfigurationError, DocumentError, IntakeRefused: what is wrong with form and documents.
+
+    """
+    usable, refused = usable_documents(form, services.settings)
+    options = check_intake(
+        usable.read(),
+        usable.names,
+        form.options(),
+        services.settings,
+        known=refused,
+        read=None if usable.are_text_within(MOST_BYTES_READ_HERE) else problems_apart,
+    )
+    return usable.names, options.to_json()
+
+
+def _created(snapshot: SessionSnapshot) -> StoredResponse:
+    session_id = snapshot.session_id
+    body = session_resource(snapshot).model_dump_json()
+    return StoredResponse(session_id, 201, f"{API}/sessions/{session_id}", body)
 
 
 @router.get(

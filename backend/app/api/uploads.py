@@ -23,6 +23,8 @@ LONGEST_NAME = 255
 CHUNK_BYTES = 1024 * 1024
 MOST_BYTES_READ_HERE = 1024 * 1024
 """Text of one request whose check takes less time than the start of a process."""
+SMALL_BYTES = 32 * 1024
+"""Text of one request whose check takes less time than the change to a thread and back."""
 
 
 class NewSession(ChosenOptions):
@@ -88,11 +90,10 @@ class UsableDocuments(NamedTuple):
     names: list[str]
     uploads: list[UploadFile]
 
-    @property
-    def can_be_read_here(self) -> bool:
-        """Whether the serving process may read them: little text, and no archive."""
+    def are_text_within(self, most_bytes: int) -> bool:
+        """Whether they are no more text than that, and no archive."""
         size = sum(upload.size or 0 for upload in self.uploads)
-        return size <= MOST_BYTES_READ_HERE and all(kind_of(name).is_text for name in self.names)
+        return size <= most_bytes and all(kind_of(name).is_text for name in self.names)
 
     def read(self) -> Iterator[IncomingDocument]:
         """The documents, one after the other."""

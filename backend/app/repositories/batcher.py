@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from app.core.errors import TaskError
     from app.models.results import TaskResults
     from app.models.session import TaskType
+    from app.repositories.creation import SessionDraft
     from app.repositories.local_dispatch import LocalWorker
 
 
@@ -148,6 +149,13 @@ class AsyncTransitionBatcher:
     def __init__(self, database: Database, *, waits_briefly: bool = False) -> None:
         self._operations = Operations(database, waits_briefly=waits_briefly)
         self._batcher = AsyncBatcher()
+
+    async def create_session(self, draft: SessionDraft) -> None:
+        """Create the session with its documents, and start its processing if it is to start.
+
+        Several share a transaction, so keep this for documents of a few KiB.
+        """
+        await self._batcher.send(self._operations.creations, draft)
 
     async def start_task(self, session_id: uuid.UUID, task_type: TaskType) -> Transition:
         """See `TransitionBatcher.start_task`."""

@@ -26,6 +26,7 @@ from app.core.errors import DatabaseBusy, DatabaseUnavailable, StaleClaim, TaskE
 from app.models.session import Session, SessionTask, TaskStatus
 from app.repositories import transitions
 from app.repositories.batching import DEFERRED_AT_ONCE, DeferredResult, Input, Operation, Output
+from app.repositories.creation import SessionDraft, create_sessions
 from app.repositories.lifecycle_log import log_transitions
 from app.repositories.local_dispatch import LocalStarts, local_worker_for
 from app.repositories.results_writer import Produced, write_results
@@ -77,6 +78,9 @@ class Operations:
         self._waits_briefly = waits_briefly
         at_once = max(1, min(DEFERRED_AT_ONCE, database.settings.pool_size - 1))
         self._deferred_slots = threading.BoundedSemaphore(at_once)
+        self.creations: Operation[SessionDraft, None] = Operation(
+            self._send_creations, lambda draft: draft.session_id
+        )
         self.starts: Operation[StartRequest, Transition] = Operation(
             self._send_starts, lambda request: request.start[0]
         )
@@ -90,6 +94,31 @@ class Operations:
         self.beats: Operation[Heartbeat, bool] = Operation(
             self._send_beats, lambda beat: beat.claim.session_id
         )
+
+    def _send_creations(self, drafts: Sequence[SessionDraft]) -> list[None]:
+        starts = [draft.start for draft in drafts if draft.starts]
+        worker = local_worker_for(self._database, starts) if starts else None
+        own = LocalStarts(worker, self._database.settings.lease_seconds)
+
+        def create_and_start(connection: psycopg.Connection[Any]) -> list[Transition]:
+            with connection.transaction():
+                create_sessions(connection, drafts)
+                if starts:
+                    own.start(connection, starts)
+            return own.hand_over()
+
+        is_unsure = True
+        try:
+            moved, is_unsure = self._answered(
+                create_and_start,
+                lambda _moved: [draft.session_id for draft in drafts],
+                exclude=None if worker is None else worker.on_sessions_changed,
+            )
+        finally:
+            if is_unsure:
+                own.look_for()
+        _log(moved, {draft.task_id: draft.context for draft in drafts})
+        return [None] * len(drafts)
 
     def _send_starts(
         self, requests: Sequence[StartRequest]
@@ -361,11 +390,7 @@ class Operations:
         moved, is_unsure = self._answered(
             act, lambda moved: [each.session_id for each in moved], exclude=exclude
         )
-        if contexts is None:
-            log_transitions(moved)
-        else:
-            for transition in moved:
-                contexts[transition.task_id].run(log_transitions, [transition])
+        _log(moved, contexts)
         return {transition.task_id: transition for transition in moved}, is_unsure
 
     def _answered(
@@ -419,6 +444,14 @@ class Operations:
         log_transitions(done)
         self._database.announce(transition.session_id for transition in done)
         return {transition.task_id: transition for transition in done}
+
+
+def _log(moved: Sequence[Transition], contexts: Contexts | None) -> None:
+    if contexts is None:
+        log_transitions(moved)
+    else:
+        for transition in moved:
+            contexts[transition.task_id].run(log_transitions, [transition])
 
 
 def _as_completed(claim: Claim, task: SessionTask, advances: bool) -> Transition | None:

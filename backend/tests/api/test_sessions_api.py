@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import text
 
 from app.repositories.idempotency_repository import IdempotencyRepository, StoredResponse
 from app.repositories.session_repository import SessionRepository
@@ -69,6 +70,32 @@ def test_a_session_may_be_started_with_the_request_that_opens_it(client: httpx.C
         assert answer.json()["stage"] == "processing"
         assert answer.json()["task"]["status"] == "running"
     assert len(client.get(SESSIONS).json()["items"]) == 2
+
+
+def test_sessions_that_are_opened_together_share_a_transaction(
+    api: Any, client: httpx.Client
+) -> None:
+    def opened(number: int) -> str:
+        content = f"# Ticket {number}\n".encode()
+        files = [("documents", ("notes.md", content, "text/markdown"))]
+        answer = client.post(SESSIONS, files=files, data={"start": "true"})
+        assert answer.status_code == 201
+        assert answer.json()["task"]["status"] == "running"
+        session_id: str = answer.json()["id"]
+        return session_id
+
+    with ThreadPoolExecutor(32) as callers:
+        ids = list(callers.map(opened, range(32)))
+    with api.database.transaction() as db:
+        stored = db.execute(
+            text("SELECT session_id::text, convert_from(content, 'UTF8'), xmin::text"
+                 " FROM documents WHERE session_id::text = ANY(:ids)"),
+            {"ids": ids},
+        ).all()  # fmt: skip
+    assert {(session_id, content) for session_id, content, _ in stored} == {
+        (session_id, f"# Ticket {number}\n") for number, session_id in enumerate(ids)
+    }
+    assert len({writer for _, _, writer in stored}) <= len(ids) / 2
 
 
 def test_uploads_of_many_at_once_wait_their_turn(api: Any) -> None:

@@ -30,10 +30,12 @@ from app.core.errors import (
 )
 from app.engines.connections import vital_database
 from app.models.results import TaskResults
-from app.models.session import TaskStatus, TaskType
+from app.models.session import Session, TaskStatus, TaskType
 from app.repositories import operations, transitions
 from app.repositories.batcher import AsyncTransitionBatcher, TransitionBatcher
 from app.repositories.batching import DeferredResult
+from app.repositories.content_repository import ContentRepository, IncomingDocument
+from app.repositories.creation import SessionDraft
 from app.repositories.lifecycle_log import observe_transitions
 from app.repositories.local_dispatch import offering
 from app.repositories.session_repository import SessionRepository, successor_id
@@ -42,7 +44,6 @@ from app.repositories.transitions import ClaimRequest, Heartbeat, Transition, cl
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from app.models.session import Session
     from app.repositories.transitions import Claim
 
 P = TaskType.PROCESSING
@@ -392,6 +393,33 @@ class TestLostConnections:
         assert (claim.task_id, claim.worker_id) == (started.task_id, worker.id)
         assert len(found) == (not before)
         TransitionBatcher(database).complete_task(claim)
+
+    def test_a_session_is_created_once_with_its_documents_and_its_start(
+        self, before: bool, database: Database, through_proxy: Database, proxy: Any
+    ) -> None:
+        worker = WorkerHere()
+        documents = [IncomingDocument("b.md", b"\x00\xff# B"), IncomingDocument("a.md", b"# A")]
+        draft = SessionDraft("ann", "two", {"to": "x"}, True, documents, starts=True)
+        proxy.lose_next(b"COMMIT", before=before)
+
+        async def create() -> None:
+            batcher = AsyncTransitionBatcher(through_proxy)
+            await batcher.create_session(draft)
+            batcher.close()
+
+        with offering(through_proxy, worker):
+            asyncio.run(create())
+        assert proxy.cuts == 1
+        with database.transaction() as db:
+            session = db.get_one(Session, draft.session_id)
+            assert (session.owner, session.label, session.options) == ("ann", "two", {"to": "x"})
+            assert list(ContentRepository(db).documents(session.id)) == documents
+            assert session.task is not None
+            assert session.task.task_id == draft.task_id
+        with database.driver_connection() as connection:
+            found = claim_these(connection, worker.wishes, lease_seconds=60)
+        (claim,) = found + worker.claims
+        assert claim.worker_id == worker.id
 
     @pytest.mark.parametrize("auto_advance", [False, True])
     def test_a_completion_is_found_to_have_happened_once(  # noqa: PLR0913, PLR0917 - fixtures
