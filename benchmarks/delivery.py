@@ -24,7 +24,8 @@ from app.core.config import Settings
 from app.core.database import Database
 from app.engines.worker import Worker
 from app.models.session import SessionStage, TaskType
-from app.repositories.content_repository import ContentRepository, IncomingDocument
+from app.repositories.content_reader import IncomingDocument
+from app.repositories.content_repository import ContentRepository
 from app.repositories.session_repository import SessionRepository
 from tests.jira_stand_in.server import JiraStandIn
 

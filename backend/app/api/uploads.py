@@ -11,7 +11,7 @@ from pydantic import Field
 from app.api.chosen_options import ChosenOptions
 from app.api.resources import SafeText
 from app.core.errors import DocumentError, IntakeRefused
-from app.repositories.content_repository import IncomingDocument
+from app.repositories.content_reader import IncomingDocument
 from app.tasks.documents.decoding import kind_of
 
 if TYPE_CHECKING:

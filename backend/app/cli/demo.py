@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from app.core.config import Settings
     from app.core.database import Database
     from app.models.results import TaskResults
-    from app.repositories.content_repository import IncomingDocument
+    from app.repositories.content_reader import IncomingDocument
     from app.tasks.context import TaskContext
 
 PROJECT = "DEMO"

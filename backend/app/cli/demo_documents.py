@@ -6,7 +6,7 @@ import csv
 import io
 import random
 
-from app.repositories.content_repository import IncomingDocument
+from app.repositories.content_reader import IncomingDocument
 
 _TEAMS = ("Platform", "Payments", "Search", "Mobile", "Support", "Data")
 _SUBJECTS = (

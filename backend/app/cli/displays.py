@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from app.cli.terminal import Terminal
-    from app.repositories.content_repository import ContentCounts
+    from app.repositories.content_reader import ContentCounts
 
 
 class Display(Protocol):

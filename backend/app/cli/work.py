@@ -63,7 +63,8 @@ from app.engines.sweeper import sweep_once
 from app.engines.worker import Worker
 from app.models.options import SessionOptions
 from app.models.session import SessionStage, TaskStatus, TaskType
-from app.repositories.content_repository import ContentRepository, IncomingDocument
+from app.repositories.content_reader import IncomingDocument
+from app.repositories.content_repository import ContentRepository
 from app.repositories.content_summary import read_content
 from app.repositories.session_repository import SessionRepository
 from app.repositories.session_snapshot import LeaseState, SessionSnapshot

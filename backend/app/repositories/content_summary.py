@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select
 
 from app.models.content import Document, Ticket
-from app.repositories.content_repository import ContentCounts, ContentRepository
+from app.repositories.content_reader import ContentCounts
+from app.repositories.content_repository import ContentRepository
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from psycopg.types.json import Jsonb
 
 from app.models.session import TaskType
-from app.repositories.content_repository import COPY_DOCUMENTS, IncomingDocument
+from app.repositories.content_reader import IncomingDocument
+from app.repositories.content_repository import COPY_DOCUMENTS
 from app.repositories.results_writer import copy_rows
 
 if TYPE_CHECKING:

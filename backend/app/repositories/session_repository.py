@@ -23,7 +23,8 @@ from app.models.results import TaskResults
 from app.models.session import Session, SessionTask, TaskStatus, TaskType
 from app.models.step import TaskStep
 from app.repositories import transitions
-from app.repositories.content_repository import ContentRepository, IncomingDocument
+from app.repositories.content_reader import IncomingDocument
+from app.repositories.content_repository import ContentRepository
 from app.repositories.lifecycle_log import log_reset
 from app.repositories.maintenance import Maintenance
 from app.repositories.own_writes import run_writes

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from app.core.database import Database
     from app.models.results import ExportBody, JiraIssue, TicketDraft
     from app.models.session import TaskType
-    from app.repositories.content_repository import ContentCounts, IncomingDocument
+    from app.repositories.content_reader import ContentCounts, IncomingDocument
     from app.repositories.transitions import Claim
     from app.tasks.steps import StepStore
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from app.core.config import Settings
-    from app.repositories.content_repository import IncomingDocument
+    from app.repositories.content_reader import IncomingDocument
     from app.tasks.jira.columns import MapRule
 
     ReadProblems: TypeAlias = Callable[

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from app.core.config import Settings
     from app.models.options import SessionOptions
     from app.models.results import TicketDraft
-    from app.repositories.content_repository import IncomingDocument
+    from app.repositories.content_reader import IncomingDocument
     from app.tasks.documents.tickets import TicketOptions
     from app.tasks.jira.columns import ColumnMapping
 

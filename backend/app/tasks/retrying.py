@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session as DbSession
 
     from app.core.config import Settings
-    from app.repositories.content_repository import IncomingDocument
+    from app.repositories.content_reader import IncomingDocument
     from app.repositories.session_snapshot import SessionSnapshot
     from app.repositories.transitions import Transition
 

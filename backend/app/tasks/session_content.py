@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from app.repositories.content_repository import ContentReader
+from app.repositories.content_reader import ContentReader
 from app.repositories.transition_errors import session_not_found
 from app.tasks.patience import patiently
 
@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 
     from app.core.database import Database
     from app.models.results import ExportBody, JiraIssue, TicketDraft
-    from app.repositories.content_repository import (
-        ContentCounts,
-        IncomingDocument,
-        SessionOverview,
-    )
+    from app.repositories.content_reader import ContentCounts, IncomingDocument, SessionOverview
 
 DOCUMENTS_PER_PAGE = 100
 DOCUMENT_BYTES_PER_PAGE = 1024 * 1024
@@ -169,7 +165,7 @@ class SessionContent:
     def _read(self, query: Callable[[ContentReader], Answer]) -> Answer:
         def read() -> Answer:
             database = self._open_database()
-            with database.translated_errors(), database.autocommit.connect() as connection:
-                return query(ContentReader(connection))
+            with database.driver_connection() as connection:
+                return query(ContentReader(lambda: connection))
 
         return patiently(read, seconds=self._patience_seconds, check=self._check)

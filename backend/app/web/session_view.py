@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from app.models.session import StageTimes
-    from app.repositories.content_repository import ContentCounts
+    from app.repositories.content_reader import ContentCounts
     from app.repositories.session_snapshot import SessionSnapshot
 
 

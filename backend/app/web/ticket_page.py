@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from app.core.config import Settings
     from app.models.results import Finding, TicketDraft
-    from app.repositories.content_repository import IncomingDocument
+    from app.repositories.content_reader import IncomingDocument
     from app.repositories.session_snapshot import SessionSnapshot
 
 router = APIRouter(include_in_schema=False)

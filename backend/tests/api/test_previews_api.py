@@ -12,7 +12,7 @@ from app.core.errors import DocumentError
 from app.engines import reading_apart
 from app.engines.reading_apart import preview_apart, problems_apart
 from app.models.options import SessionOptions
-from app.repositories.content_repository import IncomingDocument
+from app.repositories.content_reader import IncomingDocument
 from app.tasks.intake_check import document_problems
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from app.engines.worker import Worker
 from app.models.options import SessionOptions
 from app.models.results import TaskResults
 from app.models.session import TaskType
-from app.repositories.content_repository import ContentRepository, IncomingDocument
+from app.repositories.content_reader import IncomingDocument
+from app.repositories.content_repository import ContentRepository
 from app.repositories.session_repository import SessionRepository
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import pytest
 
 from app.models.access import KeyRole
 from app.models.session import TaskType
-from app.repositories.content_repository import IncomingDocument
+from app.repositories.content_reader import IncomingDocument
 from app.repositories.session_repository import SessionRepository
 from tests.live_server import DEADLINE_SECONDS, LiveServer
 

@@ -34,7 +34,8 @@ from app.models.session import Session, TaskStatus, TaskType
 from app.repositories import operations, transitions
 from app.repositories.batcher import AsyncTransitionBatcher, TransitionBatcher
 from app.repositories.batching import DeferredResult
-from app.repositories.content_repository import ContentRepository, IncomingDocument
+from app.repositories.content_reader import IncomingDocument
+from app.repositories.content_repository import ContentRepository
 from app.repositories.creation import SessionDraft
 from app.repositories.lifecycle_log import observe_transitions
 from app.repositories.local_dispatch import offering

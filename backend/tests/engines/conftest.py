@@ -12,7 +12,7 @@ from chaos.waiting import until
 from app.core.database import Database
 from app.engines.worker import Worker
 from app.models.session import SessionTask, TaskStatus, TaskType
-from app.repositories.content_repository import IncomingDocument
+from app.repositories.content_reader import IncomingDocument
 from app.repositories.session_repository import SessionRepository
 
 if TYPE_CHECKING:

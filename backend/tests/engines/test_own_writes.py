@@ -19,7 +19,8 @@ from app.engines.execution import Completed, OutcomeWriter
 from app.models.results import TaskResults, Write
 from app.models.session import TaskStatus, TaskType
 from app.repositories.batcher import TransitionBatcher
-from app.repositories.content_repository import ContentRepository, IncomingDocument
+from app.repositories.content_reader import IncomingDocument
+from app.repositories.content_repository import ContentRepository
 from app.repositories.session_repository import SessionRepository
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from app.models.session import SessionStage, TaskType
-from app.repositories.content_repository import ContentRepository, IncomingDocument
+from app.repositories.content_reader import IncomingDocument
+from app.repositories.content_repository import ContentRepository
 from app.repositories.session_repository import SessionRepository
 from app.tasks.adf.validation import find_violations
 

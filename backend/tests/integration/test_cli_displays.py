@@ -18,7 +18,7 @@ from app.cli.snapshot import TASK_ORDER, SessionEvent, events_between
 from app.cli.terminal import Terminal, printable
 from app.core.wording import age_text, count_text, duration_text, size_text
 from app.models.session import SessionStage, TaskStatus, TaskType
-from app.repositories.content_repository import ContentCounts
+from app.repositories.content_reader import ContentCounts
 from app.repositories.session_snapshot import SessionSnapshot
 
 SESSION_ID = UUID("5e551047-0000-4000-8000-000000000000")

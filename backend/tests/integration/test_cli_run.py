@@ -24,7 +24,7 @@ from app.core.database import Database
 from app.core.errors import OutputError
 from app.models.session import Session, TaskStatus, TaskType
 from app.presentation.import_files import ImportFile
-from app.repositories.content_repository import IncomingDocument
+from app.repositories.content_reader import IncomingDocument
 from app.repositories.session_queries import SessionFilter, SessionQueries
 from app.repositories.session_repository import SessionRepository
 
@@ -705,7 +705,7 @@ def test_a_session_that_nobody_has_in_hand_is_taken_up_by_retry(
     command: Callable[..., Answer], shared_database: Database
 ) -> None:
     """A `run` that died between opening the session and claiming its task leaves it like this."""
-    from app.repositories.content_repository import IncomingDocument  # noqa: PLC0415
+    from app.repositories.content_reader import IncomingDocument  # noqa: PLC0415
 
     with shared_database.transaction() as db:
         sessions = SessionRepository(db)

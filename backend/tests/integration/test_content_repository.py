@@ -10,12 +10,8 @@ import pytest
 from app.core.errors import SessionNotFound
 from app.models.results import ExportBody, Finding, TaskResults, TicketDraft
 from app.models.session import TaskType
-from app.repositories.content_repository import (
-    ContentCounts,
-    ContentRepository,
-    IncomingDocument,
-    TicketTitle,
-)
+from app.repositories.content_reader import ContentCounts, IncomingDocument
+from app.repositories.content_repository import ContentRepository, TicketTitle
 from app.repositories.session_repository import SessionRepository
 from app.tasks.session_content import DOCUMENT_BYTES_PER_PAGE, SessionContent
 

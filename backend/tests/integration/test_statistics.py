@@ -11,7 +11,7 @@ from sqlalchemy import String, literal, select, text
 
 from app.core.errors import ErrorCategory
 from app.models.session import MAX_RETRY_COUNT, TaskStatus, TaskType
-from app.repositories.content_repository import IncomingDocument
+from app.repositories.content_reader import IncomingDocument
 from app.repositories.session_queries import SessionFilter, SessionQueries
 from app.repositories.session_repository import SessionRepository
 from app.repositories.statistics import SessionCounts, Standing, Statistics, normalised

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.core.errors import DocumentError, ErrorCategory
-from app.repositories.content_repository import IncomingDocument
+from app.repositories.content_reader import IncomingDocument
 from app.tasks.documents import intake
 from app.tasks.documents.intake import read_files
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.models.session import SessionStage, StageTimes, TaskStatus, TaskType
-from app.repositories.content_repository import ContentCounts
+from app.repositories.content_reader import ContentCounts
 from app.repositories.session_snapshot import SessionSnapshot
 from app.web.retry_form import changes, editable_options, takes_documents
 from app.web.session_view import acts, stage_lines

@@ -13,7 +13,8 @@ from sqlalchemy import text
 
 from app.models.results import ExportBody, Finding, TaskResults, TicketDraft
 from app.models.session import TaskType
-from app.repositories.content_repository import ContentRepository, IncomingDocument
+from app.repositories.content_reader import IncomingDocument
+from app.repositories.content_repository import ContentRepository
 from app.repositories.session_repository import SessionRepository
 
 if TYPE_CHECKING:

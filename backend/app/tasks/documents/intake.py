@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from app.core.errors import DocumentError, IntakeRefused
 from app.core.wording import count_text
-from app.repositories.content_repository import IncomingDocument
+from app.repositories.content_reader import IncomingDocument
 from app.tasks.documents.decoding import kind_of
 
 if TYPE_CHECKING:

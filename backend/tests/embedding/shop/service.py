@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session as DbSession
 from app.core.config import Settings
 from app.core.database import Database, bound
 from app.models import SessionTask, TaskType
-from app.repositories.content_repository import IncomingDocument
+from app.repositories.content_reader import IncomingDocument
 from app.repositories.session_repository import SessionRepository
 from shop.models import Document, Order
 
