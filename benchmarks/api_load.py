@@ -1,7 +1,7 @@
 """Status reads of one `serve` process while clients watch, beside /healthz and a bare SELECT.
 
-The load comes from a process of its own over keep-alive connections, as fast as answers come: from
-`wrk` where that is installed, else from a client of ours, which takes more of the machine itself.
+Another process sends requests over keep-alive connections, each after the last response: `wrk`
+where that is installed, else a client of ours, which uses more of the machine itself.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
 
 
 def measure() -> dict[str, Any]:
-    """Reads per second and latencies: of status, of /healthz, and of the bare statement."""
+    """Measure reads per second and latencies of status, of /healthz and of the bare statement."""
     with tempfile.TemporaryDirectory(prefix="session-tasks-bench-") as folder:
         os.chmod(folder, 0o711)  # noqa: PTH101
         with serving(folder) as (pid, port, key):
@@ -40,7 +40,7 @@ def measure() -> dict[str, Any]:
 
 @contextlib.contextmanager
 def serving(folder: str) -> Iterator[tuple[int, int, str]]:
-    """A `serve` process without a worker over an embedded database: its pid, port and first key."""
+    """Run `serve` without a worker on an embedded database; yield its pid, port and first key."""
     server = subprocess.Popen(
         [
             sys.executable, "-c", "from app.cli import main; main()",
@@ -122,7 +122,7 @@ async def _open_session(port: int, key: str) -> str:
 
 @contextlib.asynccontextmanager
 async def _watching(port: int, key: str, session: str) -> AsyncIterator[list[asyncio.Task[None]]]:
-    """Have the session watched by everybody, from the first event on."""
+    """Have all watchers watch the session; start once each has its first event."""
     begun = asyncio.Semaphore(0)
 
     async def watch() -> None:
@@ -145,7 +145,7 @@ async def _watching(port: int, key: str, session: str) -> AsyncIterator[list[asy
 
 
 async def _read_for(pid: int, port: int, key: str, path: str) -> dict[str, float]:
-    """What clients see of this path, and the server's own processor time for each answer."""
+    """Measure this path as clients see it, and the server's processor time per response."""
     before = _processor_seconds(pid)
     figure = await (_read_with_wrk if WRK else _read_with_python)(port, key, path)
     used = _processor_seconds(pid) - before
@@ -204,7 +204,7 @@ async def _read_with_python(port: int, key: str, path: str) -> dict[str, float]:
 
 
 async def _select_for(session_id: str, environment: dict[str, str]) -> dict[str, float]:
-    """One row by its key on one connection, statement by statement."""
+    """Read one row by its key on one connection, statement by statement."""
     from app.core.config import Settings  # noqa: PLC0415 - after the environment is known
     from app.core.database import Database  # noqa: PLC0415
 

@@ -1,8 +1,8 @@
-"""How long each page of the dashboard takes where 100,000 sessions are, and how much it weighs.
+"""Time and size of each dashboard page among 100,000 sessions.
 
-The time is that of a whole request over a connection that is kept open, so it holds the server's
-time and a little more. A bare SELECT of one session in the same run says what the machine gives.
-Another checkout is measured in turns with this one: `SESSION_TASKS_BENCH_BASELINE` names the Python
+The time is that of a whole request over a connection that is kept open: the server's time and a
+little more. A bare SELECT of one session in the same run shows the machine's speed. Another
+checkout is measured in alternation with this one: `SESSION_TASKS_BENCH_BASELINE` names the Python
 of its environment.
 """
 
@@ -38,7 +38,7 @@ PATHS = (
     "/new",
     "/keys",
 )
-"""Pages that the baseline has, too."""
+"""Pages that the baseline has as well."""
 
 _SESSIONS = """
 INSERT INTO sessions (id, owner, label, stage, created_at, updated_at,
@@ -59,20 +59,20 @@ SELECT gen_random_uuid(), id, CASE stage WHEN 'completed' THEN 'adf_validation' 
        CASE stage WHEN 'processing' THEN 1 ELSE 0 END,
        CASE stage WHEN 'processing' THEN jsonb_build_object(
            'error', 'DocumentError', 'category', 'user_fixable', 'attempt', 1,
-           'next_step', 'Mend it.',
+           'next_step', 'Correct it.',
            'message', 'notes-' || label || '.csv has no column named summary') END
   FROM sessions WHERE stage <> 'created'"""
 
 
 def measure() -> dict[str, Any]:
-    """Milliseconds and bytes of each page, medians of many requests; ratios to a baseline."""
+    """Measure milliseconds and bytes of each page, as medians; ratios to a baseline."""
     pythons = {"ours": sys.executable}
     if baseline := os.environ.get("SESSION_TASKS_BENCH_BASELINE"):
         pythons["baseline"] = baseline
     with contextlib.ExitStack() as at_end:
         sites = {name: at_end.enter_context(_site(python)) for name, python in pythons.items()}
         figures = {name: {"pages": site.sizes()} for name, site in sites.items()}
-        for path in PATHS:  # in turns, so that what else the machine does meets all of them
+        for path in PATHS:  # in alternation, so that other load affects all of them
             for name, milliseconds in _medians(sites, path).items():
                 figures[name]["pages"][path]["median_ms"] = milliseconds
         ours = sites["ours"]
@@ -93,7 +93,7 @@ def measure() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Site:
-    """A `serve` process over a database that is full, and a browser of an administrator."""
+    """A `serve` process over a full database, and an administrator's browser."""
 
     browser: httpx.Client
     database: psycopg.Connection[Any]
@@ -103,12 +103,12 @@ class Site:
         """Get a page; `…` in its path stands for a session whose task failed."""
         answer = self.browser.get(path.replace("…", self.session_id))
         if answer.status_code != httpx.codes.OK:
-            message = f"{path} was answered {answer.status_code}"
+            message = f"{path} returned {answer.status_code}"
             raise RuntimeError(message)
         return answer
 
     def sizes(self) -> dict[str, dict[str, float]]:
-        """The bytes of each page over the wire."""
+        """Return the bytes of each page over the wire."""
         return {path: {"bytes": self.get(path).num_bytes_downloaded} for path in PATHS}
 
     def select(self) -> None:

@@ -1,4 +1,4 @@
-"""`make chaos`: every promise against a hostile machine, and one table at the end."""
+"""`make chaos`: test every guarantee against injected faults, and print one table at the end."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ PROGRAMMES: dict[str, Programme] = {
 
 
 def main() -> int:
-    """Run the programmes that were named, or all; answers 1 if a promise was broken."""
+    """Run the named programmes, or all; return 1 if a guarantee was violated."""
     parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 30))
     parser.add_argument(
@@ -80,14 +80,14 @@ def main() -> int:
         type=float,
         default=1e9,
         metavar="SECONDS",
-        help="end each programme's hostility then, however far it got",
+        help="stop each programme's faults after this time, however many were injected",
     )
     parser.add_argument("--short", action="store_true", help="few trials of each")
     parser.add_argument("--only", action="append", choices=PROGRAMMES, metavar="NAME",
                         help=f"may be repeated; any of {', '.join(PROGRAMMES)}")  # fmt: skip
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _end_hostility)
-    logging.disable(logging.CRITICAL)  # refusals by the thousand are what is being tried
+    logging.disable(logging.CRITICAL)  # thousands of refusals are expected
     print(f"seed {options.seed}", flush=True)
     verdicts = []
     with own_server() as (server, folder):
@@ -101,9 +101,9 @@ def main() -> int:
 
 
 def _end_hostility(*_: object) -> None:
-    """End every programme's hostility and judge how far it got; told again, exit."""
+    """Stop injecting faults and judge what was done; the second signal exits."""
     if HOSTILITY_ENDED.is_set():
-        sys.exit(143)  # and take workers and server along
+        sys.exit(143)  # and stop workers and server
     HOSTILITY_ENDED.set()
 
 
@@ -111,7 +111,7 @@ def _run(name: str, options: argparse.Namespace, server: EmbeddedServer, folder:
     try:
         with Rig(server.url, options.seed, longest_seconds=options.longest) as rig:
             return PROGRAMMES[name](rig, server, folder, options.short)
-    except Exception as error:  # noqa: BLE001 - the other programmes still have something to say
+    except Exception as error:  # noqa: BLE001 - the other programmes still run
         traceback.print_exc()
         return Verdict(name, "broken off", broken=[f"{type(error).__name__}: {error}"])
 

@@ -1,7 +1,7 @@
-"""Threads that use the repository as badly as they can, on few sessions, all at once.
+"""Threads that misuse the repository concurrently, on few sessions.
 
-They stand for what a hostile machine does to honest workers: claims that outlive their lease,
-workers that wake up late and write all the same, double clicks, deletes, sweepers in a crowd.
+They simulate what faults do to correct workers: claims that outlive their lease, workers that wake
+up late and still write, double clicks, deletes, many sweepers at once.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SHORT_LEASE_SECONDS = 0.005
 
 @dataclass
 class Ledger:
-    """What the adversaries were told, and how often each thing happened."""
+    """The operations acknowledged to the adversaries, and a count of each event."""
 
     acknowledged: list[Acknowledged] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
@@ -50,7 +50,7 @@ class Ledger:
 
 
 class Adversary:
-    """One thread: random acts on shared sessions with the claims it ever got."""
+    """One thread: random operations on shared sessions, with any claim that it ever had."""
 
     def __init__(
         self, database: Database, session_ids: Sequence[uuid.UUID], seed: int, ledger: Ledger
@@ -64,7 +64,7 @@ class Adversary:
         self._worker_id = uuid.UUID(int=self._random.getrandbits(128))
 
     def run(self, rounds: int) -> None:
-        """Act `rounds` times; refusals are normal, anything else ends up in the ledger."""
+        """Act `rounds` times; refusals are normal, other errors are recorded in the ledger."""
         acts: list[Callable[[], None]] = [
             self._start, self._start_by_one_call, self._claim, self._claim,
             self._complete, self._complete, self._fail, self._beat, self._cancel,
@@ -77,22 +77,22 @@ class Adversary:
             except REFUSALS as refusal:
                 self._ledger.counts[type(refusal).__name__] += 1
             except (DBAPIError, psycopg.Error, DatabaseBusy, DatabaseUnavailable) as error:
-                if "lock timeout" in str(error):  # whoever holds the lock was not let run
+                if "lock timeout" in str(error):  # the lock's holder was not scheduled
                     self._ledger.counts["gave up waiting for a lock"] += 1
-                else:  # a deadlock above all
+                else:  # a deadlock, most likely
                     self._ledger.errors.append(error)
 
     def _some(self) -> list[uuid.UUID]:
-        """A few sessions in random order, none twice: what crossing batches are made of."""
+        """Return a few sessions in random order, none twice, so that batches overlap."""
         count = self._random.randint(1, min(3, len(self._session_ids)))
         return self._random.sample(list(self._session_ids), count)
 
     def _old_claims(self) -> list[Claim]:
-        """Claims got at any time, most of them superseded; no session twice."""
+        """Return claims of any age, most of them superseded; no session twice."""
         chosen = self._random.sample(self._claims, min(3, len(self._claims)))
         return list({claim.session_id: claim for claim in chosen}.values())
 
-    def _told(self, operation: str, session_id: uuid.UUID, task_id: uuid.UUID,
+    def _acknowledge(self, operation: str, session_id: uuid.UUID, task_id: uuid.UUID,
               token: uuid.UUID | None = None) -> None:  # fmt: skip
         self._ledger.acknowledged.append(Acknowledged(operation, session_id, task_id, token))
         self._ledger.counts[operation] += 1
@@ -101,16 +101,16 @@ class Adversary:
         starts = [(s, self._random.choice(list(TaskType))) for s in self._some()]
         with self._database.transaction() as db:
             outcomes = SessionRepository(db).start_tasks(starts)
-        self._told_of_starts(outcomes)
+        self._acknowledge_starts(outcomes)
 
     def _start_by_one_call(self) -> None:
         starts = [(s, self._random.choice(list(TaskType))) for s in self._some()]
-        self._told_of_starts(self._batcher.start_tasks(starts))
+        self._acknowledge_starts(self._batcher.start_tasks(starts))
 
-    def _told_of_starts(self, outcomes: Sequence[Transition | TaskError]) -> None:
+    def _acknowledge_starts(self, outcomes: Sequence[Transition | TaskError]) -> None:
         for outcome in outcomes:
             if not isinstance(outcome, Exception):
-                self._told("started", outcome.session_id, outcome.task_id)
+                self._acknowledge("started", outcome.session_id, outcome.task_id)
 
     def _claim(self) -> None:
         with self._database.transaction() as db:
@@ -129,7 +129,7 @@ class Adversary:
             outcomes = SessionRepository(db).complete_tasks([(claim, None) for claim in claims])
         for claim, outcome in zip(claims, outcomes, strict=True):
             if not isinstance(outcome, Exception):
-                self._told("completed", claim.session_id, claim.task_id, claim.claim_token)
+                self._acknowledge("completed", claim.session_id, claim.task_id, claim.claim_token)
 
     def _fail(self) -> None:
         claims = self._old_claims()
@@ -141,29 +141,29 @@ class Adversary:
             )
         for claim, outcome in zip(claims, outcomes, strict=True):
             if not isinstance(outcome, Exception):
-                self._told("failed", claim.session_id, claim.task_id, claim.claim_token)
+                self._acknowledge("failed", claim.session_id, claim.task_id, claim.claim_token)
 
     def _beat(self) -> None:
-        """For several workers at once, in one transaction: whoever's claims were last made."""
+        """Renew the latest claims, of several workers, in one transaction."""
         latest = self._ledger.claims[-2 * len(self._session_ids) :]
         self._random.shuffle(latest)
         claims = list({claim.session_id: claim for claim in latest}.values())
         if claims:
             with self._database.transaction() as db:
                 SessionRepository(db).heartbeat(claims, lease_seconds=SHORT_LEASE_SECONDS)
-                if self._random.random() < 0.5:  # others meet the lock, and what it hides
+                if self._random.random() < 0.5:  # others meet the lock and the uncommitted rows
                     threading.Event().wait(SHORT_LEASE_SECONDS)
 
     def _cancel(self) -> None:
         with self._database.transaction() as db:
             moved = SessionRepository(db).cancel_task(self._some()[0])
-        self._told("cancelled", moved.session_id, moved.task_id)
+        self._acknowledge("cancelled", moved.session_id, moved.task_id)
 
     def _retry(self) -> None:
         session_id = self._some()[0]
         with self._database.transaction() as db:
             moved = SessionRepository(db).retry_task(session_id)
-        self._told("started", moved.session_id, moved.task_id)
+        self._acknowledge("started", moved.session_id, moved.task_id)
 
     def _rescue(self) -> None:
         with self._database.transaction() as db:
@@ -176,7 +176,7 @@ class Adversary:
                 SessionRepository(db).release_task(claims[0])
 
     def _pass_on(self) -> None:
-        """Give a claim back, let another worker have the same run, then write with the old one."""
+        """Release a claim, have another worker claim the same run, then write with the old one."""
         with self._database.transaction() as db:
             sessions = SessionRepository(db)
             old = next(
@@ -197,7 +197,7 @@ class Adversary:
                 moved = sessions.complete_task(old, None)
             else:
                 moved = sessions.fail_task(old, {"error": "Chaos", "message": "on purpose"})
-        self._told(ending, moved.session_id, moved.task_id, old.claim_token)
+        self._acknowledge(ending, moved.session_id, moved.task_id, old.claim_token)
 
 
 def race_adversaries(
@@ -208,7 +208,7 @@ def race_adversaries(
     threads: int = 8,
     rounds: int = 100,
 ) -> Ledger:
-    """Let adversaries loose on these sessions; returns what they were told."""
+    """Run adversaries on these sessions; return the ledger of what was acknowledged to them."""
     ledger = Ledger()
     crowd = [
         threading.Thread(

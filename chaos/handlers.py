@@ -1,7 +1,7 @@
-"""Handlers for a hostile machine: they do what their session says, and write down that they did.
+"""Handlers for chaos tests: they do what their session's options say, and record it.
 
-Chosen by `SESSION_TASKS_HANDLERS`. The journal (a file, appended to) tells the harness which
-process ran which run, and when; the product knows nothing of it.
+Selected by `SESSION_TASKS_HANDLERS`. The journal (an append-only file) records for the harness
+which process executed which run, and when; the product does not use it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ GATES = "CHAOS_GATES"
 
 
 def behave(context: TaskContext) -> TaskResults:
-    """Do what the session's option `behaviour` says; then return the same results as always."""
+    """Do what the session's option `behaviour` says, then return fixed results."""
     options: dict[str, Any] = context.options.model_extra or {}
     run = (str(context.session_id), str(context.task_id), context.attempt)
     journal.write("begun", *run)
@@ -54,7 +54,7 @@ def _results(task_type: TaskType) -> TaskResults:
 
 
 def _work(context: TaskContext, options: dict[str, Any]) -> None:
-    """Take `seconds`, in ten steps, each of which listens."""
+    """Take `seconds`, in ten steps, each of which checks for cancellation."""
     for step in range(10):
         if step == 5:
             reach("handler half way")
@@ -63,28 +63,28 @@ def _work(context: TaskContext, options: dict[str, Any]) -> None:
 
 
 def _hold(context: TaskContext, _options: dict[str, Any]) -> None:
-    """Wait, deaf, until the session's gate opens; a second attempt goes straight on."""
+    """Wait until the session's gate opens, ignoring cancellation; only in the first attempt."""
     gate = Path(os.environ[GATES]) / str(context.session_id)
     while context.attempt == 1 and not gate.exists():
         threading.Event().wait(0.01)
 
 
 def _listen(context: TaskContext, _options: dict[str, Any]) -> None:
-    """Wait until told to stop."""
+    """Wait until cancelled."""
     while True:
         context.check_cancelled()
         threading.Event().wait(0.01)
 
 
 def _stumble(context: TaskContext, options: dict[str, Any]) -> None:
-    """Fail for a passing reason once, and work the next time."""
+    """Fail once with a temporary error, and succeed the next time."""
     if context.attempt == 1:
         raise TaskError("Stumbled, on purpose", category=ErrorCategory.TEMPORARY)
     _work(context, options)
 
 
 def _steps(context: TaskContext, options: dict[str, Any]) -> None:
-    """Run so many steps, and write down what each ran for and what it was handed."""
+    """Run this many steps, and record each run and each result that was returned."""
     seconds = float(options.get("seconds", 0.1)) / STEPS
     for number in range(STEPS):
         name = f"step {number}"
@@ -100,7 +100,7 @@ def _run_step(context: TaskContext, name: str, seconds: float) -> str:
 
 
 def _poison(_context: TaskContext, options: dict[str, Any]) -> None:
-    """End this process, or the whole worker, in one of many ways."""
+    """Kill this process, or the whole worker, in one of several ways."""
     match options["way"]:
         case "exit":
             os._exit(3)

@@ -1,13 +1,13 @@
-"""What really happened, as PostgreSQL committed it, and whether it was allowed to.
+"""Record what PostgreSQL committed, and check that it was legal.
 
-Triggers (installed by tests only) record every version of a task row and of a lease, and, when
-a transaction commits, how the session's stage and its row stand together. `violations` holds that
-record against the promises; it shares no code with the product and states the rules by hand.
+Triggers (installed only by tests) record every version of a task row and of a lease, and the
+session's stage with its row's state whenever a transaction commits. `violations` checks that
+record against the guarantees; it shares no code with the product and restates the rules by hand.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -87,9 +87,9 @@ CREATE CONSTRAINT TRIGGER record_commit AFTER INSERT OR UPDATE ON session_tasks
 
 @dataclass(frozen=True, slots=True)
 class TaskVersion:
-    """One version of a task row: what it was (None for a new row), and what it became.
+    """One change of a task row: the old values (None for a new row) and the new ones.
 
-    `message` and `worker` are the failure's, `at` the moment by the database's clock.
+    `message` and `worker` are the failure's; `at` is the moment by the database's clock.
     """
 
     n: int
@@ -110,9 +110,9 @@ class TaskVersion:
 
 @dataclass(frozen=True, slots=True)
 class LeaseVersion:
-    """One change of who holds a lease; `action` is INSERT, UPDATE or DELETE.
+    """One change of a lease's holder; `action` is INSERT, UPDATE or DELETE.
 
-    `still_lasted` says of a lease that was deleted whether its time had not run out.
+    `still_lasted` says whether a deleted lease had not expired.
     """
 
     n: int
@@ -128,7 +128,7 @@ class LeaseVersion:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """How stage and row stood together when a transaction committed."""
+    """A session's stage and its row's state when a transaction committed."""
 
     n: int
     txid: int
@@ -140,9 +140,9 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """What a caller was told: that its operation on this run took effect.
+    """An acknowledgement: a caller's operation on this run took effect.
 
-    `operation` is started, completed, failed or cancelled; a worker's also names its claim token.
+    `operation` is started, completed, failed or cancelled; a worker's also has its claim token.
     """
 
     operation: str
@@ -153,7 +153,7 @@ class Acknowledged:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Everything that was recorded, in the order in which it happened."""
+    """All records, in order."""
 
     tasks: Sequence[TaskVersion]
     leases: Sequence[LeaseVersion]
@@ -161,12 +161,12 @@ class History:
 
 
 def install(connection: psycopg.Connection[Any]) -> None:
-    """Record from now on; the tables live in the database under test."""
+    """Start recording, into tables of the database under test."""
     connection.execute(INSTALL.encode())
 
 
 def read(connection: psycopg.Connection[Any]) -> History:
-    """What was recorded so far."""
+    """Return all records so far."""
 
     def rows(table: str) -> list[tuple[Any, ...]]:
         return connection.execute(f"SELECT * FROM {table} ORDER BY n".encode()).fetchall()
@@ -178,7 +178,7 @@ def read(connection: psycopg.Connection[Any]) -> History:
     )
 
 
-# The rules once more, by hand, from the specification; not imported from the product.
+# The rules again, written by hand from the specification; not imported from the product.
 FOLLOWING = {"processing": "export", "export": "adf_validation"}
 MAX_RETRIES = 3
 RESCUED = "The worker died or stopped answering"
@@ -225,7 +225,7 @@ def _stage_agrees(commit: Commit) -> bool:
 
 
 def violations(history: History, acknowledged: Iterable[Acknowledged] = ()) -> list[str]:
-    """Every promise that this history breaks, in words; none if it was all allowed."""
+    """Return all violations of guarantees in this history, as text; empty if it is legal."""
     return [
         *_illegal_versions(history.tasks),
         *(
@@ -235,7 +235,7 @@ def violations(history: History, acknowledged: Iterable[Acknowledged] = ()) -> l
         ),
         *_doubled_runs(history.tasks),
         *_superseded_claims(history),
-        *_broken_words(history, acknowledged),
+        *_false_acknowledgements(history, acknowledged),
     ]
 
 
@@ -262,7 +262,7 @@ def _doubled_runs(tasks: Sequence[TaskVersion]) -> Iterable[str]:
 
 
 def _superseded_claims(history: History) -> Iterable[str]:
-    """A run is completed by nobody but the holder of its lease, and each run has one holder."""
+    """Find completions by other than the lease's holder, and runs with several holders."""
     removed: dict[tuple[int, UUID], LeaseVersion] = {
         (lease.txid, lease.session_id): lease
         for lease in history.leases
@@ -288,7 +288,9 @@ def _superseded_claims(history: History) -> Iterable[str]:
             yield f"{lease.session_id}: a claim was taken over from a living holder ({lease})"
 
 
-def _broken_words(history: History, acknowledged: Iterable[Acknowledged]) -> Iterable[str]:
+def _false_acknowledgements(
+    history: History, acknowledged: Iterable[Acknowledged]
+) -> Iterable[str]:
     happened: dict[tuple[str, UUID, UUID], int] = defaultdict(int)
     names = {"running": "started"}
     transaction_of: dict[tuple[UUID, UUID], int] = {}
@@ -302,15 +304,15 @@ def _broken_words(history: History, acknowledged: Iterable[Acknowledged]) -> Ite
         for lease in history.leases
         if lease.action == "DELETE"
     }
-    told: dict[Acknowledged, int] = defaultdict(int)
-    for word in acknowledged:
-        told[word] += 1
-    for word, times in told.items():
-        count = happened[word.operation, word.session_id, word.task_id]
+    for one, times in Counter(acknowledged).items():
+        count = happened[one.operation, one.session_id, one.task_id]
         if count != 1 or times != 1:
-            yield f"{word.session_id}: told {times} times {word.operation}, happened {count} times"
+            yield (
+                f"{one.session_id}: {one.operation} acknowledged {times} times,"
+                f" happened {count} times"
+            )
             continue
-        if word.claim_token is not None:
-            txid = transaction_of[word.session_id, word.task_id]
-            if removed.get((txid, word.session_id)) != word.claim_token:
-                yield f"{word.session_id}: {word.operation} by a superseded claim"
+        if one.claim_token is not None:
+            txid = transaction_of[one.session_id, one.task_id]
+            if removed.get((txid, one.session_id)) != one.claim_token:
+                yield f"{one.session_id}: {one.operation} by a superseded claim"

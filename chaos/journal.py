@@ -1,4 +1,4 @@
-"""What processes under test write down before they die: one line each, appended at once."""
+"""A journal for processes under test that may be killed: each entry is one atomic append."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PATH = "CHAOS_JOURNAL"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line: when (seconds since 1970), what, who, and about which run or point."""
+    """One line: the time (seconds since 1970), the event, the process, and the run or point."""
 
     at: float
     word: str
@@ -23,7 +23,7 @@ class Entry:
 
 
 def write(word: str, *subject: object) -> None:
-    """Append a line; a short O_APPEND write is whole or not there (write(2))."""
+    """Append a line; a short O_APPEND write is atomic (write(2))."""
     path = os.environ.get(PATH)
     if path is None:
         return
@@ -36,7 +36,7 @@ def write(word: str, *subject: object) -> None:
 
 
 class Reader:
-    """What was written so far; each line is read once, however often it is asked for."""
+    """Reads the entries so far; each line is read only once."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -45,7 +45,7 @@ class Reader:
         self._lock = threading.Lock()
 
     def entries(self, word: str) -> list[Entry]:
-        """Every entry with this word, in the order of writing."""
+        """Return all entries with this word, in order."""
         with self._lock:
             self._read_on()
             return list(self._by_word.get(word, ()))

@@ -1,7 +1,7 @@
-"""Named points between claim and commit at which a process kills itself, as told from outside.
+"""Named points between claim and commit at which a process kills itself.
 
-The environment says where (`CHAOS_POINT`) and at which arrival (`CHAOS_ARRIVAL`). `arm` puts the
-supervisor's points around the product's functions; the product itself has no such points.
+The environment sets the point (`CHAOS_POINT`) and the arrival at it (`CHAOS_ARRIVAL`). `arm` adds
+the supervisor's points around the product's functions; the product itself has no such points.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ IN_SUPERVISOR = (
     "handed to the child",
     "outcome known, nothing written",
     "completion sent, not committed",
-    "committed, nobody told",
-    "failure written, nobody told",
+    "committed, not announced",
+    "failure written, not announced",
     "before a heartbeat",
     "after a heartbeat",
     "rescue sent, not committed",
@@ -41,7 +41,7 @@ _arrivals = 0
 
 
 def reach(point: str) -> None:
-    """Die here, if this is the point and this the arrival that the environment names."""
+    """Kill this process, if the environment names this point and this arrival."""
     global _arrivals  # noqa: PLW0603 - one process, one point
     if not point or os.environ.get(POINT) != point:
         return
@@ -52,10 +52,10 @@ def reach(point: str) -> None:
 
 
 def arm() -> None:
-    """Put the supervisor's points into this process."""
+    """Add the supervisor's points to this process."""
     _around(transitions, "claim_next", after="claimed, not handed out", only_if_answered=True)
     _around(transitions, "complete", after="completion sent, not committed", only_if_answered=True)
-    _around(transitions, "fail", after="failure written, nobody told", only_if_answered=True)
+    _around(transitions, "fail", after="failure written, not announced", only_if_answered=True)
     _around(transitions, "rescue", after="rescue sent, not committed", only_if_answered=True)
     _around(transitions, "retry", after="rescued and retried, not committed", only_if_answered=True)
     _around(LeaseRenewer, "beat", before="before a heartbeat", after="after a heartbeat")
@@ -64,7 +64,7 @@ def arm() -> None:
             execution.OutcomeWriter,
             write,
             before="outcome known, nothing written",
-            after="committed, nobody told",
+            after="committed, not announced",
         )
     send = ChildProcess.send
 

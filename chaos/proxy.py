@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Self
 
 READY = b"Z\x00\x00\x00\x05"
-"""ReadyForQuery (PostgreSQL, section 55.7): the server has done what it was asked."""
+"""ReadyForQuery (PostgreSQL, section 55.7): the server has finished the request."""
 
 
 class _Link:
@@ -29,12 +29,12 @@ class _Link:
 
 
 class Proxy:
-    """Listens on a free port of 127.0.0.1 while entered; moods may be changed at any time.
+    """Listens on a free port of 127.0.0.1 while entered; faults may be changed at any time.
 
     Attributes:
         cut_share: how many of 100 requests are cut, by kind: before and after COMMIT, before and
             after any other request reached the server.
-        counts: what was done.
+        counts: the faults injected, by kind.
 
     """
 
@@ -61,7 +61,7 @@ class Proxy:
         self._thread.join(10)
 
     def silence(self) -> None:
-        """From now on nothing that is connected gets an answer, though all it says is taken."""
+        """Stop responding on all open connections, but keep reading from them."""
         self._loop.call_soon_threadsafe(self._silence)
 
     def _silence(self) -> None:
@@ -118,7 +118,7 @@ class Proxy:
                 writer.write(data)
                 await writer.drain()
         except OSError:
-            pass  # one of the two hung up: so do we
+            pass  # one side closed its connection: so do we
         link.cut()
 
     def _on_request(self, link: _Link, data: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Where it happens: one database with the recorder in it, real workers on it, and the verdict."""
+"""The rig of a programme: one database with the recorder, real workers on it, and the verdict."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ LEASE_SECONDS = 2.0
 SWEEP_SECONDS = 0.4
 LOCK_SECONDS = 2.0
 BY_COMMAND = ("-c", "from app.cli import main; main()", "worker")
-"""The command that people use."""
+"""The usual command."""
 HANDLER = "chaos.handlers:behave"
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -61,7 +61,7 @@ SETTINGS: Mapping[str, str] = {
 }
 
 HOSTILITY_ENDED = threading.Event()
-"""Set: every programme stops its hostility, waits for the rest, and is judged."""
+"""When set, every programme stops injecting faults, waits for the sessions, and is judged."""
 
 FORK_SERVER = multiprocessing.get_context("forkserver")
 FORK_SERVER.set_forkserver_preload(["chaos.worker"])
@@ -69,7 +69,7 @@ FORK_SERVER.set_forkserver_preload(["chaos.worker"])
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one programme came to: what was tried, what was measured, what was broken."""
+    """The result of one programme: its trials, its figures, and the violations."""
 
     name: str
     trials: str
@@ -80,7 +80,7 @@ class Verdict:
 
 @contextlib.contextmanager
 def own_server() -> Iterator[tuple[EmbeddedServer, Path]]:
-    """A throw-away PostgreSQL, and its folder."""
+    """Start a temporary PostgreSQL; yield it and its folder."""
     folder = Path(tempfile.mkdtemp(prefix="session-tasks-chaos-"))
     folder.chmod(0o711)  # as root the server runs under another account
     try:
@@ -91,7 +91,7 @@ def own_server() -> Iterator[tuple[EmbeddedServer, Path]]:
 
 
 class ForkedProcess:
-    """A worker forked from the fork server, to be handled like a `subprocess.Popen`."""
+    """A worker forked from the fork server, with the interface of `subprocess.Popen`."""
 
     def __init__(self, options: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         self._process = FORK_SERVER.Process(
@@ -101,11 +101,11 @@ class ForkedProcess:
         self.pid = self._process.pid or 0
 
     def poll(self) -> int | None:
-        """Its exit status, None while it runs."""
+        """Return its exit status, None while it runs."""
         return self._process.exitcode
 
     def wait(self, timeout: float | None = None) -> int | None:
-        """Wait for its end."""
+        """Wait until it has exited."""
         self._process.join(timeout)
         return self._process.exitcode
 
@@ -141,7 +141,7 @@ class WorkerProcess:
             return []
 
     def logged(self, words: str) -> int:
-        """How often its log says this."""
+        """Return how often its log contains these words."""
         return self.log.read_text(errors="replace").count(words)
 
     def until_started(self) -> Self:
@@ -149,7 +149,7 @@ class WorkerProcess:
         return self
 
     def kill(self) -> None:
-        """Kill it and its children, and wait for its end."""
+        """Kill it and its children, and wait until it has exited."""
         for pid in (self.pid, *self.children()):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -157,10 +157,10 @@ class WorkerProcess:
 
 
 class Rig:
-    """One fresh database, the workers on it, and everything that anybody was told.
+    """One new database, the workers on it, and everything that was acknowledged to callers.
 
-    With a `data_dir` the database is that of its embedded server, and workers get the
-    directory: they start the server again if it dies, and the rig itself never does.
+    With a `data_dir`, the database is that of its embedded server, and workers get the directory:
+    they start the server again if it dies, and the rig itself never does.
     """
 
     def __init__(
@@ -203,7 +203,7 @@ class Rig:
 
     @property
     def is_time_up(self) -> bool:
-        """Whether the programme is to stop its hostility, however far it got."""
+        """Whether the programme must stop injecting faults."""
         return HOSTILITY_ENDED.is_set() or time.monotonic() > self._ends_at
 
     def __enter__(self) -> Self:
@@ -238,7 +238,7 @@ class Rig:
         command: Sequence[str] = ("-m", "chaos.worker"),
         is_forked: bool = False,
     ) -> WorkerProcess:
-        """A worker that is starting, by a command of Python's; or one forked, which is quicker."""
+        """Start a worker: by a Python command, or forked, which is faster."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith("SESSION_TASKS_")}
         paths = (str(REPOSITORY), str(REPOSITORY / "backend"))
         whole_environment = {
@@ -281,7 +281,7 @@ class Rig:
         database: Database | None = None,
         **options: Any,
     ) -> uuid.UUID:
-        """A session whose first task was started, and acknowledged."""
+        """Create a session and start its first task; return its id after the acknowledgement."""
         with (database or self.database).transaction() as db:
             sessions = SessionRepository(db)
             session = sessions.create_session(
@@ -292,15 +292,15 @@ class Rig:
         return moved.session_id
 
     def journal(self, word: str) -> list[journals.Entry]:
-        """What processes under test wrote down with this word."""
+        """Return the journal entries with this word."""
         return self._journal.entries(word)
 
     def warm_up(self) -> None:
-        """Wait until the workers have run a session to its end: their children have started."""
+        """Wait until the workers have run a session to its end, so that their children exist."""
         until(lambda: not self.unsettled(), "the first session ends")
 
     def until_begun(self, session_id: uuid.UUID) -> journals.Entry:
-        """Wait for a handler that runs the session; answers which process that is."""
+        """Wait until a handler runs the session; return the entry that names its process."""
         return until(
             lambda: next(
                 (e for e in self.journal("begun") if e.subject[0] == str(session_id)), None
@@ -309,7 +309,7 @@ class Rig:
         )
 
     def status(self, session_id: uuid.UUID) -> tuple[str, int]:
-        """Status and failures of the session's task."""
+        """Return the status and the failure count of the session's task."""
         row = self.rows(
             "SELECT status, retry_count FROM session_tasks WHERE session_id = :id", id=session_id
         )[0]
@@ -324,7 +324,7 @@ class Rig:
     # -- the verdict ------------------------------------------------------------------------------
 
     def unsettled(self) -> list[str]:
-        """Sessions that are not where every session must get to in the end."""
+        """Return the sessions that have not reached an end."""
         return [
             f"{row.id}: lost at {row.stage}, {row.status}, {row.retry_count} failures"
             for row in self.rows(
@@ -338,7 +338,7 @@ class Rig:
         ]
 
     def settle(self, seconds: float = DEADLINE_SECONDS) -> None:
-        """Wait for every session's end, or until nothing has moved for so long."""
+        """Wait until every session has ended, or until nothing has changed for this long."""
         moved = -1
         while moved != (moved := self._moved_count()):
             with contextlib.suppress(TooLate):
@@ -346,7 +346,7 @@ class Rig:
                 break
 
     def broken(self, *, settle_seconds: float = DEADLINE_SECONDS) -> list[str]:
-        """Wait for every session's end; then every promise that was broken, in words."""
+        """Wait until every session has ended; then return all violations, as text."""
         self.settle(settle_seconds)
         with self.database.driver_connection() as connection:
             recorded = history.read(connection)
@@ -374,7 +374,7 @@ class Rig:
         }
 
     def _wrong_results(self) -> Iterator[str]:
-        """Results are there once where their task was completed, and nowhere else."""
+        """Find results that are missing, doubled, or of a task that was not completed."""
         done = (
             "SELECT count(*) FROM history_tasks h WHERE h.session_id = s.id"
             " AND h.new_status = 'completed' AND h.new_type = '{}'"
@@ -391,7 +391,7 @@ class Rig:
                 yield f"{row.id}: {row.tickets} tickets and {row.exports} exports, not its results"
 
     def _logged_errors(self) -> Iterator[str]:
-        """What a worker calls an error in its log is one: none of this is its fault."""
+        """Find errors in the workers' logs: no injected fault may be logged as one."""
         for worker in self.workers:
             for line in worker.log.read_text(errors="replace").splitlines():
                 if " ERROR " in line or '"level": "error"' in line or "CRITICAL" in line:

@@ -1,7 +1,7 @@
-"""What `session-tasks worker` runs, with points to die at put in.
+"""The worker of `session-tasks worker`, with points at which it kills itself.
 
 Started as `python -m chaos.worker`, or forked from a server that has imported everything: then a
-worker costs a tenth of a second in place of two, and a thousand of them can be killed.
+worker starts in a tenth of a second instead of two, and a thousand of them can be killed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from chaos.points import arm
 
 
 def forked(options: Sequence[str], environment: Mapping[str, str], log: str) -> None:
-    """Be the worker that `python -m chaos.worker OPTIONS` would be with this environment."""
+    """Run the worker of `python -m chaos.worker OPTIONS` with this environment."""
     os.setsid()
     output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.dup2(output, 1)
@@ -29,7 +29,7 @@ def forked(options: Sequence[str], environment: Mapping[str, str], log: str) -> 
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a worker until it is stopped, or reaches its point."""
+    """Run a worker until it is stopped or reaches its point."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--concurrency", type=int, default=2)
     parser.add_argument("--threads", action="store_true")

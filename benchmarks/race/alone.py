@@ -26,16 +26,16 @@ MANY = "alone_many"
 
 @dataclass(frozen=True, slots=True)
 class AloneSize:
-    """How much of it.
+    """The size of the measurements.
 
     Attributes:
-        sessions: the lives are spread over these.
-        lives: for the growth of tables.
+        sessions: how many sessions the lives are spread over.
+        lives: how many lives, to measure the growth of tables.
         snapshot_seconds: how long an old snapshot is held open.
-        many: sessions in the table, beside those that are used.
-        pairs: of runs among few and among many sessions.
-        reads: of one session's state, in each.
-        idle_seconds: how long an idle worker is watched.
+        many: sessions in the table, besides those that are used.
+        pairs: pairs of runs among few and among many sessions.
+        reads: reads of one session's state, in each.
+        idle_seconds: how long an idle worker is measured.
         checked: sessions in the run that the history checker follows.
 
     """
@@ -55,7 +55,7 @@ SHORT = AloneSize(1_000, 12_000, 5.0, 50_000, 3, 170, 10, 200)
 
 
 def measure(server: RaceServer, size: AloneSize, say: Callable[[str], None]) -> dict[str, Any]:
-    """All of it, by name."""
+    """Run all measurements; return their results by name."""
     url = server.fresh(ALONE)
     ours(url, "prepare")
     say("growth")
@@ -74,7 +74,7 @@ def measure(server: RaceServer, size: AloneSize, say: Callable[[str], None]) -> 
 
 
 def growth(url: str, size: AloneSize) -> dict[str, Any]:
-    """Bytes and HOT updates after so many lives; then with a snapshot held open, and after it."""
+    """Measure bytes and HOT updates after these lives; then while a snapshot is open, and after."""
     ours(url, "plant", "--count", size.sessions)
     ids = session_ids(url)
     with (
@@ -87,7 +87,7 @@ def growth(url: str, size: AloneSize) -> dict[str, Any]:
         sweeping.callback(sweeper.stop)
         planted = _bytes(connection)
         batcher = TransitionBatcher(database)
-        _live(connection, batcher, ids)  # every session has its row now, which later lives move
+        _live(connection, batcher, ids)  # now every session has its row, which later lives update
         connection.execute("SELECT pg_stat_reset()")
         before = _bytes(connection)
         lived = 0
@@ -119,7 +119,7 @@ def growth(url: str, size: AloneSize) -> dict[str, Any]:
 def _live(
     connection: psycopg.Connection[Any], batcher: TransitionBatcher, ids: Sequence[uuid.UUID]
 ) -> int:
-    """Three lives of each session, by 64 callers; then all stand where they began."""
+    """Run three lives of each session, by 64 callers; then reset all sessions."""
     in_threads(CALLERS, ids, functools.partial(live, batcher, uuid.uuid4()))
     connection.execute(
         "UPDATE session_tasks SET task_type = 'processing', status = 'cancelled',"
@@ -129,7 +129,7 @@ def _live(
 
 
 def _bytes(connection: psycopg.Connection[Any]) -> dict[str, int]:
-    """Table and indexes together."""
+    """Return the sizes of tables with their indexes."""
     rows = connection.execute(
         "SELECT name, pg_total_relation_size(name::regclass) FROM unnest(%s::text[]) AS name",
         [TABLES],
@@ -148,10 +148,10 @@ def _hot_percent(connection: psycopg.Connection[Any]) -> dict[str, float]:
 
 
 def many_sessions(server: RaceServer, url: str, size: AloneSize) -> dict[str, Any]:
-    """Lives of the newest sessions and reads of any, among few and among many, in turn.
+    """Run lives of the newest sessions and reads of any, alternately among few and among many.
 
-    A run takes half a second, and two of the same differ by a fifth: the ratio is the median of
-    many pairs'.
+    A run takes half a second, and two equal ones differ by a fifth: the ratio is the median of many
+    pairs.
     """
     urls = {"few": url, "many": server.fresh(MANY)}
     ours(urls["many"], "prepare")
@@ -197,7 +197,7 @@ def _add_old_sessions(url: str, count: int) -> None:
 
 
 def _again(url: str) -> None:
-    """Have the newest sessions begin anew."""
+    """Reset the newest sessions."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(
             "DELETE FROM session_tasks USING sessions WHERE sessions.id = session_id"

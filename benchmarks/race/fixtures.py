@@ -1,4 +1,4 @@
-"""The one PostgreSQL of a race, with a database for each adapter."""
+"""The PostgreSQL server of a race, with a database for each adapter."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from app.core.embedded import EmbeddedServer
 
 @dataclass(frozen=True, slots=True)
 class RaceServer:
-    """A server with its own durability, and the right to create databases in it.
+    """A server with unchanged durability, in which databases can be created.
 
     Attributes:
-        url: of a database to connect to for creating others, as libpq reads it.
-        description: which server this is.
+        url: the database to connect to for creating others, as libpq reads it.
+        description: version and settings of the server.
 
     """
 
@@ -30,7 +30,7 @@ class RaceServer:
     description: str
 
     def fresh(self, name: str) -> str:
-        """The URL of a new, empty database of this name; one that was there before is dropped."""
+        """Create an empty database of this name, replacing an older one; return its URL."""
         database = f"race_{name}"
         with psycopg.connect(self.url, autocommit=True) as connection:
             identifier = sql.Identifier(database)
@@ -41,7 +41,7 @@ class RaceServer:
         return make_url(self.url).set(database=database).render_as_string(hide_password=False)
 
     def drop(self, name: str) -> None:
-        """Drop what `fresh` made."""
+        """Drop the database that `fresh` created."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(
                 sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(
@@ -51,9 +51,9 @@ class RaceServer:
 
     @contextlib.contextmanager
     def wal(self) -> Iterator[WrittenAhead]:
-        """What the block writes ahead, after a checkpoint: so its full-page images are its own.
+        """Measure the WAL of the block, after a checkpoint, so that full-page images are its own.
 
-        The whole server's: nothing else may write meanwhile.
+        It is the whole server's WAL: nothing else may write meanwhile.
         """
         written = WrittenAhead()
         with psycopg.connect(self.url, autocommit=True) as connection:
@@ -68,7 +68,7 @@ class RaceServer:
 
 @dataclass(slots=True)
 class WrittenAhead:
-    """Counted by pg_stat_wal: bytes in all, records, and images of whole pages among them."""
+    """Counts of pg_stat_wal: total bytes, records, and the full-page images among them."""
 
     bytes: int = 0
     records: int = 0
@@ -86,7 +86,7 @@ def _wal_statistics(connection: psycopg.Connection[tuple[int, ...]]) -> tuple[in
 
 @contextlib.contextmanager
 def open_server(given_url: str | None) -> Iterator[RaceServer]:
-    """The server that is given, or an embedded one of its own, with PostgreSQL's own settings."""
+    """Yield the given server, or start an embedded one with PostgreSQL's default settings."""
     if given_url is not None:
         url = make_url(given_url).set(drivername="postgresql")
         yield _described(url.render_as_string(hide_password=False), "given")

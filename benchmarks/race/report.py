@@ -1,4 +1,4 @@
-"""What the race found, as tables and charts: `docs/performance.md` holds them between markers."""
+"""Write the race's results as tables and charts, between the markers of `docs/performance.md`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Medians = Mapping[str, Mapping[str, float]]
 
 
 def write(result: Mapping[str, Any]) -> None:
-    """Put the figures into the page, and draw the charts beside it."""
+    """Write the figures into the page, and draw the charts beside it."""
     text = _GENERATED.sub(
         lambda found: found[1] + tables(result) + found[2], PAGE.read_text("utf-8")
     )
@@ -53,7 +53,7 @@ def write(result: Mapping[str, Any]) -> None:
 
 
 def goals(result: Mapping[str, Any]) -> list[tuple[str, float, float, bool]]:
-    """Each ratio that has a goal: what it is, the goal, what it was, whether more is better."""
+    """Return each figure that has a goal: name, goal, value, and whether more is better."""
     median: Medians = result["median"]
     ours = median[OURS]
     limit = median.get(LIMIT, {}).get("lives_per_second", float("nan"))
@@ -85,7 +85,7 @@ def goals(result: Mapping[str, Any]) -> list[tuple[str, float, float, bool]]:
         ("pick-up p50, across, ms", 2.0, ours["pickup_threads_p50"], False),
         ("pick-up p99, across, ms", 6.0, ours["pickup_threads_p99"], False),
         (
-            "pick-up p50, across / quickest peer",
+            "pick-up p50, across / fastest peer",
             1.0,
             _ratio(ours["pickup_threads_p50"], ahead),
             False,
@@ -108,7 +108,7 @@ def _goals_alone(alone: Mapping[str, Any]) -> list[tuple[str, float, float, bool
 
 
 def tables(result: Mapping[str, Any]) -> str:
-    """Where it ran, the goals, and every adapter's medians, in Markdown."""
+    """Return the environment, the goals, and every adapter's medians, in Markdown."""
     where = result.get("where", {})
     load = result["load_before_and_after"]
     lines = [
@@ -196,7 +196,7 @@ def _alone(alone: Mapping[str, Any]) -> list[Sequence[str]]:
             "idle worker",
             (
                 f"{alone['idle']['transactions_per_second']:.1f} transactions/s (the server's own "
-                f"{alone['idle']['transactions_per_second_without']:.1f} taken off), "
+                f"{alone['idle']['transactions_per_second_without']:.1f} subtracted), "
                 f"{alone['idle']['cpu_percent_of_a_core']:.1f} % of a core"
             ),
         ),
@@ -234,7 +234,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _chart(path: Path, title: str, values: Mapping[str, float]) -> None:
-    """Horizontal bars, the longest first, readable on light and dark ground."""
+    """Draw horizontal bars, the longest first, readable on light and dark backgrounds."""
     ordered = sorted(values.items(), key=lambda each: -each[1])
     longest = max(values.values()) or 1.0
     height = 44 + 26 * len(ordered)

@@ -1,8 +1,8 @@
-"""The workloads of the race: what each adapter runs, in which order and how often.
+"""The workloads of the race: the acts of each adapter, their order and repetitions.
 
-Rounds are interleaved: in each, every adapter does everything once, in a database that is made
-for it, and what is reported is the median over the rounds. Whatever else the machine does hits
-all of them alike, so only ratios within a run are results.
+Rounds are interleaved: in each, every adapter does everything once, in a database created for it,
+and the report has the median over the rounds. Other load on the machine affects all adapters
+equally, so only ratios within a run are results.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ TRANSACTION_CALLERS = 8
 LIVES_PER_SESSION = 3
 SECONDS_PER_ACT = 600
 PART = 2_000
-"""How many tasks a peer is given at once where its caller splits what our own call splits."""
+"""How many tasks a peer is given at once where its caller must split what our call splits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much of everything; a short race shows that all runs, not how fast.
+    """The size of the race; a short race shows that everything runs, not how fast.
 
     Attributes:
-        rounds: of which the median is taken.
-        sessions: for whole lives, three each.
-        singles: enqueued one by one.
-        bulk: enqueued at once and drained.
-        slow: of both, for peers that would take minutes.
+        rounds: rounds, of which the median is taken.
+        sessions: sessions for whole lives, three each.
+        singles: tasks enqueued one by one.
+        bulk: tasks enqueued at once and drained.
+        slow: both of these, for peers that would take minutes.
         pickups: tasks on a quiet system.
 
     """
@@ -59,15 +59,15 @@ FULL = Size(rounds=3, sessions=3_200, singles=2_000, bulk=20_000, slow=1_000, pi
 SHORT = Size(rounds=1, sessions=320, singles=200, bulk=2_000, slow=200, pickups=20)
 
 SLOW_PEERS = ("saq", "procrastinate", "dbos", "celery")
-"""Ten times slower than the fastest, whatever their caller does: they are asked for less."""
+"""Ten times slower than the fastest, whatever their caller does: they get fewer tasks."""
 
 
 @dataclass(slots=True)
 class Figures:
-    """What was measured: adapter, then figure, then a value per round.
+    """The measurements: a value per round, by adapter and figure.
 
     Attributes:
-        failures: what could not be run, and why: an adapter that is missing is said to be.
+        failures: the reason for each adapter that could not run, or is missing.
 
     """
 
@@ -77,12 +77,12 @@ class Figures:
     failures: dict[str, str] = field(default_factory=dict)
 
     def add(self, adapter: str, **figures: float) -> None:
-        """Note figures of one round."""
+        """Add the figures of one round."""
         for name, value in figures.items():
             self.values[adapter][name].append(value)
 
     def medians(self) -> dict[str, dict[str, float]]:
-        """The median of each figure over the rounds."""
+        """Return the median of each figure over the rounds."""
         return {
             adapter: {name: statistics.median(values) for name, values in figures.items()}
             for adapter, figures in self.values.items()
@@ -90,7 +90,7 @@ class Figures:
 
     @contextmanager
     def attempt(self, adapter: str) -> Iterator[None]:
-        """Note why the block failed, if it did; the others race on."""
+        """Record why the block failed, if it did; the other adapters still run."""
         try:
             yield
         except (RuntimeError, subprocess.TimeoutExpired) as error:
@@ -98,10 +98,10 @@ class Figures:
 
 
 def act(python: Path | str, adapter: str, *arguments: object) -> dict[str, Any]:
-    """One act of an adapter, in a process of its own.
+    """Run one act of an adapter, in a process of its own.
 
     Raises:
-        RuntimeError: it failed; its last words.
+        RuntimeError: it failed; the message has the end of its output.
 
     """
     done = subprocess.run(
@@ -124,14 +124,14 @@ def act(python: Path | str, adapter: str, *arguments: object) -> dict[str, Any]:
 
 
 def ours(url: str, *arguments: object) -> dict[str, Any]:
-    """One act of our own."""
+    """Run one act of our own adapter."""
     return act(sys.executable, OURS, *arguments, "--url", url)
 
 
 def run(
     server: RaceServer, environment: PeerEnvironment, size: Size, say: Callable[[str], None]
 ) -> Figures:
-    """All rounds."""
+    """Run all rounds."""
     figures = Figures(failures=dict(environment.missing))
     pgbench = limit.find_pgbench()
     if pgbench is None:
@@ -228,7 +228,7 @@ def _race_peer(server: RaceServer, size: Size, figures: Figures, python: Path, p
     def do(*arguments: object) -> dict[str, Any]:
         return act(python, peer, *arguments, "--url", url)
 
-    # Each part in a database of its own: what one left half done, the next would find and count.
+    # Each part in a database of its own: the next would count tasks that one left unfinished.
     url = server.fresh(peer)
     do("prepare")
     single = do("singles", "--count", singles, "--callers", CALLERS)
@@ -264,7 +264,7 @@ def _race_peer(server: RaceServer, size: Size, figures: Figures, python: Path, p
 
 
 def _whole(count: int, prefix: str, seconds: Mapping[str, float]) -> dict[str, float]:
-    """Whole tasks a second in each way, and `whole`: in whichever was fastest."""
+    """Return whole tasks a second in each way, and `whole`: in the fastest way."""
     return {
         f"{prefix}{way}_per_second": count / took
         for way, took in {**seconds, "whole": min(seconds.values())}.items()

@@ -1,4 +1,4 @@
-"""The broker dies, forgets everything, says everything twice, says nothing at all."""
+"""The broker is killed, loses all messages, delivers them twice, or delivers none."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ AT_ONCE = 4
 
 
 def broker(rig: Rig, name: str, *, blows: int) -> Verdict:
-    """Kill or empty the broker under load, every message doubled; then deliver none at all.
+    """Kill or empty the broker under load, with every message doubled; then deliver none.
 
-    After each blow only the sweeper knows what is still to be told.
+    After each fault, only the sweeper can find the tasks whose messages were lost.
     """
     title = f"broker: {name}"
     if importlib.util.find_spec("celery") is None:
@@ -63,7 +63,7 @@ def _tried(rig: Rig, own: Broker, title: str, blows: int) -> Verdict:
 
 
 def _blows(rig: Rig, own: Broker, settings: Settings, blows: int, counts: Counter[str]) -> int:
-    """Blow after blow, each while work is under way; answers how many sessions were started."""
+    """Inject fault after fault under load; return how many sessions were started."""
     workers = _fleet(rig, own.url, "twice")
     started = 0
     with delivered("twice"), dispatcher(settings):
@@ -87,7 +87,7 @@ def _blows(rig: Rig, own: Broker, settings: Settings, blows: int, counts: Counte
 
 
 def _silence(rig: Rig, own: Broker, settings: Settings, rounds: int) -> int:
-    """Nobody is told of anything until the sweeper repeats; answers how many were started."""
+    """Deliver only the sweeper's messages; return how many sessions were started."""
     workers = _fleet(rig, own.url, "never")
     with delivered("never"), dispatcher(settings):
         started = sum(_some(rig) for _ in range(rounds))

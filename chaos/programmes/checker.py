@@ -1,4 +1,4 @@
-"""The adversaries on the product as it is, then on one with a deliberate bug at a time."""
+"""Run the adversaries on the unchanged product, then on one with one deliberate bug at a time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FORGET = "TRUNCATE history_tasks, history_leases, history_commits, sessions CASC
 
 
 def adversaries(rig: Rig, *, rounds: int, seeds: int = 1) -> Verdict:
-    """The product as it is, raced: nothing may be found, and nothing may deadlock."""
+    """Race on the unchanged product: there must be no violation and no deadlock."""
     broken: list[str] = []
     acts: dict[str, int] = {}
     done = 0
@@ -41,9 +41,9 @@ def adversaries(rig: Rig, *, rounds: int, seeds: int = 1) -> Verdict:
 
 
 def caught(rig: Rig, bug: Bug | WrongFunction) -> str:
-    """What the checker says about the product with this bug; empty if it was not caught.
+    """Return what the checker reports for the product with this bug; empty if nothing.
 
-    Short races first: most bugs show at once, and few need sessions that get far.
+    Short races come first: most bugs show at once, and few need sessions in late stages.
     """
     with planted(bug):
         for rounds in ROUNDS_TO_CATCH:
@@ -54,7 +54,7 @@ def caught(rig: Rig, bug: Bug | WrongFunction) -> str:
 
 
 def deliberate_bugs(rig: Rig) -> Verdict:
-    """Every deliberate bug: the checker must catch it."""
+    """Check that the checker catches every deliberate bug."""
     broken = []
     figures = {}
     for bug in BUGS:
@@ -67,10 +67,10 @@ def deliberate_bugs(rig: Rig) -> Verdict:
 
 
 @contextlib.contextmanager
-def heard_too_early(database: Database) -> Iterator[list[str]]:
-    """Gives a list of the runs that brokers were told of before their start was committed.
+def published_too_early(database: Database) -> Iterator[list[str]]:
+    """Yield a list of the runs that were published to brokers before their start was committed.
 
-    What is committed is what a connection of its own sees at the moment of the telling.
+    A separate connection checks what is committed at the moment of publishing.
     """
     too_early: list[str] = []
 
@@ -83,7 +83,7 @@ def heard_too_early(database: Database) -> Iterator[list[str]]:
                 (started,),
             ).fetchall()
         unseen = set(started) - {task_id for (task_id,) in seen}
-        too_early.extend(f"run {task_id} was told of before its commit" for task_id in unseen)
+        too_early.extend(f"run {task_id} was published before its commit" for task_id in unseen)
 
     stop = observe_transitions(listen)
     try:
@@ -99,7 +99,7 @@ def _race_adversaries(rig: Rig, rounds: int) -> tuple[list[str], dict[str, int]]
         sessions = SessionRepository(db)
         ids = [sessions.create_session(auto_advance=False).id for _ in range(SESSIONS)]
     seed = rig.random.randrange(1 << 20)
-    with heard_too_early(rig.database) as too_early:
+    with published_too_early(rig.database) as too_early:
         ledger = race_adversaries(rig.database, ids, seed=seed, threads=THREADS, rounds=rounds)
     with rig.database.driver_connection() as connection:
         recorded = history.read(connection)

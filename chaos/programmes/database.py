@@ -1,4 +1,4 @@
-"""The database's connections are cut at the worst moment, its rows are locked, it says nothing."""
+"""Database faults: connections cut at the worst moment, locked rows, a silent server."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ LOCKS: dict[str, tuple[Callable[[psycopg.Connection[Any], UUID], object], float]
         ),
         2 * LOCK_SECONDS,
     ),
-    "a cancel, taken back": (
+    "a cancel, rolled back": (
         lambda holder, session_id: transitions.cancel(holder, [(session_id, None)]),
         LEASE_SECONDS / 3,
     ),
-    "a deletion, taken back": (
+    "a deletion, rolled back": (
         lambda holder, session_id: holder.execute(
             "DELETE FROM sessions WHERE id = %s", [session_id]
         ),
@@ -68,9 +68,9 @@ LOCKS: dict[str, tuple[Callable[[psycopg.Connection[Any], UUID], object], float]
 
 @contextlib.contextmanager
 def load(rig: Rig, database: Database) -> Iterator[Callable[[], int]]:
-    """Sessions started all the time by somebody whose connection is no better than the workers'.
+    """Start sessions all the time, over connections that are cut like the workers'.
 
-    Gives a function that answers how many starts were left in doubt.
+    Yields a function that returns how many starts were in doubt.
     """
     stopped = threading.Event()
     doubtful = 0
@@ -88,7 +88,7 @@ def load(rig: Rig, database: Database) -> Iterator[Callable[[], int]]:
             except (DatabaseUnavailable, DatabaseBusy):
                 doubtful += 1
             except Exception as error:
-                if "OperationalError" not in repr(error):  # live_count asks past our translation
+                if "OperationalError" not in repr(error):  # live_count's errors are not translated
                     raise
 
     thread = threading.Thread(target=keep_starting, name="load")
@@ -102,7 +102,7 @@ def load(rig: Rig, database: Database) -> Iterator[Callable[[], int]]:
 
 @contextlib.contextmanager
 def _proxied(rig: Rig) -> Iterator[tuple[Proxy, str]]:
-    """A proxy in front of the rig's database, and the URL that leads through it."""
+    """Yield a proxy in front of the rig's database, and the URL through it."""
     parsed = make_url(rig.url)
     path = f"{parsed.query['host']}/.s.PGSQL.{parsed.query.get('port', '5432')}"
     with Proxy(path, rig.random.randrange(1 << 30)) as proxy:
@@ -113,7 +113,7 @@ def _proxied(rig: Rig) -> Iterator[tuple[Proxy, str]]:
 
 
 def cut_connections(rig: Rig, *, cuts: int, silences: int) -> Verdict:
-    """Cut connections before and after COMMIT and around other statements; then say nothing."""
+    """Cut connections before and after COMMIT and around other statements; then be silent."""
     with _proxied(rig) as (proxy, url):
         by_proxy = {
             "SESSION_TASKS_DATABASE_URL": url,
@@ -156,7 +156,7 @@ def cut_connections(rig: Rig, *, cuts: int, silences: int) -> Verdict:
 
 
 def local_starts(rig: Rig, *, starts: int) -> Verdict:
-    """Start tasks beside the worker that is handed them, over connections that are cut."""
+    """Start tasks in the process of the worker that runs them, over connections that are cut."""
     with (
         _proxied(rig) as (proxy, url),
         Database(rig.settings_for(url), url) as database,
@@ -181,7 +181,7 @@ def local_starts(rig: Rig, *, starts: int) -> Verdict:
 
 
 def named_sessions(rig: Rig, *, rounds: int) -> Verdict:
-    """Run named sessions to their ends, as `run` does, over connections that are cut."""
+    """Run named sessions to their end, as `run` does, over connections that are cut."""
     with _proxied(rig) as (proxy, url):
         for _ in range(rounds):
             if rig.is_time_up:
@@ -211,16 +211,16 @@ def named_sessions(rig: Rig, *, rounds: int) -> Verdict:
     figures = {
         "runs completed": str(counts.get("completed", 0)),
         "runs that were lost and rescued": str(lost),
-        "runs whose handler was cut off, and tried again": str(failed - lost),
+        "runs whose handler was interrupted, and retried": str(failed - lost),
     }
     sessions = rig.rows("SELECT count(*) FROM sessions")[0][0]
     return Verdict("named sessions", f"{sessions} sessions, {_cuts(proxy)} cuts", figures, broken)
 
 
 def locked_sessions(rig: Rig, *, locks: int) -> Verdict:
-    """Lock sessions whose tasks run, as an open transaction or a console that was left does.
+    """Lock sessions with running tasks, as an open transaction or a forgotten console does.
 
-    No run may be lost by that, and the others must go on meanwhile.
+    No run may be lost by that, and other sessions must continue meanwhile.
     """
     workers = [rig.worker().until_started() for _ in range(2)]
     url = make_url(rig.url).set(drivername="postgresql").render_as_string(hide_password=False)
@@ -260,7 +260,7 @@ def locked_sessions(rig: Rig, *, locks: int) -> Verdict:
 
 
 def _running(connection: psycopg.Connection[Any]) -> UUID | None:
-    """A session whose task runs; any."""
+    """Return any session whose task is running."""
     row = connection.execute(
         "SELECT session_id FROM session_tasks WHERE status = 'running' ORDER BY random() LIMIT 1"
     ).fetchone()
@@ -277,7 +277,7 @@ def _completed_elsewhere(rig: Rig, session_id: UUID) -> int:
 
 
 def _start_for_sure(rig: Rig, batcher: TransitionBatcher) -> int:
-    """Start a session's task, again for as long as that is in doubt; answers how often it was."""
+    """Start a session's task, and repeat that while it is in doubt; return how often it was."""
     if rig.is_time_up:
         return 0
     with rig.database.transaction() as db:
@@ -307,7 +307,7 @@ def _cuts(proxy: Proxy) -> int:
 
 
 def terminated_backends(rig: Rig, *, backends: int) -> Verdict:
-    """`pg_terminate_backend` on whatever the workers have open."""
+    """Call `pg_terminate_backend` on the workers' connections."""
     workers = [rig.worker().until_started() for _ in range(2)]
     ended = 0
     with load(rig, rig.database):
@@ -332,13 +332,13 @@ def _terminate_one(rig: Rig) -> list[tuple[bool]]:
 
 
 def exhausted_pool(rig: Rig, *, sessions: int) -> Verdict:
-    """Eight tasks at a time, whose outcomes must all go through one connection."""
+    """Run eight tasks at a time, whose outcomes must all be written over one connection."""
     rig.worker("--threads", "--concurrency", "8", environment={"SESSION_TASKS_POOL_SIZE": "1"})
     for _ in range(sessions):
         rig.start(auto_advance=True, seconds=0)
     broken = rig.broken()
     counts = rig.outcome_counts()
     if counts.get("failed"):
-        broken.append(f"{counts['failed']} runs failed for want of a connection")
+        broken.append(f"{counts['failed']} runs failed for lack of a connection")
     completed = str(counts.get("completed", 0))
     return Verdict("pool exhausted", f"{sessions} sessions", {"runs completed": completed}, broken)

@@ -1,4 +1,4 @@
-"""Poison, cancels that race, sessions deleted mid-task, SIGTERM at any moment, clocks hours off."""
+"""Poison tasks, racing cancels, sessions deleted mid-task, SIGTERM at any moment, wrong clocks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WAYS = ("SIGKILL", "exit", "segmentation fault", "abort")
 
 
 def poison(rig: Rig, *, times: int, with_workers: bool = True) -> Verdict:
-    """A handler that kills its process, or its whole worker: failed after three."""
+    """Run handlers that kill their process, or their whole worker: failed after three attempts."""
     worker = rig.worker()
     poisoned = [rig.start("poison", way=WAYS[number % len(WAYS)]) for number in range(times)]
     for session_id in poisoned:
@@ -66,7 +66,7 @@ def poison(rig: Rig, *, times: int, with_workers: bool = True) -> Verdict:
 
 
 def cancel_races(rig: Rig, *, cancels: int) -> Verdict:
-    """Cancels that meet a claim, a run, or its completion: each is told the truth."""
+    """Cancel around a claim, a run or its completion: each caller must get the true result."""
     rig.worker("--concurrency", "4").until_started()
     rig.start(seconds=0)
     rig.warm_up()
@@ -74,7 +74,7 @@ def cancel_races(rig: Rig, *, cancels: int) -> Verdict:
 
     def race(delay: tuple[float, float]) -> str:
         session_id = rig.start(seconds=delay[0])
-        time.sleep(delay[1])  # where in the run it falls is the point
+        time.sleep(delay[1])  # so that it falls at a random moment of the run
         try:
             with rig.database.transaction() as db:
                 moved = SessionRepository(db).cancel_task(session_id)
@@ -88,13 +88,13 @@ def cancel_races(rig: Rig, *, cancels: int) -> Verdict:
     broken = rig.broken()
     cancelled = rig.outcome_counts().get("cancelled", 0)
     if cancelled != counts["cancelled"]:
-        broken.append(f"{cancelled} rows cancelled, {counts['cancelled']} callers told so")
+        broken.append(f"{cancelled} rows cancelled, acknowledged to {counts['cancelled']} callers")
     return Verdict("cancel races", f"{cancels} cancels", {k: str(v) for k, v in counts.items()},
                    broken)  # fmt: skip
 
 
 def deleted_sessions(rig: Rig, *, sessions: int) -> Verdict:
-    """Sessions deleted while their task runs: nothing of them stays, and the worker goes on."""
+    """Delete sessions while their task runs: no row is left, and the worker continues."""
     worker = rig.worker("--concurrency", "4").until_started()
     for _ in range(0, sessions, 4):
         some = [rig.start("listen") for _ in range(4)]
@@ -126,7 +126,7 @@ def _id(table: str) -> str:
 
 
 def terminations(rig: Rig, *, times: int, at_once: int = 4) -> Verdict:
-    """SIGTERM at any moment of a worker's life: exit 0, no attempt spent, nothing lost."""
+    """Send SIGTERM at any moment of a worker's life: exit 0, no attempt spent, nothing lost."""
     codes: Counter[str] = Counter()
     broken: list[str] = []
     waiting: list[UUID] = []
@@ -138,7 +138,7 @@ def terminations(rig: Rig, *, times: int, at_once: int = 4) -> Verdict:
             waiting += [rig.start(auto_advance=True, seconds=rig.random.uniform(0, 2))]
         for worker in workers:
             worker.until_started()
-            time.sleep(rig.random.uniform(0, 1.0))  # the phase it is met in
+            time.sleep(rig.random.uniform(0, 1.0))  # so that it falls into a random phase
             worker.process.terminate()
         for worker in workers:
             code = worker.process.wait(30)
@@ -147,7 +147,7 @@ def terminations(rig: Rig, *, times: int, at_once: int = 4) -> Verdict:
                 broken.append(f"{worker.log.name}: exit {code} after SIGTERM")
     running = rig.rows("SELECT count(*) FROM session_task_leases WHERE claim_token IS NOT NULL")
     if running[0][0]:
-        broken.append(f"{running[0][0]} claims kept by workers that are gone")
+        broken.append(f"{running[0][0]} claims kept by workers that have exited")
     rig.worker("--concurrency", "8", "--threads")
     broken += rig.broken()
     failed = rig.outcome_counts().get("failed", 0)
@@ -159,7 +159,7 @@ def terminations(rig: Rig, *, times: int, at_once: int = 4) -> Verdict:
 
 
 def wrong_clocks(rig: Rig, *, sessions: int) -> Verdict:
-    """Workers whose clocks are hours off, one of which is killed: nothing is early or late."""
+    """Run workers whose clocks are hours off, and kill one: nothing is early or late."""
     library = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
     if library is None:
         return Verdict(
@@ -196,7 +196,7 @@ def wrong_clocks(rig: Rig, *, sessions: int) -> Verdict:
 
 
 def idle(rig: Rig, *, seconds: float) -> Verdict:
-    """A worker with nothing to do, as people run it: what it costs, its children counted."""
+    """Measure the CPU use of an idle worker with its children, run by the usual command."""
     worker = rig.worker(command=BY_COMMAND, environment=AS_SHIPPED).until_started()
     until(lambda: len(worker.children()) >= 2, "its children start")
     until(lambda: _share_of_a_core(worker.pid, 1.0) < 0.05, "it comes to rest")
@@ -212,5 +212,5 @@ def _share_of_a_core(pid: int, seconds: float) -> float:
         return sum(sum(process.cpu_times()[:2]) for process in processes)
 
     before, began = spent(), time.monotonic()
-    time.sleep(seconds)  # it is to do nothing for so long
+    time.sleep(seconds)  # the time that is measured
     return (spent() - before) / (time.monotonic() - began)

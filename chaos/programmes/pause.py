@@ -14,10 +14,10 @@ SPARE_WORKERS = 2
 
 
 def pause(rig: Rig, *, pauses: int, at_once: int = 8) -> Verdict:
-    """Pause workers in the midst of a run, until another has done it; then let them go on.
+    """Pause workers in the middle of a run until another worker has done it; then resume them.
 
     Half are paused with their child (a machine that sleeps), half without: then the child's
-    results wait in the socket, and the worker that wakes up has everything it needs to write.
+    results wait in the socket, and the resumed worker has everything that it needs to write.
     """
     fleet = {}
     for _ in range(at_once + SPARE_WORKERS):
@@ -32,7 +32,7 @@ def pause(rig: Rig, *, pauses: int, at_once: int = 8) -> Verdict:
     broken = rig.broken()
     rows = sum(_rows_after(rig, session_id, n) for session_id, n in taken_over_at.items())
     if rows:
-        broken.append(f"workers that woke up wrote {rows} rows")
+        broken.append(f"resumed workers wrote {rows} rows")
     refused = sum(worker.logged("was no longer ours") for worker in fleet.values())
     return Verdict(
         "pause",
@@ -40,7 +40,7 @@ def pause(rig: Rig, *, pauses: int, at_once: int = 8) -> Verdict:
         {
             "paused": f"whole {counts['whole']}, supervisor only {counts['supervisor']}",
             "writes tried with an old claim and refused": str(refused),
-            "rows written by who woke up": str(rows),
+            "rows written by resumed workers": str(rows),
         },
         broken,
     )
@@ -83,7 +83,7 @@ def _one_round(
 
 
 def _dropped(worker: WorkerProcess, session_id: str) -> bool:
-    """Whether the worker said what it came to: its one slot is free again."""
+    """Return whether the worker logged that it dropped the run, so that its slot is free again."""
     lines = worker.log.read_text(errors="replace").splitlines()
     about = [line for line in lines if session_id in line]
     return any(

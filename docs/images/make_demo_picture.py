@@ -1,9 +1,8 @@
 # ruff: noqa: INP001 - a script
-"""Draw what `make demo` shows in a terminal, for the README: docs/images/demo.svg.
+"""Draw the output of `make demo` in a terminal, for the README: docs/images/demo.svg.
 
-The demo is really run, in a terminal of its own (a pseudo-terminal) and on an embedded database
-that is made for it and goes with it. What it writes is followed as a terminal would: Rich's live
-display goes up and writes over its bars.
+The script runs the demo in a pseudo-terminal, on an embedded database of its own, and interprets
+its output as a terminal does: Rich's live display moves up and overwrites its bars.
 
     .venv/bin/python docs/images/make_demo_picture.py
 """
@@ -32,7 +31,7 @@ PICTURE = Path(__file__).with_name("demo.svg")
 COMMAND = ("make", "demo")
 COLUMNS, ROWS = 88, 50
 
-# Readable on white and on black pages alike; contrast over 4.5 to 1 for every colour in use.
+# Readable on white and on black pages: contrast over 4.5 to 1 for every colour in use.
 THEME = TerminalTheme(
     (24, 26, 31),
     (220, 223, 228),
@@ -53,7 +52,7 @@ _PIECES = re.compile(r"\x1b\[(\??[\d;]*)([A-Za-z])|\r|\n|[^\x1b\r\n]+")
 
 
 def run_in_terminal(command: tuple[str, ...], environment: dict[str, str]) -> str:
-    """Everything that the command writes to its terminal."""
+    """Run the command, and return everything that it writes to its terminal."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
     process = subprocess.Popen(  # noqa: S603 - the demo
@@ -65,7 +64,7 @@ def run_in_terminal(command: tuple[str, ...], environment: dict[str, str]) -> st
         try:
             piece = os.read(ours, 65_536)
         except OSError as error:
-            if error.errno != errno.EIO:  # Linux's way to say that the other end is closed
+            if error.errno != errno.EIO:  # on Linux: the other end is closed
                 raise
             break
         if not piece:
@@ -78,9 +77,9 @@ def run_in_terminal(command: tuple[str, ...], environment: dict[str, str]) -> st
 
 
 def screen(written: str) -> list[str]:
-    """The lines that are left on the screen, each with its colours.
+    """Return the lines left on the screen, with their colours.
 
-    Of all that terminals can do, what Rich's live displays use: erase a line, go up a line.
+    It supports only the control sequences of Rich's live displays: erase a line, go up a line.
     """
     lines = [""]
     row = 0
@@ -103,12 +102,12 @@ def screen(written: str) -> list[str]:
         elif match[2] == "A":
             row -= int(match[1] or 1)
         elif match[2] not in {"h", "l"}:  # the cursor, shown and hidden
-            sys.exit(f"A terminal command that this script does not know: {piece!r}")
+            sys.exit(f"Unknown terminal control sequence: {piece!r}")
     return lines
 
 
 def draw(lines: list[str]) -> str:
-    """The lines as SVG. It needs nothing from elsewhere: the reader's own fonts do."""
+    """Return the lines as SVG, which loads nothing: it uses the reader's own fonts."""
     with Path(os.devnull).open("w") as nowhere:
         console = Console(record=True, width=COLUMNS, file=nowhere, force_terminal=True)
         for line in lines:

@@ -1,4 +1,4 @@
-"""Server-sent events, of one session or of all: whole snapshots, nothing to piece together."""
+"""Server-sent events of one session or of all; each event is a whole snapshot."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LastEventId = Annotated[
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Events `session` (data: the session as in lists), `deleted`, `reset` (you "
-        "are too far behind: list anew), for as long as you listen",
+        "are too far behind: list again), for as long as you listen",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
 }
@@ -39,11 +39,11 @@ class Until(str, Enum):
     """When a stream ends."""
 
     SETTLED = "settled"
-    """When nothing more happens without an act of a person."""
+    """When nothing more happens without a user's act."""
 
 
 class EventStream(StreamingResponse):
-    """A stream that leaves the broadcaster however it ends, even before it has begun."""
+    """A stream that unsubscribes from the broadcaster however it ends, even before it begins."""
 
     media_type = "text/event-stream"
 
@@ -57,7 +57,7 @@ class EventStream(StreamingResponse):
         self._stream = stream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it, to its end or the client's."""
+        """Send events until the stream ends or the client disconnects."""
         try:
             await super().__call__(scope, receive, send)
         finally:
@@ -77,7 +77,7 @@ async def watch_session(
     until: Annotated[Until | None, Query(description="end when the session has settled")] = None,
     last_event_id: LastEventId = None,
 ) -> Response:
-    """Begin with the session as it stands (unless you have that), then tell every change."""
+    """Send the session's current state (unless you have it), then every change."""
     stream = Stream(caller, session_id, until_settled=until is Until.SETTLED)
     services.broadcaster.add(stream)  # before the first look: a change in between is not missed
     try:
@@ -107,7 +107,7 @@ async def watch_all(
     owner: OwnerParameter = None,
     last_event_id: LastEventId = None,
 ) -> Response:
-    """Tell every change from now on; resumed, also what changed since the last event."""
+    """Send every change from now on; if resumed, also those since the last event."""
     stream = Stream(caller, None, owner=owner_wanted(caller, owner))
     services.broadcaster.add(stream)
     try:
@@ -121,7 +121,7 @@ async def watch_all(
 
 
 def _moment_of(event_id: str | None) -> datetime | None:
-    """The moment that an id of ours stands for; None for any other."""
+    """Return the moment of one of our event ids; None for any other id."""
     if event_id is None or not event_id.isascii() or not event_id.isdecimal():
         return None
     try:

@@ -1,7 +1,7 @@
 """The interface of handlers: the session's content, progress, cancellation and steps.
 
-A handler is a function that takes a `TaskContext` and returns `TaskResults` or None. It never sees
-task state: the task completes if it returns, and fails if it raises.
+A handler is a function that takes a `TaskContext` and returns `TaskResults` or None. It does not
+handle task state: the task completes if it returns, and fails if it raises.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 SECONDS_BETWEEN_REPORTS = 0.2
-"""Progress is passed on no more often than this, however often a handler reports it."""
+"""Progress is stored at most this often, however often a handler reports it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The progress of a task; `app.repositories.transitions` makes it storable."""
+    """The progress of a task; `app.repositories.transitions` converts it for storage."""
 
     current: int
     total: int | None
@@ -45,7 +45,7 @@ class Progress:
 
 
 class TaskIdentity(NamedTuple):
-    """Which run this is: `attempt` is 1 for the first."""
+    """The identity of a run; `attempt` is 1 for the first."""
 
     session_id: uuid.UUID
     task_id: uuid.UUID
@@ -54,16 +54,16 @@ class TaskIdentity(NamedTuple):
 
 
 class TaskContext:
-    """One run of one task, from the handler's side.
+    """One run of one task, as its handler sees it.
 
     Attributes:
-        session_id, task_id, task_type: which run this is.
-        attempt: 1 for the first, one more for each failure before it.
+        session_id, task_id, task_type: the identity of the run.
+        attempt: 1 for the first, plus one for each earlier failure.
         settings: the worker's settings.
 
     Args:
-        claim: what the run may keep steps with; without it (a handler that a test calls) they are
-            kept in memory, as long as the context lives.
+        claim: the run's claim, which allows it to store steps; without one (in a handler's test)
+            steps are kept in memory for the life of the context.
 
     """
 
@@ -119,15 +119,15 @@ class TaskContext:
         """The options of this session.
 
         Raises:
-            ConfigurationError: what is stored cannot be used.
-            SessionNotFound: the session was deleted meanwhile.
+            ConfigurationError: a stored option is invalid.
+            SessionNotFound: the session was deleted.
 
         """
         return SessionOptions.from_json(self._content.options())
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether the task is to stop; `check_cancelled` is the usual way to check."""
+        """Return whether the task must stop; `check_cancelled` is the usual way to check."""
         return self._is_cancelled()
 
     def document_names(self) -> list[str]:
@@ -139,7 +139,7 @@ class TaskContext:
         return self._watched(self._content.documents())
 
     def tickets(self, *, after: int = 0, limit: int | None = None) -> Iterator[TicketDraft]:
-        """Read the session's tickets in order, from behind number `after`, page by page."""
+        """Read the session's tickets in order, after number `after`, page by page."""
         return self._watched(self._content.tickets(after=after, limit=limit))
 
     def exports(self) -> Iterator[ExportBody]:
@@ -151,50 +151,50 @@ class TaskContext:
         return self._watched(self._content.issues())
 
     def seconds_since_processing(self) -> float:
-        """How long ago the session's tickets were made: nothing was exported before."""
+        """Return how long ago the session's tickets were made; nothing was exported before that."""
         return self._content.seconds_since_processing()
 
     def counts(self) -> ContentCounts:
-        """How many documents, tickets, import bodies and findings the session has."""
+        """Return the numbers of documents, tickets, import bodies and findings of the session."""
         return self._content.counts()
 
     def step(
         self, name: str, function: Callable[..., Any], *arguments: Any, lasting: bool = False
     ) -> Any:
-        """Return the step's kept result; where there is none, run the function and keep its result.
+        """Return the step's stored result; if there is none, run the function and store its result.
 
         A step runs once for each session and task type: the next attempt, after a crash, a kill or
-        a retry, gets the result that was kept. One that was broken off before that runs again.
-        The result is JSON, and comes back as JSON has it (a tuple as a list), the first time too.
-        Steps are forgotten when the task completes; unless they are lasting, also when it is
-        started instead of retried, and when an operator resets its attempts.
+        a retry, gets the stored result. A step that was interrupted before that runs again. The
+        result is JSON, and is returned as JSON has it (a tuple as a list), the first time too.
+        Steps are deleted when the task completes; unless they are lasting, also when it is started
+        instead of retried, and when an operator resets its attempts.
 
         Args:
-            name: up to 200 characters; in one task each step has its own.
-            function: is called with `arguments`; what it raises passes, and nothing is kept.
-            lasting: whether what was done stays done even where the work begins again.
+            name: up to 200 characters, unique within the task.
+            function: called with `arguments`; if it raises, nothing is stored.
+            lasting: whether the result is kept even if the task begins again.
 
         Raises:
-            StepError: the name or the result cannot be kept, or the results take too much together.
-            StaleClaim: the run has lost its claim; let it pass.
-            TaskCancelled: the task is to stop, and the step did not run; let it pass.
+            StepError: the name or the result cannot be stored, or the results are too large.
+            StaleClaim: the run has lost its claim; do not catch it.
+            TaskCancelled: the task must stop, and the step did not run; do not catch it.
 
         """
         return self._steps.run(name, function, *arguments, lasting=lasting)
 
     @property
     def steps(self) -> dict[str, Any]:
-        """The results of the steps that were kept, by name, in the order of keeping."""
+        """Return the stored results of steps by name, in the order in which they were stored."""
         return self._steps.kept()
 
     def progress(self, current: int, total: int | None = None, message: str | None = None) -> None:
-        """Say how far the task is; cheap enough to call for every row.
+        """Report the task's progress; cheap enough to call for every row.
 
-        What is reported within 0.2 s of the last report is left out, but for the last one of all
-        (`current` equals `total`).
+        A report within 0.2 s of the last one is dropped, except the final one (`current` equals
+        `total`).
 
         Raises:
-            TaskCancelled: the task is to stop; let it pass.
+            TaskCancelled: the task must stop; do not catch it.
 
         """
         self.check_cancelled()
@@ -211,16 +211,16 @@ class TaskContext:
         )
 
     def check_cancelled(self) -> None:
-        """Return if the task is to go on; call it between two pieces of work.
+        """Return if the task may continue; call it between two pieces of work.
 
         Raises:
-            TaskCancelled: the task is to stop; clean up and let it pass.
+            TaskCancelled: the task must stop; clean up, and do not suppress it.
 
         """
         if self._is_cancelled():
             raise TaskCancelled(
-                f"Task {self.task_type.value} was told to stop",
-                next_step="Start it again whenever you like.",
+                f"Task {self.task_type.value} was asked to stop",
+                next_step="Start it again at any time.",
                 session_id=self.session_id,
             )
 

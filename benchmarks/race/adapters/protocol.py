@@ -1,7 +1,7 @@
-"""What every adapter is asked to do, and how it answers: one line of JSON.
+"""The acts of an adapter, each of which prints its result as one line of JSON.
 
 =========== ================================================ =====================================
-act         what it does                                     answer
+act         what it does                                     result
 =========== ================================================ =====================================
 ``prepare`` makes its tables                                 ``{}``
 ``singles`` enqueues COUNT tasks, one call each, by CALLERS  ``seconds``
@@ -17,8 +17,8 @@ act         what it does                                     answer
                                                              COUNT, the first and the last
 =========== ================================================ =====================================
 
-A drain ends when the last handler has returned, although the peer may have outcomes left to
-write: where in doubt, the peer is given the better figure. Tasks do nothing.
+A drain ends when the last handler has returned, although the peer may still have outcomes to
+write: in case of doubt, the peer gets the better figure. Tasks do nothing.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SEED = 20_261_123
 SECONDS_TO_BEGIN = 60.0
 SECONDS_TO_END = 300.0
 SECONDS_TO_SETTLE = 2.0
-"""A worker may write its last outcomes for so long; not timed, but their WAL counts."""
+"""How long a worker may take to write its last outcomes; not timed, but their WAL counts."""
 
 SECONDS_TO_REST = 0.5
 """Between a worker's first task and what is timed."""
@@ -51,13 +51,13 @@ WARM_UPS = 10
 
 
 class Finish:
-    """Where handlers say that they run; the act under way decides what that means."""
+    """The callback that handlers call; the current act sets it."""
 
     on_handled: Callable[[], None] = staticmethod(lambda: None)
 
 
 def handled() -> None:
-    """Note that a task's handler runs: each peer's handler does this and nothing else."""
+    """Count a run of a task's handler: each peer's handler does this and nothing else."""
     Finish.on_handled()
 
 
@@ -65,7 +65,7 @@ class Peer(ABC):
     """A task library in the fastest set-up that its documentation recommends.
 
     Attributes:
-        url: of the database, as libpq and asyncpg read it.
+        url: the database's, as libpq and asyncpg read it.
 
     """
 
@@ -78,7 +78,7 @@ class Peer(ABC):
 
     @abstractmethod
     async def open(self, callers: int) -> None:
-        """Be ready to enqueue, for so many callers at once."""
+        """Prepare to enqueue, for this many concurrent callers."""
 
     @abstractmethod
     async def enqueue(self) -> None:
@@ -93,12 +93,12 @@ class Peer(ABC):
         """Run tasks until cancelled."""
 
     async def close(self) -> None:  # noqa: B027 - most have nothing to close
-        """Let go of what `open` opened."""
+        """Close what `open` opened."""
 
 
 async def _singles(peer: Peer, count: int, callers: int) -> dict[str, float]:
     await peer.open(callers)
-    await peer.enqueue()  # connections are made, statements prepared
+    await peer.enqueue()  # opens connections and prepares statements
     begun = time.perf_counter()
     left = iter(range(count - 1))
 
@@ -152,12 +152,12 @@ async def _drain(peer: Peer, count: int) -> dict[str, float]:
 
 @contextmanager
 def worker_process(*command: str) -> Iterator[Callable[[], int]]:
-    """A worker in a process of its own; what is yielded waits for the next moment that it tells."""
+    """Run a worker in a process of its own; yield a function that waits for its next timestamp."""
     worker = subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.PIPE)
     assert worker.stdout is not None
     lines = worker.stdout
 
-    def told() -> int:
+    def next_moment() -> int:
         line = lines.readline()
         if not line:
             message = f"the worker ended: {' '.join(command)}"
@@ -165,7 +165,7 @@ def worker_process(*command: str) -> Iterator[Callable[[], int]]:
         return int(line)
 
     try:
-        yield told
+        yield next_moment
     finally:
         worker.kill()
         worker.wait()
@@ -186,7 +186,7 @@ async def _whole(peer: Peer, module: str, count: int, part: int) -> dict[str, fl
     await peer.open(1)
     command = (module, "serve", "--url", peer.url, "--count", str(count + 1))
     with worker_process(*command) as told:
-        await peer.enqueue()  # by which the worker says that it is there
+        await peer.enqueue()  # the worker's response shows that it has started
         await asyncio.wait_for(asyncio.to_thread(told), SECONDS_TO_BEGIN)
         await asyncio.sleep(SECONDS_TO_REST)
         begun = time.monotonic_ns()
@@ -214,13 +214,13 @@ async def _pickup(peer: Peer, module: str, count: int) -> dict[str, float]:
 
 
 def quantiles(milliseconds: list[float]) -> dict[str, float]:
-    """The median and the 99th percentile; a task that began before its caller knew counts as 0."""
+    """Return median and 99th percentile; a task that began before its commit returned is 0."""
     cuts = statistics.quantiles([max(0.0, each) for each in milliseconds], n=100)
     return {"p50": cuts[49], "p99": cuts[98]}
 
 
 def run(make: Callable[[str], Peer], module: str) -> None:
-    """Do what the command line asks of this adapter."""
+    """Run the act that the command line names."""
     parser = argparse.ArgumentParser()
     parser.add_argument("act")
     parser.add_argument("--url", required=True)
@@ -241,4 +241,4 @@ def run(make: Callable[[str], Peer], module: str) -> None:
     }
     answer = asyncio.run(acts[options.act]())
     print(json.dumps(answer or {}), flush=True)
-    os._exit(0)  # no library's threads hold up the race
+    os._exit(0)  # without waiting for a library's threads

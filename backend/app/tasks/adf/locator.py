@@ -1,14 +1,14 @@
-"""Where and why a document breaks Atlassian's schema, in time that grows with its size only.
+"""Locate and explain a document's violations of Atlassian's schema, in linear time.
 
-`jsonschema_rs` says yes or no in microseconds, but its explanation of a no is useless here: the
-schema says "any of 28 nodes" at each level, so a list of every branch's complaints grows
-exponentially with depth and names everything but the mistake. This locator explains as a person
-would: a node that calls itself `table` is held against the definitions of `table` only, and among
-those that are left (a paragraph may be plain, aligned or indented) against the one it fits best.
+`jsonschema_rs` validates in microseconds, but its error messages are useless here: the schema
+says "any of 28 nodes" at each level, so a list of every branch's errors grows exponentially with
+depth and names everything but the mistake. This locator explains as a person would: it compares a
+node of type `table` only with the definitions of `table`, and of several such definitions (a
+paragraph may be plain, aligned or indented) with the one that it fits best.
 
-How it stays linear: nodes are judged from the leaves up, and each verdict is kept by (node,
-definition); whoever asks about a parent finds its children judged already, so nothing is judged
-twice and nothing recurses deeper than the schema itself does.
+It is linear because nodes are checked from the leaves up, and each result is cached by (node,
+definition). A node's children are checked before it, so no node is checked twice, and the
+recursion is no deeper than the schema itself.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ UNDERSTOOD_KEYWORDS = frozenset(
         *("minimum", "maximum", "minLength", "pattern"),
     )
 )
-"""The part of JSON Schema draft 4 that Atlassian's schema uses, and that is written out here."""
+"""The keywords of JSON Schema draft 4 that Atlassian's schema uses; all are implemented here."""
 
 _JSON_TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
@@ -62,10 +62,10 @@ _PATTERNS_IN_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class _Problem:
-    """A value breaks a schema: `steps` below it, for this reason, or because a child does.
+    """A violation of a schema: `steps` below the value, for this reason, or because of a child.
 
-    `child` is the value and the schema it breaks, to be explained in its own turn. `is_refusal`
-    says that the whole value is unwelcome where it stands, which concerns its parent.
+    `child` is the value and the schema it violates, to be explained next. `is_refusal` says that
+    the whole value is not allowed in its place, which concerns its parent.
     """
 
     steps: tuple[Step, ...]
@@ -76,15 +76,15 @@ class _Problem:
 
 @cache
 def load_locator() -> SchemaLocator:
-    """Return the locator for Atlassian's schema, made ready once per process; thread-safe."""
+    """Return the locator for Atlassian's schema, prepared once per process; thread-safe."""
     return SchemaLocator(load_schema())
 
 
 class SchemaLocator:
-    """Explains why documents break one schema; holds no state of any document."""
+    """Explains why documents violate one schema; holds no state of any document."""
 
     def __init__(self, schema: JsonSchema) -> None:
-        """Make ready for `schema`, whose every node definition names its `type`."""
+        """Prepare for `schema`, in which each node definition names its `type`."""
         self.root: JsonSchema = {"$ref": schema["$ref"]}
         self.definitions: dict[str, JsonSchema] = schema["definitions"]
         self.types_by_schema: dict[int, frozenset[str]] = {}
@@ -97,9 +97,9 @@ class SchemaLocator:
         self.patterns: dict[str, re.Pattern[str]] = {}
 
     def locate(self, document: object, limit: int) -> list[Violation]:
-        """Return up to `limit` violations of the schema; empty if the document keeps to it.
+        """Return up to `limit` violations of the schema; empty if the document is valid.
 
-        The document must not nest deeper than the caller can afford to walk; cost grows linearly.
+        The caller limits the document's depth; the cost grows linearly.
         """
         judge = _Judge(self)
         judge.judge_from_the_leaves_up(document)
@@ -121,7 +121,7 @@ class SchemaLocator:
         return found
 
     def resolve(self, schema: JsonSchema) -> JsonSchema:
-        """Return what `schema` refers to, or itself."""
+        """Return the schema that `schema` refers to, or itself."""
         while "$ref" in schema:
             schema = self.definitions[schema["$ref"].removeprefix(REFERENCE_PREFIX)]
         return schema
@@ -135,17 +135,17 @@ class SchemaLocator:
             yield from self.options(option)
 
     def type_names(self, schema: JsonSchema) -> frozenset[str]:
-        """Return the values of `type` that `schema` insists on; empty if it does not."""
+        """Return the values of `type` that `schema` requires; empty if it requires none."""
         if "$ref" in schema:
             return self.types[schema["$ref"].removeprefix(REFERENCE_PREFIX)]
-        # By identity: what is no reference is a part of the one schema, which stays as it is.
+        # By identity: all but references are parts of the one schema, which does not change.
         types = self.types_by_schema.get(id(schema))
         if types is None:
             types = self.types_by_schema[id(schema)] = self._types(schema)
         return types
 
     def compiled(self, pattern: str) -> re.Pattern[str]:
-        """Return the pattern, its `$` meant as JSON Schema does: the end, no newline before it."""
+        """Return the pattern with `$` as in JSON Schema: the very end, not before a newline."""
         if pattern not in self.patterns:
             self.patterns[pattern] = re.compile(pattern.replace("$", r"\Z"))
         return self.patterns[pattern]
@@ -163,14 +163,14 @@ class SchemaLocator:
 
 
 class _Judge:
-    """Holds values of one document against the schema, and remembers the verdicts."""
+    """Checks values of one document against the schema, and caches the results."""
 
     def __init__(self, locator: SchemaLocator) -> None:
         self.locator = locator
         self.verdicts: dict[tuple[int, str], bool] = {}
 
     def judge_from_the_leaves_up(self, document: object) -> None:
-        """Judge every node by the definitions of its own type, children before parents."""
+        """Check every node against the definitions of its own type, children before parents."""
         nodes: list[dict[str, Any]] = []
         waiting = [document]
         while waiting:
@@ -184,7 +184,7 @@ class _Judge:
                 self.is_valid(node, {"$ref": REFERENCE_PREFIX + name})
 
     def is_valid(self, value: object, schema: JsonSchema) -> bool:
-        """Say whether `value` keeps to `schema`."""
+        """Return whether `value` is valid by `schema`."""
         types = self.locator.type_names(schema)
         if types and _type_of(value) not in types:
             return False
@@ -200,14 +200,14 @@ class _Judge:
         return verdict
 
     def problems_of_item(self, place: Place, schema: JsonSchema) -> list[_Problem]:
-        """Return why the value breaks `schema`; one of a wrong type is unwelcome as a whole."""
+        """Return why the value violates `schema`; one of a wrong type is refused as a whole."""
         types = self.locator.type_names(schema)
         if place[1] is not None and types and _type_of(place[0]) not in types:
             return [self._refusal(place[0], types)]
         return self.problems(place[0], schema)
 
     def problems(self, value: object, schema: JsonSchema) -> list[_Problem]:
-        """Return why `value` breaks `schema`; empty if it does not."""
+        """Return why `value` violates `schema`; empty if it is valid."""
         schema = self.locator.resolve(schema)
         if "anyOf" in schema:
             return self._problems_of_best_option(value, schema)
@@ -311,14 +311,14 @@ class _Judge:
 
 
 def _takes_code(value: object, option: JsonSchema) -> bool:
-    """Whether a text with the mark `code` is held against the definition that has it."""
+    """Return whether a text with the mark `code` is compared with the definition that has it."""
     marks = value.get("marks") if isinstance(value, dict) else None
     has_code = isinstance(marks, list) and any(_type_of(mark) == "code" for mark in marks)
     return has_code and option.get("$ref", "").endswith("/code_inline_node")
 
 
 def _in_words(reason: str, place: Place) -> str:
-    """Return the reason, with what it says of the node's surroundings."""
+    """Return the reason, adapted to the node's surroundings."""
     if reason != _NO_MARKS:
         return reason
     value: Any = place[0]
@@ -333,7 +333,7 @@ def _in_words(reason: str, place: Place) -> str:
 
 
 def _misfit(problems: list[_Problem]) -> tuple[int, int]:
-    """Order options by how badly a value fits: few problems are better, then deep ones."""
+    """Rank an option by how badly a value fits: few problems are better, then deep ones."""
     return len(problems), -max(len(problem.steps) for problem in problems)
 
 
@@ -360,7 +360,7 @@ def _descend(place: Place, steps: tuple[Step, ...]) -> Place:
 
 
 def _owner(place: Place | None) -> str:
-    """Return how a reason begins: the innermost node or mark that the place is part of."""
+    """Return the beginning of a reason: the innermost node or mark around the place."""
     while place is not None:
         name = _type_of(place[0])
         if name is not None:

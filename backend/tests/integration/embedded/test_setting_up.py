@@ -100,7 +100,7 @@ def test_a_cluster_of_another_major_version_is_left_alone_and_explained(data_dir
     with EmbeddedServer.acquire(data_dir) as server:
         version = server._place.cluster / "PG_VERSION"
     version.write_text("9\n")
-    with pytest.raises(DatabaseUnavailable, match="made by PostgreSQL 9") as caught:
+    with pytest.raises(DatabaseUnavailable, match="created by PostgreSQL 9") as caught:
         EmbeddedServer.acquire(data_dir)
     assert "SESSION_TASKS_DATA_DIR" in caught.value.next_step
     assert version.read_text() == "9\n"
