@@ -1,4 +1,4 @@
-"""A large CSV through all three tasks by the real command: rows a second, and peak memory."""
+"""Run a large CSV through all three tasks by the command: rows a second, and peak memory."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ WORDS = [
 
 
 def markdown_body(source: random.Random, size: int = BODY_BYTES) -> str:
-    """About `size` characters of the Markdown that people write into tickets."""
+    """Return about `size` characters of typical Markdown of tickets."""
     parts: list[str] = []
     while sum(map(len, parts)) < size:
         sentence = " ".join(source.choices(WORDS, k=source.randint(8, 16)))
@@ -66,7 +66,7 @@ def markdown_body(source: random.Random, size: int = BODY_BYTES) -> str:
 
 
 def write_csv(path: Path, rows: int) -> None:
-    """A CSV of `rows` issues, the same for the same seed."""
+    """Write a CSV of `rows` issues, always the same."""
     source = random.Random(SEED)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -84,9 +84,9 @@ def write_csv(path: Path, rows: int) -> None:
 
 
 class PeakMemory(threading.Thread):
-    """The most memory a process and its children held at once, seen every 50 ms.
+    """The peak memory of a process and its children, sampled every 50 ms.
 
-    `pss` counts shared pages once; PostgreSQL's processes are told apart from ours.
+    `pss` counts shared pages once; PostgreSQL's processes are counted separately.
     """
 
     def __init__(self, pid: int) -> None:
@@ -113,13 +113,13 @@ class PeakMemory(threading.Thread):
             return []
 
     def stop(self) -> None:
-        """End the watch."""
+        """Stop sampling."""
         self._done.set()
         self.join()
 
 
 def measure(rows: int = ROWS) -> dict[str, Any]:
-    """Run the command and report how long it took and what it held; another checkout's likewise.
+    """Run the command and report its time and memory; the same for another checkout.
 
     `SESSION_TASKS_BENCH_BASELINE` names the Python of that checkout's environment.
     """
@@ -136,7 +136,7 @@ def _run(python: str, rows: int) -> dict[str, Any]:
         source = Path(folder) / "issues.csv"
         write_csv(source, rows)
         environment = dict(os.environ)
-        # The embedded server, with the durability that PostgreSQL ships, unless one is given.
+        # The embedded server with PostgreSQL's default durability, unless one is given.
         environment.setdefault("SESSION_TASKS_DATA_DIR", str(Path(folder) / "data"))
         command = Path(python).with_name("session-tasks")
         subprocess.run([command, "list"], env=environment, check=True, capture_output=True)

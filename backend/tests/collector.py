@@ -1,4 +1,4 @@
-"""Where OpenTelemetry's spans go in tests."""
+"""An OpenTelemetry collector for tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Collector(ThreadingHTTPServer):
-    """Takes OTLP over HTTP, as a collector does."""
+    """Receives OTLP over HTTP, as a collector does."""
 
     def __init__(self) -> None:
         self.spans: list[Any] = []
@@ -26,14 +26,14 @@ class Collector(ThreadingHTTPServer):
 
     @property
     def environment(self) -> dict[str, str]:
-        """What has a process send its spans here, and soon."""
+        """Return the environment that makes a process send its spans here, without delay."""
         return {
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{self.server_port}",
             "OTEL_BSP_SCHEDULE_DELAY": "100",
         }
 
     def attempts_of(self, session_id: UUID) -> list[Any]:
-        """The spans of the session's attempts."""
+        """Return the spans of the session's attempts."""
         return [s for s in self.spans if (s.name, s.trace_id) == (ATTEMPT, session_id.bytes)]
 
 
@@ -54,12 +54,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_arguments: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def collecting() -> Iterator[Collector]:
-    """A collector that listens while inside."""
+    """Run a collector while the context lasts."""
     server = Collector()
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()

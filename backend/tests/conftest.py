@@ -1,6 +1,6 @@
-"""One throw-away PostgreSQL for the whole run, one migrated database per test process.
+"""One temporary PostgreSQL for the whole run, one migrated database per test process.
 
-The server is the embedded one, in a folder of this run, so that a fresh machine needs nothing.
+The server is the embedded one, in a folder of this run, so that a new machine needs nothing.
 `SESSION_TASKS_TEST_DATABASE_URL` names another server to test against; its role must be allowed
 to create databases. No local server is used unless it is named there.
 """
@@ -33,7 +33,7 @@ DATA_DIR = "SESSION_TASKS_TEST_DATA_DIR"
 _server = pytest.StashKey[EmbeddedServer]()
 
 
-# A loaded machine pauses any example for longer than Hypothesis' usual 200 ms.
+# On a loaded machine, any example may take longer than Hypothesis' usual 200 ms.
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
@@ -41,7 +41,7 @@ hypothesis.settings.load_profile("any machine")
 def pytest_configure(config: pytest.Config) -> None:
     """Start the run's server once, in the process that starts the others."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # A shell starts what it puts in the background deaf to Ctrl-C, and the commands that the
+        # A shell starts background processes with SIGINT ignored, and the commands that the
         # tests interrupt would inherit that.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in [name for name in os.environ if name.startswith("SESSION_TASKS_")]:
@@ -50,7 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput") or SERVER_URL in os.environ or config.option.collectonly:
         return
     folder = tempfile.mkdtemp(prefix="session-tasks-test-")
-    # As root the server runs under another account, which must be able to pass through.
+    # As root, the server runs under another account, which must be able to enter the folder.
     Path(folder).chmod(0o711)
     os.environ[DATA_DIR] = folder
     config.stash[_server] = EmbeddedServer.acquire(Path(folder))
@@ -83,7 +83,7 @@ def _administer(server_url: URL, statement: str) -> None:
 
 @pytest.fixture(scope="session")
 def template_database(server_url: URL) -> Iterator[str]:
-    """The name of a migrated database that nobody is connected to."""
+    """The name of a migrated database without connections."""
     name = f"template_{uuid.uuid4().hex}"
     _administer(server_url, f"CREATE DATABASE {name}")
     upgrade_schema(server_url.set(database=name).render_as_string(hide_password=False))
@@ -93,7 +93,7 @@ def template_database(server_url: URL) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def shared_database_url(server_url: URL, template_database: str) -> Iterator[str]:
-    """A migrated database for all tests of this process that bring sessions of their own."""
+    """A migrated database for all tests of this process that use sessions of their own."""
     name = f"shared_{uuid.uuid4().hex}"
     _administer(server_url, f"CREATE DATABASE {name} TEMPLATE {template_database}")
     yield server_url.set(database=name).render_as_string(hide_password=False)
@@ -101,9 +101,9 @@ def shared_database_url(server_url: URL, template_database: str) -> Iterator[str
 
 
 class SpareDatabase:
-    """A migrated database that is emptied between tests: much quicker than to make another.
+    """A migrated database that is emptied between tests, which is much faster than creating one.
 
-    One that a test has changed beyond its rows (a trigger, say) is thrown away.
+    One that a test has changed beyond its rows (a trigger, for example) is dropped.
     """
 
     def __init__(self, server_url: URL, template: str) -> None:
@@ -113,13 +113,13 @@ class SpareDatabase:
         self._pristine: Any = None
 
     def url(self) -> str:
-        """The database, empty, with nobody connected to it."""
+        """Return the database, empty and without connections."""
         if self._name and self._empty() != self._pristine:
             self.discard()
         if not self._name:
             self._name = f"spare_{uuid.uuid4().hex}"
             _administer(self._server_url, f"CREATE DATABASE {self._name} TEMPLATE {self._template}")
-            # What survives a power failure is the business of tests that bring their own server.
+            # Durability is tested by tests with a server of their own.
             _administer(
                 self._server_url, f"ALTER DATABASE {self._name} SET synchronous_commit = off"
             )
@@ -127,13 +127,13 @@ class SpareDatabase:
         return self._server_url.set(database=self._name).render_as_string(hide_password=False)
 
     def discard(self) -> None:
-        """Throw the database away."""
+        """Drop the database."""
         if self._name:
             _administer(self._server_url, f"DROP DATABASE {self._name} WITH (FORCE)")
             self._name = ""
 
     def _empty(self) -> Any:
-        """Delete all rows; answers with what a test may have changed besides."""
+        """Delete all rows; return everything else that a test may have changed."""
         engine = create_engine(self._server_url.set(database=self._name))
         with engine.begin() as connection:
             for statement in _EMPTY:
@@ -177,7 +177,7 @@ def spare_database(server_url: URL, template_database: str) -> Iterator[SpareDat
 
 @pytest.fixture
 def empty_database_url(server_url: URL, template_database: str) -> Iterator[str]:
-    """A migrated database with nothing in it, for this test alone."""
+    """An empty migrated database, for this test alone."""
     name = f"test_{uuid.uuid4().hex}"
     _administer(server_url, f"CREATE DATABASE {name} TEMPLATE {template_database}")
     yield server_url.set(database=name).render_as_string(hide_password=False)
@@ -195,7 +195,7 @@ def blank_database_url(server_url: URL) -> Iterator[str]:
 
 @pytest.fixture
 def database_url(spare_database: SpareDatabase) -> str:
-    """A migrated database with nothing in it, used by this test alone while it runs."""
+    """An empty migrated database, used by this test alone while it runs."""
     return spare_database.url()
 
 
@@ -214,7 +214,7 @@ def database(settings: Settings, database_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def act(database: Database) -> Callable[[Callable[[SessionRepository], Any]], Any]:
-    """Do something in a transaction of its own."""
+    """Call a function of the repository in a transaction of its own."""
 
     def run(what: Callable[[SessionRepository], Any]) -> Any:
         with database.transaction() as db:
@@ -225,7 +225,7 @@ def act(database: Database) -> Callable[[Callable[[SessionRepository], Any]], An
 
 @pytest.fixture
 def make_session(database: Database) -> Callable[..., Session]:
-    """Make committed sessions; takes what `SessionRepository.create_session` takes."""
+    """Create committed sessions; takes the arguments of `SessionRepository.create_session`."""
 
     def make(*documents: Any, **options: Any) -> Session:
         options.setdefault("auto_advance", False)

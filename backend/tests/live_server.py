@@ -1,4 +1,4 @@
-"""A server as people meet it: uvicorn on a port, keys, and clients that use them."""
+"""A real server: uvicorn on a port, keys, and clients that use them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class LiveServer:
         role: KeyRole = KeyRole.USER,
         lifetime: timedelta | None = None,
     ) -> str:
-        """A new key, of a new owner unless one is named."""
+        """Create a key, of a new owner unless one is named."""
         with self.database.transaction() as db:
             made = AccessRepository(db).create_key(
                 owner or f"owner-{uuid.uuid4()}", role=role, lifetime=lifetime
@@ -64,7 +64,7 @@ class LiveServer:
         return made.text
 
     def browser_cookie(self, key: str) -> tuple[str, str]:
-        """The name and value of the cookie of a browser that has just signed in with this key."""
+        """Return name and value of the cookie of a browser newly signed in with this key."""
         with self.database.transaction() as db:
             principal = AccessRepository(db).recognise(key)
             assert principal is not None
@@ -73,7 +73,7 @@ class LiveServer:
         return f"session_tasks_{self.server.port}", token
 
     def client(self, key: str | None = None, **headers: str) -> httpx.Client:
-        """A client that shows this key; closed with the server."""
+        """Return a client with this key; it is closed with the server."""
         if key is not None:
             headers["Authorization"] = f"Bearer {key}"
         client = httpx.Client(base_url=self.url, headers=headers, timeout=DEADLINE_SECONDS)

@@ -19,7 +19,7 @@ NOTES = ("documents", ("notes.md", b"# First\n\nSome *text*.\n", "text/markdown"
 
 @pytest.fixture(scope="session")
 def api(shared_database_url: str) -> Iterator[LiveServer]:
-    """The server that most tests share; each brings an owner of its own."""
+    """The server that most tests share; each test uses an owner of its own."""
     with LiveServer(
         shared_database_url, keep_alive_seconds=0.5, refusals_per_minute=1_000_000
     ) as server:
@@ -28,7 +28,7 @@ def api(shared_database_url: str) -> Iterator[LiveServer]:
 
 @pytest.fixture
 def make_server(database_url: str) -> Iterator[Callable[..., LiveServer]]:
-    """Make servers with settings of their own over this test's own database."""
+    """Make servers with other settings over this test's own database."""
     servers: list[LiveServer] = []
 
     def make(**settings: Any) -> LiveServer:
@@ -60,7 +60,7 @@ def admin(api: LiveServer) -> httpx.Client:
 
 @pytest.fixture
 def open_session() -> Callable[..., str]:
-    """Open a session with one small document; answers its address."""
+    """Open a session with one small document; return its address."""
 
     def open_it(client: httpx.Client, **fields: Any) -> str:
         answer = client.post(

@@ -1,4 +1,4 @@
-"""Who may do what: nobody without a key, nobody to another's sessions, and keys that end."""
+"""Access: nothing without a key, nothing on others' sessions, and keys that end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OPEN = {"/healthz", "/readyz", "/metrics"}
 
 
 def routes(app: Any) -> list[tuple[str, str]]:
-    """Every (method, path) of the OpenAPI document, and what is not in it."""
+    """Yield every (method, path) of the OpenAPI document, and those that it leaves out."""
     documented = [
         (method.upper(), path)
         for path, operations in app.openapi()["paths"].items()

@@ -1,4 +1,4 @@
-"""Keys that are remembered: asked for once, ahead of time, and never longer than is promised."""
+"""The cache of API keys: one lookup for all, renewed early, never kept longer than promised."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class CountingCache(ApiKeyCache):
-    """A cache that counts its lookups, and can be held up at one."""
+    """A cache that counts its lookups, and whose next lookup can be blocked."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
@@ -37,7 +37,7 @@ class CountingCache(ApiKeyCache):
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The cache's time, in seconds; only the test moves it."""
+    """The cache's time, in seconds; only the test advances it."""
     now = [1_000.0]
     monkeypatch.setattr(api_key_cache.time, "monotonic", lambda: now[0])
     return now
@@ -76,13 +76,13 @@ def test_key_in_use_is_asked_for_again_before_its_time_is_up(
         await cache.recognise(key[0])
         clock[0] += SECONDS_REMEMBERED * 0.6
         cache.may_answer.clear()
-        assert await cache.recognise(key[0])  # answered though the new question is not
+        assert await cache.recognise(key[0])  # returned although the new lookup has not finished
         assert await cache.recognise(key[0])
         await asyncio.to_thread(cache.has_asked.wait, 30)
         cache.may_answer.set()
         await asyncio.gather(*cache._lookups.values())
         assert cache.questions == 2
-        clock[0] += SECONDS_REMEMBERED * 0.6  # the first answer's time is up
+        clock[0] += SECONDS_REMEMBERED * 0.6  # the first result has expired
         assert await cache.recognise(key[0])
 
     asyncio.run(use())
@@ -112,7 +112,7 @@ def test_key_revoked_here_is_refused_at_once_even_while_it_is_being_asked_for(
         revoke_elsewhere(database, key[1])
         cache.forget(key[1])
         cache.may_answer.set()
-        assert await early  # its question was answered before
+        assert await early  # its lookup finished before
         assert await cache.recognise(key[0]) is None
 
     asyncio.run(use())

@@ -1,4 +1,4 @@
-"""What should never be sent: a problem document or a closed connection, and nothing created."""
+"""Invalid requests: a problem document or a closed connection, and nothing is created."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def document(name: bytes, content: bytes = b"# x\n") -> bytes:
 
 @pytest.fixture
 def refused(client: httpx.Client) -> Iterator[Callable[..., dict[str, Any]]]:
-    """Send a request that is refused as a problem; in the end nothing was created."""
+    """Send a request that is refused with a problem; check at the end that nothing was created."""
 
     def send(*, expect: int | set[int], **request: Any) -> dict[str, Any]:
         answer = client.post(request.pop("path", SESSIONS), **request)
@@ -74,8 +74,8 @@ def test_body_of_a_gigabyte_is_refused_in_bounded_memory(
     before = psutil.Process().memory_info().rss
     try:
         answer = client.post(SESSIONS, content=endless(), headers=MULTIPART)
-    except Exception as error:  # noqa: BLE001 - whatever httpx calls a connection that was closed
-        assert "httpx" in type(error).__module__  # noqa: PT017 - either this or an answer
+    except Exception as error:  # noqa: BLE001 - httpx has several errors for a closed connection
+        assert "httpx" in type(error).__module__  # noqa: PT017 - either this or a response
     else:
         assert answer.status_code == 413
     assert sent < 200 * 1024**2
@@ -199,7 +199,7 @@ def test_huge_headers_and_silent_clients_are_hung_up_on(api: Any) -> None:
                 connection.sendall(b"x" * 65_536)
             answer = connection.recv(65_536)
         except OSError:
-            answer = b""  # reset: hung up on
+            answer = b""  # reset: the server closed the connection
     assert b" 200 " not in answer
     assert api.client().get("/healthz").status_code == 200
 

@@ -1,4 +1,4 @@
-"""Watching: snapshots on every change, resume, and streams that cost the database nothing."""
+"""Event streams: a snapshot for every change, resumption, and no database load per stream."""
 
 from __future__ import annotations
 
@@ -73,15 +73,15 @@ class Watcher:
             self.has_ended.set()
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._response is not None:
             stream = self._response.extensions["network_stream"]
-            with contextlib.suppress(OSError):  # the server was quicker
+            with contextlib.suppress(OSError):  # the server closed it first
                 stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
         self._thread.join(DEADLINE_SECONDS)
 
     def statuses(self) -> list[Any]:
-        """What the task was at each snapshot."""
+        """Return the task of each snapshot."""
         return [e["data"]["task"]["status"] for e in self.events if e["event"] == "session"]
 
 
@@ -162,7 +162,7 @@ def test_stranger_hears_nothing(
 
 
 def test_stream_that_comes_while_keys_are_looked_at_goes_on() -> None:
-    """What was asked of the database says nothing about a key that came since."""
+    """A lookup's result does not hold for a key that was created after it."""
 
     async def watch() -> None:
         broadcaster = EventBroadcaster(Mock(spec=Database), Settings(keep_alive_seconds=0.01))
@@ -260,7 +260,7 @@ def test_hub_hears_what_other_processes_do_and_survives_losing_its_connection(
         connection.execute(
             f"SELECT pg_terminate_backend(pid) {listening} AND datname = current_database()"
         )
-    client.post(f"{session}/task")  # said while nobody listens
+    client.post(f"{session}/task")  # notified while nothing listens
     until(lambda: watcher.statuses()[-1] == "running", "what was missed")
     watcher.close()
 
@@ -296,7 +296,7 @@ def test_slow_reader_gets_the_newest_snapshot_and_costs_a_bounded_amount(databas
 
 
 class TestLooking:
-    """What the broadcaster finds by looking, where no notification came."""
+    """The broadcaster finds changes by polling if no notification came."""
 
     def change(self, database: Database, label: str, session_id: uuid.UUID) -> None:
         with database.transaction() as db:

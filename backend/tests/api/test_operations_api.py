@@ -1,4 +1,4 @@
-"""For whoever keeps it running: health, readiness, figures, and documents that stay true."""
+"""For operators: health, readiness, metrics, and documentation that matches the code."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_every_operation_is_documented_and_locked() -> None:
 
 
 def commands_of(page: Path) -> list[str]:
-    """The shell blocks of a page, in order."""
+    """Return the shell blocks of a page, in order."""
     return re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
 
 

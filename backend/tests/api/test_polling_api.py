@@ -1,4 +1,4 @@
-"""The short way to the status: as the long way answers, counted as it is, closed as it is."""
+"""The fast route to the status: same responses, same limits, same access as the usual route."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 def long_way(path: str) -> str:
-    """The same path, in a form that only the route itself understands."""
+    """Return the same path, spelled so that only the usual route matches it."""
     head, session_id, tail = path.rsplit("/", 2)
     return f"{head}/{session_id.upper()}/{tail}"
 
 
 def both(client: httpx.Client, path: str, **headers: str) -> httpx.Response:
-    """The answer, which is the same by both ways."""
+    """Return the response, after checking that both routes give the same."""
     short = client.get(path, headers=headers)
     long = client.get(long_way(path), headers=headers)
     assert short.status_code == long.status_code

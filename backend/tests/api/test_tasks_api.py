@@ -1,4 +1,4 @@
-"""A task over HTTP: started, watched, cancelled, retried; refused with the state that forbids."""
+"""A task over HTTP: start, status, cancel, retry; a refusal names the state that forbids it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def fail_the_task(api: Any, session: str) -> None:
-    """What a worker does whose handler raised."""
+    """Fail the task, as a worker does whose handler raised."""
     session_id = uuid.UUID(session.rsplit("/", 1)[1])
     with api.database.transaction() as db:
         sessions = SessionRepository(db)
@@ -175,7 +175,7 @@ def test_stale_button_hurts_no_one(client: httpx.Client, open_session: Callable[
     client.post(f"{session}/task")
     stale = client.get(f"{session}/task").headers["ETag"]
     assert client.post(f"{session}/task/cancel", headers={"If-Match": stale}).status_code == 200
-    # The same run, in another state: it is still the one that the button was about.
+    # The same run in another state: it is still the run that the page showed.
     assert client.post(f"{session}/task/retry", headers={"If-Match": stale}).status_code == 202
     refused = client.post(f"{session}/task/cancel", headers={"If-Match": stale})
     assert refused.status_code == 412
@@ -228,7 +228,7 @@ def test_session_that_waits_for_a_person_is_started_task_by_task(
 def test_a_locked_session_is_said_to_be_soon_and_the_others_are_there_meanwhile(
     make_server: Callable[..., Any], open_session: Callable[..., str]
 ) -> None:
-    """Somebody's own transaction has it; each who asks for it takes a connection while he waits."""
+    """Another transaction has locked it; each request for it uses a connection while it waits."""
     api = make_server(pool_size=3, lock_timeout_seconds=20)
     client = api.client(api.key())
     session, other = open_session(client), open_session(client)

@@ -1,4 +1,4 @@
-"""Clients that do not read what they asked for: hung up on, and never many at once."""
+"""Clients that do not read their responses: disconnected, and limited in number."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 REQUESTS = 200
-"""Of a document of 100 KB and more: several times what the kernel keeps for a connection."""
+"""Requests for a document of over 100 KB: together several times the kernel's socket buffer."""
 
 
 @pytest.fixture
 def unread() -> Iterator[Any]:
-    """Open a connection that asks and does not read."""
+    """Open a connection that sends requests and does not read."""
     opened: list[socket.socket] = []
 
     def ask(api: Any, key: str) -> socket.socket:
@@ -41,7 +41,7 @@ def unread() -> Iterator[Any]:
 
 
 def stalled(api: Any) -> int:
-    """How many connections have something that their clients do not read."""
+    """Return how many connections have data that their clients do not read."""
     return sum(
         protocol.transport.get_write_buffer_size() > 0
         for protocol in tuple(api.server.server_state.connections)
@@ -51,7 +51,7 @@ def stalled(api: Any) -> int:
 def test_client_that_never_reads_is_hung_up_on(make_server: Any, unread: Any) -> None:
     api = make_server(stalled_answer_seconds=0.3)
     unread(api, api.key())
-    until(lambda: stalled(api), "answers that wait")
+    until(lambda: stalled(api), "waiting responses")
     until(lambda: not api.server.server_state.connections, "the end of the connection")
     assert api.server.server_state.total_requests < REQUESTS
 
@@ -61,13 +61,13 @@ def test_answers_that_lie_unread_count_as_requests_in_flight(make_server: Any, u
     key = api.key()
     for _ in range(2):
         unread(api, key)
-    until(lambda: stalled(api) == 2, "answers that wait")
+    until(lambda: stalled(api) == 2, "waiting responses")
     assert api.client(key).get("/api/v1/sessions").status_code == 429
     assert api.client(api.key()).get("/api/v1/sessions").status_code == 200
 
 
 class FakeTransport:
-    """What a protocol knows of a transport."""
+    """The part of a transport that a protocol uses."""
 
     def __init__(self) -> None:
         self.written: list[bytes] = []

@@ -1,4 +1,4 @@
-"""A session in a browser: opened, watched, mended, cancelled, deleted; with scripts and without."""
+"""A session in a browser: opened, watched, corrected, cancelled, deleted; also without scripts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ VALID = json.loads((Path(__file__).parents[1] / "data/adf_valid_documents.json")
 
 @pytest.fixture
 def working_owner(database_url: str, monkeypatch: pytest.MonkeyPatch, owner: Any) -> Iterator[Any]:
-    """Somebody on a server of their own, with a worker that does the real work."""
+    """An owner on a server of its own, with a worker that runs the real handlers."""
     with LiveServer(database_url, poll_seconds=0.2) as server:
         monkeypatch.setattr(owner, "dashboard", server)
         monkeypatch.setattr(owner, "key", server.key(owner.name))
@@ -52,7 +52,7 @@ def working_owner(database_url: str, monkeypatch: pytest.MonkeyPatch, owner: Any
 
 
 def hostile_adf() -> str:
-    """A description that tries everything at once."""
+    """A description with all kinds of nodes."""
     marks = [{"type": "link", "attrs": {"href": text, "title": text}} for text in XSS]
     texts = [{"type": "text", "text": HOSTILE, "marks": [mark]} for mark in marks]
     names = ("url", "text", "title", "language", "panelType", "alt", "shortName", HOSTILE)
@@ -63,7 +63,7 @@ def hostile_adf() -> str:
 
 
 def hostile_session(owner: Any) -> uuid.UUID:
-    """A session all of whose words try to run something."""
+    """A session all of whose texts contain scripts."""
     document = IncomingDocument(HOSTILE.replace("/", "_") + ".md", HOSTILE.encode())
     tickets = [TicketDraft(HOSTILE, hostile_adf(), document.name, 1)]
     failure = dict.fromkeys(
@@ -90,7 +90,7 @@ def hostile_session(owner: Any) -> uuid.UUID:
 
 
 def failing(owner: Any) -> uuid.UUID:
-    """A started session whose table has no column of titles, stored past the check of the form."""
+    """Start a session whose table has no column of titles, stored without the form's check."""
     document = IncomingDocument(ODD["name"], ODD["buffer"])
     session_id: uuid.UUID = owner.act(
         lambda s: s.create_session([document], options={"project_key": "REL"}).id
@@ -244,7 +244,7 @@ def test_limits_are_told_before_they_are_hit(look: Callable[..., Page]) -> None:
 
 def test_an_upload_tells_its_progress_and_can_be_stopped(look: Callable[..., Page]) -> None:
     page = look("/new")
-    page.route("**/new", lambda _route: None)  # a server that never answers
+    page.route("**/new", lambda _route: None)  # a server that never responds
     page.get_by_label("Drop files here").set_input_files(ODD)
 
     page.get_by_role("button", name="Open session").click()

@@ -52,10 +52,10 @@ def test_a_worker_is_drained_after_its_consequences_were_read(
     page.get_by_role("navigation").get_by_role("link", name="Workers").click()
     row = page.locator(f"#worker-{worker_id.hex[:8]}")
     row.get_by_text("Drain…").click()
-    expect(row).to_contain_text("claims nothing more")
+    expect(row).to_contain_text("claims no more tasks")
     check_accessible(page)
     row.get_by_role("button", name="Drain worker").click()
-    expect(page.get_by_role("status")).to_contain_text("leaves once its tasks have ended")
+    expect(page.get_by_role("status")).to_contain_text("exits once its tasks have ended")
     expect(page.locator(f"#worker-{worker_id.hex[:8]}")).to_contain_text("Draining")
     expect(page.locator(f"#worker-{worker_id.hex[:8]}").get_by_text("Drain…")).to_have_count(0)
 

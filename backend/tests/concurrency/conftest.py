@@ -1,4 +1,4 @@
-"""Racing callers, an observer of committed moments, and a proxy that loses answers."""
+"""Racing callers, an observer of committed states, and a proxy that loses responses."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ SECONDS = 60
 def outcome_of(act: Callable[[], Any]) -> Any:
     try:
         return act()
-    except Exception as error:  # noqa: BLE001 - what a caller got is what is looked at
+    except Exception as error:  # noqa: BLE001 - part of the result
         return error
 
 
 @pytest.fixture
 def race() -> Callable[[Sequence[Callable[[], Any]]], list[Any]]:
-    """Run all acts at once, each in a thread; answers what each returned or raised."""
+    """Run all acts at once, each in a thread; return each result or exception."""
 
     def run(acts: Sequence[Callable[[], Any]]) -> list[Any]:
         outcomes: list[Any] = [None] * len(acts)
@@ -63,7 +63,7 @@ def disagreement(  # noqa: PLR0913, PLR0917 - the columns that must agree
     leased_task_id: uuid.UUID | None,
     retry_count: int | None,
 ) -> str | None:
-    """What is wrong with a session at one committed moment; the rules, said once more by hand."""
+    """Return what is wrong with a session in one committed state, by rules written here by hand."""
     if task_type is None:
         fine = stage == "created" and leased_task_id is None
     elif status == "completed" and task_type == "adf_validation":
@@ -145,7 +145,7 @@ def claimed(database: Database) -> Callable[..., Claim]:
 
 
 class LossyProxy:
-    """Passes bytes between clients and PostgreSQL, until it is told to lose some."""
+    """Passes bytes between clients and PostgreSQL, and can be set to lose some."""
 
     def __init__(self, server: URL) -> None:
         host = str(server.query.get("host") or server.host or "127.0.0.1")
@@ -170,7 +170,7 @@ class LossyProxy:
         ).render_as_string(hide_password=False)
 
     def lose_next(self, needle: bytes, *, before: bool) -> None:
-        """Cut the next connection that sends `needle`: before the server has it, or its answer."""
+        """Cut the next connection that sends `needle`, before the server has it or before its response."""
         self._needle, self._is_lost_before = needle, before
 
     def close(self) -> None:
@@ -237,6 +237,6 @@ def proxy(database_url: str) -> Iterator[LossyProxy]:
 
 @pytest.fixture
 def through_proxy(settings: Settings, proxy: LossyProxy) -> Iterator[Database]:
-    """The test's database, reached through the proxy."""
+    """The test's database, connected through the proxy."""
     with Database(settings, proxy.url) as database:
         yield database

@@ -1,4 +1,4 @@
-"""The batcher on a real database: batches that cross, bad rows, and answers that were lost."""
+"""The batcher on a real database: overlapping batches, bad rows, and lost responses."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ SECONDS = 60
 
 
 class WorkerHere:
-    """A worker that would begin anything, and keeps what it is handed and what it is to find."""
+    """A worker that accepts any run, and records the runs it is given and those it must look up."""
 
     def __init__(self) -> None:
         self.id = uuid.uuid4()
@@ -95,7 +95,7 @@ IS_HELD_UP = """SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_typ
 
 
 def hold_up_commits(holder: psycopg.Connection[Any], condition: str) -> None:
-    """Until the holder lets go of its lock, a first start of this condition does not commit."""
+    """Block the first commit of such a start until the holder releases its lock."""
     holder.execute(
         "CREATE FUNCTION wait_at_commit() RETURNS trigger LANGUAGE plpgsql AS "
         "$$BEGIN PERFORM pg_advisory_xact_lock(4711); RETURN NULL; END$$"
@@ -175,7 +175,7 @@ def test_a_failure_and_a_stale_claim_are_told_in_an_event_loop_too(
 def test_a_start_is_observed_in_the_context_of_its_own_caller(
     database: Database, make_session: Callable[..., Session]
 ) -> None:
-    """Log lines and spans belong to the request that asked, though one statement serves many."""
+    """Log lines and spans belong to their own request, though one statement serves many."""
     caller: contextvars.ContextVar[uuid.UUID | None] = contextvars.ContextVar("caller")
     observed: dict[uuid.UUID, uuid.UUID | None] = {}
     ids = [make_session().id for _ in range(8)]
@@ -269,7 +269,7 @@ def test_a_caller_is_answered_only_after_the_commit(
         caller = threading.Thread(target=lambda: answers.append(batcher.start_task(session_id, P)))
         caller.start()
         wait_until(holder, IS_HELD_UP)
-        assert answers == [], "answered before the commit"
+        assert answers == [], "returned before the commit"
         assert holder.execute("SELECT count(*) FROM session_tasks").fetchone() == (0,)
         holder.execute("SELECT pg_advisory_unlock(4711)")
         caller.join(SECONDS)
@@ -286,7 +286,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("small_parts")
 class TestManyStarts:
-    """`start_tasks`, which commits in parts."""
+    """Call `start_tasks`, which commits in parts."""
 
     def test_each_is_answered_in_order_whatever_became_of_it(
         self, database: Database, make_session: Callable[..., Session],
@@ -366,7 +366,7 @@ class TestManyStarts:
 
 @pytest.mark.parametrize("before", [True, False], ids=["request lost", "answer lost"])
 class TestLostConnections:
-    """The connection breaks before the commit reaches the server, or before its answer is back."""
+    """The connection breaks before the commit arrives at the server, or before its response."""
 
     def test_a_start_is_found_to_have_happened_once(
         self, before: bool, database: Database, through_proxy: Database, proxy: Any,
@@ -483,7 +483,7 @@ class TestLostConnections:
 
 @pytest.fixture
 def lock(database: Database) -> Iterator[Callable[[uuid.UUID], psycopg.Connection[Any]]]:
-    """Lock a session as somebody's own transaction does, until its connection is closed."""
+    """Lock a session as another transaction does, until its connection is closed."""
     with contextlib.ExitStack() as connections:
 
         def lock(session_id: uuid.UUID) -> psycopg.Connection[Any]:
@@ -503,7 +503,7 @@ ACTS: dict[str, Callable[[TransitionBatcher, Claim], Any]] = {
 
 
 class TestLockedSessions:
-    """Somebody has a session locked: a transaction left open, a console that was forgotten."""
+    """A session is locked: by a transaction left open, or a forgotten console."""
 
     @pytest.mark.parametrize("act", ACTS)
     def test_a_lock_holds_up_only_who_asks_for_what_is_locked(
@@ -578,7 +578,7 @@ class TestLockedSessions:
             answers = batcher._operations.beats.send([Heartbeat(claim, 3, 7) for claim in claims])
             assert isinstance(answers[0], DeferredResult)
             assert answers[1:] == [True] * 7
-            raise ZeroDivisionError  # the cancel is taken back
+            raise ZeroDivisionError  # the cancel is rolled back
         assert answers[0].resolve() is True
         with database.driver_connection() as connection:
             noted = connection.execute("SELECT progress_current FROM session_task_leases")
@@ -636,7 +636,7 @@ def test_an_end_that_waited_for_its_own_earlier_try_is_no_stale_claim(
     claimed: Callable[..., Claim],
     status: TaskStatus,
 ) -> None:
-    """The connection was lost while its COMMIT was under way: that goes on in the server."""
+    """The connection was lost during COMMIT, which continues in the server."""
     claim, batcher = claimed(), TransitionBatcher(through_proxy)
     context = {"error": "Broken", "message": "it broke"}
 
@@ -647,7 +647,7 @@ def test_an_end_that_waited_for_its_own_earlier_try_is_no_stale_claim(
 
     with ThreadPoolExecutor(1) as threads, raw(database) as eyes:
         with database.transaction() as db:
-            end(SessionRepository(db))  # what the server does of the try that is lost
+            end(SessionRepository(db))  # the part of the lost attempt that the server executes
             proxy.lose_next(b"BEGIN", before=True)
             again = threads.submit(end, batcher)
             wait_until(eyes, IS_WAITING)

@@ -1,7 +1,7 @@
-"""The model's methods in memory and the guarded SQL, step by step, against a table by hand.
+"""Compare the model's methods and the guarded SQL, step by step, with rules written by hand.
 
-Three statements of the rules walk together: the objects, the rows, and `chaos.by_hand`.
-`SESSION_TASKS_TEST_STEPS` sets how many steps are taken over all shards.
+Three implementations of the rules are compared: the objects, the rows, and `chaos.by_hand`.
+`SESSION_TASKS_TEST_STEPS` sets the number of steps over all shards.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ categories = st.sampled_from(["user_fixable", "admin_required", "temporary"])
 
 
 class Faces(RuleBasedStateMachine):
-    """One session in three shapes; every rule does the same to each, and compares."""
+    """One session in three forms; every rule does the same to each, and compares them."""
 
     def __init__(self, database: Database, count_step: Callable[[], None]) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ class Faces(RuleBasedStateMachine):
 
     @rule()
     def lose_the_leases(self) -> None:
-        """A database crash, for this session: its worker takes the lease back and goes on."""
+        """Crash the database, for this session: its worker restores the lease and continues."""
         if self.by_hand.status == "running":
             claim = self._claim()
             self.raw.execute(
@@ -217,7 +217,7 @@ class Faces(RuleBasedStateMachine):
             return _outcome(lambda: act(SessionRepository(db)))
 
     def _claim(self) -> Claim:
-        """The claim of the running task, got now or before; of none, one that never was."""
+        """Return the claim of the running task, made now or before; without one, an invented claim."""
         task_id = self.task.task_id if self.task else uuid.uuid4()
         if self.claim is None or self.claim.task_id != task_id:
             if self.claim is not None:
@@ -236,7 +236,7 @@ class Faces(RuleBasedStateMachine):
         in_memory: Callable[[SessionTask], None],
         sql_refusal: str = "StaleClaim",
     ) -> None:
-        """Workers are told that their claim is stale, people what state the task is in."""
+        """A worker's refusal says that its claim is stale, a user's which state the task is in."""
         if is_legal:
             assert isinstance(in_sql, Transition), in_sql
             assert _outcome(lambda: in_memory(self._there)) is None

@@ -44,7 +44,7 @@ def committed(database: Database, act: Callable[[SessionRepository], Any]) -> An
 
 @pytest.fixture
 def state(database: Database) -> Callable[[uuid.UUID], Any]:
-    """Stage, row and lease of a session as they are committed; None where it is gone."""
+    """Return the committed stage, row and lease of a session; None if it was deleted."""
 
     def read(session_id: uuid.UUID) -> Any:
         with database.transaction() as db:
@@ -74,7 +74,7 @@ def test_of_fifty_simultaneous_starts_one_wins(  # noqa: PLR0913, PLR0917 - fixt
     wide = settings.model_copy(update={"pool_size": 50})
     with Database(wide, database.url) as crowd:
         connections = [crowd.engine.connect() for _ in range(50)]
-        for connection in connections:  # all are made before the race begins
+        for connection in connections:  # all are opened before the race begins
             connection.close()
         batchers = [TransitionBatcher(crowd) for _ in range(5)]
         acts: list[Callable[[], Any]] = [
@@ -123,7 +123,7 @@ def test_start_against_delete(
 def test_starts_that_waited_for_their_sessions_start_what_they_find_then(
     moved: str, database: Database, make_session: Callable[..., Session]
 ) -> None:
-    """The sessions are other versions by then than when the statement began (EvalPlanQual)."""
+    """The sessions have newer versions than when the statement began (EvalPlanQual)."""
     new, old = ([make_session().id for _ in range(4)] for _ in range(2))
     with database.driver_connection() as connection:
         transitions.start(connection, [(each, P, uuid.uuid4()) for each in old])
@@ -148,7 +148,7 @@ def test_starts_that_waited_for_their_sessions_start_what_they_find_then(
     waiting.join()
     assert isinstance(outcomes[0], list), outcomes
     started = {transition.session_id for transition in outcomes[0]}
-    # A row that is new since the statement began is not seen by it: its caller reads it back.
+    # The statement does not see a row inserted after it began: its caller reads it afterwards.
     assert started == set(old) | (set() if moved == "all rows" else set(new))
 
 
@@ -173,7 +173,7 @@ class Duel:
 
 
 def is_effect(outcome: Any) -> bool:
-    """Whether the caller was told that it happened."""
+    """Return whether the operation was acknowledged to the caller."""
     return isinstance(outcome, Transition) or (isinstance(outcome, list) and bool(outcome))
 
 
@@ -267,7 +267,7 @@ def test_many_rescuers_rescue_each_task_once(
 
 
 class Crowd:
-    """Threads with overlapping batches on few sessions, and the claims they share."""
+    """Threads with overlapping batches on few sessions, which share their claims."""
 
     def __init__(self, database: Database, session_ids: Sequence[uuid.UUID], seed: int) -> None:
         self.database = database
@@ -362,7 +362,7 @@ def test_crossing_batches_never_deadlock(
 def test_heartbeats_for_several_workers_in_one_transaction_never_deadlock(
     database: Database, claimed: Callable[..., Claim]
 ) -> None:
-    """Each thread beats for all workers at once, in an order of its own, while leases get lost."""
+    """Each thread renews all workers' leases at once, in its own order, while leases are lost."""
     seed = random.SystemRandom().randrange(1_000_000)
     claims = [claimed() for _ in range(6)]  # a worker each
     beating = threading.Barrier(6)

@@ -1,4 +1,4 @@
-"""A fast worker on the test's own database, and eyes on what it does."""
+"""A fast worker on the test's own database, and helpers to observe it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SAMPLE_HANDLERS = Path(__file__).parent / "handlers"
 
 
 class Bench:
-    """Sessions that behave as told, workers to run them, and waits with a deadline."""
+    """Sessions with a given behaviour, workers to run them, and waits with a deadline."""
 
     def __init__(self, settings: Settings, url: str) -> None:
         self.settings = settings
@@ -41,7 +41,7 @@ class Bench:
         auto_advance: bool = False,
         **options: Any,
     ) -> UUID:
-        """A session of which nothing has been started."""
+        """Create a session without starting a task."""
         with self.database.transaction() as db:
             session = SessionRepository(db).create_session(
                 documents,
@@ -51,14 +51,14 @@ class Bench:
             return session.id
 
     def session(self, behaviour: str = "succeed", **options: Any) -> UUID:
-        """A session, as `new_session` makes it, whose first task has been started."""
+        """Create a session as `new_session` does, and start its first task."""
         session_id = self.new_session(behaviour, **options)
         with self.database.transaction() as db:
             SessionRepository(db).start_task(session_id, TaskType.PROCESSING)
         return session_id
 
     def worker(self, **options: Any) -> Worker:
-        """A worker that is running; stopped at the end of the test, if it was not before."""
+        """Start a worker; it is stopped at the end of the test, if not before."""
         settings = options.pop("settings", self.settings)
         worker = Worker(self.database, settings, **{"concurrency": 1, **options})
         self.workers.append(worker)
@@ -80,7 +80,7 @@ class Bench:
             SessionRepository(db).cancel_task(session_id)
 
     def until(self, condition: Callable[[], Any], what: str = "what the test waits for") -> Any:
-        """Wait until the condition holds, and answer with what it said."""
+        """Wait until the condition holds, and return its value."""
         return until(condition, what)
 
     def until_status(self, session_id: UUID, *statuses: str) -> SessionTask:
@@ -93,7 +93,7 @@ class Bench:
         return self.until(task_there, f"{statuses}")
 
     def until_handler_runs(self, session_id: UUID) -> int:
-        """Wait for a handler that says which process it runs in; answers with its id."""
+        """Wait until a handler reports its process; return the process id."""
         return self.until(
             lambda: (lease := self.lease(session_id)) and lease.progress_current,
             "the handler runs",
@@ -124,7 +124,7 @@ class Bench:
 
 @pytest.fixture(scope="session")
 def bench_class() -> type[Bench]:
-    """For fixtures that are kept longer than one test."""
+    """Return a value for fixtures that outlive one test."""
     return Bench
 
 

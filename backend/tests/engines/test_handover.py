@@ -1,4 +1,4 @@
-"""Several tasks in a child's hands at once: whose death it is, and what comes back unbegun."""
+"""Several tasks at once in one child: which one its death fails, and which return unstarted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Handover:
-    """A runner with its child, and runs of sessions that behave as told."""
+    """A runner with its child, and runs of sessions with a given behaviour."""
 
     def __init__(self, bench: Any) -> None:
         self.bench = bench
@@ -49,7 +49,7 @@ class Handover:
 
 @pytest.fixture
 def handover(bench: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Handover]:
-    """Without recalls: a busy machine can hold up the lightest task."""
+    """Disable recalls: on a busy machine, even the lightest task may be slow."""
     monkeypatch.setattr(runners, "SECONDS_BEFORE_RETURN", 3600.0)
     handover = Handover(bench)
     yield handover

@@ -1,4 +1,4 @@
-"""What is started beside a worker, in its process, is the worker's with the commit."""
+"""A task started in a worker's process is claimed by that worker in the same commit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ P = TaskType.PROCESSING
 
 @pytest.fixture
 def nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No worker finds anything by looking for what waits."""
+    """Prevent workers from finding waiting tasks by polling."""
     monkeypatch.setattr(transitions, "claim_next", lambda *_arguments, **_options: [])
 
 
@@ -36,7 +36,7 @@ def idle(bench: Any, **options: Any) -> Worker:
 
 
 def start_for(bench: Any, worker: Worker, session_id: UUID) -> transitions.Transition:
-    """Start its task as the worker's, who does not hear of it."""
+    """Start its task with the worker's claim, without notifying the worker."""
     with bench.database.driver_connection() as connection:
         starts = [(session_id, P, uuid.uuid4())]
         (started,), _ = transitions.start_claimed(
@@ -53,7 +53,7 @@ def test_a_start_beside_an_idle_worker_need_not_be_found(bench: Any, *, threads:
     started = TransitionBatcher(bench.database).start_task(session_id, P)
     task = bench.until_status(session_id, "completed")
     assert task.task_id == started.task_id
-    bench.until(lambda: worker.outcome_counts)  # counted once it is told
+    bench.until(lambda: worker.outcome_counts)  # counted when it is notified
     assert worker.outcome_counts == {"completed": 1}
 
 
@@ -134,7 +134,7 @@ def test_a_start_whose_answer_was_lost_is_looked_for(bench: Any) -> None:
         ]
     )
     bench.until_status(session_id, "completed")
-    bench.until(lambda: worker.outcome_counts)  # counted once it is told
+    bench.until(lambda: worker.outcome_counts)  # counted when it is notified
     assert worker.outcome_counts == {"completed": 1}
 
 

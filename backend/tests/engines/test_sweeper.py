@@ -1,4 +1,4 @@
-"""What was left behind is put right, once, by however many sweepers look."""
+"""Lost tasks are rescued once, however many sweepers run."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_an_expired_lease_is_rescued_counted_and_retried(bench: Any, is_thorough
     session_id = bench.session()
     before = bench.task(session_id).task_id
     _claim(bench)
-    _sweep(bench)  # plants the sentinel
+    _sweep(bench)  # inserts the sentinel
     assert _sweep(bench, is_thorough=is_thorough).rescued == 0
     _expire(bench, session_id)
     report = _sweep(bench, is_thorough=is_thorough)
@@ -79,7 +79,7 @@ def test_many_sweepers_at_once_rescue_each_run_once(bench: Any) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    reports.append(_sweep(bench))  # what one skipped because another had it in hand
+    reports.append(_sweep(bench))  # tasks that one skipped because another had locked them
     assert sum(report.rescued for report in reports) == 30
     assert not any(report.failed_steps for report in reports)
     assert {bench.task(session_id).retry_count for session_id in session_ids} == {1}
@@ -156,7 +156,7 @@ def test_only_temporary_failures_are_retried_by_themselves(bench: Any, is_thorou
 def test_leases_lost_with_the_database_are_made_anew(bench: Any, is_thorough: bool) -> None:
     _sweep(bench)
     session_id = bench.session()
-    with bench.database.transaction() as db:  # what crash recovery does to unlogged tables
+    with bench.database.transaction() as db:  # as crash recovery does with unlogged tables
         db.execute(
             text("TRUNCATE session_task_leases, session_task_retries, session_task_lease_sentinel")
         )
@@ -221,7 +221,7 @@ def test_a_batch_that_cannot_be_published_hides_none_behind_it(bench: Any) -> No
 
 
 def _make_forgotten(bench: Any, count: int) -> None:
-    """Tasks that wait, and whose message was sent a day ago."""
+    """Create waiting tasks whose message was sent a day ago."""
     with bench.database.transaction() as db:
         db.execute(
             text(

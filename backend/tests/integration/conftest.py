@@ -1,4 +1,4 @@
-"""What tests of the repository, of loaded objects and of commands begin with."""
+"""Fixtures for tests of the repository, of loaded objects and of commands."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def cli(
 ) -> Callable[..., tuple[int, str]]:
     """Runs a command in this process; returns its exit code, and its output or the error."""
     for name in [name for name in os.environ if name.startswith("SESSION_TASKS_TEST_")]:
-        monkeypatch.delenv(name)  # the tests' own, and no setting
+        monkeypatch.delenv(name)  # a variable of the tests, not a setting
     monkeypatch.setenv("SESSION_TASKS_DATABASE_URL", database_url)
 
     def run(*arguments: str) -> tuple[int, str]:

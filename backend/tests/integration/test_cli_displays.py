@@ -1,4 +1,4 @@
-"""What people see of a session's way, however seldom it is looked at. No database is needed."""
+"""Displays of a session's progress, however rarely it is read. Without a database."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ CREATED = SessionSnapshot(
 
 
 def lives(ends: list[list[TaskStatus]]) -> tuple[list[SessionSnapshot], list[SessionEvent]]:
-    """Every state of a session whose tasks' runs end like this, and its events."""
+    """Return every state of a session whose tasks' runs end like this, and its events."""
     states, truth = [CREATED], []
     now = BEGIN
     run = 0
@@ -133,7 +133,7 @@ def test_rare_reads_report_no_event_that_did_not_happen(
         assert kinds.count((task_type, COMPLETED)) == 1
     for event in told:
         if event.status == COMPLETED and event.seconds is not None:
-            # Runs of which nothing was seen are counted in, never left out.
+            # Runs that were not seen are counted in, never left out.
             (true,) = (
                 one.seconds
                 for one in truth
@@ -151,7 +151,7 @@ def test_looking_twice_at_one_state_tells_nothing_new() -> None:
 
 @pytest.fixture
 def terminal() -> Terminal:
-    """A terminal of 100 columns whose output is kept."""
+    """A terminal of 100 columns that records its output."""
     return Terminal(out=Console(file=io.StringIO(), force_terminal=True, width=100))
 
 

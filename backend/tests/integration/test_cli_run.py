@@ -1,4 +1,4 @@
-"""`run` and `retry`, as people and scripts use them: on real documents, in a real database."""
+"""`run` and `retry`, as users and scripts call them: on real documents, in a real database."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def command(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> Callable[..., Answer]:
-    """Runs the command in this process; answers exit code, standard output, standard error."""
+    """Run the command in this process; return exit code, standard output and standard error."""
     monkeypatch.setenv("SESSION_TASKS_DATABASE_URL", shared_database_url)
     monkeypatch.setenv("SESSION_TASKS_JIRA_PROJECT", "TASK")
     monkeypatch.setenv("COLUMNS", "200")
@@ -55,7 +55,7 @@ def command(
         capsys.readouterr()
         code = run_command([str(argument) for argument in arguments])
         out, err = capsys.readouterr()
-        # A failure context has a traceback, for those who look for it there; people see none.
+        # A failure context has a traceback, but the output must not.
         assert "Traceback" not in (err if "--json" in arguments else out + err)
         return code, out, err
 
@@ -70,7 +70,7 @@ def shared_database(shared_database_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def blocking_handler(tmp_path: Path) -> dict[str, str]:
-    """An environment in which processing goes on until it is told to stop."""
+    """An environment in which processing runs until it is cancelled."""
     folder = tmp_path / "handlers"
     folder.mkdir()
     (folder / "until_cancelled.py").write_text(
@@ -103,7 +103,7 @@ def start_process(
 
 
 def wait_for_line(process: subprocess.Popen[str], part: str) -> str:
-    """Read the process's output up to a line that holds `part`."""
+    """Read the process's output up to a line that contains `part`."""
     assert process.stdout is not None
     seen = []
     timer = threading.Timer(DEADLINE_SECONDS, process.kill)
@@ -125,7 +125,7 @@ def latest(database: Database) -> Any:
 
 
 def only_document(text: str) -> Any:
-    """The one JSON document that `text` is, and nothing else."""
+    """Parse `text`, which must be one JSON document and nothing else."""
     return json.loads(text)
 
 
@@ -283,7 +283,7 @@ def test_a_document_that_cannot_be_used_is_refused_before_a_session_is_opened(
 def test_a_reader_who_leaves_strands_no_session(
     shared_database: Database, shared_database_url: str, tmp_path: Path
 ) -> None:
-    """As `session-tasks run … | head -1` does."""
+    """Read one line, as `session-tasks run … | head -1` does."""
     with start_process(
         ["run", EXAMPLES / "click-readme.md", "--label", "piped"],
         {"SESSION_TASKS_DATABASE_URL": shared_database_url},
@@ -544,7 +544,7 @@ def test_a_corrected_file_takes_the_place_of_the_one_that_failed(
     code, out, _ = command("run", "bad.csv", "--json")
     assert code == 6, out
     said = only_document(out)
-    assert "retry_command" not in said, "as it is, it would fail again"
+    assert "retry_command" not in said, "unchanged, it would fail again"
     session_id = said["session"]["id"]
     assert command("retry", session_id, "--without", "bad.csv")[0] == 2
 
@@ -592,7 +592,7 @@ def test_a_document_that_goes_too_far_fails_its_task_and_no_more(
 def test_a_disk_that_runs_full_leaves_nothing_half_written_and_says_how_to_go_on(
     tmp_path: Path,
 ) -> None:
-    """A limit on the size of files stands for the disk: writing fails in the same place."""
+    """A limit on the size of files simulates a full disk: writing fails in the same place."""
     output = OutputDirectory(tmp_path)
     session_id = uuid.uuid4()
     files = [ImportFile(f"{at}.json", [b"x" * size]) for at, size in ((1, 1_000), (2, 100_000))]
@@ -683,7 +683,7 @@ def test_a_run_that_was_killed_can_be_cancelled_and_taken_up_again(
     process.communicate()
 
     code, _, err = command("retry", short_id)
-    assert code == 4  # its lease lasts: as far as anybody can know, a worker has it
+    assert code == 4  # its lease has not expired: a worker may still run it
     assert "already running" in err
 
     assert command("cancel", short_id)[0] == 0
@@ -704,7 +704,7 @@ def _until(condition: Callable[[], bool]) -> None:
 def test_a_session_that_nobody_has_in_hand_is_taken_up_by_retry(
     command: Callable[..., Answer], shared_database: Database
 ) -> None:
-    """A `run` that died between opening the session and claiming its task leaves it like this."""
+    """The state after a `run` that died between opening the session and claiming its task."""
     from app.repositories.content_reader import IncomingDocument  # noqa: PLC0415
 
     with shared_database.transaction() as db:

@@ -31,9 +31,9 @@ BACKEND = Path(__file__).parents[2]
 def command(
     database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., Answer]:
-    """Runs the command in this process, on this test's own database."""
+    """Run the command in this process, on this test's own database."""
     for name in [name for name in os.environ if name.startswith("SESSION_TASKS_TEST_")]:
-        monkeypatch.delenv(name)  # the tests' own, and no setting
+        monkeypatch.delenv(name)  # a variable of the tests, not a setting
     monkeypatch.setenv("SESSION_TASKS_DATABASE_URL", database_url)
     monkeypatch.setenv("COLUMNS", "200")
 
@@ -49,7 +49,7 @@ def command(
 
 @pytest.fixture
 def start_session(database: Database) -> Callable[..., uuid.UUID]:
-    """Opens sessions whose processing has been started and waits for a worker."""
+    """Open sessions whose processing has been started and waits for a worker."""
 
     def start(**options: Any) -> uuid.UUID:
         with database.transaction() as db:
@@ -450,18 +450,18 @@ def test_doctor_needs_room_for_the_embedded_server(
     assert "SESSION_TASKS_DATA_DIR" in out
 
 
-def test_an_error_nobody_foresaw_is_one_line_and_no_traceback(
+def test_an_unexpected_error_is_one_line_and_no_traceback(
     command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken() -> Settings:
-        raise RuntimeError("the unforeseen\nwith a second line")
+        raise RuntimeError("the cause\nwith a second line")
 
     monkeypatch.setattr(session_commands, "load_settings", broken)
 
     code, out, err = command("list", "--json")
 
     assert code == 1
-    assert "RuntimeError: the unforeseen" in err
+    assert "RuntimeError: the cause" in err
     assert "second line" not in err
     assert json.loads(out)["exit_code"] == 1
 

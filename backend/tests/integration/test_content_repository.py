@@ -1,4 +1,4 @@
-"""What hangs on a session: documents byte for byte, and what the last run of each type left."""
+"""A session's content: documents byte for byte, and the results of each type's last run."""
 
 from __future__ import annotations
 

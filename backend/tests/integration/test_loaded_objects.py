@@ -1,4 +1,4 @@
-"""Loaded objects keep the promises, too: stage, lease and clock, whoever else is at work."""
+"""Loaded objects have the same guarantees: stage, lease and clock, under concurrency too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The migrations make what the models say, both ways, and any number of times at once."""
+"""The migrations create the models' schema, upgrade and downgrade, and may run concurrently."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_nothing_is_left_for_autogenerate(
 def test_migrations_and_models_make_the_same_catalogue(
     empty_database_url: str, blank_database_url: str, engine_of: Callable[[str], Engine]
 ) -> None:
-    """Also what autogenerate does not look at: CHECKs, UNLOGGED, fillfactors, triggers, names."""
+    """Compare also what autogenerate ignores: CHECKs, UNLOGGED, fillfactors, triggers, names."""
     by_models = engine_of(blank_database_url)
     Base.metadata.create_all(by_models)
     migrated, modelled = catalogue(engine_of(empty_database_url)), catalogue(by_models)
@@ -116,7 +116,7 @@ def test_what_create_all_made_is_a_database_to_work_with_and_drop_all_leaves_not
     engine = engine_of(blank_database_url)
     blank = catalogue(engine)
     Base.metadata.create_all(engine)
-    Base.metadata.create_all(engine)  # which finds all there
+    Base.metadata.create_all(engine)  # which finds all tables
     with Database.open(Settings(database_url=blank_database_url, data_dir=tmp_path)) as database:
         with database.transaction() as db:
             assert db.scalar(text("SELECT count(*) FROM session_task_lease_sentinel")) == 1
@@ -177,7 +177,7 @@ def test_the_version_moves_to_a_table_of_its_own_and_back(
 def test_another_program_s_version_is_never_taken_for_ours(
     blank_database_url: str, engine_of: Callable[[str], Engine]
 ) -> None:
-    """Its migrations may be numbered as ours are."""
+    """The other program's migrations may have the same numbers as ours."""
     engine = engine_of(blank_database_url)
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE alembic_version (version_num varchar(32))"))
@@ -189,7 +189,7 @@ def test_another_program_s_version_is_never_taken_for_ours(
 
 
 def versions(engine: Engine, table: str) -> set[str] | None:
-    """The rows of a version table; None where there is no such table."""
+    """Return the rows of a version table; None if there is no such table."""
     with engine.connect() as connection:
         if not connection.scalar(text("SELECT to_regclass(:name) IS NOT NULL"), {"name": table}):
             return None
@@ -271,7 +271,7 @@ def test_a_failure_context_that_is_no_object_becomes_one(
 
 
 def store_task(engine: Engine, context: str | None, status: str) -> None:
-    """Store a session whose task has this context, as version 0.1.0 would have."""
+    """Store a session whose task has this context, as version 0.1.0 did."""
     with engine.begin() as connection:
         connection.execute(
             text(
@@ -299,7 +299,7 @@ def test_a_migration_that_finds_a_table_in_use_gives_up_soon_and_changes_nothing
     engine_of: Callable[[str], Engine],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whoever comes after it would wait behind it."""
+    """Later lock requests would queue behind it."""
     monkeypatch.setattr(schema_version, "LOCK_SECONDS", 0.1)
     engine = engine_of(blank_database_url)
     upgrade_schema(blank_database_url, "0004")

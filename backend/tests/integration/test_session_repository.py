@@ -1,4 +1,4 @@
-"""The repository's promises: what is refused, what is fenced, what is written together."""
+"""The repository's guarantees: refusals, fencing, and atomic writes."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def everything(database: Database) -> dict[str, list[Any]]:
 def test_a_start_asks_the_row_and_not_the_stage(
     has_row: bool, act: Callable[..., Any], make_session: Callable[..., Session], database: Database
 ) -> None:
-    """Rows that were written, or taken away, without the session's stage."""
+    """Rows that were written, or deleted, without the session's stage."""
     session_id = make_session().id
     with database.transaction() as db:
         if has_row:
@@ -340,7 +340,7 @@ def test_a_savepoint_that_is_rolled_back_takes_its_news_along(
     assert f"started for session {second}" not in caplog.text
 
 
-# -- who may do what ------------------------------------------------------------------------------
+# -- access ---------------------------------------------------------------------------------------
 
 
 def test_another_owner_s_session_is_as_absent_as_none(database: Database) -> None:

@@ -1,4 +1,4 @@
-"""What the hot path costs: HOT updates only, tables that stay small, plans that use indexes."""
+"""The cost of the hot path: only HOT updates, tables that stay small, plans that use indexes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HOT_TABLES = ("sessions", "session_tasks", "session_task_leases")
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    """A server of its own: what others have open on a server keeps old versions from going."""
+    """A server of its own: open transactions of others would keep old row versions."""
     tmp_path.chmod(0o711)
     with Database.open(Settings(data_dir=tmp_path)) as database:
         yield database
@@ -69,7 +69,7 @@ def test_thousands_of_lives_are_hot_updates_in_tables_that_do_not_grow(
         return claims
 
     for _ in range(ROUNDS):
-        # Each session goes through everything that can happen to it, and starts over.
+        # Each session goes through all transitions, and starts over.
         assert len(transitions.start(connection, [(s, P, uuid.uuid4()) for s in ids])) == SESSIONS
         claims = claim_all()
         for _ in range(2):
@@ -100,13 +100,15 @@ def test_thousands_of_lives_are_hot_updates_in_tables_that_do_not_grow(
         updated, hot, size = row
         assert updated >= lives >= 5000
         assert hot / updated >= 0.99, f"{table}: {hot} of {updated} updates were HOT"
-        if table != "session_task_leases":  # it churns, and the sweeper vacuums it
+        if (
+            table != "session_task_leases"
+        ):  # its rows are replaced all the time, and the sweeper vacuums it
             assert size <= 20 * PAGE, f"{table} has grown to {size} bytes"
 
 
 @pytest.fixture
 def crowded(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
-    """10,000 sessions, all with a task that waits."""
+    """Create 10,000 sessions, all with a waiting task."""
     make_sessions(connection, 10_000)
     connection.execute(
         "INSERT INTO session_tasks (id, session_id, task_type, task_id, status, started_at)"
@@ -123,7 +125,7 @@ def crowded(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
 def plan_of(
     connection: psycopg.Connection[Any], statement: str, parameters: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """All nodes of the plan."""
+    """Yield all nodes of the plan."""
     row = connection.execute(f"EXPLAIN (FORMAT JSON) {statement}", parameters).fetchone()
     assert row is not None
     return nodes_of((row[0] if isinstance(row[0], list) else json.loads(row[0]))[0]["Plan"])
@@ -150,7 +152,7 @@ def test_a_claim_walks_the_index_of_waiting_tasks(
     assert "ix_session_task_leases_enqueued_at" in {node.get("Index Name") for node in nodes}
     assert "Sort" not in {node["Node Type"] for node in nodes}
     read_whole = {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"}
-    assert read_whole <= {"session_task_pauses"}  # of a row for each task type at most
+    assert read_whole <= {"session_task_pauses"}  # which has at most one row for each task type
 
 
 def test_every_transition_finds_its_rows_by_index(crowded: psycopg.Connection[Any]) -> None:
@@ -169,7 +171,7 @@ def test_every_transition_finds_its_rows_by_index(crowded: psycopg.Connection[An
 def test_plans_that_were_kept_from_when_the_tables_were_small_read_none_of_them_whole(
     database: Database,
 ) -> None:
-    """Nobody has analysed the tables since they grew; autovacuum comes once a minute."""
+    """The tables have not been analysed since they grew; autovacuum runs once a minute."""
     worker_id = uuid.uuid4()
 
     def sessions(connection: psycopg.Connection[Any], count: int) -> list[uuid.UUID]:
@@ -203,7 +205,7 @@ def test_plans_that_were_kept_from_when_the_tables_were_small_read_none_of_them_
         return int(row[0])
 
     with database.driver_connection() as connection:
-        for _ in range(12):  # prepared, and then planned once for all
+        for _ in range(12):  # prepared, and then given a generic plan
             live(connection, sessions(connection, 2))
         waiting = sessions(connection, 3_000)
         transitions.start(
@@ -250,7 +252,7 @@ def test_a_page_of_the_list_is_planned_for_what_it_asks(database: Database) -> N
                 " WHERE statement LIKE 'SELECT sessions.id%ORDER BY sessions.created_at DESC%'"
             )
             counts = planned.fetchall()
-    # The first five times, PostgreSQL looks what planning for the values is worth (PREPARE, notes).
+    # The first five times, PostgreSQL plans for the values, to compare costs (PREPARE, notes).
     assert [count >= 5 for (count,) in counts] == [True]
 
 
@@ -284,7 +286,7 @@ STANDING = {
     "CLAIM_THESE": ("running", "waiting"),
     "RESTORE_LEASE": ("running", ""),
 }
-"""What moves a task, and how the task and its lease stand when it does."""
+"""A statement that moves a task, and the state of task and lease before it."""
 
 
 @pytest.mark.parametrize("is_analysed", [False, True], ids=["never analysed", "analysed"])
@@ -292,7 +294,7 @@ STANDING = {
 def test_a_plan_from_when_the_tables_were_small_handles_little_more_than_it_is_given(
     connection: psycopg.Connection[Any], count: int, is_analysed: bool
 ) -> None:
-    """Neither the tables, which have grown, nor the square of the batch: 6,000 and 4,000,000."""
+    """Limit the rows read: not the grown tables (6,000), and not the batch's square (4,000,000)."""
     connection.execute("SET enable_seqscan = off")
     connection.execute("SET plan_cache_mode = force_generic_plan")
     stand(connection, make_sessions(connection, 40), "completed", "waiting")
@@ -321,7 +323,7 @@ def test_a_plan_from_when_the_tables_were_small_handles_little_more_than_it_is_g
 
 
 def prepare(connection: psycopg.Connection[Any], name: str) -> list[str]:
-    """Have the statement prepared; answers the names of its parameters, in order."""
+    """Prepare the statement; return the names of its parameters, in order."""
     numbers: dict[str, int] = {}
     statement = re.sub(
         r"%\((\w+)\)s",
@@ -335,7 +337,7 @@ def prepare(connection: psycopg.Connection[Any], name: str) -> list[str]:
 def execute(
     connection: psycopg.Connection[Any], name: str, places: list[str], given: dict[str, Any]
 ) -> dict[str, Any]:
-    """The plan of what was prepared, as it went."""
+    """Return the plan of the prepared statement, as executed."""
     cursor = psycopg.ClientCursor(connection)
     cursor.execute(
         f'EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE "{name}"({", ".join(["%s"] * len(places))})',
@@ -363,7 +365,7 @@ def arguments(
 def stand(
     connection: psycopg.Connection[Any], ids: list[uuid.UUID], task: str, lease: str
 ) -> list[uuid.UUID] | None:
-    """Give each session such a task and such a lease; the token of a claim is the session's id."""
+    """Give each session such a task and lease; a claim's token is the session's id."""
     if not task:
         return None
     task_ids = dict(
@@ -391,7 +393,7 @@ def stand(
 
 
 def test_nothing_that_moves_has_an_index(database: Database) -> None:
-    """It would end the HOT updates, a partial one included."""
+    """Any index, even a partial one, would prevent HOT updates."""
     with database.transaction() as db:
         names = db.scalars(
             text("SELECT indexname FROM pg_indexes WHERE tablename = ANY(:tables)"),

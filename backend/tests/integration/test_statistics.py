@@ -1,4 +1,4 @@
-"""What the overview tells: counts, failures that are alike, what is under way, run times."""
+"""The overview's figures: counts, groups of failures, live tasks, run times."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def failure(message: str, category: str = "user_fixable", error: str = "Document
 
 @pytest.fixture
 def opened(database: Database) -> Callable[..., uuid.UUID]:
-    """Open a session of `OWNER`; answers its id."""
+    """Open a session of `OWNER`; return its id."""
 
     def open_one(label: str = "", *, size: int = 10, owner: str = OWNER) -> uuid.UUID:
         with database.transaction() as db:
@@ -46,7 +46,7 @@ def opened(database: Database) -> Callable[..., uuid.UUID]:
 
 @pytest.fixture
 def moved(database: Database, opened: Callable[..., uuid.UUID]) -> Callable[..., uuid.UUID]:
-    """Open a session and bring its processing to how it should stand."""
+    """Open a session and bring its processing to the given state."""
 
     def move(to: str, context: Any = None, *, times: int = 1, **options: Any) -> uuid.UUID:
         session_id = opened(**options)
@@ -216,7 +216,7 @@ def test_what_has_waited_and_run_longest_is_named(
             )
     live = read(database, Statistics.live)
     assert [worker.held_count for worker in live.workers] == [1, 1]
-    assert live.unserved_count == 0, "programs of somebody's own work, and may take it"
+    assert live.unserved_count == 0, "other programs may run workers, and take it"
     assert (live.oldest_waiting.session_id, live.oldest_running.session_id) == (waiting, running)
     assert (live.oldest_waiting.label, live.oldest_running.label) == ("old", "slow")
     assert 60 <= live.oldest_waiting.seconds < 90

@@ -1,4 +1,4 @@
-"""The sweeper's acts: lost workers, waiting retries, lost leases, lost messages, old sessions."""
+"""The sweeper's work: lost workers, due retries, lost leases, lost messages, old sessions."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def run_sql(database: Database, statement: str, **parameters: Any) -> list[Any]:
 
 
 def refuse_to_touch(database: Database, session_ids: Sequence[uuid.UUID]) -> None:
-    """Make rows that nobody can write, as a fault or somebody's trigger might."""
+    """Make rows that cannot be written, as a fault or a user's trigger might."""
     listed = ", ".join(f"'{session_id}'" for session_id in session_ids)
     run_sql(
         database,
@@ -213,7 +213,7 @@ def test_a_hint_that_is_out_of_date_retries_nothing_and_is_forgotten(
     act: Callable[..., Any], due: Callable[[int], list[Claim]], database: Database
 ) -> None:
     (claim,) = due(1)
-    act(lambda s: s.retry_task(claim.session_id))  # a person was quicker
+    act(lambda s: s.retry_task(claim.session_id))  # a user retried it first
     act(lambda s: s.cancel_task(claim.session_id))
     assert act(lambda s: s.retry_due()) == []
     assert run_sql(database, "SELECT * FROM session_task_retries") == []
@@ -255,7 +255,7 @@ def test_many_sweepers_retry_each_failure_once(
 
 
 def crash(database: Database) -> None:
-    """What crash recovery does to UNLOGGED tables."""
+    """Empty the UNLOGGED tables, as crash recovery does."""
     run_sql(
         database,
         "TRUNCATE session_task_leases, session_task_retries, session_task_lease_sentinel",

@@ -1,4 +1,4 @@
-"""A preview says all that a document holds, is well-formed, and holds nothing that could run."""
+"""A preview shows all of a document's text, is well-formed, and contains nothing executable."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ anything = st.recursive(
 
 
 def parsed(preview: str) -> ET.Element:
-    """The preview, once it has been held against all that is allowed of any."""
+    """Return the preview, after checking that it contains only what is allowed."""
     preview.encode()
     tree = ET.fromstring(preview)
     for element in tree.iter():
@@ -107,7 +107,7 @@ def said(preview: str) -> str:
 
 
 def texts(node: Any) -> list[str]:
-    """Every text of a document, the straightforward way."""
+    """Return all texts of a document, by plain recursion."""
     if isinstance(node, list):
         return [text for child in node for text in texts(child)]
     own = [node["text"]] if node.get("type") == "text" else []

@@ -1,4 +1,4 @@
-"""What Atlassian's schema lets through and Jira or PostgreSQL does not."""
+"""Rules of Jira or PostgreSQL that Atlassian's schema does not check."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def test_ragged_tables_are_refused(rows: list[list[dict[str, Any]]], path: str) 
 
 @st.composite
 def tilings(draw: st.DrawFn) -> list[list[dict[str, Any]]]:
-    """Cut a rectangle into cells at random: a table that is whole by construction."""
+    """Cut a rectangle into cells at random: a table that is valid by construction."""
     height, width = draw(st.integers(1, 5)), draw(st.integers(1, 5))
     taken = [[False] * width for _ in range(height)]
     rows: list[list[dict[str, Any]]] = [[] for _ in range(height)]

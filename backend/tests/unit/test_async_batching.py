@@ -20,7 +20,7 @@ SECONDS = 20
 
 
 class Sender:
-    """Answers ten times the number, and keeps the batches that it was given."""
+    """Returns ten times each number, and records the batches that it was given."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []

@@ -19,7 +19,7 @@ SECONDS = 20
 
 
 class Gate:
-    """A `send` whose first batch stays in flight until the test lets it go."""
+    """A `send` whose first batch stays in flight until the test releases it."""
 
     def __init__(self, send: Callable[[Sequence[Any]], Sequence[Any]]) -> None:
         self._send = send
@@ -38,12 +38,12 @@ class Gate:
 def outcome_of(act: Callable[[], Any]) -> Any:
     try:
         return act()
-    except BaseException as error:  # noqa: BLE001 - what a caller got is what is looked at
+    except BaseException as error:  # noqa: BLE001 - part of the result
         return error
 
 
 def gathered(batcher: OneOperation, gate: Gate, inputs: Sequence[Any]) -> list[Any]:
-    """Answers to the inputs: the first is out alone while all the others gather."""
+    """Return the results: the first input is sent alone while all others gather."""
     answers: list[Any] = [None] * len(inputs)
 
     def call(index: int) -> None:
@@ -63,7 +63,7 @@ def gathered(batcher: OneOperation, gate: Gate, inputs: Sequence[Any]) -> list[A
 
 
 class OneOperation:
-    """A batcher that is used for one operation of request only."""
+    """A batcher that is used for only one operation."""
 
     def __init__(
         self, send: Callable[[Sequence[Any]], Sequence[Any]], key: Callable[[Any], Any]

@@ -1,4 +1,4 @@
-"""Charts: every figure stands where it should, is seen if not nothing, and is told in words."""
+"""Charts: every figure is in its place, visible unless zero, and also given as text."""
 
 from __future__ import annotations
 

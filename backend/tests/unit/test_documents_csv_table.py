@@ -122,7 +122,7 @@ def test_no_thread_lowers_the_limit_of_cells_under_another() -> None:
         except BaseException as error:  # noqa: BLE001 - handed to the test's own thread
             failures.append(error)
 
-    csv.field_size_limit(131_072)  # somebody's default
+    csv.field_size_limit(131_072)  # the module's default
     threads = [threading.Thread(target=read) for _ in range(4)]
     for thread in threads:
         thread.start()

@@ -1,4 +1,4 @@
-"""Failure contexts: whatever was raised can be stored, says who can fix it, and leaks nothing."""
+"""Failure contexts: any exception can be stored, names who can fix it, and leaks nothing."""
 
 # ruff: noqa: TRY301 - exceptions are raised where they are caught, to get their traceback
 
@@ -39,7 +39,7 @@ KEYS = {"error", "message", "category", "next_step", "traceback", "worker"}
 
 
 def assert_storable(context: dict[str, Any], limit: int = CONTEXT_BYTES) -> None:
-    """What PostgreSQL asks of JSONB, and we of a context."""
+    """Check the requirements of PostgreSQL's JSONB, and our own for a context."""
     assert set(context) >= KEYS
     assert all(isinstance(context[key], str) for key in KEYS)
     assert ErrorCategory(context["category"])
@@ -370,7 +370,7 @@ def test_secrets_are_redacted_wherever_they_stand() -> None:
 
 @pytest.mark.parametrize("offset", range(0, 4_200, 150))
 def test_no_cut_hides_the_beginning_of_a_secret(offset: int) -> None:
-    """Redaction comes before every cut, so half a secret can never be left over."""
+    """Redaction comes before every cut, so that no part of a secret can be left."""
     block = "-----BEGIN PRIVATE KEY-----\n" + "S3CRET7S3CRET7\n" * 200 + "-----END PRIVATE KEY-----"
     padded = "a" * offset + "\n" + block + "\n" + "z" * (6_000 - offset)
     error = raised_from(ValueError(padded), KeyError(padded))
@@ -401,7 +401,7 @@ class OwnCategoryError(Exception):
 
 
 class OperationalError(Exception):
-    """As every driver calls its own."""
+    """Drivers have their own classes for this error."""
 
 
 @pytest.mark.parametrize(

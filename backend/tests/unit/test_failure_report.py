@@ -1,4 +1,4 @@
-"""Failures in words: made where they are shown, from what was stored, the same at every door."""
+"""Texts of failures: made from the stored facts when shown, the same in API, pages and command."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def failed(count: int = 1, context: Any = None, **known: Any) -> SessionSnapshot
 
 
 def said(snapshot: SessionSnapshot) -> tuple[ErrorCategory, str]:
-    """Who can fix it and what is next, which must be the same from the API and the command."""
+    """Return the category and next step, which must be the same in the API and the command."""
     report = failure_report(snapshot)
     assert report is not None
     resource = task_resource(snapshot).failure
@@ -79,14 +79,14 @@ TEMPORARY = failure_context(None, error_name="worker_lost", message="m", categor
     "context",
     [
         TEMPORARY,
-        # As version 0.1.0 stored it, whatever its sentence promised then.
+        # As version 0.1.0 stored it: the next step was a sentence, which may be outdated.
         {
             "category": "temporary",
-            "next_step": "It is tried again by itself; look again in a while.",
+            "next_step": "It will be retried in a moment; look again later.",
         },
-        {"category": "temporary", "next_step": "Retry it: its attempts were given back."},
+        {"category": "temporary", "next_step": "Retry it: its attempts were reset."},
     ],
-    ids=["facts", "promise", "given back"],
+    ids=["facts", "promise", "reset"],
 )
 def test_what_is_next_after_a_temporary_failure_follows_from_its_attempts(
     count: int, retry_at: datetime | None, category: str, step: str, context: dict[str, Any]

@@ -1,4 +1,4 @@
-"""The sentence above a session says what it is doing, since when, and who should do what."""
+"""The headline of a session says what it is doing, since when, and what to do next."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def before(**parts: float) -> datetime:
 
 
 def session(**known: Any) -> SessionSnapshot:
-    """A session of which only this is known; everything else is as if it had just been opened."""
+    """Return a session with these values; all others are those of a new session."""
     blank: dict[str, Any] = dict.fromkeys(SessionSnapshot.__dataclass_fields__)
     blank |= {
         "session_id": uuid.UUID(int=1),
@@ -66,7 +66,7 @@ def completed(task_type: TaskType, stage: SessionStage, **known: Any) -> Session
 
 
 def workers(count: int, *, held: int = 1, **known: Any) -> list[LiveWorker]:
-    """So many workers of one slot, each of which holds so many tasks."""
+    """Return workers of one slot, each of which holds this many tasks."""
     worker: dict[str, Any] = {
         "id": uuid.uuid4(), "host": "alpha", "pid": 1, "version": "1", "engine": "embedded",
         "concurrency": 1, "task_types": tuple(TaskType), "session_ids": None,

@@ -1,4 +1,4 @@
-"""What each piece of Markdown becomes, and what ADF does not let in as it is."""
+"""The ADF of each Markdown element, and of those that ADF does not allow unchanged."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def colour(value: str) -> Node:
 )
 def test_inline_markup_becomes_marks(source: str, nodes: list[Node | str]) -> None:
     if source.startswith("**a **b"):
-        # Adjacent texts with equal marks may be one node or two: only what they say counts.
+        # Adjacent texts with equal marks may be one node or two: only the text counts.
         assert "".join(node["text"] for node in content(source)[0]["content"]) == "a b c"
     else:
         assert content(source) == [paragraph(*nodes)]

@@ -1,6 +1,6 @@
-"""Whatever goes in, Atlassian's schema accepts what comes out, and no word is missing.
+"""For any input, Atlassian's schema accepts the output, and no word is missing.
 
-What "whole" means for an example of a specification: its expected HTML is parsed as a browser
+Completeness for an example of a specification: its expected HTML is parsed as a browser
 parses it (`html5lib` and browsers agree with `turbohtml`, which parses here), and
 
 - the words that a browser shows, and images' alternative texts, stand in the ADF in the same order;
@@ -45,7 +45,7 @@ BLOCKS = (
 
 
 class ExpectedHtml:
-    """What a browser shows of the HTML of an example."""
+    """Return the text that a browser shows for the HTML of an example."""
 
     def __init__(self, source: str, html: str) -> None:
         page = turbohtml.parse_fragment(_with_unknown_tags_as_text(html, source))
@@ -72,7 +72,7 @@ def nodes_of(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def texts_of(document: dict[str, Any]) -> list[str]:
-    """The texts in order; nodes that are no text keep words apart."""
+    """Return the texts in order; other nodes separate words."""
     texts = [""]
     for node in nodes_of(document):
         if node["type"] == "text":
@@ -100,7 +100,7 @@ def words(texts: Iterable[str]) -> list[str]:
 
 
 def first_missing(wanted: list[str], present: list[str]) -> str | None:
-    """The first of `wanted` that `present` does not have in that order."""
+    """Return the first of `wanted` that `present` does not have in that order."""
     rest = iter(present)
     return next((word for word in wanted if word not in rest), None)
 
@@ -117,7 +117,7 @@ def assert_whole(document: dict[str, Any], expected: ExpectedHtml) -> None:
 
 
 def assert_sound(document: dict[str, Any]) -> None:
-    """The schema, and what the schema lets through and Jira does not."""
+    """Check the schema, and the rules of Jira that it does not have."""
     assert VALIDATOR.is_valid(document)
     assert find_violations(document, max_characters=10_000_000) == []
     for node in nodes_of(document):
@@ -181,7 +181,7 @@ DEFINITIONS = ["[a]", "[a]: /a 'A'", "[^a]", "[^a]: ", "\n[a]: ", "\n[^b]: ", "[
 
 @st.composite
 def markdown_with_numbered_words(draw: st.DrawFn) -> str:
-    """Markdown without definitions, in which no word occurs twice."""
+    """Generate Markdown without definitions, in which no word occurs twice."""
     fragments = draw(st.lists(st.sampled_from([*MARKUP, "", "", ""]), max_size=40))
     return "".join(text or f" w{n}x" for n, text in enumerate(fragments))
 
@@ -195,7 +195,7 @@ def everything_said(document: dict[str, Any]) -> set[str]:
 
 
 def shown_words(source: str) -> set[str]:
-    """The numbered words that are neither in a comment, in a tag nor behind a fence."""
+    """Return the numbered words that are neither in a comment, nor in a tag, nor after a fence."""
     hidden = re.sub(r"<!--.*?-->|<[^>]*>|<[/!?].*|(```|~~~)[^\n\r]*", " ", source, flags=re.DOTALL)
     return set(re.findall(r"w\d+x", hidden.split("<!--")[0]))
 

@@ -1,4 +1,4 @@
-"""The clocks of what a worker has in hand: no deadline is missed, and few looks are taken."""
+"""The deadlines of a worker's runs: none is missed, and checks are few."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Table:
-    """A table of runs, and how often somebody was woken to look at its clocks."""
+    """A table of runs, and the number of wake-ups for its deadlines."""
 
     def __init__(self) -> None:
         self.wake_count = 0
@@ -89,7 +89,7 @@ def test_who_begins_while_they_are_looked_at_is_seen_by_that_look(
     look_at = late.enforce
 
     def begin_another_and_look(now: float) -> float | None:
-        _begin(early, stack)  # it has been looked at by now
+        _begin(early, stack)  # it has been checked by now
         early.limit_to(1.0)
         return look_at(now)
 

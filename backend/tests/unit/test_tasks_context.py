@@ -1,4 +1,4 @@
-"""What a handler sees, without a database."""
+"""The handler's context, without a database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was vendored is, byte for byte, what `vendor.json` says it is."""
+"""Vendored files are, byte for byte, those that `vendor.json` names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A browser without a screen: cookies, forms and pages as they come."""
+"""A browser without rendering: cookies, forms and pages."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ HTML = "text/html,application/xhtml+xml"
 
 @pytest.fixture(scope="session")
 def server(shared_database_url: str) -> Iterator[LiveServer]:
-    """The server that the tests of pages share; each brings an owner of its own."""
+    """The server that the tests of pages share; each uses an owner of its own."""
     with LiveServer(shared_database_url, refusals_per_minute=1_000_000) as running:
         yield running
 
 
 @pytest.fixture
 def sign_in(server: LiveServer) -> Callable[[str], httpx.Client]:
-    """Sign in as an owner; answers the browser."""
+    """Sign in as an owner; return the browser."""
 
     def signed_in(owner: str) -> httpx.Client:
         browser = server.client(None, accept=HTML, origin=server.url)

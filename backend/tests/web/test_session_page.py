@@ -1,4 +1,4 @@
-"""The page of a session: what it shows, what can be done there, and to whom."""
+"""The page of a session: its content and acts, by state and role."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def browser(sign_in: Callable[[str], httpx.Client], owner: str) -> httpx.Client:
 
 
 class Stage:
-    """A session of the owner, taken from state to state as a worker would."""
+    """A session of the owner, moved from state to state as a worker does."""
 
     def __init__(self, server: LiveServer, owner: str, *documents: IncomingDocument) -> None:
         self._database = server.database
@@ -106,7 +106,7 @@ def state(browser: httpx.Client, stage: Stage) -> Any:
 
 
 def said(browser: httpx.Client, answer: httpx.Response) -> str:
-    """What the page says to which an act has led."""
+    """Return the text of the page that an act redirects to."""
     assert answer.status_code == 303, answer.text
     found = re.search(
         r'class="said[ \w-]*".*?</svg>(.*?)</p>', browser.get(answer.headers["location"]).text

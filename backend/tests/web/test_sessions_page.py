@@ -1,4 +1,4 @@
-"""The list of sessions: what it shows to whom, and what it does with many at once."""
+"""The list of sessions: its content by role, and bulk acts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def browser(sign_in: Callable[[str], httpx.Client], owner: str) -> httpx.Client:
 
 @pytest.fixture
 def make(server: LiveServer, owner: str) -> Callable[..., str]:
-    """Open a session of the owner and take it to a state; answers its id."""
+    """Open a session of the owner and bring it to a state; return its id."""
 
     def made(label: str, state: str = "running", **of: Any) -> str:
         with server.database.transaction() as db:

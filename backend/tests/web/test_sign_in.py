@@ -1,4 +1,4 @@
-"""Who sees pages, how they come in, and whose forms count."""
+"""Access to pages, signing in, and protection of forms against other origins."""
 
 from __future__ import annotations
 

@@ -192,16 +192,16 @@ def whole(url: str, ids: Sequence[uuid.UUID], how: str) -> dict[str, float]:
     From the call until the last outcome is committed; a first task shows that the worker runs.
     """
     command = (MODULE, f"finish-{how}", "--url", url, "--count", str(len(ids)))
-    with open_database(url) as database, worker_process(*command) as told:
+    with open_database(url) as database, worker_process(*command) as next_moment:
         batcher = TransitionBatcher(database)
         collect_garbage_seldom()  # as the command `serve` does
         batcher.start_task(ids[0], TaskType.PROCESSING)
-        told()
+        next_moment()
         time.sleep(SECONDS_TO_REST)
         begun = time.monotonic_ns()
         outcomes = batcher.start_tasks([(each, TaskType.PROCESSING) for each in ids[1:]])
         assert all(isinstance(outcome, transitions.Transition) for outcome in outcomes)
-        return {"seconds": (told() - begun) / 1e9}
+        return {"seconds": (next_moment() - begun) / 1e9}
 
 
 def finish(url: str, count: int, *, threads: bool) -> None:

@@ -1,4 +1,4 @@
-"""Fleets of either engine; what no broker answers for is skipped, and says so."""
+"""Fleets of either engine; tests without their broker are skipped, with the reason."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REDIS = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/15")
 
 @pytest.fixture(scope="module")
 def new_database(server_url: URL, template_database: str) -> Iterator[Callable[[], str]]:
-    """Makes databases with the schema and nothing in them; answers with the URL."""
+    """Create empty databases with the schema; the function returns the URL."""
     administrator = create_engine(server_url, isolation_level="AUTOCOMMIT")
     names: list[str] = []
 
@@ -43,7 +43,7 @@ def new_database(server_url: URL, template_database: str) -> Iterator[Callable[[
 
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
-    """Answers with Redis where it runs; else starts one, which comes with the test tools."""
+    """Yield the URL of a running Redis; else start the one of the test tools."""
     with contextlib.ExitStack() as at_end:
 
         @functools.cache
@@ -65,7 +65,7 @@ def make_fleet(
     new_database: Callable[[], str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[[str], Fleet]]:
-    """Makes fleets of an engine, each with a database and a queue of its own."""
+    """Create fleets of an engine, each with a database and a queue of its own."""
     with contextlib.ExitStack() as at_end:
 
         def make(engine: str) -> Fleet:
@@ -84,7 +84,7 @@ def make_fleet(
 
 
 def broker_url(engine: str, redis_url: Callable[[], str]) -> str | None:
-    """The URL of the engine's broker; skips the test where none is there."""
+    """Return the URL of the engine's broker; skip the test if there is none."""
     if engine == "redis":
         return redis_url()
     if engine == "rabbitmq":

@@ -1,4 +1,4 @@
-"""Workers of one engine, as an operator starts them: whole processes."""
+"""Workers of one engine as processes, as an operator starts them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ FAST = {
 
 
 class Fleet:
-    """Sessions, and worker processes of one engine; all that it opened is closed at the end."""
+    """Sessions, and worker processes of one engine; everything it opened is closed at the end."""
 
     def __init__(self, bench: Any, settings: Settings, folder: Path) -> None:
         self.bench = bench
@@ -66,7 +66,7 @@ class Fleet:
 
     @property
     def environment(self) -> dict[str, str]:
-        """This fleet's settings, for a process that is to share them."""
+        """Return this fleet's settings as an environment for a process."""
         return _environment_of(self.settings, self.bench.url)
 
     @property
@@ -75,7 +75,7 @@ class Fleet:
         return self.settings.broker_url.get_secret_value()
 
     def session(self, behaviour: str = "succeed", **options: Any) -> UUID:
-        """A session whose first task has been started, and published if a dispatcher is open."""
+        """Create a session and start its first task, which is published if a dispatcher is open."""
         session_id: UUID = self.bench.session(behaviour, log_folder=str(self.folder), **options)
         return session_id
 
@@ -100,7 +100,7 @@ class Fleet:
         return process
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """What the command line comes to, with this fleet's settings."""
+        """Run the command line with this fleet's settings; return the result."""
         return subprocess.run(
             [*COMMAND, *arguments],
             env=os.environ | self.environment,
@@ -111,7 +111,7 @@ class Fleet:
         )
 
     def hint(self, session_id: UUID) -> None:
-        """Tell of the session's task once more, whatever became of it."""
+        """Publish the session's task again, whatever its state."""
         self.hint_of(session_id, self.bench.task(session_id).task_id)
 
     def hint_of(self, session_id: UUID, task_id: UUID) -> None:
@@ -123,7 +123,7 @@ class Fleet:
         assert publisher.sent_count == 1
 
     def runs(self, session_id: UUID) -> list[str]:
-        """Each run of a handler for this session, as `<type> <task_id> <attempt>`."""
+        """Return each run of a handler for this session, as `<type> <task_id> <attempt>`."""
         log = self.folder / str(session_id)
         return log.read_text(encoding="utf-8").splitlines() if log.exists() else []
 
@@ -135,7 +135,7 @@ class Fleet:
         self.bench.until(is_completed)
 
     def pause(self, process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-        """Stop the worker with all that it started, as a suspended machine does."""
+        """Stop the worker and its children with SIGSTOP, as on a suspended machine."""
         tree = [psutil.Process(process.pid)]
         tree += tree[0].children(recursive=True)
         for each in tree:
@@ -143,18 +143,18 @@ class Fleet:
         return tree
 
     def resume(self, tree: Sequence[psutil.Process]) -> None:
-        """Let a paused worker go on, children first.
+        """Resume a paused worker, children first.
 
-        A worker that wakes up past its lease kills its children at once: one that is still to be
-        woken would be gone.
+        A worker that resumes after its lease kills its children at once: one that is still to be
+        resumed would be gone.
         """
         for each in reversed(tree):
             each.resume()
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
-        """`kill -9` the worker with all that it started, as a machine that is gone.
+        """`kill -9` the worker and its children, as if the machine had failed.
 
-        Parents first: the kernel takes the children along, some of them before we do.
+        Parents first: the kernel kills some of the children before we do.
         """
         root = psutil.Process(process.pid)
         for each in [root, *root.children(recursive=True)]:
@@ -175,7 +175,7 @@ class Fleet:
 
 
 def _environment_of(settings: Settings, url: str) -> dict[str, str]:
-    """The settings as the environment has them, with this database."""
+    """Return the settings as an environment, with this database."""
     given = settings.model_copy(update={"database_url": None}).model_dump(mode="json")
     environment = {
         f"SESSION_TASKS_{name.upper()}": value if isinstance(value, str) else json.dumps(value)

@@ -1,4 +1,4 @@
-"""What only a fleet of Celery's workers has: brokers, messages, pools."""
+"""Tests of Celery's fleet alone: brokers, messages, pools."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_prefork_says_that_it_tells_no_figures(
     make_fleet: Callable[[str], Fleet], tmp_path: Path
 ) -> None:
     fleet = make_fleet("redis")
-    with socket.create_server(("127.0.0.1", 0)) as taken:  # which it does not even ask for
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # which it does not use
         port = taken.getsockname()[1]
         with dispatcher(fleet.settings), (tmp_path / "log").open("wb") as log:
             session_id = fleet.session()
@@ -122,9 +122,9 @@ def test_a_killed_process_of_celerys_costs_one_attempt(
 def test_the_commands_leave_the_work_to_celery(
     make_fleet: Callable[[str], Fleet], broker: str, tmp_path: Path
 ) -> None:
-    """`run` waits for the fleet's worker, `retry` and `sweep` publish what it then runs."""
+    """`run` waits for the fleet's worker; `retry` and `sweep` publish tasks that it then runs."""
     fleet = make_fleet(broker)
-    failed, forgotten = fleet.session("fail_first"), fleet.session()  # nobody was told of either
+    failed, forgotten = fleet.session("fail_first"), fleet.session()  # neither was published
     with fleet.bench.database.transaction() as db:
         db.execute(text("UPDATE session_task_leases SET dispatched_at = to_timestamp(0)"))
     worker = fleet.worker(retry_backoff_seconds=600.0, sweep_seconds=600.0)

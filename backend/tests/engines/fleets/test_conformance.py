@@ -1,4 +1,4 @@
-"""What both engines promise: embedded, in a schema as well, and Celery over RabbitMQ and Redis."""
+"""Guarantees of both engines: embedded, also in a schema, and Celery over RabbitMQ and Redis."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module", params=["embedded", "embedded in a schema", "rabbitmq", "redis"])
 def shared_fleet(request: pytest.FixtureRequest, make_fleet: Callable[[str], Fleet]) -> Fleet:
-    """A fleet of each engine with one worker, for all tests that leave it as it was."""
+    """A fleet of each engine with one worker, for all tests that leave it unchanged."""
     fleet = make_fleet(request.param)
     fleet.worker()
     return fleet
@@ -33,7 +33,7 @@ def shared_fleet(request: pytest.FixtureRequest, make_fleet: Callable[[str], Fle
 
 @pytest.fixture
 def fleet(shared_fleet: Fleet) -> Iterator[Fleet]:
-    """The shared fleet; what the test starts is published."""
+    """The shared fleet; tasks that the test starts are published."""
     with dispatcher(shared_fleet.settings):
         yield shared_fleet
 
@@ -48,7 +48,7 @@ def fleet(shared_fleet: Fleet) -> Iterator[Fleet]:
 def own_fleet(
     request: pytest.FixtureRequest, make_fleet: Callable[[str], Fleet]
 ) -> Iterator[Fleet]:
-    """A fleet without workers, for one test; what the test starts is published."""
+    """A fleet without workers, for one test; tasks that the test starts are published."""
     fleet = make_fleet(request.param)
     with dispatcher(fleet.settings):
         yield fleet
@@ -139,11 +139,11 @@ def test_a_message_that_comes_again_and_again_runs_the_task_once(
     fleet.hint(session_id)
     fleet.bench.until_handler_runs(session_id)
     for _ in range(3):
-        fleet.hint(session_id)  # meets a task that is running
+        fleet.hint(session_id)  # for a task that is running
     go_on.touch()
     fleet.bench.until_status(session_id, "completed")
-    fleet.hint_of(session_id, task_id)  # meets one that is over
-    fleet.hint_of(uuid.uuid4(), uuid.uuid4())  # and one that never was
+    fleet.hint_of(session_id, task_id)  # for one that has ended
+    fleet.hint_of(uuid.uuid4(), uuid.uuid4())  # and for one that never existed
     after = fleet.session()
     fleet.bench.until_status(after, "completed")
     assert [run.split()[1] for run in fleet.runs(session_id)].count(str(task_id)) == 1
@@ -183,7 +183,7 @@ def test_a_paused_worker_writes_nothing_after_a_takeover(own_fleet: Fleet, tmp_p
     go_on.touch()
     finished = fleet.bench.until_status(session_id, "completed")
     fleet.resume(tree)
-    paused.send_signal(signal.SIGTERM)  # which lets it write whatever it has to write
+    paused.send_signal(signal.SIGTERM)  # so that it writes its outcomes, if any
     paused.wait(60)
     task = fleet.bench.task(session_id)
     assert (task.task_id, task.retry_count) == (finished.task_id, 1)

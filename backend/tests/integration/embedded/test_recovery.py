@@ -1,4 +1,4 @@
-"""What a kill leaves of an embedded server, and how the next one brings it back."""
+"""Recovery of an embedded server that was killed."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_stale_pid_file_that_names_a_living_process_hinders_and_harms_nobody(
         pid_file = server._place.cluster / "postmaster.pid"
         left_behind = pid_file.read_text()
     home = server._place
-    # PostgreSQL minds only processes of its own account.
+    # PostgreSQL checks only processes of its own account.
     account = home.account
     run_as: dict[str, Any] = {} if account is None else {"user": account.uid, "group": account.gid}
     with subprocess.Popen(["sleep", "600"], cwd="/", **run_as) as bystander:
@@ -96,11 +96,11 @@ def test_a_stale_pid_file_that_names_a_living_process_hinders_and_harms_nobody(
             bystander.kill()
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="Linux tells who works where")
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
 def test_only_the_servers_own_processes_are_counted_as_its_own(data_dir: Path) -> None:
     with EmbeddedServer.acquire(data_dir) as server:
         home = server._place
-        shell = "exec sleep 600"  # a person looking round in the cluster
+        shell = "exec sleep 600"  # a user's shell in the data directory
         with subprocess.Popen(["/bin/sh", "-c", shell], cwd=home.cluster) as visitor:
             try:
                 answer = home.run(["/bin/sh", "-c", _LIST_PROCESSES, "sh", home.cluster])

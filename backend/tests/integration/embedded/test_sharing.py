@@ -1,4 +1,4 @@
-"""Users share one embedded server, whatever becomes of any; the last one out stops it."""
+"""Processes share one embedded server, however any of them ends; the last one stops it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who uses an embedded server, and what can be seen of it from outside."""
+"""Processes that use an embedded server, and checks of the server from outside."""
 
 from __future__ import annotations
 
