@@ -323,7 +323,7 @@ class TestLooking:
         def usable(_repository: AccessRepository, key_ids: set[str]) -> set[str]:
             number = next(looks, None)
             if number == looks_before:
-                self.change(database, "told of by nobody", session_id)
+                self.change(database, "without a notification", session_id)
             if number is not None and number >= looks_before:
                 raise DatabaseUnavailable("away")
             return key_ids
@@ -336,7 +336,7 @@ class TestLooking:
                 tasks.start_soon(broadcaster.run)
                 with anyio.fail_after(DEADLINE_SECONDS):
                     async for event in stream.events(DEADLINE_SECONDS):
-                        if b"told of by nobody" in event:
+                        if b"without a notification" in event:
                             break
                 tasks.cancel_scope.cancel()
 

@@ -170,7 +170,7 @@ class LossyProxy:
         ).render_as_string(hide_password=False)
 
     def lose_next(self, needle: bytes, *, before: bool) -> None:
-        """Cut the next connection that sends `needle`, before the server has it or before its response."""
+        """Cut the next connection that sends `needle`: before it arrives, or before its reply."""
         self._needle, self._is_lost_before = needle, before
 
     def close(self) -> None:

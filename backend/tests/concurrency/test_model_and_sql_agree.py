@@ -217,7 +217,7 @@ class Faces(RuleBasedStateMachine):
             return _outcome(lambda: act(SessionRepository(db)))
 
     def _claim(self) -> Claim:
-        """Return the claim of the running task, made now or before; without one, an invented claim."""
+        """Return the running task's claim, made now or before; without one, an invented claim."""
         task_id = self.task.task_id if self.task else uuid.uuid4()
         if self.claim is None or self.claim.task_id != task_id:
             if self.claim is not None:
