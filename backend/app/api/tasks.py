@@ -37,12 +37,13 @@ from app.api.services import (
 )
 from app.api.sessions import etag_headers
 from app.core.errors import TaskError
+from app.engines.reading_apart import problems_apart
 from app.repositories.idempotency_repository import StoredResponse
 from app.repositories.session_queries import SessionQueries
 from app.repositories.session_repository import SessionRepository
 from app.repositories.session_snapshot import SessionSnapshot
 from app.repositories.transition_errors import no_task_yet, session_not_found
-from app.tasks.retrying import Changes, retry_changed
+from app.tasks.retrying import Changes, check_retry, retry_changed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -167,7 +168,7 @@ def _started(task: TaskResource) -> StoredResponse:
     summary="Run the failed or cancelled task again",
     responses=problems(400, 404, 408, 409, 412, 413),
 )
-def retry_task(
+async def retry_task(
     session_id: UUID,
     caller: Caller,
     services: ServicesOf,
@@ -176,18 +177,36 @@ def retry_task(
 ) -> Response:
     """Run it under a new task id, with the changes of the body, if any.
 
-    With If-Match only while that run is the last one.
+    Options and documents are checked as those of a new session are. With If-Match only while that
+    run is the last one.
     """
     changes = Changes(body.given(), without=body.without) if body is not None else Changes()
+    async with services.uploads.turn(caller.key_id):
+        return await run_in_threadpool(_retry, services, caller, session_id, changes, if_match)
+
+
+def _retry(
+    services: Services,
+    caller: Principal,
+    session_id: UUID,
+    changes: Changes,
+    if_match: str | None,
+) -> Response:
+    with reporting_state(services, caller, session_id):
+        with services.database.transaction() as db:
+            session = _seen(db, caller, session_id)
+        _expected_run(if_match, session)
+        if session.can_be_restarted:
+            settings = services.settings
+            check_retry(services.database, session, changes, settings, read=problems_apart)
 
     def retry(db: DbSession, before: SessionSnapshot, expected: UUID | None) -> None:
         retry_changed(
             db,
             before,
             changes,
-            services.settings,
             owner=caller.sees,
-            expected_task_id=expected or before.task_id,
+            expected_task_id=expected or session.task_id,
         )
 
     after = _acted(services, caller, session_id, if_match, retry, "Task retried")

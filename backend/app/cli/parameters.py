@@ -9,6 +9,7 @@ import typer
 
 from app.cli.completion import offer_sessions
 from app.models.options import BodyFormat, TooLong
+from app.presentation.labels import OPTION_FLAGS
 
 SessionId = Annotated[
     str,
@@ -129,24 +130,6 @@ DayFirst = Annotated[
 ]
 
 
-_FLAGS = {
-    "to": "--to jira",
-    "project_key": "--project KEY",
-    "issue_type": "--issue-type NAME",
-    "split_level": "--split-level LEVEL",
-    "title_column": "--title-column NAME",
-    "body_column": "--body-column NAME",
-    "delimiter": "--delimiter CHAR",
-    "parent_type": "--parent-type NAME",
-    "map": "--map COLUMN=FIELD",
-    "day_first": "--day-first",
-    "body_format": "--body-format FORMAT",
-    "sheet": "--sheet NAME",
-    "base_url": "--base-url URL",
-    "too_long": "--too-long refuse|split|cut",
-}
-
-
 _CORRECTIONS = {"split_level": "--split-level 2", "too_long": "--too-long split"}
 """Options with a value that corrects the failure, whatever the document is."""
 
@@ -158,4 +141,4 @@ def correcting_flag(name: str) -> str:
 
 def option_flag(name: str) -> str:
     """Return the command line option of a session option: `--title-column NAME`."""
-    return _FLAGS.get(name, name)
+    return OPTION_FLAGS.get(name, name)

@@ -70,11 +70,9 @@ from app.repositories.session_repository import SessionRepository
 from app.repositories.session_snapshot import LeaseState, SessionSnapshot
 from app.tasks.documents.intake import read_files, read_usable_files
 from app.tasks.intake_check import check_intake
-from app.tasks.jira.sites import find_site
-from app.tasks.jira_import import check_issue_type, check_project_key
 from app.tasks.preview import preview
 from app.tasks.registry import checked_handlers
-from app.tasks.retrying import leave_out, refuse_too_late
+from app.tasks.retrying import Changes, check_retry, retry_changed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -228,7 +226,7 @@ def retry_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
     """Retry a failed, cancelled or abandoned session, and run it to its end."""
     terminal = Terminal(is_json=as_json)
     settings = load_settings()
-    changes = _chosen(
+    options = _chosen(
         to=to,
         project_key=project,
         issue_type=issue_type,
@@ -244,12 +242,6 @@ def retry_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
         base_url=base_url,
         too_long=too_long,
     )
-    if to is not None:
-        find_site(settings, to)
-    if project is not None:
-        check_project_key(project)
-    if issue_type is not None:
-        check_issue_type(issue_type)
     documents = (
         read_files(
             files, max_bytes=settings.max_document_bytes, max_documents=settings.max_documents
@@ -263,32 +255,33 @@ def retry_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
         session_id = find_session(database, session)
         _rescue(database, settings, session_id)
         snapshot = read_snapshot(database, session_id)
-        refuse_too_late(
+        with database.transaction() as db:
+            names = ContentRepository(db).document_names(session_id)
+        sources = {
+            _name_in_session(path, document.name, names): path
+            for path, document in zip(files or [], documents, strict=True)
+        }
+        changes = Changes(
+            options,
+            [
+                IncomingDocument(name, document.content)
+                for name, document in zip(sources, documents, strict=True)
+            ],
+            [_name_in_session(Path(name), name, names) for name in without or ()],
+        )
+        check_retry(
+            database,
             snapshot,
             changes,
-            has_documents=bool(documents or without),
+            settings,
             option_name=lambda name: option_flag(name).split()[0],
         )
         with database.transaction() as db:
-            sessions = SessionRepository(db)
             if reset:
-                sessions.reset_retries(session_id)
-            if snapshot.lease_state != LeaseState.UNCLAIMED or documents or changes:
-                sessions.retry_task(session_id, expected_task_id=snapshot.task_id)
-            if changes:
-                sessions.change_options(session_id, changes)
-            content = ContentRepository(db)
-            sources = _replace(content, session_id, documents, files or [])
-            names = content.document_names(session_id)
-            named = [_name_in_session(Path(name), name, names) for name in without or ()]
-            leave_out(content, session_id, named)
-            if snapshot.task_type in {None, TaskType.PROCESSING}:
-                check_intake(
-                    content.documents(session_id),
-                    content.document_names(session_id),
-                    SessionOptions.from_json(dict(snapshot.options) | changes),
-                    settings,
-                )
+                SessionRepository(db).reset_retries(session_id)
+            if snapshot.lease_state != LeaseState.UNCLAIMED or changes:
+                run = snapshot.task_id
+                retry_changed(db, snapshot, changes, owner=None, expected_task_id=run)
         audit_act("Attempts reset and task retried" if reset else "Task retried", snapshot)
         job = Job(database, settings, terminal, session_id, out, output, sources)
         task = snapshot.task_type.value if snapshot.task_type else ""
@@ -327,27 +320,6 @@ def _rescue(database: Database, settings: Settings, session_id: UUID) -> None:
     """Sweep once if the session's worker died or its lease was lost."""
     if read_snapshot(database, session_id).lease_state in {LeaseState.EXPIRED, LeaseState.MISSING}:
         sweep_once(database, settings)
-
-
-def _replace(
-    content: ContentRepository,
-    session_id: UUID,
-    documents: Sequence[IncomingDocument],
-    files: Sequence[Path],
-) -> dict[str, Path]:
-    """Replace the session's documents of the same names with the files.
-
-    Raises:
-        DocumentError: the session has no document of that name.
-
-    """
-    names = content.document_names(session_id)
-    sources: dict[str, Path] = {}
-    for document, path in zip(documents, files, strict=True):
-        name = _name_in_session(path, document.name, names)
-        content.replace_document(session_id, IncomingDocument(name, document.content))
-        sources[name] = path
-    return sources
 
 
 def _name_in_session(path: Path, given: str, names: Sequence[str]) -> str:

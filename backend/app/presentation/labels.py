@@ -24,3 +24,21 @@ CATEGORY_LABELS = {
     ErrorCategory.TEMPORARY: "Temporary",
 }
 """Names a group of failures: `4 you can fix`."""
+
+OPTION_FLAGS = {
+    "to": "--to jira",
+    "project_key": "--project KEY",
+    "issue_type": "--issue-type NAME",
+    "split_level": "--split-level LEVEL",
+    "title_column": "--title-column NAME",
+    "body_column": "--body-column NAME",
+    "delimiter": "--delimiter CHAR",
+    "parent_type": "--parent-type NAME",
+    "map": "--map COLUMN=FIELD",
+    "day_first": "--day-first",
+    "body_format": "--body-format FORMAT",
+    "sheet": "--sheet NAME",
+    "base_url": "--base-url URL",
+    "too_long": "--too-long refuse|split|cut",
+}
+"""Each session option as an option of the command line."""

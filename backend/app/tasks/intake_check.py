@@ -62,15 +62,26 @@ def check_intake(  # noqa: PLR0913 - what is handed in, and how it is read
     if handler_references(settings)[TaskType.PROCESSING] == BUILT_IN_HANDLERS[TaskType.PROCESSING]:
         of_rules = rule_problems(options, names)
         problems += of_rules or (read or document_problems)(documents, names, options, settings)
-    if len(problems) > 1:
-        raise IntakeRefused(problems)
-    if problems:
-        raise problems[0]
+    raise_problems(problems)
     if options.project_key is None and settings.jira_project is not None:
         options = SessionOptions.from_json(
             options.to_json() | {"project_key": settings.jira_project}
         )
     return options
+
+
+def raise_problems(problems: Sequence[TaskError]) -> None:
+    """Return if there are none.
+
+    Raises:
+        TaskError: the only one.
+        IntakeRefused: all of several.
+
+    """
+    if len(problems) > 1:
+        raise IntakeRefused(problems)
+    if problems:
+        raise problems[0]
 
 
 def option_problems(options: SessionOptions, settings: Settings) -> list[TaskError]:

@@ -12,27 +12,26 @@ from typing import TYPE_CHECKING, Any
 from app.core.errors import (
     DocumentError,
     ErrorCategory,
-    IntakeRefused,
-    TaskError,
     TaskValidationError,
 )
 from app.models.options import SessionOptions
 from app.models.session import TaskType
 from app.repositories.content_repository import ContentRepository
 from app.repositories.session_repository import SessionRepository
-from app.tasks.documents.tickets import check_readable
-from app.tasks.intake_check import option_problems, rule_problems
+from app.tasks.intake_check import check_intake, option_problems, raise_problems
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from uuid import UUID
 
     from sqlalchemy.orm import Session as DbSession
 
     from app.core.config import Settings
+    from app.core.database import Database
     from app.repositories.content_reader import IncomingDocument
     from app.repositories.session_snapshot import SessionSnapshot
     from app.repositories.transitions import Transition
+    from app.tasks.intake_check import ReadProblems
 
 OF_THE_EXPORT = frozenset(("to", "project_key", "issue_type"))
 """Options that the export uses; all others are of processing."""
@@ -53,22 +52,58 @@ class Changes:
     documents: Sequence[IncomingDocument] = ()
     without: Sequence[str] = ()
 
+    def __bool__(self) -> bool:
+        """Whether anything is changed."""
+        return bool(self.options or self.documents or self.without)
 
-def retry_changed(  # noqa: PLR0913 - whose session, which run, and what to change
-    db: DbSession,
+
+def check_retry(  # noqa: PLR0913 - whose session, what to change, and how it is read
+    database: Database,
     session: SessionSnapshot,
     changes: Changes,
     settings: Settings,
     *,
+    read: ReadProblems | None = None,
+    option_name: Callable[[str], str] = str,
+) -> None:
+    """Return if the session could be opened as the changes leave it: the check of the intake.
+
+    `read` is called in place of `document_problems`, for documents that this process is not to
+    read; by then no transaction is open.
+
+    Raises:
+        DocumentError: the session has no document of that name, or none would be left.
+        ConfigurationError, DocumentError: what is wrong, if it is one thing.
+        IntakeRefused: everything that is wrong.
+        TaskValidationError: a change comes too late.
+
+    """
+    has_documents = bool(changes.documents or changes.without)
+    refuse_too_late(session, changes.options, has_documents=has_documents, option_name=option_name)
+    options = SessionOptions.from_json({**session.options, **changes.options})
+    if session.task_type in {None, TaskType.PROCESSING}:
+        with database.transaction() as db:
+            names = _names_left(ContentRepository(db), session.session_id, changes)
+        documents = _documents_left(database, session.session_id, changes)
+        check_intake(documents, names, options, settings, read=read)
+    elif changes.options:
+        raise_problems(option_problems(options, settings))
+
+
+def retry_changed(
+    db: DbSession,
+    session: SessionSnapshot,
+    changes: Changes,
+    *,
     owner: str | None,
     expected_task_id: UUID | None,
 ) -> Transition:
-    """Run the session's task again with these changes, all in the transaction of `db`.
+    """Run the session's task again with these changes, which `check_retry` has let pass.
+
+    All of it is done in the transaction of `db`.
 
     Raises:
-        DocumentError: the session has no document of that name, or none would be left; or a new
-            one cannot be opened.
-        ConfigurationError, IntakeRefused: an option cannot be used.
+        DocumentError: the session has no document of that name, or none would be left.
         TaskError: the task may not be retried, another run has begun meanwhile, or a change comes
             too late.
 
@@ -76,21 +111,16 @@ def retry_changed(  # noqa: PLR0913 - whose session, which run, and what to chan
     has_documents = bool(changes.documents or changes.without)
     refuse_too_late(session, changes.options, has_documents=has_documents)
     content = ContentRepository(db)
-    if changes.options:
-        _check_options(session, changes.options, settings, content)
     sessions = SessionRepository(db, owner=owner)
     done = sessions.retry_task(session.session_id, expected_task_id=expected_task_id)
     if changes.options:
         sessions.change_options(session.session_id, changes.options)
-    leave_out(content, session.session_id, changes.without)
+    if has_documents:
+        _names_left(content, session.session_id, changes)
+    for name in changes.without:
+        content.remove_document(session.session_id, name)
     for document in changes.documents:
-        check_readable(document.name, document.content)
-        if not content.replace_document(session.session_id, document):
-            raise DocumentError(
-                f"The session has no document called {document.name}",
-                name=document.name,
-                next_step="Give the corrected one the name of the one it stands in for.",
-            )
+        content.replace_document(session.session_id, document)
     return done
 
 
@@ -125,15 +155,15 @@ def refuse_too_late(
         )
 
 
-def leave_out(content: ContentRepository, session_id: UUID, names: Sequence[str]) -> None:
-    """Remove documents from the session.
+def _names_left(content: ContentRepository, session_id: UUID, changes: Changes) -> list[str]:
+    """Return the names of the documents that a retry leaves in the session.
 
     Raises:
-        DocumentError: the session has no document of that name, or no other.
+        DocumentError: the session has no document of a name that is given, or none would be left.
 
     """
-    for name in names:
-        there = content.document_names(session_id)
+    there = content.document_names(session_id)
+    for name in (*changes.without, *(document.name for document in changes.documents)):
         if name not in there:
             known = ", ".join(there[:5]) + (" …" if len(there) > 5 else "")  # noqa: PLR2004
             raise DocumentError(
@@ -141,26 +171,21 @@ def leave_out(content: ContentRepository, session_id: UUID, names: Sequence[str]
                 name=name,
                 next_step=f"Give one of these names: {known}.",
             )
-        if len(there) == 1:
-            raise DocumentError(
-                "A session needs a document",
-                name=name,
-                next_step="Open a new session with other documents instead.",
-            )
-        content.remove_document(session_id, name)
+    left = [name for name in there if name not in changes.without]
+    if there and not left:
+        raise DocumentError(
+            "A session needs a document",
+            name=there[-1],
+            next_step="Open a new session with other documents instead.",
+        )
+    return left
 
 
-def _check_options(
-    session: SessionSnapshot,
-    changed: Mapping[str, Any],
-    settings: Settings,
-    content: ContentRepository,
-) -> None:
-    options = SessionOptions.from_json({**session.options, **changed})
-    problems: list[TaskError] = option_problems(options, settings)
-    if "map" in changed:
-        problems += rule_problems(options, content.document_names(session.session_id))
-    if len(problems) > 1:
-        raise IntakeRefused(problems)
-    if problems:
-        raise problems[0]
+def _documents_left(
+    database: Database, session_id: UUID, changes: Changes
+) -> Iterator[IncomingDocument]:
+    new = {document.name: document for document in changes.documents}
+    with database.transaction() as db:
+        for document in ContentRepository(db).documents(session_id):
+            if document.name not in changes.without:
+                yield new.get(document.name, document)

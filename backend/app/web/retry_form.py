@@ -96,11 +96,18 @@ _OF_EXPORT = ("to", "project_key", "issue_type")
 
 @dataclass(frozen=True, slots=True)
 class EditableOption:
-    """An option that may be changed; `value` is the present choice, empty for none."""
+    """An option that may be chosen anew.
+
+    Attributes:
+        value: the present choice; empty for none.
+        chosen: what the form shows: that, or what was sent and refused.
+
+    """
 
     name: str
     label: str
     value: str
+    chosen: str
 
 
 def editable_options(
@@ -117,7 +124,8 @@ def editable_options(
     if session.task_type in {TaskType.PROCESSING, TaskType.EXPORT}:
         names += _OF_EXPORT
     present = session.options
-    return [EditableOption(name, LABELS[name], _text(present.get(name))) for name in names]
+    values = {name: _text(present.get(name)) for name in names}
+    return [EditableOption(name, LABELS[name], value, value) for name, value in values.items()]
 
 
 def takes_documents(session: SessionSnapshot) -> bool:

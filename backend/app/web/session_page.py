@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from io import BytesIO
 from typing import TYPE_CHECKING, Annotated
@@ -26,11 +27,12 @@ from app.core.errors import (
     SessionNotFound,
     TaskError,
 )
+from app.engines.reading_apart import problems_apart
 from app.models.access import KeyRole
 from app.models.session import TaskStatus
 from app.presentation.failures import failure_report
 from app.presentation.import_files import import_command
-from app.presentation.labels import WHO_CAN_FIX
+from app.presentation.labels import OPTION_FLAGS, WHO_CAN_FIX
 from app.repositories.content_repository import ContentRepository
 from app.repositories.content_summary import summarize_content
 from app.repositories.pause_repository import read_pauses
@@ -39,7 +41,7 @@ from app.repositories.session_repository import SessionRepository
 from app.repositories.session_snapshot import SessionSnapshot
 from app.repositories.worker_repository import live_workers
 from app.tasks.jira.sites import configured_targets
-from app.tasks.retrying import Changes, retry_changed
+from app.tasks.retrying import Changes, check_retry, retry_changed
 from app.web import wording
 from app.web.expectation import times_left
 from app.web.headline import NAMES_IN_SENTENCES, headline
@@ -186,34 +188,34 @@ def _retry(  # noqa: PLR0913, PLR0917 - what a route is given
     documents: list[UploadFile],
     without: list[str],
 ) -> Response:
+    with services.database.transaction() as db:
+        session = _unchanged(db, caller, session_id, given.get("run", ""))
+        there = ContentRepository(db).document_names(session_id)
+    if session is None:
+        return _moved_on(page, session_id)
+    offered = editable_options(session, there)
     try:
+        wanted = changes(offered, given)
+        form = NewSession.model_validate(wanted | {"documents": documents or [_NO_DOCUMENT]})
+        names = checked_names(form, services.settings) if documents else []
+        changed = Changes(
+            {name: form.given()[name] for name in wanted},
+            list(documents_of(form, names)) if names else [],
+            without if takes_documents(session) else [],
+        )
+        if session.can_be_restarted:
+            settings = services.settings
+            check_retry(services.database, session, changed, settings, read=problems_apart)
         with services.database.transaction(waits_briefly=True) as db:
-            session = _unchanged(db, caller, session_id, given.get("run", ""))
-            if session is None:
-                return _moved_on(page, session_id)
-            offered = editable_options(session, ContentRepository(db).document_names(session_id))
-            wanted = changes(offered, given)
-            without = without if takes_documents(session) else []
-            form = NewSession.model_validate(wanted | {"documents": documents or [_NO_DOCUMENT]})
-            names = checked_names(form, services.settings) if documents else []
-            retry_changed(
-                db,
-                session,
-                Changes(
-                    {name: form.given()[name] for name in wanted},
-                    list(documents_of(form, names)) if names else [],
-                    without,
-                ),
-                services.settings,
-                owner=session.owner,
-                expected_task_id=session.task_id,
-            )
+            run = session.task_id
+            retry_changed(db, session, changed, owner=session.owner, expected_task_id=run)
             audit_act(db, caller, "Task retried", session)
     except ValidationError as error:
-        return _render(page, services, caller, session_id, refused=field_problems(error))
+        said = field_problems(error)
+        return _render(page, services, caller, session_id, refused=said, given=given)
     except (DocumentError, ConfigurationError) as error:
-        said = refused_fields(error, (option.name for option in offered))
-        return _render(page, services, caller, session_id, refused=said)
+        said = refused_fields(error, (option.name for mend in offered))
+        return _render(page, services, caller, session_id, refused=said, given=given)
     except TaskError as error:
         return _refused(page, session_id, error)
     name = NAMES_IN_SENTENCES[session.task_type] if session.task_type else "the task"
@@ -228,6 +230,7 @@ def _render(  # noqa: PLR0913 - what a route is given
     *,
     after: int = 0,
     refused: Mapping[str, str] | None = None,
+    given: Mapping[str, str] | None = None,
 ) -> Response:
     with services.database.transaction() as db:
         session = seen(db, caller, session_id)
@@ -259,12 +262,11 @@ def _render(  # noqa: PLR0913 - what a route is given
         needs_new_session=session.needs_new_session,
         run=run_shown(session),
         editable_options=[
-            option
-            for option in editable_options(
-                session, [document.name for document in content.documents]
-            )
+            replace(option, chosen=(given or {}).get(option.name, option.value))
+            for option in editable_options(session, [document.name for document in content.documents])
             if option.name != "to" or configured_targets(services.settings)
         ],
+        flags={name: flag.split()[0] for name, flag in OPTION_FLAGS.items()},
         takes_documents=takes_documents(session),
         choices=CHOICES | {"to": target_choices(services.settings)},
         refused=refused or {},

@@ -127,6 +127,7 @@ def test_a_retry_changes_options_and_leaves_documents_out(
     for wrong, field in (
         ({"map": ["Severity=nothing"]}, "there is no field"),
         ({"project_key": "shop"}, "Write it as SHOP"),
+        ({"title_column": "nope"}, "no column “nope”"),
         ({"without": ["other.md"]}, "no document named other.md"),
         ({"without": ["notes.md", "bad.csv"]}, "A session needs a document"),
         ({"label": "x"}, "label"),

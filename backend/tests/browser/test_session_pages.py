@@ -112,6 +112,17 @@ def test_a_failed_session_is_mended_and_becomes_an_import(
     page.get_by_text("Retry processing…").click()
     expect(page.locator("#act-retry")).to_contain_text("as attempt 2 of 3")
     page.get_by_label("Column of the titles").fill("just")
+    page.get_by_label("Columns").fill("some=labels\n")
+    page.get_by_label("Dates such as").select_option("false")
+    page.get_by_text("The same from a terminal").first.click()
+    same = page.locator("#act-retry [data-same=command] code")
+    command = f"session-tasks retry {str(session_id)[:8]} --title-column just"
+    expect(same).to_have_text(f"{command} --map some=labels --month-first")
+    chosen = '{"title_column":"just","map":["some=labels"],"day_first":false}'
+    expect(page.locator("#act-retry [data-same=curl] code")).to_contain_text(f"-d '{chosen}'")
+    page.get_by_label("Columns").fill("")
+    page.get_by_label("Dates such as").select_option("")
+    expect(same).to_have_text(command)
     page.get_by_role("button", name="Retry processing").click()
 
     expect(headline).to_contain_text("Done")

@@ -92,7 +92,7 @@ def make(server: LiveServer, owner: str) -> Callable[..., Stage]:
 
 @pytest.fixture
 def stage(make: Callable[..., Stage]) -> Stage:
-    return make(ODD)
+    return make(IncomingDocument("odd.csv", b"title,just\none,two\n"))
 
 
 def run_of(browser: httpx.Client, path: str) -> str:
@@ -183,7 +183,7 @@ def test_a_retry_maps_columns_reads_dates_and_leaves_documents_out(
 @pytest.mark.parametrize(
     ("split_level", "name", "words"),
     [
-        ("", "other.csv", "The session has no document called other.csv"),
+        ("", "other.csv", "The session has no document named other.csv"),
         ("", "odd.exe", "is not a type"),
         ("9", "", "3 or less"),
     ],
