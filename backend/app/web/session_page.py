@@ -214,7 +214,7 @@ def _retry(  # noqa: PLR0913, PLR0917 - what a route is given
         said = field_problems(error)
         return _render(page, services, caller, session_id, refused=said, given=given)
     except (DocumentError, ConfigurationError) as error:
-        said = refused_fields(error, (option.name for mend in offered))
+        said = refused_fields(error, (option.name for option in offered))
         return _render(page, services, caller, session_id, refused=said, given=given)
     except TaskError as error:
         return _refused(page, session_id, error)
@@ -263,7 +263,9 @@ def _render(  # noqa: PLR0913 - what a route is given
         run=run_shown(session),
         editable_options=[
             replace(option, chosen=(given or {}).get(option.name, option.value))
-            for option in editable_options(session, [document.name for document in content.documents])
+            for option in editable_options(
+                session, [document.name for document in content.documents]
+            )
             if option.name != "to" or configured_targets(services.settings)
         ],
         flags={name: flag.split()[0] for name, flag in OPTION_FLAGS.items()},
