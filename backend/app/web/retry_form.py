@@ -96,7 +96,7 @@ _OF_EXPORT = ("to", "project_key", "issue_type")
 
 @dataclass(frozen=True, slots=True)
 class EditableOption:
-    """An option that may be chosen anew.
+    """An option that may be changed.
 
     Attributes:
         value: the present choice; empty for none.
