@@ -240,6 +240,14 @@ def test_ambiguous_dates_stay_until_somebody_decides() -> None:
     assert fields(["Due"], "03/04/2026", day_first=False) == {"duedate": "2026-03-04"}
 
 
+def test_numbers_in_a_column_of_dates_are_excel_s_and_a_note_says_what_they_became() -> None:
+    mapping, (row,) = mapped(["Title", "Due", "Size"], ["T", "46380", "46380"])
+    assert (row.fields, row.shown) == ({"duedate": "2026-12-24"}, {2})
+    (note,) = mapping.notes()
+    assert "46380 is 2026-12-24" in note
+    assert "1904" in note
+
+
 def test_a_date_that_leaves_no_choice_decides_for_its_column() -> None:
     _mapping, rows = mapped(["Title", "Due"], ["T", "03/04/2026"], ["T", "24/12/2026"])
     assert [row.fields["duedate"] for row in rows] == ["2026-04-03", "2026-12-24"]

@@ -15,6 +15,7 @@ from app.tasks.jira.values import (
     read_estimate,
     read_number,
     read_person,
+    read_serial_date,
     split_names,
 )
 
@@ -31,7 +32,12 @@ CHRISTMAS_EVE = date(2026, 12, 24)
         "December 24th, 2026", "12/24/2026", "24/12/2026", "12-24-2026", "Thursday, 24 Dec 2026",
         "Dec 24, 2026, 5:00 PM", "12/24/2026 5:00:00 PM", "2026年12月24日", "1798070400",
         "1798070400000", "Thu Dec 24 2026 00:00:00 GMT+0000 (GMT)", "Do, 24.12.2026",
-        "Thursday, December 24, 2026", "12/24/2026 5pm",
+        "Thursday, December 24, 2026", "12/24/2026 5pm", "20261224", "20261224T101500Z",
+        "2026-12-24Z", "2026-12-24+02:00", "2026-12-24 +0200", "2026-W52-4", "2026W524",
+        "2026-Dec-24", "2026 December 24", "Dec-24-2026", "Thu Dec 24 10:00:00 UTC 2026",
+        "24. 12. 2026", "2026. 12. 24.", "24 Dec 2026", "24. Dezember 2026",
+        "Dec 24, 2026 5:00 PM", "Thu, 24 Dec 2026 10:00:00 GMT", "24 dicembre 2026",
+        "24 december 2026", "24.12.2026 17:00 Uhr",
     ],
 )  # fmt: skip
 def test_dates_are_read_in_the_usual_spellings(text: str) -> None:
@@ -39,10 +45,31 @@ def test_dates_are_read_in_the_usual_spellings(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "soon", "2026-13-01", "30/02/2026", "24.12.", "Q4", "5", "1/1", "next Monday"]
+    "text",
+    [
+        "",
+        "soon",
+        "2026-13-01",
+        "30/02/2026",
+        "24.12.",
+        "Q4",
+        "5",
+        "1/1",
+        "next Monday",
+        "46380",
+        "2026-W52",
+        "20261324",
+        "2026-12-24-25",
+        "Sprint 24 2026",
+    ],
 )
 def test_what_is_no_date_is_none(text: str) -> None:
     assert read_date(text) is None
+
+
+def test_numbers_are_days_as_excel_counts_them_within_this_century() -> None:
+    assert read_serial_date("46380") == read_serial_date(" 46380.75 ") == CHRISTMAS_EVE
+    assert {read_serial_date(text) for text in ("5", "12345", "99999", "46380 days")} == {None}
 
 
 def test_a_date_of_two_readings_is_ambiguous_until_it_is_decided() -> None:

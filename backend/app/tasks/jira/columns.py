@@ -32,6 +32,7 @@ from app.tasks.jira.values import (
     read_date,
     read_estimate,
     read_person,
+    read_serial_date,
     split_names,
 )
 
@@ -365,6 +366,12 @@ class ColumnMapping:
                 )
                 return None
             return (found.day_first if order else found.month_first).isoformat()
+        if found is None and (found := read_serial_date(text)) is not None:
+            self._remark(
+                "numbers became dates as Excel counts days from 1900; where a workbook counts from "
+                "1904, they are four years and a day later",
+                f"{text} is {found.isoformat()}",
+            )
         if found is None:
             self._remark("dates that cannot be read stay in the table", text)
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 DEFAULT_PRIORITIES = ("Highest", "High", "Medium", "Low", "Lowest")
 OTHER_PRIORITIES = {
@@ -33,43 +33,59 @@ _MONTHS = {
     month: number
     for number, names in enumerate(
         (
-            "jan january januar janv janvier ene enero janeiro",
-            "feb february februar févr fév février febrero fev fevereiro",
-            "mar march mär märz mrz mars marzo março",
-            "apr april avr avril abr abril",
-            "may mai mayo maio",
-            "jun june juni juin junio junho",
-            "jul july juli juil juillet julio julho",
-            "aug august août ago agosto",
-            "sep sept september septembre septiembre set setembro",
-            "oct october okt oktober octobre octubre out outubro",
+            "jan january januar jänner janv janvier ene enero janeiro gen gennaio januari",
+            "feb february februar febr févr fév février febrero fev fevereiro febbraio februari",
+            "mar march mär märz mrz mars marzo março maart mrt",
+            "apr april avr avril abr abril aprile",
+            "may mai mayo maio mag maggio mei",
+            "jun june juni juin junio junho giu giugno",
+            "jul july juli juil juillet julio julho lug luglio",
+            "aug august août ago agosto augustus",
+            "sep sept september septembre septiembre set setembro settembre",
+            "oct october okt oktober octobre octubre out outubro ott ottobre",
             "nov november novembre noviembre novembro",
-            "dec december dez dezember déc décembre dic diciembre dezembro",
+            "dec december dez dezember déc décembre dic diciembre dezembro dicembre",
         ),
         start=1,
     )
     for month in names.split()
 }
 _TIME = r"(?:[T ,]+(?:at +)?\d{1,2}(?::\d\d.*| ?[ap]m))?"
-_YEAR_FIRST = re.compile(rf"(\d{{4}})[-/.年](\d{{1,2}})[-/.月](\d{{1,2}})日?{_TIME}", re.IGNORECASE)
+_ZONE = r"(?: ?(?:Z|[+-]\d\d:?\d\d))?"
+_YEAR_FIRST = re.compile(
+    rf"(\d{{4}})(?:[-/年]|\. ?)(\d{{1,2}})(?:[-/月]|\. ?)(\d{{1,2}})[日.]?(?:{_TIME}|{_ZONE})",
+    re.IGNORECASE,
+)
+_NAMED_YEAR_FIRST = re.compile(
+    rf"(\d{{4}})[-/ .]+([^\W\d_]+)\.?[-/ ]+(\d{{1,2}})\.?(?:{_TIME}|{_ZONE})", re.IGNORECASE
+)
 _NAMED_DAY_FIRST = re.compile(
     rf"(?:\w+,? +)?(\d{{1,2}})(?:st|nd|rd|th|\.)?[-/ .]+(?:de +)?([^\W\d_]+)\.?[-/ ,]*(?:de +)?"
     rf"(\d{{4}}|\d\d){_TIME}",
     re.IGNORECASE,
 )
 _NAMED_MONTH_FIRST = re.compile(
-    rf"(?:[^\W\d_]+\.?,? +)?([^\W\d_]+)\.? +(\d{{1,2}})(?:st|nd|rd|th)?,? +(\d{{4}}){_TIME}",
+    rf"(?:[^\W\d_]+\.?,? +)?([^\W\d_]+)\.?[- ]+(\d{{1,2}})(?:st|nd|rd|th)?(?:,? +|-)"
+    rf"(?:[\d:]+ (?:[A-Z]{{3,5}} )?)?(\d{{4}}){_TIME}",
     re.IGNORECASE,
 )
-_DOTS = re.compile(rf"(?:[^\W\d_]+\.?,? +)?(\d{{1,2}})\.(\d{{1,2}})\.(\d{{4}}|\d\d){_TIME}")
+_DOTS = re.compile(rf"(?:[^\W\d_]+\.?,? +)?(\d{{1,2}})\. ?(\d{{1,2}})\. ?(\d{{4}}|\d\d){_TIME}")
 _SLASHES = re.compile(rf"(\d{{1,2}})[/-](\d{{1,2}})[/-](\d{{4}}|\d\d){_TIME}")
 _ORDERS = (
     (_YEAR_FIRST, 1, 2, 3),
+    (_NAMED_YEAR_FIRST, 1, 2, 3),
     (_DOTS, 3, 2, 1),
     (_NAMED_DAY_FIRST, 3, 2, 1),
     (_NAMED_MONTH_FIRST, 3, 1, 2),
 )
 """Ways to write a date that can be read one way only: where year, month and day stand."""
+
+_WEEK = re.compile(r"\d{4}-?W\d\d")
+"""It has seven days; `2026-W52-4` is a date."""
+
+_SERIAL = re.compile(r"\d{5}(?:[.]\d+)?")
+_SERIALS_BEGIN = date(1899, 12, 30)
+_YEARS_OF_SERIALS = range(2000, 2100)
 
 _EPOCH = re.compile(r"\d{10}|\d{13}")
 _MILLISECONDS_FROM = 10**12
@@ -98,7 +114,21 @@ def read_date(text: str, *, day_first: bool | None = None) -> date | AmbiguousDa
     if _EPOCH.fullmatch(text):
         seconds = int(text) / (1000 if int(text) >= _MILLISECONDS_FROM else 1)
         return datetime.fromtimestamp(seconds, UTC).date()
-    return None
+    try:
+        return None if _WEEK.fullmatch(text) else datetime.fromisoformat(text).date()
+    except ValueError:
+        return None
+
+
+def read_serial_date(text: str) -> date | None:
+    """Return the date that a number is in Excel, which counts days since 1900; None if it is none.
+
+    Numbers of this century only: others are hardly dates.
+    """
+    if not _SERIAL.fullmatch(text.strip()):
+        return None
+    day = _SERIALS_BEGIN + timedelta(days=int(float(text)))
+    return day if day.year in _YEARS_OF_SERIALS else None
 
 
 def _slashed(match: re.Match[str], day_first: bool | None) -> date | AmbiguousDate | None:
