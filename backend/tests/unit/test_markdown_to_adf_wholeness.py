@@ -48,7 +48,7 @@ class ExpectedHtml:
     """Return the text that a browser shows for the HTML of an example."""
 
     def __init__(self, source: str, html: str) -> None:
-        page = turbohtml.parse_fragment(_with_unknown_tags_as_text(html, source))
+        page = turbohtml.parse_fragment(_with_unknown_tags_as_text(html, source)[0])
         page.remove("script,style,template,title")
         for element in page.select("img"):
             element.insert_before(turbohtml.Text(f" {element.attrs.get('alt') or ''} "))

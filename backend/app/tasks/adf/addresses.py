@@ -14,6 +14,12 @@ _UNSAFE = frozenset({
 _NOT_IN_HOST = re.compile(r"[\s\[\]<>^|\\{}]")
 """No browser goes to a host with one of these; around an IPv6 address there are none any more."""
 
+_PLAIN = re.compile(r"(?:https?:/)?/[!#$&-;=-~]+")
+"""Nothing of such an address has to be written in another way; most are so."""
+
+_PLAIN_RELATIVE = re.compile(r"\w[\w-]*(?:[./][\w-]+)*(?:#[!$&-;=?-~]+)?", re.ASCII)
+"""It only has to be joined to a folder's address."""
+
 _ALLOWED_IN_ADDRESSES = "!#$%&'()*+,/:;=?@[]~"
 
 
@@ -31,6 +37,8 @@ class AddressResolver:
     def __init__(self, base_url: str | None) -> None:
         self._base_url = base_url
         self._page = None if base_url is None else urldefrag(base_url).url
+        folder = re.match(r"https?://[!$&-;=@-~]+/(?=[^/?]*(?:\?|\Z))", self._page or "")
+        self._folder = None if folder is None or "/." in folder[0] else folder[0]
         self.unresolved = 0
 
     def resolve(self, address: str) -> str | None:
@@ -39,10 +47,11 @@ class AddressResolver:
         Browsers drop white space and control characters before they look for the scheme (WHATWG
         URL); so does this.
         """
-        if address[:8] == "https://" or address[:7] == "http://":
-            if _is_plain(address):
-                return address
-        elif address[:1] == "#" and self._page is not None and _is_plain(address):
+        if address[:4] == "http" and _PLAIN.fullmatch(address) is not None:
+            return address
+        if self._folder is not None and _PLAIN_RELATIVE.fullmatch(address) is not None:
+            return self._folder + address
+        if self._page and address[:1] == "#" != address and _PLAIN.fullmatch(f"/{address}"):
             return self._page + address
         scheme = _SCHEME.match(_IGNORED.sub("", address))
         address = address.strip()
@@ -61,19 +70,6 @@ class AddressResolver:
         """Return the absolute address of a picture: http or https, nothing else can be shown."""
         resolved = self.resolve(address)
         return resolved if resolved and resolved[:4].lower() == "http" else None
-
-
-def _is_plain(address: str) -> bool:
-    """Whether nothing of an address has to be written in another way; most are plain."""
-    return (
-        address.isascii()
-        and "%" not in address
-        and '"' not in address
-        and " " not in address
-        and "<" not in address
-        and address.isprintable()
-        and len(address) > len("https://" if address[0] != "#" else "#")
-    )
 
 
 def _in_ascii(address: str) -> str | None:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from app.tasks.adf.panels import PANEL_TYPES
 
-_ADMONITION = re.compile(
-    r"^[ \t]*(?::{3,}|!!!|\?\?\?|/{3,}[ \t]*\w|(?:`{3,}|~{3,})\{|\{% hint )", re.MULTILINE
-)
+_START = r"[ \t]*+(?=[:!?/`~{])(?::{3,}|!!!|\?\?\?|/{3,}[ \t]*\w|(?:`{3,}|~{3,})\{|\{% hint )"
+_STARTS_WITH = re.compile(_START)
+_HAS = re.compile(rf"\n{_START}")
 _INDENTED = re.compile(r"([ \t]*)(!!!|\?\?\?\+?)[ \t]*([\w-]+)[^\"\n]*(?:\"([^\"\n]*)\")?[ \t]*")
 _FENCED = re.compile(
     r"([ \t]*)(:{3,}|/{3,}|`{3,}|~{3,})[ \t]*"
@@ -27,10 +27,7 @@ _KINDS = frozenset({*PANEL_TYPES, "admonition", *_FOLDED})
 
 def has_admonitions(text: str) -> bool:
     """Say whether there may be any; most texts have none."""
-    return any(sign in text for sign in _SIGNS) and _ADMONITION.search(text) is not None
-
-
-_SIGNS = (":::", "!!!", "???", "///", "```{", "~~~{", "{% hint")
+    return _STARTS_WITH.match(text) is not None or _HAS.search(text) is not None
 
 
 def with_admonitions_as_html(lines: list[str]) -> tuple[list[str], list[int]]:

@@ -23,7 +23,7 @@ from app.tasks.adf import inline_elements as inlines
 from app.tasks.adf.document_builder import DocumentBuilder
 from app.tasks.adf.inline_text import plain
 
-_PIECE = re.compile(r'<(/?[a-zA-Z][^\s/>]*)((?:[^>"]|"[^"]*")*+)>(?:([^<]*+)</\1>)?')
+_PIECE = re.compile(r'<(/?[a-zA-Z][^\s/>]*)([^>"]*+(?:"[^"]*"[^>"]*+)*+)>(?:([^<]*+)</\1>)?')
 _CHUNK_CHARACTERS = 65_536
 """So much HTML is cut apart at once."""
 
@@ -50,14 +50,12 @@ def read_html(builder: DocumentBuilder, html: str, *, max_nodes: int) -> Documen
 
 
 def _read_chunk(builder: DocumentBuilder, html: str) -> None:
-    pieces = _PIECE.split(html)
+    pieces = iter(_PIECE.split(html))
     inline, at_tag, at_text_element = builder.inline, _AT_TAG, _AT_TEXT_ELEMENT
     add_markup = inline.add_markup
-    if pieces[0]:
-        builder.add_text(pieces[0])
-    for name, attributes, only_text, text in zip(
-        pieces[1::4], pieces[2::4], pieces[3::4], pieces[4::4], strict=True
-    ):
+    if text := next(pieces):
+        builder.add_text(text)
+    for name, attributes, only_text, text in zip(pieces, pieces, pieces, pieces, strict=True):
         if builder.code is not None:
             _read_piece_in_code(builder, name, attributes, only_text, text)
             continue
@@ -78,7 +76,10 @@ def _read_chunk(builder: DocumentBuilder, html: str) -> None:
 def _read_piece_in_code(
     builder: DocumentBuilder, name: str, attributes: str, only_text: str | None, text: str
 ) -> None:
-    if only_text is not None:
+    if only_text and name == "code" and builder.code is not None:
+        inlines.open_code(builder, attributes)
+        builder.code.append(plain(only_text))
+    elif only_text is not None:
         _read_tag_by_tag(builder, name, attributes, only_text)
     elif (handle := _AT_TAG_IN_CODE.get(name)) is not None:
         handle(builder, attributes)

@@ -7,6 +7,7 @@ elements) and serializes. What no browser shows as text (scripts, styles) is tak
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import turbohtml
 
@@ -52,13 +53,24 @@ _TASK_LIST = re.compile(r"<ul(?=(?:[^>\"]|\"[^\"]*\")*>\s*<li data-task)")
 _HIDDEN = (
     '[hidden],[style*="display:none" i],[style*="display: none" i],.katex-html[aria-hidden="true"]'
 )
+# Each begins with a literal, as asking the tree is slow.
+_MAY_HIDE = (
+    re.compile(r' hidden(?:="[^"]*")?(?=[ />])(?=(?:[^<>"]|"[^"]*")*+>)'),
+    re.compile("display"),
+    re.compile("DISPLAY"),
+    re.compile("katex-html"),
+)
 _COMMENT = re.compile(r"<!--.*?-->|<[!?][^>]*>", re.DOTALL)
+_NAME = re.compile(r"<([a-z]+)")
 
 
-def balanced_fragment(html: str) -> str:
-    """Return a piece of HTML with balanced tags, without what is never shown."""
+def balanced_fragment(html: str, names: Iterable[str] | None = None) -> str:
+    """Return a piece of HTML with balanced tags, without what is never shown.
+
+    `names` are those of its elements that are not surely shown, where they are known.
+    """
     body = turbohtml.parse_fragment(html, positions=False)
-    return _serialized(body)
+    return _serialized(body, names)
 
 
 def balanced_document(html: str) -> str:
@@ -95,15 +107,17 @@ def _strip_space_name(page: turbohtml.Document) -> None:
         title.text = words.removeprefix(f"{' '.join(space.text.split())} : ")
 
 
-def _serialized(root: turbohtml.Element | turbohtml.Document) -> str:
+def _serialized(
+    root: turbohtml.Element | turbohtml.Document, names: Iterable[str] | None = None
+) -> str:
     html = root.inner_html
-    folded = html.lower()
-    wrong = [name for name in _INVISIBLE if f"<{name}" in folded]
-    if "<iframe" in folded:
+    known = set(_NAME.findall(html) if names is None else names)
+    wrong = [name for name in _INVISIBLE if name in known]
+    if "iframe" in known:
         wrong.append("iframe > *")
         for frame in root.select("iframe"):
             frame.clear()  # its content is text that no browser shows
-    if "hidden" in folded or "display" in folded:
+    if any(sign.search(html) is not None for sign in _MAY_HIDE):
         wrong.append(_HIDDEN)
     if wrong:
         root.remove(",".join(wrong))

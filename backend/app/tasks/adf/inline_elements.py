@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from app.tasks.adf.attributes import read_attributes
@@ -76,7 +77,12 @@ def open_code(builder: DocumentBuilder, attributes: str) -> None:
     if builder.code is None:
         builder.inline.open_code()
     elif attributes and not builder.language:
-        builder.language = language_of(read_attributes(attributes))
+        builder.language = _language_named(attributes)
+
+
+@lru_cache(maxsize=256)
+def _language_named(attributes: str) -> str:
+    return language_of(read_attributes(attributes))
 
 
 def close_code(builder: DocumentBuilder, _attributes: str) -> None:
@@ -132,7 +138,7 @@ def open_link(builder: DocumentBuilder, attributes: str) -> None:
     elif _is_permalink(said):
         builder.hide("a")
     else:
-        builder.inline.open_link(href, said.get("title", "").strip())
+        builder.inline.open_link(href, said["title"].strip() if "title" in said else "")
         builder.later("a", builder.inline.close_link)
 
 
@@ -216,5 +222,4 @@ def open_title(builder: DocumentBuilder, _attributes: str) -> None:
 
 def _is_permalink(attributes: dict[str, str]) -> bool:
     """Whether the link is the “¶” beside a heading by which generators link to it."""
-    classes = attributes.get("class", "").split()
-    return not _PERMALINKS.isdisjoint(classes)
+    return "class" in attributes and not _PERMALINKS.isdisjoint(attributes["class"].split())

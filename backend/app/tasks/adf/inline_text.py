@@ -131,7 +131,9 @@ class InlineText:
             if not text:
                 return
         if self.link is None and (
-            "://" in text or "@" in text or "www." in text or text.count(":") > 1
+            (":" in text and ("://" in text or text.count(":") > 1))
+            or "@" in text
+            or "www." in text
         ):
             self._add_with_addresses(text)
         else:

@@ -15,8 +15,8 @@ _AS_SPACE = "\x0b\x0c"
 
 
 _CONTROLS = bytes(range(9)) + bytes(range(11, 13)) + bytes(range(14, 32))
-_NONCHARACTER_BYTES = (b"\xef\xb7", b"\xbf\xbe", b"\xbf\xbf")
-"""What the UTF-8 of a non-character has, and hardly anything else."""
+_NONCHARACTER_BYTES = ((b"\xef", b"\xef\xb7"), (b"\xbf", b"\xbf\xbe"), (b"\xbf", b"\xbf\xbf"))
+"""What the UTF-8 of a non-character has, and hardly anything else; one byte is found soonest."""
 
 
 def clean_text(text: str) -> tuple[str, int]:
@@ -35,7 +35,8 @@ def clean_text(text: str) -> tuple[str, int]:
         encoded = text.encode()
     # Looked for in the bytes first: ten times as quick as the regular expression.
     if len(encoded.translate(None, _CONTROLS)) < len(encoded) or (
-        not text.isascii() and any(part in encoded for part in _NONCHARACTER_BYTES)
+        not text.isascii()
+        and any(byte in encoded and part in encoded for byte, part in _NONCHARACTER_BYTES)
     ):
         spaces = sum(map(text.count, _AS_SPACE))
         text, count = _UNUSABLE.subn(
