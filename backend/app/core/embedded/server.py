@@ -7,16 +7,18 @@ import logging
 import shutil
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 from sqlalchemy import URL
 
 from app.core.embedded import cluster
 from app.core.embedded.locks import FileLock, decide_alone, is_held
-from app.core.embedded.place import PORT, Place
+from app.core.embedded.place import PORT, Place, at_home
 from app.core.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -66,7 +68,7 @@ class EmbeddedServer:
 
         """
         place = Place.of(data_dir)
-        with _deciding(place):
+        with _translated_errors(place), _deciding(place):
             users = FileLock(place.users_lock)
             try:
                 users.share()
@@ -109,7 +111,10 @@ class EmbeddedServer:
         if not self._reviving.acquire(timeout=seconds):
             raise DatabaseUnavailable("The embedded PostgreSQL is being started again.")
         try:
-            with _deciding(self._place, latest - time.monotonic()):
+            with (
+                _translated_errors(self._place),
+                _deciding(self._place, latest - time.monotonic()),
+            ):
                 if not self.is_acquired:
                     raise DatabaseUnavailable("This process has released the embedded PostgreSQL.")
                 self.version = cluster.bring_up(self._place, latest - time.monotonic())
@@ -131,7 +136,7 @@ class EmbeddedServer:
         if not self._place.home.exists():  # removed under us; PostgreSQL ends on its own when it
             self._users.close()  # misses its files
             return
-        with _deciding(self._place):
+        with _translated_errors(self._place), _deciding(self._place):
             _leave(self._place, self._users)
 
     def __enter__(self) -> Self:
@@ -143,16 +148,21 @@ class EmbeddedServer:
 
 def is_in_use(data_dir: Path) -> bool:
     """Whether a process uses the server of this data directory now; nothing is made or started."""
-    users_lock = data_dir.expanduser().absolute() / "postgresql" / "users.lock"
+    users_lock = at_home(data_dir) / "postgresql" / "users.lock"
     return users_lock.is_file() and is_held(users_lock)
 
 
 def _deciding(place: Place, seconds: float | None = None) -> FileLock:
+    place.make_lock_files()
+    return decide_alone(
+        place.decision_lock, DECISION_SECONDS if seconds is None else max(0.0, seconds)
+    )
+
+
+@contextmanager
+def _translated_errors(place: Place) -> Iterator[None]:
     try:
-        place.make_lock_files()
-        return decide_alone(
-            place.decision_lock, DECISION_SECONDS if seconds is None else max(0.0, seconds)
-        )
+        yield
     except OSError as error:
         raise DatabaseUnavailable(
             f"The embedded PostgreSQL in {place.home} cannot be reached: {error}.",

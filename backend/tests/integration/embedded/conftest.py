@@ -31,7 +31,7 @@ def root_only_dir() -> Iterator[Path]:
     yield directory
     elsewhere = directory / "data" / "postgresql"
     if elsewhere.is_symlink():
-        shutil.rmtree(elsewhere.resolve())
+        shutil.rmtree(elsewhere.resolve(), ignore_errors=True)
     _remove(directory)
 
 

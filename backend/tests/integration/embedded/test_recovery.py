@@ -82,13 +82,14 @@ def test_a_stale_pid_file_that_names_a_living_process_hinders_and_harms_nobody(
     # PostgreSQL checks only processes of its own account.
     account = home.account
     run_as: dict[str, Any] = {} if account is None else {"user": account.uid, "group": account.gid}
+    owner = home.home.stat()
     with subprocess.Popen(["sleep", "600"], cwd="/", **run_as) as bystander:
         try:
             pid_file.write_text(left_behind.replace(str(postmaster), str(bystander.pid), 1))
-            home.give(pid_file)
             socket_lock = home.socket_directory / f"{place.SOCKET_NAME}.lock"
             socket_lock.write_text(f"{bystander.pid}\n")
-            home.give(socket_lock)
+            for path in (pid_file, socket_lock):
+                os.chown(path, owner.st_uid, owner.st_gid)
             with EmbeddedServer.acquire(data_dir) as server:
                 assert query(server, "SELECT 1") == 1
             assert bystander.poll() is None
