@@ -62,7 +62,7 @@ class DatabaseDisk:
 
     def full(self, reason: str) -> DatabaseFull:
         """Note that it is full; returns the error to raise."""
-        if "shared memory segment" in reason:  # a query's, which gave it back
+        if "shared memory segment" in reason:  # a query's, released since
             return DatabaseFull(f"PostgreSQL's shared memory (/dev/shm) is full: {reason}")
         self._full_at = time.monotonic()
         return DatabaseFull(f"The database's disk is full ({self.name}): {reason}")
