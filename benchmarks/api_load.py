@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -35,46 +36,54 @@ def measure() -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="session-tasks-bench-") as folder:
         os.chmod(folder, 0o711)  # noqa: PTH101
         with serving(folder) as (pid, port, key):
-            return asyncio.run(_load(pid, port, key, _environment(folder)))
+            return asyncio.run(_load(pid, port, key, environment_of(folder)))
 
 
 @contextlib.contextmanager
 def serving(folder: str) -> Iterator[tuple[int, int, str]]:
-    """Run `serve` without a worker on an embedded database; yield its pid, port and first key."""
+    """Run `serve` without a worker on an embedded database; yield its pid, port and a key."""
     server = subprocess.Popen(
         [
             sys.executable, "-c", "from app.cli import main; main()",
             "serve", "--port", "0", "--no-worker",
         ],
-        env=_environment(folder),
+        env=environment_of(folder),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     )  # fmt: skip
     try:
-        yield (server.pid, *_where(server))
+        assert server.stdout is not None
+        port = next(
+            int(found[1])
+            for line in server.stdout
+            if (found := re.search(r"Listening on \S+:(\d+)", line))
+        )
+        yield server.pid, port, make_key(folder, "local")
     finally:
         server.terminate()
         server.wait(30)
 
 
-def _environment(folder: str) -> dict[str, str]:
+def make_key(folder: str, owner: str) -> str:
+    """Make a key of that owner."""
+    made = subprocess.run(
+        [sys.executable, "-c", "from app.cli import main; main()",
+         "keys", "create", "--json", "--owner", owner],
+        env=environment_of(folder), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return str(json.loads(made.stdout)["key"])
+
+
+def environment_of(folder: str) -> dict[str, str]:
+    """Where commands find the same database."""
     return {
         **os.environ,
         "SESSION_TASKS_DATA_DIR": os.environ.get("SESSION_TASKS_DATA_DIR", folder),
         "SESSION_TASKS_REQUESTS_PER_MINUTE": "100000000",
+        "SESSION_TASKS_JIRA_PROJECT": "DEMO",
+        "PYTHONUNBUFFERED": "1",
     }
-
-
-def _where(server: subprocess.Popen[str]) -> tuple[int, str]:
-    assert server.stdout is not None
-    told = ""
-    for line in server.stdout:
-        told += line
-        found = re.search(r"Listening on \S+:(\d+)\n.* (st_\S+)\n", told)
-        if found is not None:
-            return int(found[1]), found[2]
-    raise RuntimeError("serve did not start")
 
 
 async def _load(pid: int, port: int, key: str, environment: dict[str, str]) -> dict[str, Any]:

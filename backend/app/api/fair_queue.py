@@ -24,10 +24,11 @@ class _Waiter:
 
 
 class FairQueue:
-    """Hands out a bounded capacity, to the waiting keys in rotation; for one event loop.
+    """Hands out a bounded capacity, fairly among the waiting keys; for one event loop.
 
-    However many requests one key has waiting, another key's next request has its turn after one
-    of each. A key never holds more than its share, so slow requests of one key leave room.
+    The next turn is that of the key that holds least, among equals in rotation: however many
+    requests others have waiting, a key that holds nothing waits for one turn to end, and for one of
+    each such key. A key never holds more than its share, so slow requests of one key leave room.
 
     Args:
         capacity: of all turns that are held at a time, in any unit.
@@ -88,12 +89,12 @@ class FairQueue:
             waiter.granted.set_result(None)
 
     def _next(self) -> _Waiter | None:
-        """Take the next waiter in rotation that there is room for.
+        """Take the next waiter that there is room for, of the key that holds least.
 
         A key at the end of its share is passed over; a turn that only waits for room is not, so
         that small ones do not starve a large one.
         """
-        for key, waiters in list(self._waiting.items()):
+        for key, waiters in sorted(self._waiting.items(), key=lambda item: self._held[item[0]]):
             while waiters and waiters[0].granted.done():  # cancelled, and not gone yet
                 waiters.popleft()
             if not waiters:

@@ -151,7 +151,7 @@ class Settings(BaseSettings):
     max_uploads_at_once: Annotated[int, Field(ge=1)] = Field(
         4,
         description="requests whose documents are being stored, or previewed, at a time, by one "
-        "process; others wait their turn, the keys in rotation",
+        "process; others wait their turn, which the key gets that holds fewest",
     )
     preview_seconds: Annotated[float, Field(gt=0)] = Field(
         60.0,

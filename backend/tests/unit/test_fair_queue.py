@@ -45,6 +45,34 @@ def test_a_key_with_one_request_waits_for_one_of_another_with_many() -> None:
     assert len(order) == 17
 
 
+def test_a_key_that_holds_nothing_comes_before_those_that_do() -> None:
+    async def scenario() -> None:
+        queue = FairQueue(4)
+        ends: list[asyncio.Event] = []
+
+        async def abuse(key: str) -> None:
+            async with queue.turn(key):
+                ends.append(end := asyncio.Event())
+                await end.wait()
+
+        async with asyncio.TaskGroup() as group:
+            for key in ("one", "two") * 16:
+                group.create_task(abuse(key))
+            await settle()
+            honest = asyncio.create_task(_forever(queue, "honest", 1))
+            await settle()
+            ends[0].set()
+            await settle()
+            assert queue._held["honest"] == 1
+            honest.cancel()
+            while len(ends) < 32 or not all(end.is_set() for end in ends):
+                for end in ends:
+                    end.set()
+                await settle()
+
+    run(scenario())
+
+
 def test_slow_requests_of_one_key_leave_room_for_another() -> None:
     async def scenario() -> None:
         queue = FairQueue(200, share=100)
