@@ -1,11 +1,9 @@
 """Find phrases that do not read as plain English, in comments, docstrings, strings and pages.
 
-`make lint` runs it. Each row of `PHRASES` is a pattern and what to write instead. Files named in
-`plain_english_todo.txt` are not yet clean: the list only gets shorter. `--shrink` removes files
-that are clean by now, or gone; any other argument is a file to check, listed or not.
+`make lint` runs it on all files, or name files as arguments. Each row of `PHRASES` is a pattern and
+its replacement.
 
-vale and proselint were tried: the one downloads a program when it runs, the other knows habits of
-journalists, and neither reads Python.
+Vale downloads a program when it runs, proselint is for journalism, and neither reads Python.
 """
 
 from __future__ import annotations
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
-TODO = Path(__file__).with_name("plain_english_todo.txt")
 SUFFIXES = {".py", ".md", ".html"}
 NOT_OURS = re.compile(
     r"^(examples|backend/tests/data|backend/app/tasks/adf/schema)/|/vendor/|plain_english"
@@ -76,7 +73,7 @@ VERB_FIRST = "begin with a verb or a noun, not with a relative clause"
 
 
 class Finding(NamedTuple):
-    """One phrase: where it is, and what to write instead."""
+    """One phrase: its place, and its replacement."""
 
     line: int
     phrase: str
@@ -84,7 +81,7 @@ class Finding(NamedTuple):
 
 
 def findings_in(path: Path) -> list[Finding]:
-    """The file's odd phrases, in order."""
+    """Return the file's odd phrases, in order."""
     found = [
         Finding(line + text.count("\n", 0, match.start()), match[0], advice)
         for line, text in texts_of(path)
@@ -97,7 +94,7 @@ def findings_in(path: Path) -> list[Finding]:
 
 
 def texts_of(path: Path) -> Iterator[tuple[int, str]]:
-    """The text that people read in the file, in pieces, each with its first line."""
+    """Yield the prose of the file, in pieces, each with its first line."""
     if path.suffix != ".py":
         yield 1, _without_code(path)
         return
@@ -111,7 +108,7 @@ def texts_of(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _without_code(path: Path) -> str:
-    """A page without its blocks and words of code, line for line."""
+    """Return a page with its code removed, line for line."""
     code = r"^```.*?^```|`[^`\n]*`"
     if path.suffix == ".html":
         code = r"\{[%#].*?[%#]\}|\{\{.*?\}\}|<[^>]*>"
@@ -124,7 +121,7 @@ def _without_code(path: Path) -> str:
 
 
 def clauses_in(path: Path) -> Iterator[Finding]:
-    """Docstrings of the file that begin with a relative clause."""
+    """Find docstrings of the file that begin with a relative clause."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             match = CLAUSE.match(ast.get_docstring(node) or "")
@@ -133,7 +130,7 @@ def clauses_in(path: Path) -> Iterator[Finding]:
 
 
 def files() -> list[str]:
-    """The project's files that people read, as paths from its root."""
+    """Return the project's source files and pages, as paths from its root."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],  # noqa: S607
         cwd=ROOT,
@@ -148,20 +145,15 @@ def files() -> list[str]:
     )
 
 
-def main(arguments: list[str]) -> int:
-    """Check the files and print what was found; 1 if that is anything."""
-    todo = set(TODO.read_text(encoding="utf-8").split())
-    names = [one for one in arguments if not one.startswith("--")] or files()
-    found = {name: findings_in(ROOT / name) for name in names}
-    if "--shrink" in arguments:
-        TODO.write_text("".join(f"{one}\n" for one in sorted(todo) if found.get(one)))
-        return 0
-    is_checked = {name for name in names if arguments or name not in todo}
-    for name in sorted(is_checked):
-        for finding in found[name]:
+def main(names: list[str]) -> int:
+    """Check the files and print the findings; return 1 if there are any."""
+    is_clean = True
+    for name in names or files():
+        for finding in findings_in(ROOT / name):
+            is_clean = False
             phrase = " ".join(finding.phrase.split())
             print(f"{name}:{finding.line}: “{phrase}”: {finding.advice}")
-    return int(any(found[name] for name in is_checked))
+    return int(not is_clean)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""A CSV as a header and rows, whatever the delimiter and however ragged.
+"""Read a CSV as a header and rows, with any delimiter and rows of any length.
 
-Quoting is RFC 4180's, read leniently. The text is gone through twice: once to count and to refuse
-what cannot be used, before any work is done on it; once more, row by row, by whoever reads it.
+Quoting is RFC 4180's, read leniently. The text is read twice: once to count rows and to refuse an
+unusable table before any work on it, and once more, row by row, by the caller.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 # The csv module's limit is one number for the whole process. Every thread sets the same one, so
-# none can lower it under another; the real limit is the size of a document.
+# no thread lowers another's; the real limit is the size of a document.
 _LARGEST_CELL = 2**31 - 1
 
 _LINES_ABOVE_HEADER = 20
-"""A header is looked for in so many lines."""
+"""The number of lines that are searched for a header."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table with a column for titles; the rows are read again each time they are asked for.
+    """A table with a column for titles; its rows are read again for each iteration.
 
     Attributes:
-        header: every column's name, stripped; an empty one is “column N”. Names may repeat.
+        header: each column's name, stripped; an empty one is “column N”. Names may repeat.
         title: the index of the title column.
         body: the index of the description's column, where there is one.
-        row_count: the rows that have anything in them.
+        row_count: the number of rows that are not blank.
         longer_rows: how many rows have more cells than the header, ...
         first_longer_row: ... and the number of the first of them.
-        rows: each row's number (first is 1; blank rows are neither given nor counted) and its
-            cells as they are: fewer or more than the header has, where the row is ragged.
+        rows: each row's number (from 1; blank rows are left out and not counted) and its cells,
+            which may be fewer or more than the header's.
 
     """
 
@@ -59,20 +59,20 @@ class Table:
 
     @property
     def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Give each row's number and cells, from the first one again."""
+        """Yield each row's number and cells, from the first."""
         records = self._records()
         next(records)
         return enumerate(records, start=1)
 
     def bodies(self) -> Iterator[str]:
-        """Yield the descriptions that there are."""
+        """Yield the descriptions that are not empty."""
         if self.body is not None:
             for _, cells in self.rows:
                 if self.body < len(cells) and cells[self.body].strip():
                     yield cells[self.body]
 
     def column_name(self, index: int) -> str:
-        """Name the column, also one beyond the header: “column N”, first is 1."""
+        """Return the column's name; beyond the header: “column N”, from 1."""
         return self.header[index] if index < len(self.header) else f"column {index + 1}"
 
 
@@ -88,16 +88,16 @@ def read_csv(  # noqa: PLR0913 - the options of a CSV are these
     max_rows: int,
     max_columns: int,
 ) -> Table:
-    """Give the table that the text holds.
+    """Return the table in the text.
 
-    The delimiter is the one given, else the one that Excel's `sep=` line names, else the one of
-    `,` `;` tab `|` that fits best. Columns are found by name in any case; the title's is
-    `title_column`, else the first of `usual_titles` that there is, and the body's likewise.
+    The delimiter is the one given, else the one in Excel's `sep=` line, else the one of `,` `;` tab
+    `|` that fits best. Column names are compared without case; the title's column is
+    `title_column`, else the first of `usual_titles` that exists, and the body's likewise.
 
     Raises:
-        DocumentError: no header, no rows, no usable title column or not the one asked for (it
-            lists the columns), a quote that never closes, is escaped by a backslash or stands
-            alone in a quoted cell, more rows or columns than allowed.
+        DocumentError: no header, no rows, no usable title column or not the one requested (it
+            lists the columns), a quote that never closes, is escaped by a backslash or is alone in
+            a quoted cell, more rows or columns than allowed.
 
     """
     csv.field_size_limit(_LARGEST_CELL)
@@ -112,23 +112,23 @@ def read_csv(  # noqa: PLR0913 - the options of a CSV are these
         delimiter=chosen,
         skipinitialspace=blanks_follow_delimiters(text, start, chosen),
     )
-    survey = _Survey(name, text, start, chosen, reads, max_rows=max_rows, max_columns=max_columns)
-    survey.run()
+    scan = _Scan(name, text, start, chosen, reads, max_rows=max_rows, max_columns=max_columns)
+    scan.run()
 
     def records() -> Iterator[list[str]]:
         return filter(has_content, reads(_lines(text, start)))
 
     return table_of(
         name,
-        survey.header,
+        scan.header,
         records,
         [partial(_by_line, text, start, candidate) for candidate in (chosen, *CANDIDATES)],
         title_column=title_column,
         body_column=body_column,
         usual_titles=usual_titles,
         usual_bodies=usual_bodies,
-        row_count=survey.row_count,
-        longer_rows=(survey.longer_rows, survey.first_longer_row),
+        row_count=scan.row_count,
+        longer_rows=(scan.longer_rows, scan.first_longer_row),
     )
 
 
@@ -150,11 +150,11 @@ def table_of(  # noqa: PLR0913 - what a table is, and what was chosen
     Args:
         name: the document's.
         header_cells: the column names as written.
-        records: begins the records again, the header first, without blank ones.
+        records: returns a new iterator over the records, the header first, without blank ones.
         readings: ways to read the text, in which a later line may look like the header; each
             yields a line's number and its cells.
         title_column, body_column: as chosen; None: found by the usual names.
-        usual_titles, usual_bodies: names of such columns; the first that there is counts.
+        usual_titles, usual_bodies: names of such columns; the first that exists is used.
         row_count: how many rows there are.
         longer_rows: how many of them are longer than the header, and the first one's number.
 
@@ -171,7 +171,7 @@ def table_of(  # noqa: PLR0913 - what a table is, and what was chosen
         for read in readings or (lambda: enumerate(records(), start=1),):
             _refuse_lines_above_header(name, read())
         raise DocumentError(
-            f"{name} has no column with a usual name of titles, such as"
+            f"{name} has no column with a usual name for titles, such as"
             f" {', '.join(TITLE_COLUMNS[:4])}; its columns are {_columns(header)}",
             name=name,
             next_step="Name the column that holds the titles.",
@@ -203,7 +203,7 @@ def _names(cells: Sequence[str]) -> tuple[str, ...]:
 
 
 def _refuse_lines_above_header(name: str, records: Iterator[tuple[int, list[str]]]) -> None:
-    """Raise where a later line looks like the header: two columns or more, one of them a title's.
+    """Raise if a later line looks like the header: two or more columns, one of them a title's.
 
     Raises:
         DocumentError: it names the line.
@@ -222,15 +222,15 @@ def _refuse_lines_above_header(name: str, records: Iterator[tuple[int, list[str]
 
 
 def _lines(text: str, start: int = 0) -> Iterator[str]:
-    r"""Lines ending in `\n`, `\r` or `\r\n`, with their ends, as the csv module wants them.
+    r"""Yield lines ending in `\n`, `\r` or `\r\n`, with their ends, as the csv module needs them.
 
-    By way of UTF-8, because StringIO would take four bytes for every character.
+    Encoded as UTF-8, because StringIO would take four bytes for every character.
     """
     return io.TextIOWrapper(io.BytesIO(text[start:].encode()), encoding="utf-8", newline="")
 
 
 def _by_line(text: str, start: int, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the records that are not blank with the number of the line each begins in."""
+    """Yield the records that are not blank, each with the number of its first line."""
     reader = csv.reader(_lines(text, start), delimiter=delimiter)
     before = 1 + text.count("\n", 0, start)
     line = before
@@ -240,8 +240,8 @@ def _by_line(text: str, start: int, delimiter: str) -> Iterator[tuple[int, list[
         line = before + reader.line_num
 
 
-class _Survey:
-    """One pass over the text that counts, and refuses what cannot be used."""
+class _Scan:
+    """One pass over the text that counts rows, and refuses an unusable table."""
 
     def __init__(  # noqa: PLR0913 - private, and each is needed
         self,
@@ -274,7 +274,7 @@ class _Survey:
         lines_before = self._record_line - 1
         for record in reader:
             if self._at_end:
-                if self._record_start < self._line_end:  # our line was not a record of its own
+                if self._record_start < self._line_end:  # our line was not a separate record
                     raise self._unclosed_quote()
                 break
             if has_content(record):
@@ -315,17 +315,17 @@ class _Survey:
             self.first_longer_row = self.first_longer_row or self.row_count
 
     def _watched_lines(self) -> Iterator[str]:
-        """Give the reader line after line, but stop before it builds a record of a million cells.
+        """Yield lines to the reader, but stop before it builds a record of a million cells.
 
-        The delimiters are counted first, quoted or not; only where they are too many, exactly. A
-        last line of our own tells whether the text ended inside a quote.
+        Delimiters are counted first, quoted or not; only if there are too many, exactly. A last
+        line of our own shows whether the text ended inside a quote.
         """
         for line in _lines(self._text, self._line_end):
             self._line_end += len(line)
             self._delimiters += line.count(self._delimiter)
             if self._delimiters >= self._exact_from:
                 self._refuse_too_many_cells()
-                # Doubled, so that a record of many lines is not gone through again for each.
+                # Doubled, so that a record of many lines is not read again for each.
                 self._exact_from = self._delimiters * 2
             yield line
         self._at_end = True
@@ -387,7 +387,7 @@ def _find(
 
 
 def _without_accents(name: str) -> str:
-    """Return the name without accents, which exports and people leave out."""
+    """Return the name without accents, which exports and users leave out."""
     if name.isascii():
         return name
     letters = unicodedata.normalize("NFKD", name)

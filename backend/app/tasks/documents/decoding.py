@@ -1,4 +1,4 @@
-"""From a file's name and bytes to its kind and its text, or a reason why not."""
+"""Determine a document's kind from its name, and decode its bytes to text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ACCEPTED = (
 
 
 class DocumentKind(str, Enum):
-    """What a document is, told by its name."""
+    """The kind of a document, determined by its name."""
 
     MARKDOWN = "markdown"
     CSV = "csv"
@@ -30,7 +30,7 @@ class DocumentKind(str, Enum):
 
     @property
     def is_text(self) -> bool:
-        """Whether its bytes are characters; those of Office documents are an archive."""
+        """Whether its bytes are text; Office documents are archives."""
         return self not in {DocumentKind.WORKBOOK, DocumentKind.WORD}
 
 
@@ -62,16 +62,16 @@ _SAVE_AS = {
 
 
 def kind_of(name: str) -> DocumentKind:
-    """Tell the kind by the name's suffix, in upper or lower case.
+    """Return the kind by the name's suffix, in upper or lower case.
 
     Raises:
-        DocumentError: any other suffix, or none; it lists what is accepted.
+        DocumentError: any other suffix, or none; it lists the accepted ones.
 
     """
     suffix = PurePath(name).suffix.lower()
     kind = _KIND_BY_SUFFIX.get(suffix)
     if kind is None:
-        what = f"“{suffix}” is not a type" if suffix else "it has no suffix to tell its type by"
+        what = f"“{suffix}” is not a type" if suffix else "it has no suffix that shows its type"
         raise DocumentError(
             f"{name}: {what}; accepted are {ACCEPTED}",
             name=name,
@@ -83,24 +83,24 @@ def kind_of(name: str) -> DocumentKind:
 
 
 def is_table(name: str) -> bool:
-    """Say whether a document of this name has rows, rather than lines."""
+    """Return whether a document of this name has rows, rather than lines."""
     kind = _KIND_BY_SUFFIX.get(PurePath(name).suffix.lower())
     return kind in {DocumentKind.CSV, DocumentKind.WORKBOOK}
 
 
 def place_text(name: str, row: int) -> str:
-    """Return a place in a document as people read it: `notes.md, line 3`, `rows.csv, row 3`."""
+    """Return a place in a document as text: `notes.md, line 3`, `rows.csv, row 3`."""
     return f"{name}, {'row' if is_table(name) else 'line'} {row:,}"
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A document's text and how it was read.
+    """A document's text and its encoding.
 
     Attributes:
-        text: without byte order mark, line ends as they were; no lone surrogates.
+        text: without byte order mark, with unchanged line ends; no lone surrogates.
         encoding: its usual name in lower case: `utf-8`, `utf-16-le`, `windows-1252`, ...
-        guessed: nothing in the document said so, and the person should be told.
+        guessed: nothing in the document named the encoding, so a note should say it.
 
     """
 
@@ -109,7 +109,7 @@ class Decoded:
     guessed: bool
 
 
-# UTF-32 before UTF-16: the little-endian mark of the one begins with that of the other.
+# UTF-32 before UTF-16: its little-endian mark begins with that of UTF-16.
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -142,7 +142,7 @@ _ZIP_CONTENTS = (
     (b"word/", "a Word document (.docx)"),
     (b"opendocument", "an OpenDocument file (.ods, .odt)"),
 )
-# A signature of plain letters counts only where these bytes are there too.
+# A signature of plain letters counts only if these bytes are present too.
 _NEVER_IN_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _CONTROLS = bytes(byte for byte in range(32) if chr(byte) not in "\t\n\v\f\r\x1b")
 
@@ -150,10 +150,10 @@ _SAMPLE_BYTES = 64 * 1024
 
 
 def decode(name: str, content: bytes) -> Decoded:
-    """Give the document's text: by its byte order mark, else as strict UTF-8, else by a guess.
+    """Decode the document: by its byte order mark, else as strict UTF-8, else by a guess.
 
     Raises:
-        DocumentError: it is empty, is no text (and what it looks like instead), or contradicts
+        DocumentError: it is empty, is not text (the error says what it looks like), or contradicts
             its own byte order mark.
 
     """
@@ -165,7 +165,7 @@ def decode(name: str, content: bytes) -> Decoded:
         decoded = (
             _as_unmarked_utf_16(content) or _as_utf_8(name, content) or _by_guess(name, content)
         )
-    text = decoded.text.lstrip("\ufeff")  # two tools in a row, each adding its mark
+    text = decoded.text.lstrip("\ufeff")  # two tools may each have added a mark
     if not text or text.isspace():
         raise _empty(name)
     return replace(decoded, text=text)
@@ -191,7 +191,7 @@ def _by_byte_order_mark(name: str, content: bytes) -> Decoded | None:
             f"{name}: its byte order mark says {encoding.upper()}, but the bytes at"
             f" {error.start + len(mark):,} are not ({error.reason})",
             name=name,
-            next_step="Save it again as UTF-8; it may have been cut off or put together wrongly.",
+            next_step="Save it again as UTF-8; it may be truncated or joined from several files.",
         ) from error
     return Decoded(text, encoding, guessed=False)
 
@@ -204,17 +204,17 @@ def _refuse_known_binary(name: str, content: bytes) -> None:
         looks_like = next((what for mark, what in _SIGNATURES if content.startswith(mark)), "")
         is_worded = content[:4].isascii() and content[:3].isalnum()
         if is_worded and not _NEVER_IN_TEXT.search(content, 0, _SAMPLE_BYTES):
-            looks_like = ""  # a text that happens to begin with these letters
+            looks_like = ""  # text that happens to begin with these letters
     if looks_like:
         raise DocumentError(
-            f"{name} looks like {looks_like}, whatever its name says",
+            f"{name} looks like {looks_like}, despite its name",
             name=name,
-            next_step=f"Save what is in it as {ACCEPTED}.",
+            next_step=f"Save its content as {ACCEPTED}.",
         )
 
 
 def _as_unmarked_utf_16(content: bytes) -> Decoded | None:
-    """Read what Windows programs write without a mark: every other byte of ASCII is NUL."""
+    """Decode UTF-16 that a Windows program wrote without a mark: every other ASCII byte is NUL."""
     sample = content[:_SAMPLE_BYTES]
     half = len(sample) // 2
     even, odd = sample[0::2].count(0), sample[1::2].count(0)
@@ -228,10 +228,10 @@ def _as_unmarked_utf_16(content: bytes) -> Decoded | None:
 
 
 def _control_share(content: bytes) -> float:
-    """How much of the beginning is control characters that no text has."""
+    """Return the share of control characters, which no text has, at the beginning."""
     sample = content[:_SAMPLE_BYTES]
     controls = len(sample) - len(sample.translate(None, _CONTROLS))
-    return controls / len(sample) if controls > 4 else 0.0  # noqa: PLR2004 - a few prove nothing
+    return controls / len(sample) if controls > 4 else 0.0  # noqa: PLR2004 - a few may be in text
 
 
 def _binary(name: str) -> DocumentError:
@@ -247,21 +247,21 @@ def _as_utf_8(name: str, content: bytes) -> Decoded | None:
         text = content.decode()
     except UnicodeDecodeError:
         return None
-    # Stray NULs, one in a cell, are survived; a file that is mostly NULs is no text at all.
+    # A few NULs, one in a cell, are accepted; a file that is mostly NULs is not text.
     if _control_share(content) > 0.25:  # noqa: PLR2004
         raise _binary(name)
     return Decoded(text, "utf-8", guessed=False)
 
 
 def _by_guess(name: str, content: bytes) -> Decoded:
-    # Compressed or machine code comes to about a tenth; text in an old encoding to none.
+    # Compressed data and machine code have about a tenth; text in an old encoding has none.
     if _control_share(content) > 0.02:  # noqa: PLR2004
         raise _binary(name)
     matches = from_bytes(_telling_sample(content), cp_isolation=_PLAUSIBLE_ENCODINGS)
     candidates = [match.encoding for match in matches]
     best = matches.best()
     western = next((match for match in matches if "cp1252" in match.could_be_from_charset), None)
-    # Where no language was recognised, or a Western one as well as any, the Western encoding of
+    # If no language was recognised, or a Western one fits as well as any, the Western encoding of
     # Windows is by far the most likely.
     if best and western and (not best.coherence or western.coherence >= best.coherence):
         candidates.insert(0, "cp1252")
@@ -269,7 +269,7 @@ def _by_guess(name: str, content: bytes) -> Decoded:
         try:
             return Decoded(content.decode(encoding), _usual_name(encoding), guessed=True)
         except UnicodeDecodeError:
-            continue  # the sample fitted, the whole does not
+            continue  # it fits the sample, but not the whole text
     raise DocumentError(
         f"{name} cannot be read: it is not UTF-8, and no other encoding fits it",
         name=name,
@@ -277,8 +277,8 @@ def _by_guess(name: str, content: bytes) -> Decoded:
     )
 
 
-# What spreadsheets and editors write or wrote. Left to choose among all that Python knows, the
-# guess lands on mainframes' and typewriters' encodings that fit a short text by chance.
+# Encodings that spreadsheets and editors write or wrote. Among all that Python knows, the guess
+# would often be a mainframe's or typewriter's encoding that fits a short text by chance.
 _PLAUSIBLE_ENCODINGS = [
     *(f"cp125{digit}" for digit in range(9)),
     *("cp850", "cp874", "mac_roman", "koi8_r"),
@@ -289,9 +289,9 @@ _FIRST_NON_ASCII = re.compile(rb"[\x80-\xff]")
 
 
 def _telling_sample(content: bytes) -> bytes:
-    """Take at most 64 KiB around the first byte that is not ASCII, to the end of a line.
+    """Return at most 64 KiB around the first byte that is not ASCII, to the end of a line.
 
-    The guess then costs the same for a document of any size.
+    So the guess costs the same for a document of any size.
     """
     found = _FIRST_NON_ASCII.search(content)
     first = found.start() if found else 0
@@ -303,6 +303,6 @@ def _telling_sample(content: bytes) -> bytes:
 
 
 def _usual_name(encoding: str) -> str:
-    """`windows-1252` for Python's `cp1252`: the name that other programs' menus show."""
+    """Return the name in other programs' menus: `windows-1252` for Python's `cp1252`."""
     match = re.fullmatch(r"cp(125\d)", encoding)
     return f"windows-{match[1]}" if match else encoding.replace("_", "-")

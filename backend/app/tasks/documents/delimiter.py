@@ -1,4 +1,4 @@
-"""Which character separates the cells of a CSV."""
+"""Detect the character that separates the cells of a CSV."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ CANDIDATES = (",", ";", "\t", "|")
 _NAMES = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|"}
 
 ONE_COLUMN = "\x1f"
-"""Separates the cells of a table of one column: a character that no text has, so that a comma in
-a sentence stays where it is."""
+"""The delimiter of a table of one column: a character that no text has, so that a comma in a
+sentence separates nothing."""
 
 _SAMPLE_CHARACTERS = 64 * 1024
 _SAMPLE_RECORDS = 100
@@ -26,10 +26,10 @@ _SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?[ \t]*(?:\r\n|\r|\n|\Z)', re
 
 
 def delimiter_from(option: str) -> str:
-    r"""Give the character that an option means: itself, or `comma`, `semicolon`, `tab`, `pipe`.
+    r"""Return the delimiter of an option: a character, or `comma`, `semicolon`, `tab`, `pipe`.
 
     Raises:
-        ConfigurationError: it is no single character, or one that cannot separate cells.
+        ConfigurationError: it is not a single character, or one that cannot separate cells.
 
     """
     delimiter = _NAMES.get(option.lower(), option)
@@ -46,13 +46,13 @@ def delimiter_from(option: str) -> str:
 def choose_delimiter(
     text: str, *, given: str | None, is_tab_separated: bool, title_columns: Iterable[str]
 ) -> tuple[str, int]:
-    """Give the delimiter, and where the table begins (behind Excel's `sep=` line, if there is one).
+    """Return the delimiter, and where the table begins (after Excel's `sep=` line, if any).
 
-    The first line decides who is a candidate at all; of those, one that makes it name a title
-    column; then the one for which most records are as wide as the header; then the wider one.
+    Candidates are the delimiters in the first line. Preferred is one that makes a title column
+    there; then the one for which most records are as wide as the header; then the wider one.
 
     Raises:
-        ConfigurationError: the one that was given cannot be a delimiter.
+        ConfigurationError: the given one cannot be a delimiter.
 
     """
     separator_line = _SEPARATOR_LINE.match(text)
@@ -75,17 +75,17 @@ def choose_delimiter(
 
 
 def has_content(record: list[str]) -> bool:
-    """Tell whether any cell has more than blanks in it; spreadsheets export rows that have not."""
+    """Return whether any cell is not blank; spreadsheets also export blank rows."""
     return any(map(str.strip, record))
 
 
 def column_name(cell: str) -> str:
-    """Give a header's cell as one line: spreadsheets break long names."""
+    """Return a header's cell as one line: spreadsheets break long names."""
     return " ".join(cell.split())
 
 
 def _records(sample: str, delimiter: str, *, is_whole: bool) -> list[list[str]]:
-    """Read the first records, without one that the sample's end may have cut (but the header)."""
+    """Read the first records, without a last one that may be cut, unless it is the header."""
     lines = re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", sample)
     every_record = list(filter(None, csv.reader(lines, delimiter=delimiter)))
     records = list(filter(has_content, every_record)) or every_record[:1]

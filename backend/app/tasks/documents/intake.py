@@ -1,4 +1,4 @@
-"""Files from a disk, read without ever waiting for one that does not answer."""
+"""Read files from a disk, without ever blocking on a pipe or device."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def read_files(
 ) -> list[IncomingDocument]:
     """Read the files, in the order given.
 
-    A document is named after its file; where several files have one name, by as much of their
-    paths as tells them apart (`api/README.md`, `web/README.md`). Nothing but regular files is
-    opened, and none is read further than `max_bytes`.
+    A document is named after its file; if several files have the same name, by as much of their
+    paths as distinguishes them (`api/README.md`, `web/README.md`). Only regular files are opened,
+    and none is read beyond `max_bytes`.
 
     Raises:
         DocumentError: no files or too many; one that is missing, unreadable, empty, too big, of
-            an unknown type, no regular file, or given twice.
-        IntakeRefused: several of these; all files were looked at.
+            an unknown type, not a regular file, or given twice.
+        IntakeRefused: several of these; all files were checked.
 
     """
     usable, problems = _usable(paths, max_bytes, max_documents)
@@ -44,7 +44,7 @@ def read_files(
 def read_usable_files(
     paths: Sequence[Path], *, max_bytes: int, max_documents: int
 ) -> tuple[list[tuple[Path, IncomingDocument]], list[DocumentError]]:
-    """Read the files that can be read, as `read_files` does, and return what is wrong with others.
+    """Read the files that can be read, as `read_files` does, and return the others' problems.
 
     Raises:
         DocumentError: no files or too many.
@@ -57,7 +57,7 @@ def read_usable_files(
 def _usable(
     paths: Sequence[Path], max_bytes: int, max_documents: int
 ) -> tuple[list[Path], list[DocumentError]]:
-    """Return the files that may be read, none of which was opened, and what is wrong with others.
+    """Return the files that may be read, without opening any, and the others' problems.
 
     Raises:
         DocumentError: no files or too many.
@@ -68,7 +68,7 @@ def _usable(
     if len(paths) > max_documents:
         given = count_text(len(paths), "document")
         raise DocumentError(
-            f"{given} are more than the {max_documents:,} that a session takes",
+            f"{given} are more than the {max_documents:,} that a session may have",
             next_step="Use several sessions, or raise the limit: SESSION_TASKS_MAX_DOCUMENTS.",
         )
     seen: dict[tuple[int, int], Path] = {}
@@ -87,7 +87,7 @@ def _usable(
 def _read_all(
     paths: Sequence[Path], max_bytes: int, problems: list[DocumentError]
 ) -> list[tuple[Path, IncomingDocument]]:
-    """Read the files, and note what is wrong with those that cannot be read after all."""
+    """Read the files, and add the problems of those that cannot be read after all."""
     read: list[tuple[Path, bytes]] = []
     for path in paths:
         try:
@@ -112,11 +112,11 @@ def _note_once(path: Path, identity: tuple[int, int], seen: dict[tuple[int, int]
 def _given_twice(first: Path, second: Path) -> str:
     if first == second:
         return f"{_shown(first)} is given twice"
-    return f"{_shown(first)} and {_shown(second)} are one and the same file"
+    return f"{_shown(first)} and {_shown(second)} are the same file"
 
 
 def _checked(path: Path, max_bytes: int) -> tuple[int, int]:
-    """Give the file's identity (device, inode) if it may be read, without opening it."""
+    """Return the file's identity (device, inode) if it may be read, without opening it."""
     name = _shown(path)
     try:
         status = path.stat()
@@ -132,12 +132,12 @@ def _checked(path: Path, max_bytes: int) -> tuple[int, int]:
 def _read(path: Path, max_bytes: int) -> bytes:
     name = _shown(path)
     try:
-        # Without O_NONBLOCK, a pipe put in the file's place meanwhile would keep us waiting.
+        # Without O_NONBLOCK, a pipe that replaced the file meanwhile would block.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         with os.fdopen(handle, "rb", buffering=0) as file:
             _refuse_irregular(name, os.fstat(handle).st_mode)
             content = bytearray()
-            # The size may lie (`/proc`), or grow while we read: one byte too many settles it.
+            # The size may be wrong (`/proc`), or grow meanwhile: reading one byte more shows it.
             while chunk := file.read(min(_CHUNK_BYTES, max_bytes + 1 - len(content))):
                 content += chunk
     except OSError as error:
@@ -179,7 +179,7 @@ def _unreadable(path: Path, error: OSError | ValueError) -> DocumentError:
         message, next_step = f"{name} does not exist", "Check the path."
     elif isinstance(error, PermissionError):
         message = f"{name} may not be read by this user"
-        next_step = "Grant the right to read it, or copy it to where you may."
+        next_step = "Grant permission to read it, or copy it to a readable place."
     else:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         message, next_step = f"{name} cannot be read: {reason}", "Check the path and the disk."
@@ -196,7 +196,7 @@ def _too_big(name: str, max_bytes: int, size: int | None = None) -> DocumentErro
 
 
 def _distinct_names(paths: Sequence[Path]) -> list[str]:
-    """Name each path by its last part, or by as many of its last parts as tell it apart."""
+    """Name each path by its last part, or by as many of its last parts as distinguish it."""
     absolute = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 - no links followed
     same_name: dict[str, list[PurePath]] = defaultdict(list)
     for path in absolute:
@@ -221,7 +221,7 @@ def _telling_depth(paths: Sequence[PurePath]) -> int:
 
 
 def _unused(name: str, used: Sequence[str]) -> str:
-    """Tell apart what only bytes that cannot be stored told apart."""
+    """Return a distinct name where names differ only in bytes that cannot be stored."""
     path, number = PurePath(name), 2
     while name in used:
         name = str(path.with_name(f"{path.stem} ({number}){path.suffix}"))
@@ -234,6 +234,6 @@ def _shown(path: Path) -> str:
 
 
 def _storable(name: str) -> str:
-    """Give the name as PostgreSQL and a terminal take it: no odd bytes, no control characters."""
+    """Return the name without invalid bytes and control characters."""
     text = os.fsencode(name).decode("utf-8", "replace")
     return "".join(character if character.isprintable() else "\ufffd" for character in text)

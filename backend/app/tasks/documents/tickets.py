@@ -1,21 +1,19 @@
-"""From a document's bytes to its tickets."""
+"""Make the tickets of a document from its bytes."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import PurePath
 from typing import Any
 
-from pydantic_core import PydanticSerializationError, from_json, to_json
+from pydantic_core import from_json, to_json
 
 from app.core.errors import DocumentError
 from app.models.options import BodyFormat, TooLong
 from app.models.results import NO_FIELDS, TicketDraft
 from app.tasks.adf.html_to_adf import split_html
-from app.tasks.adf.inline_text import plain_text
 from app.tasks.adf.jira_rules import JIRA_TEXT_LIMIT
 from app.tasks.adf.markdown import DEFAULT_MAX_NODES, read_markdown
 from app.tasks.adf.plain_text import text_to_adf
@@ -26,14 +24,7 @@ from app.tasks.documents.column_names import BODY_COLUMNS, TITLE_COLUMNS
 from app.tasks.documents.csv_table import Table, read_csv
 from app.tasks.documents.decoding import Decoded, DocumentKind, decode, kind_of
 from app.tasks.documents.field_table import FieldTables
-from app.tasks.documents.length import (
-    cut,
-    divided,
-    fitting_split_level,
-    length_of,
-    longest_section,
-    paragraph,
-)
+from app.tasks.documents.fitting import Fit, Node, Ticket, fitted
 from app.tasks.documents.office import open_archive, require
 from app.tasks.documents.word import word_to_html
 from app.tasks.documents.workbook import Workbook, read_workbook
@@ -44,8 +35,6 @@ from app.tasks.jira.columns import (
     MappingOptions,
     fields_of_front_matter,
 )
-
-Node = dict[str, Any]
 
 _LONGEST_BORROWED_TITLE = 120
 
@@ -73,6 +62,11 @@ class TicketOptions:
     base_url: str | None = None
     too_long: TooLong = TooLong.REFUSE
     mapping: MappingOptions = field(default_factory=MappingOptions)
+
+    @property
+    def fit(self) -> Fit:
+        """The limit of descriptions, and the treatment of longer ones."""
+        return Fit(self.max_description_characters, self.too_long)
 
     @property
     def reading(self) -> dict[str, Any]:
@@ -114,28 +108,6 @@ class DocumentTickets:
 
     def __iter__(self) -> Iterator[TicketDraft]:
         return self._make()
-
-
-@dataclass(frozen=True, slots=True)
-class _Ticket:
-    """A ticket whose description may be too long still.
-
-    Attributes:
-        number: its number among the document's tickets before any is divided (first is 1).
-        row: the row or line that it comes from.
-        table: what stands below the description, as JSON text.
-        fields: as JSON text.
-        parent: its parent's number, if it has one.
-
-    """
-
-    title: str
-    document: Node
-    number: int
-    row: int
-    table: str = ""
-    fields: str = NO_FIELDS
-    parent: int | None = None
 
 
 def check_readable(name: str, content: bytes) -> None:
@@ -314,7 +286,7 @@ def _of_sections(
         return of_children if number in parents else of_parents if number in eldest else fields
 
     tickets = (
-        _Ticket(
+        Ticket(
             one_line(section.title or "") or file_title,
             section.document,
             number,
@@ -324,7 +296,7 @@ def _of_sections(
         )
         for number, section in enumerate(sections, start=1)
     )
-    made = partial(_fitted, tickets, name, f"{name}, line", notes, options)
+    made = partial(fitted, tickets, name, f"{name}, line", notes, options.fit)
     return DocumentTickets(notes, len(sections), lambda: _numbered(made(), {}, options))
 
 
@@ -388,7 +360,7 @@ def _of_tables(
 
     def make() -> Iterator[tuple[int, TicketDraft]]:
         for table, rows in readers:
-            yield from _fitted(rows(), name, f"{table.name}, row", notes, options)
+            yield from fitted(rows(), name, f"{table.name}, row", notes, options.fit)
 
     return DocumentTickets(
         notes,
@@ -405,7 +377,7 @@ def _rows(
     to_adf: Callable[[str], Node],
     keys: dict[str, int],
     before: int,
-) -> Iterator[_Ticket]:
+) -> Iterator[Ticket]:
     tables = FieldTables(table)
     for row_number, cells in table.rows:
         width = len(cells)
@@ -420,7 +392,7 @@ def _rows(
             document = to_adf(body)
         except DocumentError as error:
             raise _located(error, table.name, row_number) from error
-        yield _Ticket(
+        yield Ticket(
             title or _first_line(body) or f"Row {row_number} of {one_line(table.name)}",
             document,
             number,
@@ -451,87 +423,6 @@ def _numbered(
         yield draft if draft.parent is None else replace(draft, parent=numbers[draft.parent])
 
 
-# Length
-
-
-def _fitted(
-    tickets: Iterator[_Ticket], name: str, where: str, notes: list[str], options: TicketOptions
-) -> Iterator[tuple[int, TicketDraft]]:
-    """Yield the tickets' numbers and drafts; those too long for Jira as was chosen."""
-    limit = options.max_description_characters
-    for ticket in tickets:
-        description = _description(ticket.document, ticket.table)
-        # The text is never shorter than what Jira counts of it.
-        if len(description.encode()) <= limit or (length := _length(ticket)) <= limit:
-            yield ticket.number, _draft(ticket, ticket.title, description, name)
-            continue
-        said = (
-            f"{where} {ticket.row:,}: “{ticket.title}” has {length:,} characters with its structure"
-        )
-        if options.too_long is TooLong.REFUSE:
-            advice = _advice(ticket.document["content"], limit, is_table=bool(ticket.table))
-            notes.append(f"{said}, more than the {limit:,} that Jira takes: {advice}")
-            yield ticket.number, _draft(ticket, ticket.title, description, name)
-        elif options.too_long is TooLong.CUT:
-            notes.append(f"{said}, and was cut after {limit:,}")
-            last = f"Cut here: Jira takes {limit:,} characters, {name} has {length:,}."
-            document = _document(cut(_blocks(ticket), limit, last))
-            yield ticket.number, _draft(ticket, ticket.title, _description(document, ""), name)
-        else:
-            parts = divided(_blocks(ticket), limit)
-            notes.append(f"{said}, and was divided into {len(parts)} tickets")
-            for draft in _parts(ticket, parts, name):
-                yield ticket.number, draft
-
-
-def _parts(ticket: _Ticket, parts: list[list[Node]], name: str) -> Iterator[TicketDraft]:
-    titles = [f"{ticket.title} ({number}/{len(parts)})" for number in range(1, len(parts) + 1)]
-    for index, (title, blocks) in enumerate(zip(titles, parts, strict=True)):
-        content = list(blocks)
-        if index:
-            content.insert(0, paragraph(f"Continued from “{titles[index - 1]}”."))
-        if index + 1 < len(parts):
-            content.append(paragraph(f"Continued in “{titles[index + 1]}”."))
-        yield _draft(ticket, title, _description(_document(content), ""), name)
-
-
-def _draft(ticket: _Ticket, title: str, description: str, name: str) -> TicketDraft:
-    return TicketDraft(title, description, name, ticket.row, ticket.fields, ticket.parent)
-
-
-def _advice(blocks: list[Node], limit: int, *, is_table: bool) -> str:
-    """Say which section is longest, and the option that makes the description fit."""
-    heading, length, _ = longest_section(blocks, lambda block: plain_text(block["content"]))
-    longest = f"its longest section is “{heading}” ({length:,}); " if heading else ""
-    level = None if is_table else fitting_split_level(blocks, limit)
-    if level is not None:
-        return f"{longest}--split-level {level} makes tickets that fit"
-    return f"{longest}--too-long split continues it in further tickets"
-
-
-def _length(ticket: _Ticket) -> int:
-    return length_of(_document(_blocks(ticket)))
-
-
-def _blocks(ticket: _Ticket) -> list[Node]:
-    blocks: list[Node] = ticket.document["content"]
-    return [*blocks, from_json(ticket.table)] if ticket.table else blocks
-
-
-def _document(blocks: list[Node]) -> Node:
-    return {"type": "doc", "version": 1, "content": blocks}
-
-
-def _description(document: Node, table: str) -> str:
-    """Return the document with the table below it, as JSON text."""
-    if not table:
-        return _json_of(document)
-    if not document["content"]:
-        return f'{{"type":"doc","version":1,"content":[{table}]}}'
-    above = _json_of(document["content"]).removesuffix("]")
-    return f'{{"type":"doc","version":1,"content":{above},{table}]}}'
-
-
 def _located(error: DocumentError, name: str, row: int | None = None) -> DocumentError:
     where = f"{name}, row {row:,}" if row else name
     return DocumentError(
@@ -559,10 +450,3 @@ def _first_line(body: str) -> str:
             is_long = len(line) > _LONGEST_BORROWED_TITLE
             return line[: _LONGEST_BORROWED_TITLE - 1].rstrip() + "…" if is_long else line
     return ""
-
-
-def _json_of(value: Any) -> str:
-    try:
-        return to_json(value).decode()
-    except PydanticSerializationError:  # nested too deeply for it: it stops at 255 levels
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
