@@ -20,7 +20,7 @@ from app.core.wording import names_text
 from app.models.options import SessionOptions
 from app.models.session import TaskType
 from app.tasks.documents.tickets import check_document
-from app.tasks.jira.columns import read_rules
+from app.tasks.jira.column_rules import read_rules
 from app.tasks.jira.sites import find_site
 from app.tasks.jira_import import check_issue_type, project_of
 from app.tasks.processing import ticket_options
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from app.core.config import Settings
     from app.repositories.content_reader import IncomingDocument
-    from app.tasks.jira.columns import MapRule
+    from app.tasks.jira.column_rules import MapRule
 
     ReadProblems: TypeAlias = Callable[
         [Iterable[IncomingDocument], Sequence[str], SessionOptions, Settings], list[TaskError]

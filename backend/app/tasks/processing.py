@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from app.models.results import TaskResults, TicketDraft
 from app.tasks.documents.tickets import TicketOptions, tickets_from
-from app.tasks.jira.columns import MappingOptions, read_rules
+from app.tasks.jira.column_rules import MappingOptions, read_rules
 from app.tasks.jira.families import arrange_families
 
 if TYPE_CHECKING:

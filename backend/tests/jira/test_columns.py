@@ -9,13 +9,8 @@ from typing import Any
 import pytest
 
 from app.core.errors import ConfigurationError, ErrorCategory
-from app.tasks.jira.columns import (
-    ColumnMapping,
-    MappedRow,
-    MappingOptions,
-    fields_of_front_matter,
-    read_rules,
-)
+from app.tasks.jira.column_rules import MappingOptions, read_rules
+from app.tasks.jira.columns import ColumnMapping, MappedRow, fields_of_front_matter
 from app.tasks.jira.payload import named_fields
 from app.tasks.jira.spellings import FIELDS, Origin, field_named, origin_of
 

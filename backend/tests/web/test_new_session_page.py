@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.tasks.jira.columns import read_rules
+from app.tasks.jira.column_rules import read_rules
 from app.tasks.preview import Preview, PreviewColumn, PreviewDocument, PreviewTable
 from app.web.column_choices import columns_of
 

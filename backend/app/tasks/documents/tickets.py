@@ -28,13 +28,8 @@ from app.tasks.documents.fitting import Fit, Node, Ticket, fitted
 from app.tasks.documents.office import open_archive, require
 from app.tasks.documents.word import word_to_html
 from app.tasks.documents.workbook import Workbook, read_workbook
-from app.tasks.jira.columns import (
-    BODY,
-    TITLE,
-    ColumnMapping,
-    MappingOptions,
-    fields_of_front_matter,
-)
+from app.tasks.jira.column_rules import BODY, TITLE, MappingOptions
+from app.tasks.jira.columns import ColumnMapping, fields_of_front_matter
 
 _LONGEST_BORROWED_TITLE = 120
 

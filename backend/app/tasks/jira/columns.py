@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from app.core.errors import ConfigurationError, ErrorCategory
+from app.tasks.jira.column_rules import BODY, TITLE, MappingOptions
 from app.tasks.jira.families import Family
 from app.tasks.jira.spellings import (
     IDENTITIES,
@@ -37,15 +37,10 @@ from app.tasks.jira.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     Rows = Callable[[], Iterator[tuple[int, Sequence[str]]]]
     _Filled = Sequence[tuple[int, str]]
-
-TITLE = "summary"
-BODY = "description"
-_TITLE_NAMES = frozenset(("summary", "title"))
-_BODY_NAMES = frozenset(("description", "body"))
 
 _ISSUE_KEY = re.compile(r"[A-Z][A-Z0-9_]+-\d+")
 _TRELLO_COLOUR = re.compile(r" \([a-z_ ]+\)$")
@@ -53,94 +48,6 @@ _SECONDS_IN_UNIT = {
     Origin.JIRA: 1, Origin.GITLAB: 1, Origin.AZURE_DEVOPS: 3600, Origin.REDMINE: 3600,
 }  # fmt: skip
 """What a bare number of an export's estimate counts."""
-
-
-@dataclass(frozen=True, slots=True)
-class MapRule:
-    """A decision about a column: `[FILE:]COLUMN=FIELD`.
-
-    Attributes:
-        file: the document that it holds for; "": all.
-        column: its name.
-        field: a field's id; `summary` and `description` too; "": the column is left out.
-
-    """
-
-    file: str
-    column: str
-    field: str
-
-    def holds_for(self, document: str, column: str) -> bool:
-        """Whether it speaks of this column of this document."""
-        return self.file in {"", document} and folded(self.column) == folded(column)
-
-
-def read_rules(texts: Iterable[str], documents: Iterable[str]) -> tuple[MapRule, ...]:
-    """Return the rules that `--map` was given, for a session of these documents.
-
-    Raises:
-        ConfigurationError: one cannot be read, or names an unknown field (`user_fixable`).
-
-    """
-    names = sorted(documents, key=len, reverse=True)
-    return tuple(_rule(text, names) for text in texts)
-
-
-def _rule(text: str, documents: Sequence[str]) -> MapRule:
-    left, equals, wanted = text.rpartition("=")
-    file = next((name for name in documents if left.startswith(f"{name}:")), "")
-    column = left[len(file) + 1 :] if file else left
-    if not equals or not column.strip():
-        raise _unusable(
-            f"{text!r} cannot be read", "Write COLUMN=FIELD, or COLUMN= to leave it out."
-        )
-    wanted = wanted.strip()
-    if wanted.casefold() in _TITLE_NAMES:
-        return MapRule(file, column, TITLE)
-    if wanted.casefold() in _BODY_NAMES:
-        return MapRule(file, column, BODY)
-    found = field_named(wanted) if wanted else None
-    if wanted and found is None:
-        raise _unusable(
-            f"{text!r}: there is no field {wanted!r}",
-            "Name a field as Jira does (priority, labels, due date, …), or by its id, such as "
-            "customfield_10016.",
-        )
-    return MapRule(file, column, found.id if found else "")
-
-
-def _unusable(message: str, next_step: str) -> ConfigurationError:
-    return ConfigurationError(
-        message, ErrorCategory.USER_FIXABLE, next_step=next_step, options=("map",)
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MappingOptions:
-    """How a person wants columns to be read.
-
-    Attributes:
-        day_first: what `03/04/2026` means; None: it stays in the table, and a note asks.
-        has_site: whether the session goes to a site, which resolves what only it can.
-
-    """
-
-    rules: tuple[MapRule, ...] = ()
-    day_first: bool | None = None
-    has_site: bool = False
-
-    def column_for(self, document: str, wanted: str) -> str | None:
-        """Return the column that a rule for this document makes its title or its body."""
-        return self._column(document, wanted)
-
-    def columns_like(self, wanted: str) -> tuple[str, ...]:
-        """Return the columns that rules for all documents make titles or bodies, where present."""
-        column = self._column("", wanted)
-        return () if column is None else (column,)
-
-    def _column(self, file: str, wanted: str) -> str | None:
-        rules = (rule for rule in self.rules if (rule.file, rule.field) == (file, wanted))
-        return next((rule.column for rule in rules), None)
 
 
 @dataclass(slots=True)
