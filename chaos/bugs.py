@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from app.repositories import in_transaction, statements
+from app.repositories import commit_effects, statements
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ BUGS = (
     ),
     WrongFunction(
         "publish before the commit: watchers and brokers are notified of what may be rolled back",
-        in_transaction,
+        commit_effects,
         "after_commit",
         _act_at_once,
     ),

@@ -1,11 +1,13 @@
-"""Every way of writing a task row through SQLAlchemy, at random, against the rules by hand.
+"""Write task rows through SQLAlchemy in every way, at random, and compare with rules by hand.
 
 A Hypothesis machine with an engine and sessions of its own, as an application that embeds Session
-Tasks has them: it never calls the repository. Each step changes one session's task by some way
+Tasks has them: it never calls the repository. Each step changes one session's task in some way
 (methods, assignment, strings, constructor, merge, pickle, expired and detached objects, savepoints,
 rollbacks, deletion, a second object, a stale one), legally or not, and commits. After each commit
-the row, the stage, the lease and the coming retry must be what `chaos.by_hand` says; a change that
-it does not know must have raised `TaskValidationError`, with nothing written.
+the row, the stage, the lease and the due retry must be those of `chaos.by_hand`; a change that it
+does not know must have raised `TaskValidationError`, with nothing written.
+
+One file of more than 450 lines: the rules of the machine share its state.
 """
 
 from __future__ import annotations

@@ -289,9 +289,6 @@ def retry_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
         return finish(job)
 
 
-# ------------------------------------------------------------------------------ before the work
-
-
 def _chosen(**options: Any) -> dict[str, Any]:
     """Return the options that were given, checked.
 
@@ -336,9 +333,6 @@ def _name_in_session(path: Path, given: str, names: Sequence[str]) -> str:
         name=given,
         next_step=f"Give a file of one of these names: {known}.",
     )
-
-
-# ------------------------------------------------------------------------------------- the work
 
 
 def finish(job: Job) -> ExitCode:

@@ -15,7 +15,7 @@ from app.core.database import driver_connection, use_custom_plans
 from app.core.database_errors import is_connection_loss
 from app.models.lease import RETRY_BACKOFF_SECONDS, LeaseSentinel
 from app.repositories import maintenance_statements, transitions
-from app.repositories.in_transaction import InTransaction
+from app.repositories.commit_effects import CommitEffects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Maintenance(InTransaction):
+class Maintenance(CommitEffects):
     """The sweeper's statements, in the caller's transaction."""
 
     def rescue_expired(

@@ -5,6 +5,8 @@ again with the same ids: it moves the rows that are left, and the others are rea
 
 A batch waits for no lock. An input whose session another transaction has locked (an open
 transaction of the application's, a forgotten console) waits alone, as a `DeferredResult`.
+
+One file of more than 450 lines: all operations share the handling of lost responses and locks.
 """
 
 from __future__ import annotations
@@ -231,7 +233,7 @@ class Operations:
         is_unsure: bool = False,
         local_worker: LocalWorker | None = None,
     ) -> tuple[list[Ending], bool]:
-        """The result of each, and whether an earlier try may have been committed unnoticed."""
+        """Return each result, and whether an earlier attempt may have been committed unnoticed."""
         claims = [claim for claim, _ in completions]
         if any(results is not None and len(results.writes) for _, results in completions):
             raise TypeError("Complete a run with writes of its own by SessionRepository")
@@ -325,7 +327,7 @@ class Operations:
     # -- sessions that another transaction has locked ---------------------------------------------
 
     def _still_valid(self, claims: Sequence[Claim]) -> set[uuid.UUID]:
-        """The tokens of the claims that still hold, whether their sessions are locked or not."""
+        """Return the tokens of claims that still hold, even if their sessions are locked."""
         if not claims:
             return set()
         held, _ = self._answered(
@@ -336,7 +338,7 @@ class Operations:
     def _answers(
         self, claims: Sequence[Claim], moved: Mapping[uuid.UUID, Transition], *, skips_locked: bool
     ) -> list[Ending]:
-        """One result per claim, in order; one that moved nothing and was not skipped is stale."""
+        """Return a result per claim, in order; neither moved nor skipped means stale."""
         endings: list[Ending | None] = [moved.get(claim.task_id) for claim in claims]
         left = [claim for claim, ending in zip(claims, endings, strict=True) if ending is None]
         locked = self._still_valid(left) if skips_locked else set()
@@ -386,7 +388,7 @@ class Operations:
         exclude: Listener | None = None,
         contexts: Contexts | None = None,
     ) -> tuple[dict[uuid.UUID, Transition], bool]:
-        """The transitions by task_id, each logged in its caller's context; see `_answered`."""
+        """Return the transitions by task_id, each logged in its caller's context."""
         moved, is_unsure = self._answered(
             act, lambda moved: [each.session_id for each in moved], exclude=exclude
         )
@@ -400,7 +402,7 @@ class Operations:
         *,
         exclude: Listener | None = None,
     ) -> tuple[Answer, bool]:
-        """The result of `act`, and whether an earlier try may have been committed unnoticed.
+        """Return `act`'s result, and whether an earlier attempt may have been committed unnoticed.
 
         The sessions that have `changed` by its result are announced to all listeners but `exclude`.
         """
@@ -425,7 +427,7 @@ class Operations:
         moved: Mapping[uuid.UUID, Transition],
         meaning: Callable[[Claim, SessionTask, bool], Transition | None],
     ) -> dict[uuid.UUID, Transition]:
-        """The transitions that the rows show to have been committed unnoticed, by task_id.
+        """Return by task_id the transitions that, by the rows, were committed unnoticed.
 
         That includes a commit that was still under way when its connection was lost, and that the
         repeated statement then waited for.
@@ -455,7 +457,7 @@ def _log(moved: Sequence[Transition], contexts: Contexts | None) -> None:
 
 
 def _as_completed(claim: Claim, task: SessionTask, advances: bool) -> Transition | None:
-    """The completion that the row shows, under its own task_id or by the run that followed it."""
+    """Return the completion that the row shows, by its task_id or by the run that followed."""
     if task.task_id == successor_id(claim.task_id):
         ended_at, seconds = task.started_at, 0.0
     elif task.task_id == claim.task_id and task.completed_at is not None:
@@ -472,7 +474,7 @@ def _as_completed(claim: Claim, task: SessionTask, advances: bool) -> Transition
 def _as_failed(
     claim: Claim, task: SessionTask, advances: bool, context: Mapping[str, Any]
 ) -> Transition | None:
-    """The failure that the row shows, if it is this one and not a sweeper's."""
+    """Return the failure that the row shows, if it is this one and not a sweeper's."""
     stored = task.failure_context or {}
     is_ours = all(stored.get(key) == context.get(key) for key in ("error", "message", "worker"))
     if task.task_id != claim.task_id or task.failed_at is None or not is_ours:

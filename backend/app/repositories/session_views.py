@@ -12,7 +12,7 @@ from sqlalchemy.orm import joinedload
 
 from app.models.lease import SessionTaskLease
 from app.models.session import Session, SessionTask
-from app.repositories.in_transaction import InTransaction
+from app.repositories.commit_effects import CommitEffects
 from app.repositories.transition_errors import session_not_found
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ _MANY = _VIEWS.where(
 _OWNED = _ANYBODYS.where(Session.owner == bindparam("owner"))
 
 
-class SessionViews(InTransaction):
+class SessionViews(CommitEffects):
     """Reads of sessions, each one statement and so one snapshot."""
 
     def get(self, session_id: uuid.UUID) -> SessionView:

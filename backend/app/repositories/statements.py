@@ -1,26 +1,28 @@
 """The SQL of the transitions: each is one guarded, set-based statement.
 
-Arrays go in, the rows that moved come out. The rules are not written here: they are rendered from
-the hybrids of `SessionTask`. `app.repositories.transitions` sends what stands here.
+Arrays go in, the rows that moved come out. The rules are rendered from the hybrids of
+`SessionTask`. `app.repositories.transitions` sends the statements.
 
 How a statement is built, and why:
 
-- `lock` takes the sessions first, in id order, `FOR NO KEY UPDATE`: all that move a task or delete
-  a session start there, so nothing deadlocks, and for one session all transitions queue up. The
-  aggregate in it makes sure that all are locked before the first task or lease is: a CTE without
-  one hands its rows on one by one.
-- What was given comes out of `lock` again, and what moved out of the last CTE: no two of them are
-  joined. The planner takes each for a few rows, and would hold all of one against all of the other.
-- Where a table is joined with what was given, `session_id = ANY(…)` stands beside the join, so no
-  plan reads more of it than that. An empty table is cheapest read from end to end, and the plan is
-  kept when it has grown.
+- `lock` locks the sessions first, in id order, `FOR NO KEY UPDATE`: everything that moves a task or
+  deletes a session begins so; hence no deadlocks, and transitions of one session queue up. Its
+  aggregate ensures that all are locked before the first task or lease: a CTE without one passes
+  its rows on one by one.
+- `lock` returns the inputs, and the last CTE the rows that moved: no two CTEs are joined. The
+  planner expects few rows of each, and would compare all of one with all of the other.
+- If a table is joined with the inputs, `session_id = ANY(…)` beside the join limits what any plan
+  reads of it. An empty table is cheapest read as a whole, and that plan would be kept after it has
+  grown.
 - A statement that waited for a lock still reads *other* rows as of its own start (READ COMMITTED,
-  PostgreSQL section 13.2.1). So every rule stands in the WHERE of an UPDATE, in ON CONFLICT DO
-  UPDATE, or under FOR UPDATE: there it is checked again on the newest version of the row.
+  PostgreSQL section 13.2.1). So every rule is in the WHERE of an UPDATE, in ON CONFLICT DO UPDATE,
+  or under FOR UPDATE, where it is checked again on the newest version of the row.
 - `held` locks leases in session order for the same reason: heartbeats lock many at once. Two such
-  statements in one transaction would undo that order: so where leases that a crash took must first
-  be taken back, what the first statement locked is let go before.
+  statements in one transaction would violate that order: so before leases lost in a crash are
+  restored, the first statement's locks are released.
 - `clock_timestamp()`: the moment after the wait for the lock, not the start of the statement.
+
+One file of more than 450 lines, so that the order of locks can be compared between statements.
 """
 
 from __future__ import annotations

@@ -1,10 +1,13 @@
-"""The transitions of tasks: what was asked goes in, what really moved comes out.
+"""The transitions of tasks: from requests to the rows that moved.
 
 Each is one of `app.repositories.statements`, or two where one would lock in the wrong order. This
-is the one module that speaks to the driver directly, because here figures decide.
+is the only module that uses the driver directly, because it is measurably faster.
 
-Those that are sent for many callers at once have `skips_locked`: it leaves out rows that another
-transaction has locked, so that a lock delays only the callers that asked for those.
+Transitions for many callers at once have `skips_locked`, which leaves out rows that another
+transaction has locked, so that a lock delays only the callers of those.
+
+One file of more than 450 lines: all transitions share their encoding of arrays and decoding of
+rows, and their order of locks can be compared.
 """
 
 from __future__ import annotations
@@ -30,14 +33,14 @@ MESSAGE_CHARACTERS = 500
 LARGEST_BIGINT = 2**63 - 1
 
 STARTS_PER_STATEMENT = 2_000
-"""More in one statement take longer each: what it holds no longer fits into `work_mem`."""
+"""With more rows in one statement, each takes longer: they no longer fit into `work_mem`."""
 
 RESTORED_LEASE_SECONDS = 30.0
-"""How long a lease lasts that is taken back only to be ended in the same breath."""
+"""The duration of a lease that is restored only to be ended in the same transaction."""
 
 
 Start = tuple[uuid.UUID, TaskType, uuid.UUID]
-"""To start a task: `(session_id, task_type, task_id)`, the id being new."""
+"""A start of a task: `(session_id, task_type, task_id)`, with a new id."""
 
 
 class Claim(NamedTuple):
@@ -69,7 +72,7 @@ class ClaimRequest:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """One heartbeat: the claim it renews, and how far its task is (None: as it was)."""
+    """One heartbeat: the claim it renews, and its task's progress (None: unchanged)."""
 
     claim: Claim
     current: int | None = None
@@ -78,14 +81,14 @@ class Heartbeat:
 
 
 class Transition(NamedTuple):
-    """A task row that really moved: where it stands now.
+    """A task row that moved, with its new state.
 
     Attributes:
         retry_count: failures so far.
         moment: when it started or ended, by the database's clock.
         duration_seconds: from start to end; 0.0 for a start.
         auto_advance: whether the session's next task starts automatically.
-        failure_context: what was written, for a failure.
+        failure_context: the stored context, for a failure.
 
     """
 
@@ -103,7 +106,7 @@ class Transition(NamedTuple):
 # `TaskType(...)` costs as much as the driver's reading of the whole row.
 _TASK_TYPES = {each.value: each for each in TaskType}
 _STATUSES = {each.value: each for each in TaskStatus}
-_new = tuple.__new__  # half of what a named tuple's own constructor takes
+_new = tuple.__new__  # takes half the time of a named tuple's constructor
 
 _IS_CLAIMED = 9
 """The column behind those of a `Transition`, of START_CLAIMED."""
@@ -112,18 +115,18 @@ _CURSORS = "session_tasks_cursors"
 
 
 class _Uuids(list[uuid.UUID | None]):
-    """A uuid[] for the driver, which would look at each element five times over."""
+    """A uuid[] with a dumper of its own: the driver's would check each element five times."""
 
 
 class _UuidsDumper(Dumper):
-    """The array as PostgreSQL reads it (array_recv): one dimension, its elements in bytes."""
+    """Encodes the array as PostgreSQL reads it (array_recv): one dimension, binary elements."""
 
     format = Format.BINARY
     oid = 2951  # uuid[]
 
     def dump(self, obj: _Uuids) -> bytes:
         has_null = False
-        try:  # `each.bytes` would be a call of Python for each
+        try:  # `each.bytes` would be a Python call for each
             items = [_SIXTEEN + each.int.to_bytes(16, "big") for each in obj]  # type: ignore[union-attr]
         except AttributeError:  # of None
             has_null = True
@@ -132,7 +135,7 @@ class _UuidsDumper(Dumper):
 
 
 class _TaskTypes(list[TaskType]):
-    """A text[] for the driver, for the same reason."""
+    """A text[] with a dumper of its own, for the same reason."""
 
 
 class _TaskTypesDumper(Dumper):
@@ -182,8 +185,8 @@ def _rows(
 ) -> list[tuple[Any, ...]]:
     """Execute the statement, and return its rows.
 
-    Each connection keeps a cursor for each statement, which remembers how its parameters and
-    columns are written and read: with a new one the driver looks all of that up again.
+    Each connection keeps a cursor for each statement, which caches the adapters of its parameters
+    and columns; a new one would look them all up again.
     """
     cursors: dict[str, psycopg.Cursor[Any]] = vars(connection).setdefault(_CURSORS, {})
     cursor = cursors.get(statement)
@@ -213,8 +216,8 @@ def start(
 ) -> list[Transition]:
     """Start each; no session twice in one call.
 
-    Many go in several statements, in id order, so that all are locked as by one; the driver reads
-    the rows of one while the server executes the next (pipeline mode).
+    Many are sent in several statements, in id order, so that all are locked as by one; the driver
+    reads the rows of one while the server executes the next (pipeline mode).
     """
     statement = _variant(statements.START, skips_locked=skips_locked)
     return _moved(_started_rows(connection, statement, starts, {"owner": owner}))
@@ -228,9 +231,9 @@ def start_claimed(
     lease_seconds: float,
     skips_locked: bool = False,
 ) -> tuple[list[Transition], list[Claim]]:
-    """Start each, claimed by that worker; no session twice in one call.
+    """Start each and claim it for that worker; no session twice in one call.
 
-    Returns those that moved, and the claims: none for a type whose claims are paused.
+    Returns the starts that moved, and the claims: none for a type whose claims are paused.
     """
     statement = _variant(statements.START_CLAIMED, skips_locked=skips_locked)
     known = {"owner": None, "worker_id": worker_id, "lease_seconds": lease_seconds}
@@ -272,7 +275,7 @@ def _started_rows(
 
 
 def claim_with_its_start(started: Transition, worker_id: uuid.UUID) -> Claim:
-    """The claim that came with a start of `start_claimed`, unless claims were paused."""
+    """Return the claim of a start by `start_claimed`, unless claims were paused."""
     return Claim(
         started.session_id,
         started.task_id,
@@ -290,7 +293,7 @@ def retry(
     owner: str | None = None,
     skips_locked: bool = False,
 ) -> list[Transition]:
-    """Run again `(session_id, expected task_id or None, new task_id)` each."""
+    """Retry each `(session_id, expected task_id or None, new task_id)`."""
     return _transitions(
         connection,
         _variant(statements.RETRY, skips_locked=skips_locked),
@@ -312,12 +315,12 @@ def cancel(
 ) -> list[Transition]:
     """Cancel each `(session_id, expected task_id or None)`, whatever its claim.
 
-    The one transition that begins with the task and not with its lease. A lease that was made
-    while this waited for the session (a run that began just now) is younger than a statement that
-    waits, and would be left behind: so the sessions are locked by a statement of its own.
+    The only transition that begins with the task and not with its lease. A lease made while it
+    waited for the session (a run that just began) is newer than the waiting statement's snapshot,
+    and would be left behind: so a separate statement locks the sessions first.
     """
     session_ids = _Uuids([session_id for session_id, _ in cancels])
-    # psycopg's `transaction()` would commit one that it found not begun: the caller's.
+    # psycopg's `transaction()` would commit the caller's transaction if it has not begun.
     with connection.transaction() if connection.autocommit else contextlib.nullcontext():
         connection.execute(
             _variant(statements.LOCK, skips_locked=skips_locked), {"session_ids": session_ids}
@@ -342,9 +345,9 @@ def claim_next(  # noqa: PLR0913 - what a claim is made of
     lease_seconds: float,
     call_id: uuid.UUID | None = None,
 ) -> list[Claim]:
-    """Claim up to `limit` tasks that wait, the longest waiting first.
+    """Claim up to `limit` waiting tasks, the longest waiting first.
 
-    Where the answer is lost, `claims_of_call` of the same `call_id` tells what it was.
+    After a lost response, `claims_of_call` with the same `call_id` returns the claims.
     """
     return _claims(
         connection,
@@ -362,7 +365,7 @@ def claim_next(  # noqa: PLR0913 - what a claim is made of
 def claims_of_call(
     connection: psycopg.Connection[Any], worker_id: uuid.UUID, call_id: uuid.UUID
 ) -> list[Claim]:
-    """Return what this call of `claim_next` claimed, as far as it still holds."""
+    """Return the claims of this call of `claim_next` that still hold."""
     return _claims(
         connection, statements.CLAIMS_OF_CALL, {"worker_id": worker_id, "call_id": call_id}
     )
@@ -375,7 +378,7 @@ def waiting(
     task_types: Sequence[TaskType],
     limit: int,
 ) -> list[tuple[uuid.UUID, uuid.UUID]]:
-    """The runs `(session_id, task_id)` of these sessions that wait to be claimed."""
+    """Return the runs `(session_id, task_id)` of these sessions that wait to be claimed."""
     rows = _rows(
         connection,
         statements.WAITING,
@@ -417,7 +420,7 @@ def _claims(
 def complete(
     connection: psycopg.Connection[Any], claims: Sequence[Claim], *, skips_locked: bool = False
 ) -> list[Transition]:
-    """Complete each task whose claim still holds, or whose lease went with a database crash."""
+    """Complete each task whose claim still holds, or whose lease was lost in a database crash."""
     statement = _variant(statements.COMPLETE, skips_locked=skips_locked)
 
     def send(some: Sequence[Claim]) -> list[Transition]:
@@ -435,7 +438,7 @@ def fail(
 ) -> list[Transition]:
     """Fail each task whose claim still holds, with its (already safe) context.
 
-    Also where its lease went with a database crash.
+    Also if its lease was lost in a database crash.
     """
     contexts = dict(failures)
     statement = _variant(statements.FAIL, skips_locked=skips_locked)
@@ -461,9 +464,9 @@ def _ended_by(
     *,
     skips_locked: bool,
 ) -> list[Transition]:
-    """Send the claims; where some moved nothing, take back what a crash took, and send again.
+    """Send the claims; if some moved nothing, restore leases lost in a crash, and send again.
 
-    What waits for the locks of several, in a transaction, lets go of the first before.
+    Inside a transaction, the first locks are released before it waits for those of the others.
     """
     may_deadlock = len(claims) > 1 and not skips_locked and not _is_between_transactions(connection)
     if may_deadlock:
@@ -486,7 +489,7 @@ def _ended_by(
 
 
 def _is_between_transactions(connection: psycopg.Connection[Any]) -> bool:
-    """Whether each statement is a transaction of its own, which holds no lock over the next."""
+    """Return whether each statement is a transaction of its own, which keeps no lock."""
     return connection.autocommit and connection.info.transaction_status == TransactionStatus.IDLE
 
 
@@ -502,7 +505,7 @@ def rescue(
 
 
 def expired(connection: psycopg.Connection[Any]) -> list[uuid.UUID]:
-    """Return the sessions whose lease has ended, those that ended first before the others."""
+    """Return the sessions whose lease has ended, in the order of their ends."""
     rows = connection.execute(
         "SELECT session_id FROM session_task_leases"
         " WHERE leased_until < clock_timestamp() ORDER BY leased_until"
@@ -516,7 +519,7 @@ def release(
     *,
     skips_locked: bool = False,
 ) -> set[uuid.UUID]:
-    """Release claims without spending an attempt; returns the tokens of those that still held."""
+    """Release claims without spending an attempt; return the tokens of those that still held."""
     return _claim_tokens(
         connection,
         _variant(statements.RELEASE, skips_locked=skips_locked),
@@ -527,7 +530,7 @@ def release(
 def still_valid(connection: psycopg.Connection[Any], claims: Sequence[Claim]) -> set[uuid.UUID]:
     """Return the tokens of claims that hold or can be restored, without waiting for locks.
 
-    Where nothing could be written by such a claim, another transaction has the session locked.
+    If such a claim could write nothing, another transaction has locked the session.
     """
     if not claims:
         return set()
@@ -541,11 +544,11 @@ def heartbeat(
     lease_seconds: float,
     skips_locked: bool = False,
 ) -> set[uuid.UUID]:
-    """Renew leases and record progress; returns the tokens of the claims that still hold.
+    """Renew leases and record progress; return the tokens of the claims that still hold.
 
-    A claim whose lease a database crash took away is taken back. That locks sessions, which must
-    never be waited for while leases are locked: inside a transaction the renewals are undone
-    first (a savepoint), and made again behind it.
+    A lease lost in a database crash is restored. That locks sessions, which must never be waited
+    for while leases are locked: inside a transaction, the renewals are first rolled back to a
+    savepoint, and repeated afterwards.
     """
     if _is_between_transactions(connection):
         renewed = _renew(connection, beats, lease_seconds, skips_locked=skips_locked)
@@ -592,7 +595,7 @@ def _renew(
 
 
 def _whole(number: int | None) -> int | None:
-    """The number, or the nearest that PostgreSQL holds: no progress is worth a lost lease."""
+    """Return the number, or the nearest that can be stored: an error would cost the lease."""
     return None if number is None else max(0, min(int(number), LARGEST_BIGINT))
 
 
@@ -603,10 +606,10 @@ def restore_leases(
     lease_seconds: float = RESTORED_LEASE_SECONDS,
     skips_locked: bool = False,
 ) -> set[uuid.UUID]:
-    """Restore leases that a database crash removed; returns the tokens of their claims.
+    """Restore leases that a database crash removed; return the tokens of their claims.
 
-    Claims that hold are left as they are, but their leases are locked in one order with the rest:
-    in a transaction, name all that it is to write.
+    Claims that hold are unchanged, but their leases are locked in one order with the rest: in a
+    transaction, name all claims that it will write.
     """
     if not claims:
         return set()

@@ -6,6 +6,8 @@ unknown node is a box with its name and content; a misplaced node is shown as te
 Depth and size are limited, and the preview says so where it ends.
 
 Source: Atlassian's schema of the Document Format, the copy in `app/tasks/adf/schema`.
+
+One file of more than 450 lines: a method for each type of node, which call one another.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The batcher on a real database: overlapping batches, bad rows, and lost responses."""
+"""The batcher on a real database: overlapping batches, bad rows, and lost responses.
+
+One file of more than 450 lines: its tests share locks, cut connections and workers.
+"""
 
 from __future__ import annotations
 

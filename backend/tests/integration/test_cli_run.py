@@ -1,4 +1,7 @@
-"""`run` and `retry`, as users and scripts call them: on real documents, in a real database."""
+"""`run` and `retry`, as users and scripts call them: on real documents, in a real database.
+
+One file of more than 450 lines: its tests share processes that are interrupted.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Objects flushed in ways that need a case of their own; the rest is at random in
-`concurrency/test_every_orm_write.py`."""
+"""Objects flushed in ways that need tests of their own; `concurrency/test_every_orm_write.py` has
+random ones. One file of more than 450 lines: a test for each such way.
+"""
 
 from __future__ import annotations
 

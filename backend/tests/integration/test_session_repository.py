@@ -1,4 +1,7 @@
-"""The repository's guarantees: refusals, fencing, and atomic writes."""
+"""The repository's guarantees: refusals, fencing, and atomic writes.
+
+One file of more than 450 lines: one section for each guarantee of the class.
+"""
 
 from __future__ import annotations
 

@@ -186,8 +186,8 @@ def test_the_same_file_twice_is_an_error(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "link.md").symlink_to(path)
     monkeypatch.chdir(tmp_path)
     assert "twice" in refused(path, path).message
-    assert "one and the same" in refused(path, Path("a.md")).message
-    assert "one and the same" in refused(path, tmp_path / "link.md").message
+    assert "are the same file" in refused(path, Path("a.md")).message
+    assert "are the same file" in refused(path, tmp_path / "link.md").message
 
 
 def test_names_are_made_fit_to_be_stored_and_stay_apart(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 # ruff: noqa: E501 - files of other programs, as they write them
-"""Every kind of document that is taken: the tickets it makes, and what is refused."""
+"""Every kind of document: its tickets, and the documents that are refused.
+
+One file of more than 450 lines: examples of files as other programs write them.
+"""
 
 from __future__ import annotations
 

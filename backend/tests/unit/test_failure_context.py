@@ -1,4 +1,7 @@
-"""Failure contexts: any exception can be stored, names who can fix it, and leaks nothing."""
+"""Failure contexts: any exception can be stored, names who can fix it, and leaks nothing.
+
+One file of more than 450 lines: a collection of awkward exceptions, used by all its tests.
+"""
 
 # ruff: noqa: TRY301 - exceptions are raised where they are caught, to get their traceback
 

@@ -1,4 +1,7 @@
-"""The ADF of each Markdown element, and of those that ADF does not allow unchanged."""
+"""The ADF of each Markdown element, and of those that ADF does not allow unchanged.
+
+One file of more than 450 lines: a table of cases for each element.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from app.tasks.adf.survey import MAXIMUM_DEPTH, Survey, every_place
+from app.tasks.adf.scan import MAXIMUM_DEPTH, Scan, every_place
 from app.tasks.adf.table_shape import find_flaws
 from app.tasks.adf.violation import Place, Violation, is_unsafe, pointer, quoted
 
@@ -40,7 +40,7 @@ _REPEATABLE_MARKS = frozenset(("annotation", "fragment", "dataConsumer"))
 Rule: TypeAlias = "Callable[[Place], Iterator[Violation]]"
 
 
-def find_broken_rules(noted: Survey, document: object, max_characters: int) -> Iterator[Violation]:
+def find_broken_rules(noted: Scan, document: object, max_characters: int) -> Iterator[Violation]:
     """Yield every violation of the rules of this module, lazily."""
     for place in noted.not_json:
         what = (
@@ -58,7 +58,7 @@ def find_broken_rules(noted: Survey, document: object, max_characters: int) -> I
         yield from _unsafe_characters(document)
     yield from _text_length(text, noted.structures, max_characters)
     for place in noted.to_judge:
-        yield from RULES_BY_TYPE[place[0]["type"]](place)  # type: ignore[index] # the survey saw it
+        yield from RULES_BY_TYPE[place[0]["type"]](place)  # type: ignore[index] # the scan saw it
     for place in noted.with_marks:
         yield from _duplicate_marks(place)
 

@@ -1,8 +1,8 @@
-"""Whether Jira would take an ADF document, and if not, where and why.
+"""Check whether Jira would accept an ADF document, and if not, where and why.
 
-Three voices, in this order: Atlassian's own schema judges (`atlassian_schema`); where it says no,
-our locator explains (`locator`); and what it lets through though Jira or PostgreSQL does not, small
-rules find (`jira_rules`) among what one walk noted (`survey`).
+Three parts, in this order: Atlassian's own schema validates (`atlassian_schema`); our locator
+explains its refusals (`locator`); small rules (`jira_rules`) find violations of Jira and PostgreSQL
+that the schema allows, among the places that one walk collected (`scan`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from app.tasks.adf.atlassian_schema import load_validator
 from app.tasks.adf.jira_rules import RULES_BY_TYPE, find_broken_rules
 from app.tasks.adf.locator import load_locator
 from app.tasks.adf.narrowing import Narrowed
-from app.tasks.adf.survey import Survey, survey
+from app.tasks.adf.scan import Scan, scan
 from app.tasks.adf.violation import Violation
 
 __all__ = ["Violation", "find_violations", "is_valid_adf"]
@@ -35,7 +35,7 @@ def find_violations(
     schema first. `max_characters` limits the text and, at 4 characters a node or mark, its
     structure, in UTF-16 code units. Thread-safe.
     """
-    noted = survey(document, RULES_BY_TYPE)
+    noted = scan(document, RULES_BY_TYPE)
     broken_rules = list(islice(find_broken_rules(noted, document, max_characters), limit))
     if not noted.is_plain_json or _keeps_to_schema(document, noted):
         return broken_rules
@@ -58,10 +58,10 @@ def is_valid_adf(document: object) -> bool:
 
     Exactly when this is false, `find_violations` names a violation of the rule `schema`.
     """
-    return _keeps_to_schema(document, survey(document))
+    return _keeps_to_schema(document, scan(document))
 
 
-def _keeps_to_schema(document: object, noted: Survey) -> bool:
+def _keeps_to_schema(document: object, noted: Scan) -> bool:
     if not noted.is_plain_json:
         return False
     return _is_valid(document)

@@ -1,4 +1,4 @@
-"""Effects around the statements of a repository, in the caller's transaction."""
+"""Effects of a repository's statements after the caller's commit."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from app.repositories.transitions import Transition
 
 
-class InTransaction:
+class CommitEffects:
     """Refreshes what `db` has loaded, and logs and notifies after the commit.
 
-    `owner`, where given, scopes every read and every act of a person: another owner's session is
-    as absent as one that never was.
+    `owner`, if given, restricts every read and every user's act: another owner's session is as
+    if it did not exist.
     """
 
     def __init__(self, db: DbSession, *, owner: str | None = None) -> None:
@@ -45,7 +45,7 @@ class InTransaction:
             after_commit(self._db, lambda: announce(session_ids))
 
     def _reload(self, session_ids: Collection[uuid.UUID]) -> None:
-        """Read again what was loaded of these sessions before a statement moved them."""
+        """Refresh objects of these sessions that were loaded before a statement moved them."""
         for instance in list(self._db.identity_map.values()):
             match instance:
                 case SessionTaskLease() if instance.session_id in session_ids:

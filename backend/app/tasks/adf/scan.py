@@ -1,7 +1,7 @@
-"""One walk over a document that notes all that Jira's rules have to judge.
+"""Walk a document once, and collect the places that Jira's rules check.
 
-It is the hot part of validation, run for every description: plain tuples, no calls for what every
-document has, and paths only for the few places where something is wrong.
+It is the hot part of validation, run for every description: plain tuples, no calls for nodes that
+every document has, and paths only for violations.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FREE_FORM_KEYS = frozenset(("parameters", "data", "properties"))
 
 
 @dataclass(slots=True)
-class Survey:
+class Scan:
     """The result of one walk over a document.
 
     Attributes:
@@ -58,13 +58,13 @@ class Survey:
         return self.too_deep is None and not self.not_json
 
 
-def survey(document: object, types: Collection[str] = ()) -> Survey:  # noqa: C901, PLR0912 - the hot loop: a call per node costs a fifth
+def scan(document: object, types: Collection[str] = ()) -> Scan:  # noqa: C901, PLR0912 - the hot loop: a call per node costs a fifth
     """Return what one walk over `document` notes; `types` are the nodes and marks to judge.
 
     The walk goes level by level: whatever its shape, a document can neither exhaust the stack nor
     make it take longer than its size.
     """
-    noted = Survey()
+    noted = Scan()
     texts, names = noted.texts, noted.names
     nodes: list[Place] = []
     free_form: list[Place] = []
@@ -134,7 +134,7 @@ def _is_json_scalar(value: object) -> bool:
     return kind in _SCALARS or kind is str or (isinstance(value, float) and math.isfinite(value))
 
 
-def _note_odd_keys(noted: Survey, document: object) -> None:
+def _note_odd_keys(noted: Scan, document: object) -> None:
     noted.names = {name for name in noted.names if type(name) is str}
     for place in every_place(document):
         value = place[0]
