@@ -193,10 +193,13 @@ def _of_failed(session: SessionSnapshot, name: str) -> Headline:
 
 def _of_completed(session: SessionSnapshot, name: str) -> Headline:
     if session.stage is SessionStage.COMPLETED:
-        return Headline(
-            "Done ", ": the Jira import is ready, every description checked.",
-            session.completed_at,
-        )  # fmt: skip
+        is_in_jira = session.options.get("to") is not None
+        after = (
+            ": the issues are in Jira, each read back."
+            if is_in_jira
+            else ": the Jira import is ready, every description checked."
+        )
+        return Headline("Done ", after, session.completed_at)
     following = session.next_task_type
     then = f"; {NAMES_IN_SENTENCES[following]} is next, when you start it" if following else ""
     if session.auto_advance and following:

@@ -158,7 +158,13 @@ def _seconds_expected(line: StageLine, session: SessionSnapshot) -> float:
 def _what_follows(session: SessionSnapshot, task_type: TaskType) -> str:
     following = task_type.next
     if following is None:
-        return "When it completes, the Jira import is ready to download."
+        is_in_jira = session.options.get("to") is not None
+        what = (
+            "every issue in Jira is as it was sent"
+            if is_in_jira
+            else "the Jira import is ready to download"
+        )
+        return f"When it completes, {what}."
     name = NAMES_IN_SENTENCES[following]
     if session.auto_advance:
         return f"When it completes, {name} starts automatically."

@@ -113,13 +113,14 @@ def test_an_issue_type_that_the_project_lacks_is_mended_by_the_command_that_is_p
     assert "✓ 3 issues created in Jira" in out
 
 
+@pytest.mark.parametrize("count", [120, pytest.param(1_000, marks=pytest.mark.long)])
 def test_an_export_of_jira_is_delivered_with_every_field_by_one_command(
-    command: Callable[..., Answer], jira: JiraStandIn, tmp_path: Path
+    count: int, command: Callable[..., Answer], jira: JiraStandIn, tmp_path: Path
 ) -> None:
-    text, expected = jira_export(120)
+    text, expected = jira_export(count)
     (tmp_path / "export.csv").write_text(text, encoding="utf-8")
     code, out, err = command("run", "export.csv", "--project", "SHOP", "--to", "jira")
     assert code == 0, out + err
-    assert "✓ 120 issues created in Jira" in out
+    assert f"✓ {count:,} issues created in Jira" in out
     assert issues_of(jira.site) == expected
     assert jira.violations == []

@@ -44,7 +44,7 @@ def server(
 
 
 def until_completed(client: httpx.Client, path: str) -> None:
-    until(lambda: client.get(path).json()["stage"] == "completed", "the session completes")
+    until(lambda: client.get(path).json()["stage"] == "completed", "the session completes", 300)
 
 
 def test_the_api_delivers_and_shows_keys_and_links(server: LiveServer, jira: JiraStandIn) -> None:
@@ -65,10 +65,11 @@ def test_the_api_delivers_and_shows_keys_and_links(server: LiveServer, jira: Jir
     assert names == {"import-001.json", "report.csv", "issues.csv", "README.txt"}
 
 
+@pytest.mark.parametrize("count", [40, pytest.param(1_000, marks=pytest.mark.long)])
 def test_the_api_delivers_an_export_of_jira_with_every_field(
-    server: LiveServer, jira: JiraStandIn
+    count: int, server: LiveServer, jira: JiraStandIn
 ) -> None:
-    text, expected = jira_export(40)
+    text, expected = jira_export(count)
     client = server.client(server.key())
     opened = client.post(
         "/api/v1/sessions",

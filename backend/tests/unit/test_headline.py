@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -197,6 +198,11 @@ SENTENCES = [
         completed(TaskType.ADF_VALIDATION, SessionStage.COMPLETED),
         None,
         "Done two minutes ago: the Jira import is ready, every description checked.",
+    ),
+    (
+        replace(completed(TaskType.ADF_VALIDATION, SessionStage.COMPLETED), options={"to": "jira"}),
+        None,
+        "Done two minutes ago: the issues are in Jira, each read back.",
     ),
 ]
 
