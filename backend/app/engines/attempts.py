@@ -12,36 +12,36 @@ if TYPE_CHECKING:
     from app.repositories.transitions import Claim
 
 STALE = "stale"
-"""The outcome of an attempt whose claim was no longer the worker's: nothing was written."""
+"""The outcome of an attempt whose claim the worker had lost: nothing was written."""
 
 
 class AttemptObserver(Protocol):
     """An observer of attempts, called in the thread that makes them; it must not raise or wait."""
 
     def attempt_began(self, claim: Claim) -> None:
-        """Take note that the task was claimed just now."""
+        """Note that the task was claimed just now."""
 
     def attempt_ended(self, claim: Claim, outcome: str, seconds: float) -> None:
-        """Take note that the attempt took so long, and of its outcome's name or `STALE`."""
+        """Note how long the attempt took, and the name of its outcome, or `STALE`."""
 
 
 _observers: list[AttemptObserver] = []
 
 
 def observe_attempts(observer: AttemptObserver) -> Callable[[], None]:
-    """Notify the observer from now on; returns a function that ends it."""
+    """Register the observer; return a function that removes it."""
     _observers.append(observer)
     return lambda: _observers.remove(observer)
 
 
 def attempt_began(claim: Claim) -> None:
-    """Tell that an attempt begins."""
+    """Notify the observers that an attempt begins."""
     for observer in tuple(_observers):
         observer.attempt_began(claim)
 
 
 def attempt_ended(claim: Claim, outcome: str, seconds: float) -> None:
-    """Tell, and log, that an attempt has ended."""
+    """Log that an attempt has ended, and notify the observers."""
     for observer in tuple(_observers):
         observer.attempt_ended(claim, outcome, seconds)
     log_execution(

@@ -1,4 +1,4 @@
-"""Whether Celery's broker takes messages: for `doctor` and `/readyz`."""
+"""Check that Celery's broker accepts messages, for `doctor` and `/readyz`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from app.core.config import Settings
 
 SECONDS_REMEMBERED = 2.0
-"""For so long the last answer holds: `/readyz` needs no key, and a silent broker takes seconds."""
+"""How long a result is cached: `/readyz` needs no key, and a silent broker takes seconds."""
 
 
 class BrokerProbe:
@@ -41,7 +41,7 @@ class BrokerProbe:
         """Return how many messages the queue holds; it is declared, as publishers declare it.
 
         Raises:
-            BrokerUnavailable: it cannot be reached, or lets this account do nothing.
+            BrokerUnavailable: it cannot be reached, or refuses this account.
 
         """
         with self._lock:

@@ -1,12 +1,12 @@
 """The Celery engine: `celery -A app.engines.celery worker`, over RabbitMQ or Redis.
 
-Celery carries hints; PostgreSQL decides. So the settings here are about not losing hints for
-nothing, and nothing else depends on them: no result backend, no pickles, no state in the broker.
+Celery carries hints; PostgreSQL decides. So the settings here only avoid losing hints without
+need, and nothing else depends on them: no result backend, no pickles, no state in the broker.
 
-In the worker's main process the sweeper runs, and the row that says that the worker is alive is
-kept. Each process that runs tasks (Celery's children, or with `--pool threads` the main process
-itself) has a `CeleryWorker` and a `Publisher` of its own. Spans are made in all of them; figures
-are exposed only with `--pool threads`, where one process has them all.
+The worker's main process runs the sweeper, and keeps the row that says that the worker is
+alive. Each process that runs tasks (Celery's children, or with `--pool threads` the main process
+itself) has a `CeleryWorker` and a `Publisher` of its own. All of them make spans; metrics are
+exposed only with `--pool threads`, where one process has them all.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 3
 SILENCE_SECONDS = 5.0
-"""How long a publisher waits for a broker that says nothing."""
+"""How long a publisher waits for a silent broker."""
 
 CONSUMER_TIMEOUT_MILLISECONDS = 24 * 60 * 60 * 1000
 """RabbitMQ closes the channel of a consumer that keeps a message for longer than half an hour,
@@ -102,7 +102,7 @@ def configuration(settings: Settings, *, is_publisher: bool = False) -> dict[str
         # A message that comes again while its task runs is dropped by the claim.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_proc_alive_timeout": SECONDS_TO_START_A_CHILD,
-        # What a worker does is seen in PostgreSQL, and nobody commands it through the broker.
+        # A worker's state is in PostgreSQL, and it takes no commands through the broker.
         "worker_enable_remote_control": False,
         "worker_send_task_events": False,
         "worker_hijack_root_logger": False,
@@ -118,7 +118,7 @@ def _transport_options(url: str, settings: Settings, *, is_publisher: bool) -> d
             options |= _ONE_TRY
         return options
     options = {
-        # Longer than any task: whose worker died is the lease's to say, and far sooner.
+        # Longer than any task: the lease shows a dead worker, and much earlier.
         "visibility_timeout": math.ceil(settings.max_run_seconds + settings.lease_seconds),
         # The keys of unacknowledged messages are the same for all queues of a database.
         "global_keyprefix": f"{settings.queue}:",
@@ -131,11 +131,11 @@ def _transport_options(url: str, settings: Settings, *, is_publisher: bool) -> d
 
 
 app = make_app(Settings)
-"""What `celery -A app.engines.celery` finds; it reads `SESSION_TASKS_…` from the environment."""
+"""The application of `celery -A app.engines.celery`; it reads `SESSION_TASKS_…` variables."""
 
 
 def run_task(session_id: str, task_id: str) -> None:
-    """Run the task that a message names, if it waits; what was wrong with the task is in its row.
+    """Run the task that a message names, if it is waiting; a failure is stored in its row.
 
     A message that names no task is dropped.
     """
@@ -152,17 +152,17 @@ app.task(run_task, name=TASK_NAME)
 
 
 MISCONFIGURED = 2
-"""The exit status of a worker that its settings keep from starting, as the command's."""
+"""The exit status of a worker with invalid settings, the same as the command's."""
 
 
 @dataclass
 class _Process:
-    """The state of one process of a Celery worker; a fork is followed by `leave_parent`.
+    """The state of one process of a Celery worker; call `leave_parent` after a fork.
 
     Attributes:
-        worker_id: of the whole worker, whichever of its processes claims.
-        concurrency: tasks at a time, in all its processes.
-        shutdown_pipe: one byte in it, which nobody reads, tells all processes that the worker
+        worker_id: the whole worker's, used by all of its processes.
+        concurrency: the number of concurrent tasks, in all its processes.
+        shutdown_pipe: one byte in it, which is never read, tells all processes that the worker
             stops.
         drains: one byte that all processes share: whether it stops because it was asked to drain,
             and tasks may take as long as they do.
@@ -185,10 +185,10 @@ class _Process:
     database: Database | None = None
 
     def open_main(self) -> None:
-        """Open the database, which must be there and current, before anything is forked.
+        """Open the database, which must be reachable and current, before any fork.
 
         Raises:
-            TaskError: what is not as it must be.
+            TaskError: it is not.
 
         """
         settings = Settings()
@@ -201,10 +201,10 @@ class _Process:
         self.shutdown_pipe = os.pipe()
 
     def observe(self, *, forks: bool) -> None:
-        """Trace what the worker does, and tell figures of it, as far as the settings ask for that.
+        """Start tracing and metrics of the worker, if the settings ask for them.
 
         Raises:
-            ConfigurationError: an extra is not installed, or the port cannot be had.
+            ConfigurationError: an extra is not installed, or the port is not available.
 
         """
         settings, main_database = self._opened()
@@ -221,13 +221,13 @@ class _Process:
         )
 
     def start_sweeping(self) -> None:
-        """Begin to sweep; retries and rescues are published as the starts that they are."""
+        """Begin to sweep; retries and rescues are published like starts."""
         settings, main_database = self._opened()
         self.sweeper = Sweeper(main_database, settings, dispatch=self._publisher())
         self.sweeper.start()
 
     def appear(self) -> None:
-        """Begin to say that this worker is alive."""
+        """Begin to report that this worker is alive."""
         settings, main_database = self._opened()
         self.presence = Presence(
             main_database.driver_connection,
@@ -241,21 +241,21 @@ class _Process:
         self.presence_loop.start()
 
     def drain(self) -> None:
-        """Stop as on SIGTERM (Celery, "warm shutdown"), but let tasks take as long as they do."""
+        """Stop as on SIGTERM (Celery, "warm shutdown"), but without a time limit for tasks."""
         if self.presence is not None:
             self.presence.drain()
         self.drains[0] = True
         os.kill(os.getpid(), signal.SIGTERM)
 
     def leave_parent(self) -> None:
-        """Forget, in a fresh child, what belongs to the parent's threads."""
+        """Drop, in a new child, everything that belongs to the parent's threads."""
         if self.publisher is not None:
             self.publisher.forget()
         self.publisher = self.sweeper = self.presence = self.presence_loop = None
         self.lock = threading.RLock()
 
     def worker(self) -> CeleryWorker:
-        """Return this process's worker, made when it is first asked for."""
+        """Return this process's worker, created at the first call."""
         with self.lock:
             if self.hinted is None:
                 settings, main_database = self._opened()
@@ -271,11 +271,11 @@ class _Process:
             return self.hinted
 
     def announce_shutdown(self) -> None:
-        """Tell every process of this worker; from a signal handler, so it takes no lock."""
+        """Notify every process of this worker; from a signal handler, so without a lock."""
         os.write(self.shutdown_pipe[1], b"s")
 
     def close(self) -> None:
-        """Let go of everything that this process opened for itself."""
+        """Close everything that this process opened for itself."""
         if self.sweeper is not None:
             self.sweeper.stop()
         if self.hinted is not None:
@@ -287,7 +287,7 @@ class _Process:
         self.observing.close()
 
     def close_main(self) -> None:
-        """Let go of what the main process holds."""
+        """Close everything that the main process opened."""
         self.close()
         if self.presence is not None and self.presence_loop is not None:
             self.presence_loop.stop()
@@ -324,7 +324,7 @@ def _on_worker_init(sender: Any, **_: object) -> None:
     try:
         _process.open_main()
         _process.observe(forks=issubclass(pool, PreforkPool))
-    except TaskError as error:  # Celery goes on after any other exception of a signal's receiver
+    except TaskError as error:  # Celery ignores any other exception of a signal's receiver
         sys.stderr.write(f"{error.message}. {error.next_step}\n")
         code = MISCONFIGURED if isinstance(error, ConfigurationError) else 1
         raise SystemExit(code) from error

@@ -1,8 +1,8 @@
-"""A worker that claims the tasks that messages name, and otherwise works as the embedded one.
+"""A worker that claims the tasks named in messages, and otherwise works like the embedded one.
 
-The claim decides, the same clocks run (`RunRegistry`), the same heart beats, the handler runs in a
-child process of the slot's own (`ProcessRunner`), and the outcome is written by the same writer.
-Only where work comes from differs: not from the table of leases, but from messages.
+The claim decides; deadlines (`RunRegistry`) and heartbeats are the same; the handler runs in a
+child process of its slot (`ProcessRunner`), and the same writer writes the outcome.
+Only the source of work differs: messages instead of the table of leases.
 
 Threads::
 
@@ -51,8 +51,8 @@ class CeleryWorker:
     """Runs the tasks that messages name, each in the calling thread's own child process.
 
     Args:
-        publish: sends messages about tasks that this worker has released.
-        worker_id: of the Celery worker that this process is a part of; what it claims bears it.
+        publish: sends messages for tasks that this worker has released.
+        worker_id: the Celery worker's of which this process is a part, used in its claims.
 
     Raises:
         ConfigurationError: a heartbeat would come too late for the lease, or the handlers' setting
@@ -95,7 +95,7 @@ class CeleryWorker:
         self._listener = ChangeListener(database, self._vital, self._on_sessions_changed)
 
     def start(self) -> None:
-        """Begin to keep the clocks; opens no connection before the first task."""
+        """Begin to enforce deadlines; opens no connection before the first task."""
         self._watch_loop.start()
         self._heart_loop.start()
         self._listener.start()
@@ -103,8 +103,8 @@ class CeleryWorker:
     def run(self, session_id: UUID, task_id: UUID) -> str:
         """Claim the task, run it and write its outcome; returns the outcome's name.
 
-        `nothing` where there was nothing to claim: it is done, in other hands, or of the past.
-        While the database is away this waits for it: else an outage would use up every message.
+        `nothing` if there was nothing to claim: it is done, claimed by another, or outdated.
+        While the database is unavailable, this waits: else an outage would use up every message.
         """
         asked_at, claim = self._claim(session_id, task_id)
         if claim is None:
@@ -116,21 +116,21 @@ class CeleryWorker:
             self._runs.remove([run])
 
     def drain(self, *, grace_seconds: float | None) -> None:
-        """Let running tasks end for so long (None: as long as they take), then release them.
+        """Give running tasks this long to end (None: no limit), then release them.
 
-        Waits until it is so.
+        Returns when that is done.
         """
         if not self._runs.wait_until_empty(grace_seconds):
             self._stopping.set()
             self._runs.stop_all(StopReason.SHUTDOWN, grace_seconds=0)
             if not self._runs.wait_until_empty(SECONDS_TO_WRITE_AT_STOP):
                 self._give_up.set()
-                # One whose process is still starting, say: it has not begun, and cannot be stopped.
+                # For example, one whose process is still starting: it cannot be stopped yet.
                 self._writer.release([run.claim for run in self._runs.all()])
         self._stopping.set()
 
     def close(self) -> None:
-        """End the children and the connections; call it when no task is running."""
+        """End the children and close the connections; call it when no task is running."""
         self._stopping.set()
         self._give_up.set()
         self._heart_loop.stop()

@@ -1,4 +1,4 @@
-"""Hearing at once that sessions changed, here or anywhere: hints, never the guarantee."""
+"""Notifications that sessions changed, in any process: hints, not a guarantee."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ SECONDS_BETWEEN_TESTS = 30.0
 
 
 class ChangeListener:
-    """Calls `on_change` with the sessions that this process, or any other, says have changed.
+    """Calls `on_change` with the sessions that this process, or any other, reports as changed.
 
-    What this process sends is heard once: by its own subscription, and not as a notification too.
+    This process's own changes arrive once: by its subscription, and not as a notification too.
 
     A loop of its own listens (PostgreSQL, LISTEN) on a connection of its own, and tests it now and
     then: a connection that stays silent looks just like one without notifications.
@@ -41,7 +41,7 @@ class ChangeListener:
         self._loop.start()
 
     def stop(self) -> None:
-        """Hear nothing more."""
+        """Stop listening."""
         self._unsubscribe()
         self._loop.stop()
 
@@ -60,6 +60,6 @@ class ChangeListener:
                         tested_at = time.monotonic()
                 connection.execute(f"UNLISTEN {channel}")
             except BaseException:
-                connection.close()  # it must not go back to the pool while it listens
+                connection.close()  # a listening connection must not return to the pool
                 raise
         return 0.0

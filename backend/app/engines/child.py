@@ -1,8 +1,8 @@
-"""The process in which handlers run: `main` is what a supervisor starts it with.
+"""The process in which handlers run; a supervisor starts it with `main`.
 
-It writes no task state, only the results of steps, fenced by the claim. Its death is the
-supervisor's to notice; the supervisor's death it notices itself, twice over: the kernel kills it
-(Linux), and the socket between them ends.
+It writes no task state, only the results of steps, fenced by the claim. The supervisor notices
+its death; the supervisor's death ends it in two ways: the kernel kills it (Linux), and the socket
+between them closes.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main(descriptor: int, supervisor: int) -> None:
     """Serve the supervisor at the other end of the socket until it stops or dies."""
     _die_with(supervisor)
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # a terminal's or a service manager's, for us all
+        signal.signal(number, signal.SIG_IGN)  # sent to the whole process group
     channel = Channel(socket.socket(fileno=descriptor))
     setup = cast("Setup", _next_of(channel)[0])
     if setup.log_level is not None:
@@ -86,7 +86,7 @@ def _next_of(channel: Channel) -> tuple[object, ...]:
 
 
 class _Task:
-    """An assigned task, and whether it is to stop."""
+    """An assigned task, and whether it must stop."""
 
     __slots__ = ("_claim_token", "begin_before", "identity", "is_cancelled")
 
@@ -107,10 +107,10 @@ class _Task:
 
 
 class _Child:
-    """Runs one task after another; the thread that reads the socket hears a stop meanwhile.
+    """Runs one task after another; the thread that reads the socket receives stops meanwhile.
 
-    One lock for what waits and for what is said: which tasks are begun, and which recalled, is
-    reported in the order in which it happens.
+    One lock guards waiting tasks and messages: starts and recalls of tasks are reported in the
+    order in which they happen.
     """
 
     def __init__(self, channel: Channel, setup: Setup) -> None:
@@ -140,7 +140,7 @@ class _Child:
             return self._begin()
 
     def _end(self, ended: Ended | ControlMessage) -> _Task | None:
-        """Say how the last task ended, and with it, if another waits, that this has begun."""
+        """Report how the last task ended, together with the start of the next waiting one."""
         with self._changed:
             if self._waiting:
                 return self._begin(ended)
@@ -153,7 +153,7 @@ class _Child:
         return self._current
 
     def _run(self, task: _Task) -> Ended | ControlMessage:
-        """Run it, send its results in parts, and answer with its outcome."""
+        """Run it, send its results in parts, and return its outcome."""
         if time.monotonic() > task.begin_before:
             return Ended(Released())
         context = TaskContext(
@@ -229,12 +229,12 @@ class _Child:
 def _die_with(supervisor: int) -> None:
     """Have the kernel kill this process when the supervisor dies, even inside a C call (prctl(2)).
 
-    Elsewhere than on Linux the end of the socket does it, as soon as Python code runs again.
+    On other systems the end of the socket does so, as soon as Python code runs again.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        # Where memory runs out, a task is to die before the supervisor does (proc(5)).
+        # If memory runs out, the kernel should kill a task before the supervisor (proc(5)).
         with contextlib.suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
     if os.getppid() != supervisor:
@@ -242,7 +242,7 @@ def _die_with(supervisor: int) -> None:
 
 
 def _end_with_descendants() -> None:
-    """End at once, with whatever the handler started: we lead a process group of our own."""
+    """End at once, with the handler's own processes: this process leads its process group."""
     with contextlib.suppress(OSError):
         if os.getpgid(0) == os.getpid():
             os.killpg(0, signal.SIGKILL)

@@ -1,8 +1,8 @@
-"""A child process that runs handlers, from the side of the worker that started it.
+"""A child process that runs handlers, as seen by the worker that started it.
 
 Each slot has one child, kept warm from task to task, and one socket pair to it. Nothing is shared
-between children: a pool with a common queue must hold a lock while a child writes, and a child
-that is killed just then takes the lock with it. The other side is `app.engines.child`.
+between children: a pool with a shared queue must hold a lock while a child writes, and a child
+that is killed at that moment never releases it. The other side is `app.engines.child`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _BOOT = (
 
 
 class ChildDied(Exception):  # noqa: N818 - what happened, as StaleClaim
-    """The child process is gone; the message says how it ended.
+    """The child process has ended; the message says how.
 
     Attributes:
         is_of_memory: whether it took more memory than it may.
@@ -47,7 +47,7 @@ class ChildDied(Exception):  # noqa: N818 - what happened, as StaleClaim
 
 
 class ChildProcess:
-    """A child process, from the supervisor's side.
+    """A child process, as its supervisor sees it.
 
     The thread that starts it must live as long as it does: to the kernel, that thread is its
     parent (prctl(2), PR_SET_PDEATHSIG).
@@ -96,7 +96,7 @@ class ChildProcess:
         return self._process.pid
 
     def send(self, *messages: object) -> None:
-        """Say something to the child; may be called from any thread.
+        """Send messages to the child; may be called from any thread.
 
         Raises:
             ChildDied: it is gone.
@@ -109,7 +109,7 @@ class ChildProcess:
             raise self._death() from error
 
     def receive(self, seconds: float | None = None) -> object:
-        """Return what the child says next; None if it says nothing for so long.
+        """Return the child's next message; None if there is none within this time.
 
         Raises:
             ChildDied: it is gone.
@@ -140,10 +140,10 @@ class ChildProcess:
         return bool(events)
 
     def expect(self, word: ControlMessage) -> None:
-        """Wait for this word.
+        """Wait for this message.
 
         Raises:
-            ChildDied: it is gone, silent, or said something else.
+            ChildDied: it has ended, is silent, or sent something else.
 
         """
         message = self.receive(SECONDS_TO_START)
@@ -154,13 +154,13 @@ class ChildProcess:
             raise ChildDied(f"said {message!r:.100} instead of {word.name}")
 
     def kill(self) -> None:
-        """Kill the child with all that it started; may be called from any thread."""
+        """Kill the child and its process group; may be called from any thread."""
         with self._ending, contextlib.suppress(ProcessLookupError):
             if self._process.returncode is None:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Kill the child if it lives, and let go of everything."""
+        """Kill the child if it is alive, and close everything."""
         self._death()
         with self._sending:
             self._channel.close()
@@ -169,7 +169,7 @@ class ChildProcess:
             self._exited = None
 
     def _death(self) -> ChildDied:
-        """Make sure that it and what it started are gone; return how it ended."""
+        """Ensure that it and its process group have ended; return how it ended."""
         self._wait_for_exit()
         self.kill()
         with self._ending:
@@ -187,7 +187,7 @@ class ChildProcess:
         )
 
     def _reap(self) -> None:
-        """Wait for its end, and take note of how large it was."""
+        """Wait until it has ended, and record its peak memory."""
         try:
             _, status, usage = os.wait4(self._process.pid, 0)
         except ChildProcessError:
@@ -196,7 +196,7 @@ class ChildProcess:
         self._peak_megabytes = peak_megabytes(usage)
 
     def _wait_for_exit(self) -> None:
-        """Let a child that is ending reach its end, so that the status is its own."""
+        """Let a child that is exiting finish, so that the exit status is its own."""
         if self._exited is not None and self._channel.fileno() >= 0:
             poll = select.poll()
             poll.register(self._exited, select.POLLIN)

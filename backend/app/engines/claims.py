@@ -1,4 +1,4 @@
-"""Where a worker's tasks come from: claims that it asks for, and those whose response was lost."""
+"""The claims of a worker, including those whose response was lost."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class _Inquiry(NamedTuple):
-    """How to find out what a call claimed whose response was lost.
+    """How to find the claims of a call whose response was lost.
 
     Attributes:
-        claimed_at: the moment before the call; None where asking renews the lease.
+        claimed_at: the moment before the call; None if the inquiry renews the lease.
 
     """
 
@@ -35,10 +35,10 @@ class _Inquiry(NamedTuple):
 
 
 class ClaimSource:
-    """Claims tasks for one worker, and finds what calls claimed whose response was lost.
+    """Claims tasks for one worker, and finds the claims of calls whose response was lost.
 
     Args:
-        session_ids: only tasks of these; None: of any session.
+        session_ids: the only sessions whose tasks are claimed; None: any.
 
     """
 
@@ -59,7 +59,7 @@ class ClaimSource:
         self._inquiries: list[_Inquiry] = []
 
     def claim(self, limit: int) -> list[Claim]:
-        """Claim up to `limit` tasks that wait, the longest waiting first."""
+        """Claim up to `limit` waiting tasks, the longest waiting first."""
         if self._session_ids is not None:
             return self._claim_of_sessions(self._session_ids, limit)
         call_id = uuid4()
@@ -80,14 +80,14 @@ class ClaimSource:
         )
 
     def look_for(self, wishes: Sequence[ClaimRequest]) -> None:
-        """Have `recover` ask for these too: the response to what claimed them was lost."""
+        """Have `recover` look up these too: the response to their claims was lost."""
         self._inquiries.append(self._inquiry_about(wishes))
 
     def recover(
         self,
         connect: Callable[[], AbstractContextManager[psycopg.Connection[Any]]] | None = None,
     ) -> Iterator[tuple[list[Claim], float]]:
-        """Return what calls claimed whose response was lost, and when: nobody else would run it."""
+        """Return the claims of calls whose response was lost, and when they were made."""
         for inquiry in tuple(self._inquiries):
             asked_at = time.monotonic()
             with (connect or self._connection.use)() as connection:
@@ -117,7 +117,7 @@ class ClaimSource:
     def _claimed_by(
         self, inquiry: _Inquiry, claim: Callable[[psycopg.Connection[Any]], list[Claim]]
     ) -> list[Claim]:
-        """Claim; where the response is lost, leave the inquiry to find out."""
+        """Claim; if the response is lost, keep an inquiry for `recover`."""
         self._inquiries.append(inquiry)
         with self._connection.use() as connection:
             claims = claim(connection)
@@ -125,5 +125,5 @@ class ClaimSource:
         return claims
 
     def _forget(self, inquiry: _Inquiry) -> None:
-        with contextlib.suppress(ValueError):  # the stopping thread was first
+        with contextlib.suppress(ValueError):  # the stopping thread removed it first
             self._inquiries.remove(inquiry)

@@ -1,4 +1,4 @@
-"""Connections that a worker keeps for itself, apart from the pool that its tasks' outcomes use.
+"""A worker's own connections, separate from the pool for its tasks' outcomes.
 
 A worker whose heartbeats had to queue behind the writing of results would lose its claims just
 when it is busiest.
@@ -22,7 +22,7 @@ CONNECTIONS = 3
 
 
 def vital_database(database: Database, settings: Settings) -> Database:
-    """Open the same database by a small pool of its own, in which nothing takes long.
+    """Open the same database with a small pool of its own, for short statements.
 
     No statement takes more than a quarter of the lease, and no server may be silent for a third.
     """
@@ -41,10 +41,10 @@ def vital_database(database: Database, settings: Settings) -> Database:
 
 
 class HeldConnection:
-    """One driver connection, kept from use to use; after an error the next use opens another.
+    """One driver connection, kept open; after an error the next use opens another.
 
-    For one thread. Being kept, it needs no test before each use: an idle worker asks one question
-    per poll, not two.
+    For one thread. It needs no test before each use: an idle worker sends one statement per poll,
+    not two.
     """
 
     def __init__(self, database: Database) -> None:
@@ -70,6 +70,6 @@ class HeldConnection:
             raise
 
     def close(self) -> None:
-        """Give the connection back; a later use opens another."""
+        """Close the connection; a later use opens another."""
         self._connection = None
         self._stack.close()

@@ -1,8 +1,8 @@
-"""Telling a broker of tasks that wait: what follows the commit where Celery runs the work.
+"""Publish waiting tasks to a broker after the commit, for Celery's workers.
 
-A message is a hint: (session_id, task_id), two strings as JSON. Whether there is work is decided by
-the claim in PostgreSQL. So a message that comes twice does nothing, and one that was lost costs
-time only: the sweeper tells of a task again that waited for a whole lease.
+A message is a hint: (session_id, task_id), two strings as JSON. The claim in PostgreSQL decides
+whether there is work. So a doubled message does nothing, and a lost one only costs time: the
+sweeper publishes a task again that has waited for a whole lease.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MOST_UNSENT = 10_000
-"""Hints kept in memory while the broker is slow; those beyond are left to the sweeper."""
+"""The most hints kept in memory while the broker is slow; more are left to the sweeper."""
 
 LONG_QUEUE = 1_000
-"""With more messages than this in the queue, tasks wait for workers: repeating helps nobody."""
+"""With more messages than this in the queue, tasks wait for workers: repeating does not help."""
 
 CLOSING_SECONDS = 5.0
-"""How long a process that ends may take to send what it has not sent."""
+"""How long an exiting process may take to send its remaining messages."""
 
 ATTEMPTS_TO_SEND = 2
-"""The first may meet a connection that died in silence; the second opens another."""
+"""The first may use a connection that was lost unnoticed; the second opens another."""
 
 TASK_NAME = "session_tasks.run"
 
@@ -49,11 +49,11 @@ TaskMessage = tuple["UUID", "UUID"]
 
 @contextlib.contextmanager
 def dispatcher(settings: Settings) -> Iterator[Dispatch | None]:
-    """Lend what `sweep_once` and `Sweeper` take as `dispatch`; None where the engine is embedded.
+    """Yield the argument `dispatch` of `sweep_once` and `Sweeper`; None for the embedded engine.
 
-    While inside, every task that this process starts is published as soon as its commit is done:
-    by a person, as a retry, or because the task before it completed. Publishing goes on in a
-    thread of its own and never fails a start: where the broker is away, the sweeper repeats.
+    While the context lasts, every task that this process starts is published after its commit:
+    by a user, as a retry, or because the previous task completed. Publishing runs in a thread of
+    its own and never fails a start: if the broker is unavailable, the sweeper repeats it.
 
     Raises:
         ConfigurationError: Celery is not installed, or `SESSION_TASKS_BROKER_URL` is not set.
@@ -67,9 +67,9 @@ def dispatcher(settings: Settings) -> Iterator[Dispatch | None]:
 
 
 class Publisher:
-    """Publishes hints from a thread of its own; safe to call from many threads, never waits.
+    """Publishes hints from a thread of its own; thread-safe, never waits.
 
-    Not to be taken along by a fork: `forget` it in the child, and make another.
+    Do not use it after a fork: `forget` it in the child, and create another.
 
     Attributes:
         sent_count: messages that the broker has confirmed (RabbitMQ) or stored (Redis).
@@ -93,7 +93,7 @@ class Publisher:
         require_broker(settings)
 
     def start(self) -> None:
-        """Begin to publish what this process starts."""
+        """Begin to publish the tasks that this process starts."""
         self._unobserve = observe_transitions(self._on_transitions)
         self._thread = threading.Thread(
             target=self._send_until_closed, name="publisher", daemon=True
@@ -108,20 +108,20 @@ class Publisher:
         self.close()
 
     def __call__(self, tasks: Sequence[TaskMessage]) -> None:
-        """Tell again of tasks that nobody picked up, unless the queue is long as it is."""
+        """Publish unclaimed tasks again, unless the queue is long."""
         self._put(tasks, is_repeated=True)
 
     def tell(self, tasks: Sequence[TaskMessage]) -> None:
-        """Tell of tasks that wait as of now; returns at once."""
+        """Publish tasks that are waiting now; returns at once."""
         self._put(tasks, is_repeated=False)
 
     def forget(self) -> None:
-        """Observe nothing more: for a child that a fork has given its parent's publisher."""
+        """Stop observing: for a child that inherited its parent's publisher by a fork."""
         self._unobserve()
         self._unobserve = lambda: None
 
     def close(self) -> None:
-        """Send what is unsent, if the broker takes it soon; may be called again."""
+        """Send the remaining messages, if the broker accepts them soon; may be called again."""
         self.forget()
         thread, self._thread = self._thread, None
         if thread is None:
@@ -162,7 +162,7 @@ class Publisher:
         self._disconnect()
 
     def _send(self, batch: list[tuple[TaskMessage, bool]]) -> None:
-        """Send the batch, each hint once if all goes well; what cannot be sent is left out."""
+        """Send the batch, each hint once if there is no error; skip those that cannot be sent."""
         for attempt in range(1, ATTEMPTS_TO_SEND + 1):
             try:
                 self._connect()
@@ -172,7 +172,7 @@ class Publisher:
                     if not (is_repeated and is_long):
                         self._publish(session_id, task_id)
                     batch.pop(0)
-            except Exception as error:  # noqa: BLE001 - drivers raise their own; none may pass
+            except Exception as error:  # noqa: BLE001 - drivers raise their own; none may propagate
                 self._disconnect()
                 if attempt == ATTEMPTS_TO_SEND:
                     self._note_away(error, len(batch))

@@ -1,10 +1,10 @@
-"""The outcome of a run as a value, how a handler comes to one, and the one place that writes it.
+"""The outcome of a run: a value, made by `run_handler` and written by `OutcomeWriter`.
 
 =============== ========================================= ======================================
 outcome         what happened                             what is written
 =============== ========================================= ======================================
 `Completed`     the handler returned                      results and completion, in one transaction
-`Failed`        it raised, died or took too long          the failure, counted, and what explains it
+`Failed`        it raised, died or took too long          the failure, counted, and its findings
 `Released`      the worker stops, or lost its database    the claim is released; no attempt spent
 `Cancelled`     the claim is no longer the worker's       nothing: the row says so already
 =============== ========================================= ======================================
@@ -61,10 +61,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ATTEMPTS_TO_WRITE_RESULTS = 5
-"""How often results meet what passes (a timeout, a full disk) before they are taken to be why."""
+"""How many passing errors (a timeout, a full disk) the results may meet before they are blamed."""
 
 _TOO_LARGE = "54"
-"""Program limits (PostgreSQL, appendix A): psycopg files them with what passes."""
+"""Program limits (PostgreSQL, appendix A), which psycopg classes as operational errors."""
 
 NO_RESULTS = TaskResults()
 
@@ -81,7 +81,7 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The run failed; `results` are what explains it (findings)."""
+    """The run failed; `results` explain it (findings)."""
 
     context: Mapping[str, Any]
     results: TaskResults = NO_RESULTS
@@ -89,19 +89,19 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """The run was broken off through no fault of its own."""
+    """The run was interrupted for a reason outside of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """The run was broken off because its claim is no longer this worker's."""
+    """The run was interrupted because this worker lost its claim."""
 
 
 Outcome = Completed | Failed | Released | Cancelled
 
 
 def outcome_name(written: Outcome | None) -> str:
-    """The outcome's name in counts and logs; `stale` where nothing was written."""
+    """Return the outcome's name in counts and logs; `stale` if nothing was written."""
     return STALE if written is None else type(written).__name__.lower()
 
 
@@ -112,7 +112,7 @@ def run_handler(
     worker: str,
     on_loaded: Callable[[Handler], None] = lambda _handler: None,
 ) -> Outcome:
-    """Run the handler to its outcome; whatever it raises, this returns."""
+    """Run the handler and return its outcome, whatever it raises."""
     with task_context(
         session_id=context.session_id, task_id=context.task_id, task_type=context.task_type
     ):
@@ -137,7 +137,7 @@ def _broken_off(error: BaseException, context: TaskContext, worker: str) -> Outc
     if isinstance(error, TaskCancelled) and context.is_cancelled:
         return Cancelled()
     if isinstance(error, MemoryError):
-        # The frames hold what took the memory; describing the failure needs some.
+        # The frames refer to the large objects, and describing the failure needs memory.
         traceback.clear_frames(error.__traceback__)
         too_large = TooLargeForMemory(context.settings.max_task_memory_mb)
         return Failed(failure_context(too_large, error_name=TOO_LARGE_FOR_MEMORY, worker=worker))
@@ -159,13 +159,13 @@ def _broken_off(error: BaseException, context: TaskContext, worker: str) -> Outc
 
 
 class OutcomeWriter:
-    """Writes outcomes, each at most once; safe to use from many threads.
+    """Writes outcomes, each at most once; thread-safe.
 
-    While the database is away it keeps trying, for as long as `give_up` is not set: the results of
-    a finished task are held, and written if the claim then still holds.
+    While the database is unavailable, it retries until `give_up` is set: the results of a finished
+    task are kept, and written if the claim still holds then.
 
     Args:
-        local_worker: claims what `complete_together` starts next, and is not notified of it.
+        local_worker: claims the tasks that `complete_together` starts next, without a notification.
 
     """
 
@@ -191,16 +191,16 @@ class OutcomeWriter:
         is_doubtful: bool = False,
         waits_for_locks: bool = True,
     ) -> Outcome | None:
-        """Return the outcome that is in the database now; None if the claim was not ours.
+        """Write the outcome, and return the one that is stored; None if the claim was lost.
 
-        `is_doubtful`: it may be there already, by a commit whose answer was lost.
+        `is_doubtful`: it may be stored already, by a commit whose response was lost.
 
-        Also None where `give_up` was set first: then the lease expires, and the task is rescued.
-        Results that the database will not take (a value it cannot store) fail the task. For what
-        another transaction has locked it waits as long as the claim holds.
+        Also None if `give_up` was set first: then the lease expires, and the task is rescued.
+        Results that the database refuses (a value it cannot store) fail the task. If another
+        transaction has locked the session, it waits as long as the claim holds.
 
         Raises:
-            DatabaseBusy: it is locked, where it is not to wait for locks.
+            DatabaseBusy: the session is locked, and this call does not wait for locks.
 
         """
         failures = refusals = 0
@@ -215,7 +215,7 @@ class OutcomeWriter:
                 is_of_a_lock = isinstance(error, DatabaseBusy) and not error.is_of_time
                 if is_of_a_lock and not waits_for_locks:
                     raise
-                is_doubtful = True  # one that was lost before may have been what was in the way
+                is_doubtful = True  # the lock may be an earlier, lost attempt's
                 failures += 1
                 refusals += not is_of_a_lock
                 is_too_much = refusals >= ATTEMPTS_TO_WRITE_RESULTS and _has_results(outcome)
@@ -237,7 +237,7 @@ class OutcomeWriter:
                 return None
 
     def _writes(self, claim: Claim, outcome: Outcome, *, is_doubtful: bool) -> bool:
-        """Write it once, or find it written; returns whether the claim still held."""
+        """Write it once, or find it written; return whether the claim still held."""
         try:
             self._write_once(claim, outcome)
         except StaleClaim:
@@ -250,9 +250,9 @@ class OutcomeWriter:
     def complete_together(
         self, completions: Sequence[tuple[Claim, Completed]]
     ) -> list[Completed | DatabaseBusy | None]:
-        """Write these in one transaction; None for a claim that was not ours.
+        """Write these in one transaction; None for a lost claim.
 
-        What is started next in their sessions is claimed for the local worker, and handed to it.
+        The tasks started next in their sessions are claimed for the local worker, and passed to it.
         `DatabaseBusy` for one that another transaction has locked: write it in a moment. No session
         twice. Raises what the transaction raises.
         """
@@ -266,14 +266,14 @@ class OutcomeWriter:
 
     @property
     def has_given_up(self) -> bool:
-        """Whether nothing is tried again any more."""
+        """Whether retries have ended."""
         return self._give_up.is_set()
 
     def release(self, claims: Sequence[Claim | ClaimRequest]) -> None:
-        """Give claims back in one statement, whatever their runs are at; costs no attempt.
+        """Release claims in one statement, even of unfinished runs; costs no attempt.
 
-        For a worker that cannot wait for them: what a run writes after this is stale. Where the
-        database does not take it, the leases expire, and the tasks are rescued.
+        For a worker that cannot wait for them: later writes of such runs are stale. If the database
+        does not accept it, the leases expire, and the tasks are rescued.
         """
         if not claims:
             return
@@ -307,7 +307,7 @@ class OutcomeWriter:
                 pass
 
     def _unwritable(self, claim: Claim, outcome: Outcome, error: Exception) -> Outcome:
-        """Return what to write instead of an outcome that the database refuses."""
+        """Return the outcome to write instead of one that the database refuses."""
         logger.error(
             "The outcome of %s of session %s was refused by the database",
             claim.task_type.value,
@@ -316,12 +316,12 @@ class OutcomeWriter:
         )
         if isinstance(outcome, Completed) or _has_results(outcome):
             return Failed(failure_context(error, worker=self._worker))
-        return Cancelled()  # nothing smaller is left to write: the lease ends, and is rescued
+        return Cancelled()  # nothing smaller is left: the lease ends, and is rescued
 
     def _is_written(self, claim: Claim, outcome: Outcome) -> bool:
-        """Whether a commit whose outcome was unknown took effect after all.
+        """Return whether a commit whose outcome was unknown took effect.
 
-        Where the next type has begun, this one completed: nothing else leads there.
+        If the next type has begun, this one was completed: there is no other way.
         """
         try:
             with self._database.transaction() as db:
@@ -332,7 +332,7 @@ class OutcomeWriter:
 
 
 def log_dropped(claim: Claim) -> None:
-    """Log that an outcome was not written, as the claim no longer held."""
+    """Log that an outcome was not written, because the claim was lost."""
     logger.info(
         "The claim on %s of session %s was no longer ours; its work was dropped",
         claim.task_type.value,
@@ -355,7 +355,7 @@ def _shows(task: SessionTask, claim: Claim, outcome: Outcome) -> bool:
 
 
 def _passes(error: Exception) -> bool:
-    """Whether the same write may well succeed in a moment: locks, deadlocks, a failover."""
+    """Return whether the same write may soon succeed: after a lock, a deadlock, a failover."""
     if isinstance(error, DatabaseBusy):
         return True
     original = error.orig if isinstance(error, DBAPIError) else error
@@ -364,12 +364,12 @@ def _passes(error: Exception) -> bool:
 
 
 def is_light(outcome: Outcome) -> bool:
-    """Whether it is a completion that has no results to be written with it."""
+    """Return whether it is a completion without results."""
     return isinstance(outcome, Completed) and not _has_results(outcome)
 
 
 def goes_together(outcome: Outcome) -> TypeGuard[Completed]:
-    """Whether it is a completion whose results are small enough to be written with others."""
+    """Return whether it is a completion with results small enough to be written with others'."""
     if not isinstance(outcome, Completed):
         return False
     size = 0

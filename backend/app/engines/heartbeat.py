@@ -1,4 +1,4 @@
-"""The heart of a worker: one statement renews all its leases and carries their progress."""
+"""Renewal of leases: one statement renews all leases of a worker, and stores progress."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_NEWS = 0.5
-"""Progress, and the question whether a claim still holds, wait no longer than this."""
+"""The longest delay of progress, and of the check of a claim."""
 
 
 class LeaseRenewer:
@@ -31,7 +31,7 @@ class LeaseRenewer:
     is progress to report or `ask_about` named a session of a run.
 
     Attributes:
-        connection: what it beats by, for the thread that calls `step`.
+        connection: the connection for heartbeats, used by the thread that calls `step`.
 
     """
 
@@ -46,12 +46,12 @@ class LeaseRenewer:
         self._is_asked = False
 
     def ask_about(self, session_ids: Collection[UUID]) -> bool:
-        """Note that these sessions changed; returns whether a heartbeat is now due soon."""
+        """Note that these sessions changed; return whether a heartbeat is now due soon."""
         self._is_asked = self._is_asked or self._runs.has_session_of(session_ids)
         return self._is_asked
 
     def step(self) -> float | None:
-        """Send a heartbeat if it is due; returns in how many seconds to look again."""
+        """Send a heartbeat if it is due; return the seconds until the next call."""
         runs = self._runs.all()
         if not runs:
             return None
@@ -63,15 +63,15 @@ class LeaseRenewer:
             due_at = min(due_at, self._beaten_at + soon)
         wait = due_at - time.monotonic()
         if wait > 0:
-            return min(wait, soon)  # progress is noted without a wake-up: look for it
+            return min(wait, soon)  # progress is noted without a wake-up, so check for it
         self.beat()
         return soon
 
     def beat(self) -> None:
-        """Renew every lease once; those that another transaction has locked come next.
+        """Renew every lease once; those that another transaction has locked come last.
 
         Raises:
-            DatabaseUnavailable: the database is away; no progress is lost.
+            DatabaseUnavailable: no progress is lost.
 
         """
         self._is_asked = False
@@ -108,15 +108,15 @@ class LeaseRenewer:
         )
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         self.connection.close()
 
 
 def require_timely_heartbeats(settings: Settings) -> None:
-    """Return if a lease allows for a heartbeat that is late.
+    """Check that a lease is long enough for a late heartbeat.
 
     Raises:
-        ConfigurationError: it does not.
+        ConfigurationError: it is not.
 
     """
     if settings.heartbeat_seconds * 2 > settings.lease_seconds:

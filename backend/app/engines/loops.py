@@ -1,4 +1,4 @@
-"""The shell around every background step: step → catch → log → count → continue."""
+"""The loop around every background step: run, catch, log, count, continue."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ logger = logging.getLogger(__name__)
 FIRST_PAUSE_SECONDS = 0.1
 
 SECONDS_TO_STOP = 10.0
-"""How long `stop` waits for the step that is under way."""
+"""How long `stop` waits for the current step."""
 
 
 def backoff_seconds(failures: int, *, longest: float) -> float:
-    """How long to wait after so many failures in a row: doubled each time, give or take half."""
+    """Return the pause after this many failures in a row: doubled each time, ± half."""
     pause: float = min(longest, FIRST_PAUSE_SECONDS * 2.0 ** min(failures - 1, 20))
     return pause * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, no secret
 
 
 class Loop:
-    """A thread that takes one step after another until it is stopped; no error ends it.
+    """A thread that runs one step after another until it is stopped; no error ends it.
 
-    `step` returns in how many seconds the next is due; None: not before `wake()`. After an error
-    it comes after a pause that grows up to `longest_pause` seconds. What the database does not
-    answer, or gives up, is logged once, and once more when it is over.
+    `step` returns the seconds until the next is due; None: not before `wake()`. After an error,
+    the pause grows up to `longest_pause` seconds. An outage or refusal of the database is logged
+    once, and once more when it is over.
 
     Attributes:
-        error_count: steps that failed.
+        error_count: the number of failed steps.
 
     """
 
@@ -54,11 +54,11 @@ class Loop:
         self._thread.start()
 
     def wake(self) -> None:
-        """Have the next step taken at once; never blocks."""
+        """Run the next step at once; never blocks."""
         self._woken.set()
 
     def stop(self) -> bool:
-        """End after the current step; returns whether it ended in time."""
+        """End after the current step; return whether it ended in time."""
         self._stopped.set()
         self._woken.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
@@ -67,7 +67,7 @@ class Loop:
 
     @property
     def is_stopping(self) -> bool:
-        """Whether the loop is to end: a long step should look."""
+        """Whether the loop must end; long steps should check."""
         return self._stopped.is_set()
 
     def _run(self) -> None:

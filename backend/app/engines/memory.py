@@ -1,4 +1,4 @@
-"""Memory of processes: bounded, released between tasks, and seldom searched for cycles."""
+"""Memory of processes: limited, released between tasks, and rarely searched for cycles."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ import sys
 import threading
 
 SECONDS_OF_LIGHT_WORK = 0.2
-"""A task that took no longer has left too little behind to be looked for."""
+"""A shorter task leaves too little memory to be worth a release."""
 
 
 def give_back_memory() -> None:
-    """Have the C library return what large results have left behind (malloc_trim(3), glibc).
+    """Have the C library return the freed memory of large results (malloc_trim(3), glibc).
 
-    Otherwise every process of a worker stays as big as the biggest task that it ever had.
+    Otherwise every process of a worker stays as large as its largest task.
     """
     if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):  # another C library: it has its own way
+        with contextlib.suppress(OSError, AttributeError):  # another C library
             ctypes.CDLL(None).malloc_trim(0)
 
 
 def collect_garbage_seldom() -> None:
-    """Look for cycles less often from now on, and never among what is there already.
+    """Collect cycles less often from now on, and never among existing objects.
 
-    What was imported is hundreds of thousands of objects that stay: going through them takes the
-    collector a fifth of a child's time, whose documents are large trees of small objects, and
-    delays a server's responses by 70 ms several times a second.
+    Imported modules are hundreds of thousands of permanent objects: scanning them takes a fifth
+    of the time of a child, whose documents are large trees of small objects, and delays a server's
+    responses by 70 ms several times a second.
     """
     gc.collect()
     gc.freeze()
@@ -38,7 +38,7 @@ def collect_garbage_seldom() -> None:
 
 
 EXIT_TOO_LARGE = 77
-"""The status of a process that ended itself because it took too much memory."""
+"""The exit status of a process that used too much memory."""
 
 _SECONDS_BETWEEN_LOOKS = 0.1
 _KILOBYTE = 1_024
@@ -46,12 +46,12 @@ _MEGABYTE = 1_024 * _KILOBYTE
 
 
 def limit_memory(megabytes: int) -> None:
-    """Have this process get no more memory than so much; 0: no limit.
+    """Limit this process's memory; 0: no limit.
 
-    On Linux allocations fail beyond it: Python raises MemoryError, and most libraries abort. What
-    counts is written memory (RLIMIT_DATA), not address space: threads reserve 64 MB of that each
-    and use little of it. Elsewhere the kernel does not keep to such limits; there the process
-    looks at its peak ten times a second, and ends with `EXIT_TOO_LARGE`.
+    On Linux, allocations beyond it fail: Python raises MemoryError, and most libraries abort.
+    Written memory counts (RLIMIT_DATA), not address space: each thread reserves 64 MB of that
+    and uses little of it. Other kernels do not enforce such limits; there the process checks its
+    peak ten times a second, and exits with `EXIT_TOO_LARGE`.
     """
     if not megabytes:
         return
@@ -65,7 +65,7 @@ def limit_memory(megabytes: int) -> None:
 
 
 def watch_memory(megabytes: int) -> None:
-    """End this process once it has taken more; where the kernel does not (`limit_memory`)."""
+    """End this process once it exceeds the limit, if the kernel does not (`limit_memory`)."""
 
     def look() -> None:
         pause = threading.Event()
@@ -77,21 +77,21 @@ def watch_memory(megabytes: int) -> None:
 
 
 def peak_megabytes(usage: resource.struct_rusage) -> int:
-    """Return the largest size that a process had (getrusage(2): in bytes on macOS)."""
+    """Return a process's peak size (getrusage(2): in bytes on macOS)."""
     unit = 1 if sys.platform == "darwin" else _KILOBYTE
     return usage.ru_maxrss * unit // _MEGABYTE
 
 
 def died_of_memory(status: int, peak: int, limit: int) -> bool:
-    """Say whether a process died because it took too much memory.
+    """Return whether a process died because it used too much memory.
 
     Args:
-        status: its return code, as `subprocess` gives it.
-        peak: the largest size that it had, in megabytes.
-        limit: what it was allowed.
+        status: its return code, as in `subprocess`.
+        peak: its peak size in megabytes.
+        limit: its limit in megabytes.
 
-    Libraries abort where an allocation fails, which may be a large one long before the limit.
-    Others crash, or the kernel ends the process, when it is near.
+    Libraries abort if an allocation fails, which may be a large one far below the limit. Others
+    crash, or the kernel kills the process, near the limit.
 
     """
     if status == EXIT_TOO_LARGE:

@@ -6,11 +6,11 @@
     child → supervisor    READY, then for each task STARTED, Limited, Progress, Produced…, and
                           COMPLETED or Ended; ReturnedUnstarted
 
-What is sent is several messages in one write: that a task has ended and that the next has begun is
-reported together, so that a death always belongs to one of the two. There are thousands a second,
-so they are words and tuples, and ids are bytes: a dataclass takes the pickler many times as long.
+Several messages are sent in one write: the end of a task and the start of the next are reported
+together, so that a death always belongs to one of the two. There are thousands a second, so they
+are words and tuples, and ids are bytes: pickling a dataclass takes many times as long.
 
-An exception never travels: the child turns it into a failure context, which is plain JSON.
+Exceptions are never sent: the child turns them into failure contexts, which are plain JSON.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class Setup:
     """The first message to a child.
 
     Attributes:
-        url: of the database.
+        url: the database's.
         references: the handler of each task type, as `package.module:function`.
         worker: the supervisor's id.
-        log_level: of the supervisor; None: it has not set up logging, so the child does not.
+        log_level: the supervisor's; None: it has not set up logging, so the child does not.
 
     """
 
@@ -62,9 +62,9 @@ class Assignment(NamedTuple):
     """One task to run.
 
     Attributes:
-        claim_token: what the run may keep steps with.
-        begin_before: by the monotonic clock, which all processes of a machine share: past it the
-            lease may have ended, and the task is not begun.
+        claim_token: the token with which the run may store steps.
+        begin_before: by the monotonic clock, which all processes of a machine share: after it the
+            lease may have ended, and the task must not begin.
 
     """
 
@@ -94,19 +94,19 @@ class ControlMessage(Enum):
 
 
 class Stop(NamedTuple):
-    """The task is to stop, if it still runs."""
+    """The task must stop, if it is still running."""
 
     task_id: uuid.UUID
 
 
 class ReturnedUnstarted(NamedTuple):
-    """So many tasks will not be begun: the last that were assigned."""
+    """This many tasks will not begin: the last assigned ones."""
 
     task_count: int
 
 
 class Limited(NamedTuple):
-    """The handler may run this long, in place of the setting."""
+    """The handler may run this long, instead of the setting."""
 
     max_run_seconds: float
 
@@ -120,7 +120,7 @@ class Produced(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """The run ended otherwise; the results of the outcome are what was `Produced`."""
+    """The run ended in another way; its results are those `Produced`."""
 
     outcome: Outcome
 
@@ -133,14 +133,14 @@ _PICKLED: dict[tuple[object, ...], bytes] = {
         (ControlMessage.COMPLETED, ControlMessage.STARTED),
     )
 }
-"""What is said for every light task, so that nobody pickles it again."""
+"""The message for every light task, pickled once."""
 
 _SAID = {pickled: words for words, pickled in _PICKLED.items()}
 _LONGEST = max(map(len, _SAID))
 
 
 _HEAD = struct.Struct("!Q")
-"""Before what is sent together: its length in bytes."""
+"""The header of a write: its length in bytes."""
 
 _BYTES_AT_ONCE = 1 << 16
 
@@ -154,7 +154,7 @@ class Channel:
         self._sent_together: collections.deque[bytes] = collections.deque()
 
     def fileno(self) -> int:
-        """Its descriptor, to wait for what is sent; -1 once it is closed."""
+        """Its descriptor, to wait for messages; -1 once it is closed."""
         return self._end.fileno()
 
     def close(self) -> None:
@@ -175,18 +175,18 @@ class Channel:
 
     @property
     def has_read(self) -> bool:
-        """Whether `receive` has something to return that was read before."""
+        """Return whether `receive` has messages that were read before."""
         return bool(self._sent_together)
 
     def receive(self) -> tuple[object, ...]:
-        """Return messages that were sent together, or nothing, if these are not whole yet.
+        """Return messages that were sent together, or nothing if they are incomplete.
 
-        Waits for something to arrive, if nothing was read before. What has arrived is all read at
-        once: a system call takes longer than a word.
+        Waits for data, if nothing was read before. All data that has arrived is read at once: a
+        system call takes longer than a message.
 
         Raises:
             EOFError: the other end is closed.
-            OSError: so it is, or this one.
+            OSError: the other end, or this one, is closed.
 
         """
         if not self._sent_together:
@@ -214,7 +214,7 @@ def _understood(pickled: bytes) -> tuple[object, ...]:
 
 
 def results_in_parts(results: TaskResults) -> Iterator[Produced]:
-    """Return the results as messages of a moderate size."""
+    """Return the results as messages of moderate size."""
     for part in fields(results):
         items = getattr(results, part.name)
         for start in range(0, len(items), ITEMS_PER_MESSAGE):
@@ -223,7 +223,7 @@ def results_in_parts(results: TaskResults) -> Iterator[Produced]:
 
 
 class PickledItems(CheckedItems[Item], Generic[Item]):
-    """Items that stay pickled until they are iterated over, a few hundred at a time.
+    """Items that stay pickled until they are iterated over, some hundreds at a time.
 
     A supervisor may hold the results of many tasks; as UTF-8 they take a fraction of the memory.
     """
@@ -250,12 +250,12 @@ class PickledItems(CheckedItems[Item], Generic[Item]):
 
 @dataclass(slots=True)
 class ResultParts:
-    """Collects `Produced` messages; `results` is what they make up."""
+    """Collects `Produced` messages; `results` joins them."""
 
     _batches: dict[str, list[Produced]] = field(default_factory=dict)
 
     def add(self, produced: Produced) -> None:
-        """Take one message more."""
+        """Add a message."""
         self._batches.setdefault(produced.name, []).append(produced)
 
     def __bool__(self) -> bool:

@@ -23,7 +23,7 @@ _WAIT_SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600)
 
 
 class Metrics:
-    """Counters of this process, and gauges that are set when they are asked for."""
+    """Counters of this process, and gauges that are read on request."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -76,7 +76,7 @@ class Metrics:
         self._workers = self._gauge("session_tasks_workers", "Workers that are alive", "state")
 
     def observe(self) -> Callable[[], None]:
-        """Count what this process commits from now on; returns a function that ends it."""
+        """Count this process's commits from now on; return a function that ends it."""
         stop_transitions = observe_transitions(self._on_transitions)
         stop_attempts = observe_attempts(self)
 
@@ -91,17 +91,17 @@ class Metrics:
         self._waits.labels(claim.task_type.value).observe(max(0.0, claim.waited_seconds))
 
     def attempt_ended(self, _claim: Claim, outcome: str, _seconds: float) -> None:
-        """Count an attempt that came to nothing; all others are counted as transitions."""
+        """Count an attempt that wrote nothing; all others are counted as transitions."""
         if outcome == STALE:
             self._stale_claims.inc()
 
     def text(self, live: LiveCounts | None) -> bytes:
-        """Write everything in Prometheus's text format; without `live`, its gauges stay."""
+        """Return everything in Prometheus's text format; without `live`, gauges are unchanged."""
         self.set_gauges(live)
         return generate_latest(self.registry)
 
     def set_gauges(self, live: LiveCounts | None) -> None:
-        """Set what is not counted but looked at."""
+        """Set the gauges."""
         if live is not None:
             self._running.set(live.running)
             self._waiting.set(live.waiting)

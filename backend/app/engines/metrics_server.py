@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 @contextmanager
 def serving_metrics(database: Database, *, host: str, port: int | None) -> Iterator[int | None]:
-    """Count what this process does, and serve the figures; yields the port (for 0, any free).
+    """Count this process's work, and serve the metrics; yield the port (for 0, any free one).
 
-    Without a port nothing is, and nothing that it takes is loaded.
+    Without a port, nothing is counted or imported.
 
     Raises:
-        ConfigurationError: the port cannot be had, or the extra is not installed.
+        ConfigurationError: the port is not available, or the extra is not installed.
 
     """
     if port is None:
@@ -61,7 +61,7 @@ def serving_metrics(database: Database, *, host: str, port: int | None) -> Itera
 
 
 class _Told:
-    """A registry whose gauges are read when it is asked."""
+    """A registry whose gauges are read on request."""
 
     def __init__(self, database: Database, metrics: Metrics) -> None:
         self.metrics = metrics
@@ -73,9 +73,9 @@ class _Told:
 
 
 def live_counts(database: Database) -> LiveCounts | None:
-    """Counts of what runs and waits now; None if the database is unavailable."""
+    """Return counts of running and waiting tasks; None if the database is unavailable."""
     try:
         with translated_errors(), database.autocommit.connect() as connection:
             return count_live(connection)
     except (TaskError, SQLAlchemyError):
-        return None  # counters are served all the same; /readyz says what is wrong
+        return None  # counters are still served; /readyz reports the error

@@ -27,10 +27,10 @@ SECONDS_BETWEEN_LOOKS = 0.01
 
 
 def pause_claims(database: Database, task_types: Sequence[TaskType], *, by: str) -> int:
-    """Have no task of these types claimed from now on; those that run go on.
+    """Prevent claims of these task types from now on; running tasks continue.
 
-    Returns once no claim that began before is under way any more, or after
-    `lock_timeout_seconds`: how many statements may then still claim one; 0 most often.
+    It waits until no earlier claim is in progress, at most `lock_timeout_seconds`, and returns the
+    number of statements that may still claim one, usually 0.
     """
     with database.transaction() as db:
         insert_pauses(db, task_types, by=by)
@@ -52,10 +52,10 @@ def resume_claims(
     by: str,
     dispatch: Dispatch | None = None,
 ) -> int:
-    """Let tasks of these types be claimed again, and tell workers of those that wait.
+    """Allow claims of these task types again, and notify workers of waiting tasks.
 
-    Celery's workers have dropped the messages that came in the meantime: `dispatch` publishes them
-    again; without it a sweep does, after a lease. Returns how many tasks wait.
+    Celery's workers have dropped messages in the meantime: `dispatch` publishes them
+    again; without it a sweep does, after a lease. Returns the number of waiting tasks.
     """
     with database.transaction() as db:
         delete_pauses(db, task_types, by=by)

@@ -1,4 +1,4 @@
-"""A worker's own row among those that are alive, renewed by heartbeat."""
+"""A worker's row in the table of live workers, renewed by heartbeats."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ BEATS_PER_LEASE = 3
 
 
 def host_name() -> str:
-    """Return the name that workers of this machine, or container, give as their host's."""
+    """Return the host name that workers of this machine, or container, report."""
     return socket.gethostname()[:255]
 
 
 class Presence:
-    """Keeps a worker's row in the table of workers that are alive (`WorkerPresence`).
+    """Maintains a worker's row in the table of live workers (`WorkerPresence`).
 
     `step` is the body of a `Loop`, or a part of one: it waits for no lock. After a database crash,
     which empties the table, the next beat inserts the row again.
 
     Args:
-        connect: lends a connection in autocommit.
-        on_drain: called once, by `step`, when somebody asked the worker to drain; it must not wait.
+        connect: a context manager that yields a connection in autocommit.
+        on_drain: called once, by `step`, when the worker is asked to drain; it must not wait.
         session_ids: the only sessions whose tasks the worker takes; None: any.
 
     """
@@ -82,12 +82,12 @@ class Presence:
         self._due_at = self._started_at
 
     def drain(self) -> None:
-        """Have the next step say that the worker takes no more tasks."""
+        """Have the next step report that the worker takes no more tasks."""
         self._is_draining = True
         self._due_at = time.monotonic()
 
     def step(self) -> float:
-        """Renew the row if it is time to; returns in how many seconds the next is due."""
+        """Renew the row if it is due; return the seconds until the next renewal."""
         now = time.monotonic()
         if now < self._due_at:
             return self._due_at - now
@@ -105,7 +105,7 @@ class Presence:
         except (DatabaseUnavailable, DatabaseBusy):
             self._due_at = now
             raise
-        except psycopg.Error:  # only what people are shown depends on it
+        except psycopg.Error:  # it is for display only
             if not self._is_refused:
                 logger.exception("The row that says that this worker is alive cannot be written")
             self._is_refused = True
@@ -118,7 +118,7 @@ class Presence:
         return self._due_at - now
 
     def leave(self) -> None:
-        """Take the row away, after the last step; where the database is away, its lease ends."""
+        """Delete the row, after the last step; if the database is unavailable, its lease ends."""
         if not self._is_written:
             return
         with (

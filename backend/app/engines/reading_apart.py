@@ -1,7 +1,7 @@
-"""Read documents in a process of their own, for a preview or a check: a hostile one ends no other.
+"""Read documents in a separate process, for a preview or a check: a hostile one harms no other.
 
-The process is started for one request. It has so much memory and so many seconds, and returns JSON
-of a bounded size. It opens no database and gets no secret.
+The process is started for one request. Its memory and time are limited, and it returns JSON of a
+limited size. It opens no database and gets no secret.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def problems_apart(
     options: SessionOptions,
     settings: Settings,
 ) -> list[TaskError]:
-    """Return what is wrong with the documents, as `document_problems` does.
+    """Return the problems of the documents, as `document_problems` does.
 
     A check that takes too long, needs too much memory or ends its process is one more problem.
     """
@@ -83,7 +83,7 @@ def _read_apart(
     options: SessionOptions,
     settings: Settings,
 ) -> bytes:
-    """Return what the process writes.
+    """Return the output of the process.
 
     Raises:
         DocumentError: it takes too long, needs too much memory, or ends.
@@ -138,7 +138,7 @@ def _hand_over(
 
 
 def main(seconds: float, what: str) -> None:
-    """Read what was handed over on standard input, and write the preview, or problems, as JSON."""
+    """Read the request from standard input, and write the preview, or problems, as JSON."""
     signal.setitimer(signal.ITIMER_REAL, seconds)  # its default action ends the process
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY_BYTES, MOST_MEMORY_BYTES))

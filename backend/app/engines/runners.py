@@ -1,4 +1,4 @@
-"""Where a task's handler runs: in a child process of its slot's own, or in the slot's thread."""
+"""Run a task's handler: in a child process of its slot, or in the slot's thread."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ STARTS_BEFORE_RELEASE = 3
 LONGEST_PAUSE_BETWEEN_STARTS = 10.0
 
 SECONDS_BEFORE_RETURN = 0.1
-"""Tasks that were handed over together wait no longer than this for one that takes its time."""
+"""The longest time that assigned tasks wait behind a slow one before they are recalled."""
 
 
 class TaskTimeout(TaskError):  # noqa: N818 - the failure's name in `failure_context`
-    """The task ran longer than it may.
+    """The task ran longer than allowed.
 
-    Temporary: it is retried automatically, as a hung connection or a stalled machine passes. The
-    attempts bound what a task that is simply too big can cost.
+    Temporary: it is retried automatically, as a hung connection or a stalled machine recovers. The
+    attempts limit the cost of a task that is simply too large.
     """
 
     default_category = ErrorCategory.TEMPORARY
@@ -74,8 +74,8 @@ class Runner(Protocol):
     """Runs tasks to their outcomes.
 
     Attributes:
-        is_busy: whether, beside the outcome that was said last, another task has begun.
-        is_abandoned: whether it will never say anything again, and its thread is to end.
+        is_busy: whether another task has begun with the last reported outcome.
+        is_abandoned: whether it reports nothing more, and its thread must end.
 
     """
 
@@ -86,21 +86,21 @@ class Runner(Protocol):
         """Prepare for the first task."""
 
     def run(self, runs: Sequence[Run]) -> Iterator[tuple[Run, Outcome]]:
-        """Run one after another, and say of each how it ended before the next is waited for.
+        """Run one after another, and yield the outcome of each before waiting for the next.
 
         Never raises for anything that a handler does.
         """
 
     def close(self) -> None:
-        """Let go of what is kept between tasks."""
+        """Close everything that is kept between tasks."""
 
 
 class ProcessRunner:
     """Runs tasks in a child process that is started once and kept while it lives.
 
     Several tasks are assigned at once; the child begins the next without asking, and reports that
-    with the end of the one before. Tasks that have not begun are free: if the child dies, another
-    gets them, and if a task takes its time, those behind it are recalled and passed to `give_back`.
+    with the end of the previous one. Unstarted tasks are not affected: if the child dies, another
+    gets them, and if a task is slow, those behind it are recalled and passed to `give_back`.
     """
 
     def __init__(
@@ -113,16 +113,16 @@ class ProcessRunner:
         self._failed_starts = 0
 
     def warm_up(self) -> None:
-        """Start the child ahead of the first task; a failure to is met again by that task."""
+        """Start the child before the first task; if that fails, the task tries again."""
         try:
             self._living_child()
         except (ChildDied, OSError) as error:
             logger.warning("A process for tasks could not be started ahead: %s", error)
 
     def run(self, runs: Sequence[Run]) -> Iterator[tuple[Run, Outcome]]:
-        """Run them in the child; if it dies, so does the task it was at, at once and counted.
+        """Run them in the child; if it dies, its current task fails at once, and is counted.
 
-        Where no child can be started, they are released: another worker may be better off.
+        If no child can be started, they are released, for another worker.
         """
         waiting = collections.deque(runs)
         failed_starts = 0
@@ -131,7 +131,7 @@ class ProcessRunner:
                 child = self._living_child()
                 child.send(Assignments([_assignment(run) for run in waiting]))
                 child.expect(ControlMessage.STARTED)
-            except (ChildDied, OSError) as error:  # it died idle: that is not a task's doing
+            except (ChildDied, OSError) as error:  # it died while idle: no task is the cause
                 self.close()
                 failed_starts += 1
                 self._failed_starts += 1
@@ -161,13 +161,13 @@ class ProcessRunner:
     def _oversee(
         self, child: ChildProcess, waiting: collections.deque[Run]
     ) -> Iterator[tuple[Run, Outcome]]:
-        """Take those that have ended off `waiting`, whose first has begun, until none has."""
+        """Remove ended tasks from `waiting`, whose first has begun, until it is empty."""
         while True:
             outcome = self._outcome_of_first(child, waiting)
             run = waiting.popleft()
             self.is_busy = bool(waiting) and child.is_alive
             if self.is_busy and not is_light(outcome):
-                _ask_back_unstarted(child)  # there may be more of such weight
+                _ask_back_unstarted(child)  # others may be as slow
             yield run, outcome
             del outcome
             if not self.is_busy:
@@ -220,9 +220,9 @@ class ProcessRunner:
 class ThreadRunner:
     """Runs tasks in the calling thread: for light work that waits rather than computes.
 
-    A thread cannot be killed. One that will not listen is left behind: `on_abandoned` gets what
-    its task comes to, at once, in the thread that keeps the clocks. What the task returns after
-    that is not used, `is_abandoned` is true, and the thread is to end.
+    A thread cannot be killed. One that does not stop is abandoned: `on_abandoned` gets the outcome
+    of its task, at once, in the thread that enforces deadlines. A later result of the task is
+    ignored, `is_abandoned` is true, and the thread must end.
     """
 
     def __init__(
@@ -242,7 +242,7 @@ class ThreadRunner:
         self.is_busy = self.is_abandoned = False
 
     def warm_up(self) -> None:
-        """Nothing to do ahead."""
+        """Do nothing."""
 
     def run(self, runs: Sequence[Run]) -> Iterator[tuple[Run, Outcome]]:
         """Run them; an abandoned one has no outcome, and is the last."""
@@ -253,7 +253,7 @@ class ThreadRunner:
             yield run, _settled(run, ended, self._worker)
 
     def close(self) -> None:
-        """Nothing is kept."""
+        """Do nothing: nothing is kept."""
 
     def _run(self, run: Run) -> Outcome:
         def abandon() -> None:
@@ -315,12 +315,12 @@ def _assignment(run: Run) -> Assignment:
 
 
 def _ask_back_unstarted(child: ChildProcess) -> None:
-    with contextlib.suppress(ChildDied):  # which is met again where it is listened to
+    with contextlib.suppress(ChildDied):  # reported again by the next read
         child.send(ControlMessage.RETURN_UNSTARTED)
 
 
 def _take_note(run: Run, parts: ResultParts, message: object) -> None:
-    """Keep what a child says about the task that it is at."""
+    """Record a child's message about its current task."""
     match message:
         case Progress():
             run.note(message)
@@ -335,7 +335,7 @@ def _take_note(run: Run, parts: ResultParts, message: object) -> None:
 def _settled(
     run: Run, ended: Outcome | None, worker: str, death: TaskError | None = None
 ) -> Outcome:
-    """Return what a run comes to: how it ended (None: by force), and why it was stopped.
+    """Return a run's outcome from how it ended (None: by force), and why it was stopped.
 
     A run that completed before it received the message is complete: the claim decides.
     """
@@ -358,7 +358,7 @@ def _settled(
 
 
 def _as_failure(death: ChildDied, pid: int, settings: Settings) -> TaskError:
-    """Return why a task failed whose process died."""
+    """Return the failure of a task whose process died."""
     if death.is_of_memory:
         return TooLargeForMemory(settings.max_task_memory_mb)
     return WorkerLost(f"The process that ran the task (pid {pid}) {death}")

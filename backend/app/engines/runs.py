@@ -1,6 +1,6 @@
 """The runs of a worker, and the deadlines of each.
 
-No method here waits for anything: deadlines must never be delayed by a database.
+No method here blocks: a database must never delay a deadline.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ logger = logging.getLogger(__name__)
 NEVER = float("inf")
 
 MAX_DEFERRED = 2_048
-"""So many runs may be over and unwritten before they stand in the way of others."""
+"""How many runs may be ended and unwritten before they occupy slots."""
 
 FENCE_SHARE = 0.9
 """A task is stopped when this much of its lease has passed without a renewal."""
 
 
 class StopReason(Enum):
-    """Why a run is to stop."""
+    """The reason to stop a run."""
 
     CLAIM_LOST = "its claim is no longer ours: it was cancelled, deleted or rescued"
     NOT_RENEWED = "its lease could not be renewed in time"
@@ -45,16 +45,16 @@ class StopReason(Enum):
 
 
 class Run:
-    """One claimed task in this worker's hands; safe to use from many threads.
+    """One claimed task of this worker; thread-safe.
 
     Attributes:
-        claim: what it may write with.
-        started_at: by the monotonic clock, as every moment here.
-        leased_at: its lease runs from then at least: the moment before it was last asked for.
-        max_run_seconds: the longest it may run.
-        stop_reason: the first reason to stop that was given; None: it may go on.
-        is_writing: its outcome is being written, so what is announced of it is no news.
-        deferral_count: how often it was over and could not be written yet.
+        claim: the claim for its writes.
+        started_at: by the monotonic clock, like every moment here.
+        leased_at: the moment before its lease was last requested; the lease begins then or later.
+        max_run_seconds: how long it may run.
+        stop_reason: the first reason to stop; None: it may continue.
+        is_writing: whether its outcome is being written, so that notifications of it are ignored.
+        deferral_count: how often its outcome could not be written yet.
 
     """
 
@@ -88,7 +88,7 @@ class Run:
     def running(
         self, *, kill: Callable[[], None], tell: Callable[[], None] = lambda: None
     ) -> AbstractContextManager[None]:
-        """While inside, a stop calls `tell` and then, after the grace period, `kill`."""
+        """While the context lasts, a stop calls `tell` and, after the grace period, `kill`."""
         return _Running(self, tell, kill)
 
     def begin(self, tell: Callable[[], None], kill: Callable[[], None]) -> None:
@@ -104,11 +104,11 @@ class Run:
         """Leave `running`."""
         with self._lock:
             self._is_running = False
-            self._tell = self._kill = _do_nothing  # they refer to this run: a cycle
+            self._tell = self._kill = _do_nothing  # they refer to this run, which is a cycle
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """While inside, `is_writing`."""
+        """Set `is_writing` while the context lasts."""
         self.is_writing = True
         try:
             yield
@@ -116,11 +116,11 @@ class Run:
             self.is_writing = False
 
     def is_told_to_stop(self) -> bool:
-        """Whether there is a reason to stop."""
+        """Whether it must stop."""
         return self.stop_reason is not None
 
     def wait_for_stop(self, seconds: float) -> bool:
-        """Wait so long, or until it is to stop; returns whether it is."""
+        """Wait this long, or until it must stop; return whether it must."""
         with self._lock:
             if self._stop_told is None:
                 self._stop_told = threading.Event()
@@ -130,18 +130,18 @@ class Run:
 
     @property
     def fenced_at(self) -> float:
-        """When it must have ended, or not begin any more, unless its lease is renewed."""
+        """The moment by which it must end, or after which it must not begin, by its lease."""
         return self._fenced_at
 
     def limit_to(self, max_run_seconds: float) -> None:
-        """Give it this long from its start, in place of the setting."""
+        """Limit it to this time from its start, instead of the setting."""
         with self._lock:
             self.max_run_seconds = max_run_seconds
             due_at = self._due_at()
         self._on_clock(due_at)
 
     def note(self, progress: Progress) -> None:
-        """Keep how far it is for the next heartbeat."""
+        """Keep its progress for the next heartbeat."""
         with self._lock:
             self._progress = progress
 
@@ -149,11 +149,11 @@ class Run:
 
     @property
     def has_news(self) -> bool:
-        """Whether there is progress that no heartbeat has carried."""
+        """Whether there is progress that no heartbeat has sent."""
         return self._progress is not None
 
     def take_heartbeat(self) -> tuple[Heartbeat, Progress | None]:
-        """Return the next heartbeat, and the progress it carries."""
+        """Return the next heartbeat, and its progress."""
         with self._lock:
             progress, self._progress = self._progress, None
         if progress is None:
@@ -174,7 +174,7 @@ class Run:
     # -- called by the thread that watches deadlines ----------------------------------------------
 
     def stop(self, reason: StopReason, *, grace_seconds: float) -> None:
-        """Tell it to stop, and kill it when the grace period is over."""
+        """Ask it to stop, and kill it when the grace period is over."""
         with self._lock:
             is_first = self.stop_reason is None
             if is_first:
@@ -185,7 +185,7 @@ class Run:
             self._killed_at = min(killed_at, self._killed_at or killed_at)
             if is_first and self._is_running:
                 self._tell()
-            is_news = is_first and self._is_running  # else it ended while a beat was under way
+            is_news = is_first and self._is_running  # else it ended during a heartbeat
             due_at = self._due_at()
         self._on_clock(due_at)
         if is_news:
@@ -197,15 +197,15 @@ class Run:
             )
 
     def _due_at(self) -> float:
-        """When there is something to enforce, as things stand."""
+        """Return when the next deadline is due."""
         if self._killed_at is not None:
             return self._killed_at
         return min(self._fenced_at, self.started_at + self.max_run_seconds)
 
     def enforce(self, now: float) -> float | None:
-        """Act on deadlines that have passed; returns when the next may be due, or None."""
+        """Enforce deadlines that have passed; return when the next may be due, or None."""
         with self._lock:
-            if not self._is_running:  # it waits, or has ended: nothing is due before it runs
+            if not self._is_running:  # it is waiting, or has ended: it has no deadline
                 due_at = self._due_at()
                 return due_at if due_at > now else None
             ends_at = self.started_at + self.max_run_seconds
@@ -220,7 +220,7 @@ class Run:
 
 
 class _Running:
-    """`Run.running`: once per task, so no generator's overhead."""
+    """The context manager of `Run.running`: a class, as a generator costs more per task."""
 
     __slots__ = ("_kill", "_run", "_tell")
 
@@ -235,11 +235,11 @@ class _Running:
 
 
 def _do_nothing() -> None:
-    """Stop nothing: nothing runs yet."""
+    """Do nothing: it is not running."""
 
 
 class RunRegistry:
-    """All runs, by the token of their claim; safe to use from many threads.
+    """All runs, by the token of their claim; thread-safe.
 
     A released task may be claimed again before its old run is removed.
     """
@@ -256,8 +256,8 @@ class RunRegistry:
         self._on_clock = on_clock
         self._on_first = on_first
         self._on_room = on_room
-        self._due_at = NEVER  # when the clocks are looked at next
-        self._news: list[float] | None = None  # of runs that began while they are looked at
+        self._due_at = NEVER  # when deadlines are checked next
+        self._news: list[float] | None = None  # of runs that began during a check
         self._runs: dict[uuid.UUID, Run] = {}
         self._deferred: set[uuid.UUID] = set()
         self._changed = threading.Condition()
@@ -267,11 +267,11 @@ class RunRegistry:
 
     @property
     def occupied_count(self) -> int:
-        """How many occupy slots: without deferred ones, as long as they are not too many."""
+        """How many occupy slots: all but deferred ones, unless these are too many."""
         return len(self._runs) - min(len(self._deferred), MAX_DEFERRED)
 
     def deferred(self, runs: Sequence[Run]) -> None:
-        """Note that these are over and cannot be written yet; others may take their place."""
+        """Note that these have ended and cannot be written yet; others may take their slots."""
         with self._changed:
             for run in runs:
                 run.deferral_count += 1
@@ -287,7 +287,7 @@ class RunRegistry:
     ) -> list[Run]:
         """Add the claims; `claimed_at` is the moment before they were requested.
 
-        They are handed out before other consumers are woken. Known claims are left out.
+        They are queued before other threads are woken. Known claims are left out.
         """
         runs = [
             Run(claim, claimed_at=claimed_at, settings=self._settings, on_clock=self._watch)
@@ -305,7 +305,7 @@ class RunRegistry:
         return runs
 
     def remove(self, runs: Collection[Run]) -> None:
-        """Let go of runs that are over and written."""
+        """Remove runs that are written."""
         with self._changed:
             for run in runs:
                 self._runs.pop(run.claim.claim_token, None)
@@ -316,40 +316,40 @@ class RunRegistry:
         self._on_room()
 
     def all(self) -> list[Run]:
-        """Return the runs as of now."""
+        """Return the present runs."""
         with self._changed:
             return list(self._runs.values())
 
     def has_session_of(self, session_ids: Collection[uuid.UUID]) -> bool:
-        """Whether a run that still goes on is of one of these sessions."""
+        """Return whether an unfinished run is of one of these sessions."""
         return any(run.claim.session_id in session_ids for run in self.all() if not run.is_writing)
 
     def stop_all(self, reason: StopReason, *, grace_seconds: float) -> None:
-        """Tell every run to stop."""
+        """Ask every run to stop."""
         for run in self.all():
             run.stop(reason, grace_seconds=grace_seconds)
 
     def wait_until_empty(self, seconds: float | None) -> bool:
-        """Wait for the last run to end; returns whether it did in time (None: no limit)."""
+        """Wait for the last run to end; return whether it did in time (None: no limit)."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._runs, seconds)
 
     def enforce(self) -> float | None:
-        """Act on what is due; returns in how many seconds the next is, None without runs."""
+        """Enforce due deadlines; return the seconds until the next, None without runs."""
         news: list[float] = []
         self._news = news
         now = time.monotonic()
         moments = [moment for run in self.all() if (moment := run.enforce(now)) is not None]
-        self._due_at = min(moments, default=NEVER)  # from here on, a run with a nearer one wakes us
+        self._due_at = min(moments, default=NEVER)  # a run with an earlier one wakes us
         self._news = None
         self._due_at = due_at = min([self._due_at, *news])
         return None if due_at == NEVER else max(due_at - now, 0.001)
 
     def _watch(self, moment: float) -> None:
-        """Have the clocks looked at by then: thousands of runs a second are nearly always later.
+        """Have deadlines checked by then; thousands of runs a second nearly always have later ones.
 
-        While they are being looked at it is noted instead: else, with runs that begin all the time,
-        they would be looked at all the time.
+        During a check it is only noted: else, with runs that begin all the time, checks would never
+        end.
         """
         news = self._news
         if news is not None:

@@ -1,7 +1,7 @@
-"""Where a worker's tasks run, and from where their outcomes are written.
+"""The slots of a worker, which run its tasks and write their outcomes.
 
-What was claimed waits in `Slots.waiting` for a slot, each a thread with a runner of its own. What
-each thread may wait for is said in `app.engines.worker`.
+Claimed tasks wait in `Slots.waiting` for a slot, each a thread with a runner of its own.
+`app.engines.worker` says what each thread may wait for.
 """
 
 from __future__ import annotations
@@ -45,20 +45,20 @@ logger = logging.getLogger(__name__)
 
 SECONDS_PER_HANDOVER = 0.02
 MOST_PER_HANDOVER = 64
-"""A child is handed so many light tasks at once: about this much work."""
+"""A child is assigned light tasks of about so many seconds in all, and at most so many tasks."""
 
 LIGHTEST_SECONDS = 0.001
-"""Tasks that take less are sooner done than another thread is awake."""
+"""Shorter tasks are done sooner than another thread is awake."""
 
 MOST_TOGETHER = 512
-"""So many completions are written by one statement at most: each costs it the same."""
+"""The most completions in one statement; more would make each no cheaper."""
 
 DEFERRALS_BEFORE_WARNING = 5
-"""A completion that was deferred so often has waited for some seconds."""
+"""A completion deferred this often has waited for some seconds."""
 
 
 class Slots:
-    """Runs tasks, so many at a time, and writes their outcomes.
+    """Runs tasks, a limited number at a time, and writes their outcomes.
 
     Args:
         runs: the worker's runs; one is removed once its outcome is written.
@@ -66,9 +66,9 @@ class Slots:
         threads: run tasks in threads of this process rather than in child processes.
 
     Attributes:
-        waiting: what is to run; put runs here.
+        waiting: the queue of runs; add new runs here.
         outcome_counts: by name.
-        usual_seconds: what a task takes, the latest counting most.
+        usual_seconds: the usual duration of a task; the latest count most.
 
     """
 
@@ -103,18 +103,18 @@ class Slots:
             threading.Thread(
                 target=self._write_completions, args=(least,), name="outcomes", daemon=True
             )
-            for least in (1, MOST_TOGETHER)  # the second helps where the first falls behind
+            for least in (1, MOST_TOGETHER)  # the second helps if the first falls behind
         ]
 
     def start(self) -> None:
-        """Begin to run what waits; returns at once."""
+        """Begin to run waiting tasks; returns at once."""
         for writer in self._outcomes:
             writer.start()
         for _ in range(self._count):
             self._open_slot()
 
     def stop(self, patience: float) -> None:
-        """Begin nothing more; returns when all that ran is written, or after so long for each."""
+        """Begin nothing more; return when running tasks are written, or after `patience` each."""
         self.waiting.close()
         for slot in tuple(self._threads):
             slot.join(patience)
@@ -124,21 +124,21 @@ class Slots:
 
     @property
     def are_all_busy(self) -> bool:
-        """Whether what waits now waits for a task to end."""
+        """Whether waiting tasks wait for a running task to end."""
         return len(self._busy) >= self._count
 
     def expect_at_least(self, seconds: float) -> None:
-        """Take tasks to take this long, until their pace shows otherwise."""
+        """Assume that tasks take this long, until their pace is measured."""
         self.usual_seconds = max(self.usual_seconds, seconds)
 
     def conclude(self, run: Run, written: Outcome | None) -> None:
-        """Count and log what is in the database now."""
+        """Count and log the stored outcome."""
         name = outcome_name(written)
         self.outcome_counts[name] += 1
         attempt_ended(run.claim, name, time.monotonic() - run.started_at)
 
     def _open_slot(self, inherited: tuple[Run, Outcome] | None = None) -> None:
-        """Begin a slot; in place of one that was left behind, by writing what that one had."""
+        """Start a slot; in place of an abandoned one, first write that one's outcome."""
         slot = threading.Thread(
             target=self._serve_slot,
             args=(inherited,),
@@ -174,7 +174,7 @@ class Slots:
                 if runner.is_abandoned:
                     return
                 self._busy.discard(me)
-                _warm_up(runner)  # another child, if a task took its own with it
+                _warm_up(runner)  # start another child, if a task killed it
         finally:
             runner.close()
 
@@ -198,19 +198,19 @@ class Slots:
         )
 
     def _patience(self) -> float:
-        """How long another slot lets this one work through what waits: if it is the lightest."""
+        """Return how long other slots leave the waiting tasks to this one: only very light ones."""
         return LIGHTEST_SECONDS if self.usual_seconds < LIGHTEST_SECONDS else 0.0
 
     def _at_once(self) -> int:
-        """How many tasks a slot takes: of threads, each has one; a child's are soon done."""
+        """Return how many tasks a slot takes: one in threads; for a child, several light ones."""
         if self._in_threads:
             return 1
         return max(1, min(MOST_PER_HANDOVER, int(SECONDS_PER_HANDOVER / self.usual_seconds)))
 
     def _run(self, runner: Runner, runs: list[Run], left: set[Run]) -> None:
-        """Run the tasks; write their outcomes, or leave light ones to the thread that batches them.
+        """Run the tasks; write their outcomes, or pass light ones to the batching thread.
 
-        `left` are those whose outcome nobody knows yet.
+        `left` are those whose outcome is not known yet.
         """
         asides: list[threading.Thread] = []
         begun_at = time.monotonic()
@@ -223,7 +223,7 @@ class Slots:
                     self._completed.put(((run, outcome),))
                 else:
                     self._note_pace(max(now - begun_at, SECONDS_PER_HANDOVER))
-                    if runner.is_busy:  # whose clocks must be kept while this is written
+                    if runner.is_busy:  # its deadlines must be enforced while this is written
                         asides.append(self._write_aside(run, outcome))
                     else:
                         self._write(run, outcome)
@@ -256,7 +256,7 @@ class Slots:
                     waits_for_locks=waits_for_locks,
                 )
             if time.monotonic() - run.started_at > SECONDS_OF_LIGHT_WORK:
-                outcome, written = Released(), _without_results(written)  # lets go of the results
+                outcome, written = Released(), _without_results(written)  # frees the results
                 give_back_memory()
             self.conclude(run, written)
         except DatabaseBusy:
@@ -267,7 +267,7 @@ class Slots:
         self._runs.remove((run,))
 
     def _outwait_lock(self, run: Run, outcome: Outcome) -> None:
-        """Write it when it is unlocked: aside, unless as many as there are slots already wait."""
+        """Write it when it is unlocked: in another thread, unless as many as slots already wait."""
         if not self._may_wait_aside.acquire(blocking=False):
             self._write(run, outcome, waits_for_locks=True)
             return
@@ -282,7 +282,7 @@ class Slots:
         threading.Thread(target=outwait, name="outcome", daemon=True).start()
 
     def _write_completions(self, least: int) -> None:
-        """Write completions with small results, those that came meanwhile together."""
+        """Write completions with small results, all that have arrived together."""
         while ended := self._completed.take(MOST_TOGETHER, least=least):
             first_of = {each[0].claim.session_id: each for each in reversed(ended)}
             together = list(first_of.values())
@@ -297,11 +297,11 @@ class Slots:
                 self._runs.remove([run for run, _ in together])
 
     def _write_together(self, ended: list[tuple[Run, Completed]]) -> None:
-        """Write in one transaction, and let go of the runs.
+        """Write them in one transaction, and remove the runs.
 
-        Those that another transaction has locked are written later, and all where the database is
-        away. Where PostgreSQL gave up on the transaction, those with results may be why: each is
-        written alone.
+        Those that another transaction has locked are written later, as are all if the database is
+        unavailable. If PostgreSQL ended the transaction, those with results may be the cause: each
+        is written alone.
         """
         later: list[tuple[Run, Completed]] = []
         alone: list[tuple[Run, Completed]] = []
@@ -325,7 +325,7 @@ class Slots:
     def _complete_together(
         self, ended: list[tuple[Run, Completed]]
     ) -> Sequence[Outcome | DatabaseBusy | None] | None:
-        """The result of each; None where one of them is refused, and therefore all."""
+        """Return the result of each; None if one of them is refused, and therefore all."""
         for run, _ in ended:
             run.is_writing = True
         try:
@@ -344,7 +344,7 @@ class Slots:
         ended: list[tuple[Run, Completed]],
         outcomes: Sequence[Outcome | DatabaseBusy | None] | None,
     ) -> list[tuple[Run, Completed]]:
-        """Let go of the runs, but for those whose session another has locked: returns them."""
+        """Remove the runs, except those whose session another has locked, which it returns."""
         locked: list[tuple[Run, Completed]] = []
         try:
             for number, (run, completed) in enumerate(ended):
@@ -365,7 +365,7 @@ class Slots:
         return locked
 
     def _write_later(self, ended: list[tuple[Run, Completed]]) -> None:
-        """Write these in a moment, unless the worker has given up."""
+        """Write these a moment later, unless the worker has given up."""
         runs = [run for run, _ in ended]
         if self._writer.has_given_up:
             for run in runs:

@@ -1,4 +1,4 @@
-"""Hearing that the process is to stop: from signals, and from other threads.
+"""Receive requests to stop the process, from signals and from other threads.
 
 A signal may arrive in any thread, at any point, and Python runs its handler only when the main
 thread next runs Python code; one that blocks in a system call may never get there. So the main
@@ -29,13 +29,13 @@ class Request(Enum):
     DONE = "done"
 
 
-_DONE = b"\0"  # no signal has this number
-_LEAVE = b"\xff"  # nor this
+_DONE = b"\0"  # not a signal's number
+_LEAVE = b"\xff"  # nor is this
 _STOPS = {bytes([number]) for number in SIGNALS}
 
 
 class StopRequests:
-    """Hears SIGTERM and SIGINT while it is entered, in the main thread; elsewhere only `stop()`."""
+    """Receives SIGTERM and SIGINT while entered in the main thread; elsewhere only `stop()`."""
 
     def __enter__(self) -> Self:
         self._hears, self._tells = socket.socketpair()
@@ -59,15 +59,15 @@ class StopRequests:
         self._tells.close()
 
     def stop(self) -> None:
-        """Ask for a stop, as a signal would; from anywhere."""
+        """Request a stop, as a signal does; may be called from any thread."""
         self._tell(bytes([signal.SIGTERM]))
 
     def leave(self) -> None:
-        """Say that there is nothing left to do: as a stop, but not one that is repeated."""
+        """Report that there is nothing left to do: a stop, but not a repeated one."""
         self._tell(_LEAVE)
 
     def done(self) -> None:
-        """Say that the stop is done."""
+        """Report that the stop is done."""
         self._tell(_DONE)
 
     def wait(self) -> Request:
@@ -82,9 +82,9 @@ class StopRequests:
                 return Request.DONE
 
     def _tell(self, word: bytes) -> None:
-        with contextlib.suppress(OSError):  # nobody listens any more, or has plenty to hear
+        with contextlib.suppress(OSError):  # it is closed, or full of requests
             self._tells.send(word)
 
 
 def _do_nothing(_number: int, _frame: FrameType | None) -> None:
-    """Be a handler, so that the signal is written to the socket."""
+    """Do nothing: a handler must exist for the signal to be written to the socket."""

@@ -1,7 +1,7 @@
-"""Maintenance: expired leases, retries that are due, lost leases, old sessions.
+"""Maintenance: expired leases, due retries, lost leases, old sessions.
 
-`sweep_once` is one look at everything, `Sweeper` a loop of them. Any number of sweepers may run at
-once, in any number of processes: each step is guarded by the rows themselves, and skips what
+`sweep_once` is one sweep, `Sweeper` a loop of them. Any number of sweepers may run concurrently,
+in any number of processes: each step is guarded by the rows themselves, and skips rows that
 another sweeper has locked.
 """
 
@@ -36,17 +36,17 @@ logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 100
 MAX_BATCHES = 50
-"""In one sweep; what is left waits for the next."""
+"""The most in one sweep; the rest waits for the next."""
 
 MOST_REDISPATCHED = 10_000
-"""In one sweep: what a publisher takes at once (`MOST_UNSENT`)."""
+"""The most in one sweep: as many as a publisher accepts at once (`MOST_UNSENT`)."""
 
 DEAD_ROWS_BEFORE_VACUUM = 1_000
 
 SWEEPS_PER_THOROUGH_ONE = 6
 
 Dispatch = Callable[[Sequence[tuple[UUID, UUID]]], None]
-"""Publishes (session_id, task_id) to a broker; it may raise, and is called again later."""
+"""Publishes (session_id, task_id) to a broker; if it raises, it is called again later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +55,12 @@ class SweepReport:
 
     Attributes:
         rescued: runs failed because their worker was lost.
-        retried: tasks started again, after a rescue or a temporary failure.
+        retried: tasks retried after a rescue or a temporary failure.
         rebuilt: leases rebuilt, after a database crash or where a running task had none.
         redispatched: waiting tasks announced again.
         deleted: sessions past their retention.
         vacuumed: whether the table of leases was vacuumed.
-        failed_steps: steps that went wrong; the log says how.
+        failed_steps: steps that failed; the log has the errors.
 
     """
 
@@ -85,14 +85,13 @@ def sweep_once(
     dispatch: Dispatch | None = None,
     is_thorough: bool = True,
 ) -> SweepReport:
-    """Look once at all that may have been left behind, and put it right.
+    """Find everything that was lost or is due, and handle it, once.
 
-    One that is not thorough looks only at what people wait for, leases and retries, and asks first
-    whether there is anything to do. A step that goes wrong does not keep the others from being
-    taken.
+    A sweep that is not thorough handles only what users wait for, leases and retries, and first
+    checks whether there is anything to do. A failing step does not prevent the others.
 
     Raises:
-        DatabaseUnavailable: the database is away.
+        DatabaseUnavailable: the database cannot be reached.
 
     """
     report = SweepReport()
@@ -122,8 +121,8 @@ def sweep_once(
 class Sweeper:
     """Sweeps every `sweep_seconds`, or up to a quarter sooner, so that many sweepers spread out.
 
-    After an outage of the database it waits one heartbeat before it sweeps: living workers are to
-    renew their leases before anybody calls them lost.
+    After an outage of the database it waits one heartbeat before it sweeps, so that live workers
+    can renew their leases first.
     """
 
     def __init__(
@@ -147,7 +146,7 @@ class Sweeper:
         self._vacuum.start()
 
     def stop(self) -> None:
-        """End after the sweep that is under way."""
+        """End after the current sweep."""
         self._vacuum.stop()
         self._loop.stop()
 
@@ -186,7 +185,7 @@ def _rebuild(database: Database, settings: Settings) -> SweepReport:
 
 
 def _heal(database: Database, settings: Settings) -> SweepReport:
-    """Rebuild single leases that are missing; it reads every task, so not in each sweep."""
+    """Rebuild single missing leases; it reads every task, so not in each sweep."""
     with database.transaction() as db:
         healed = SessionRepository(db).heal_leases(lease_seconds=settings.lease_seconds)
     return SweepReport(rebuilt=healed)
@@ -220,14 +219,14 @@ def _retry(database: Database, settings: Settings) -> SweepReport:  # noqa: ARG0
 def _redispatch(
     database: Database, settings: Settings, *, dispatch: Dispatch | None
 ) -> SweepReport:
-    """Tell again of all tasks that have waited for a whole lease: the first message may be lost."""
+    """Publish all tasks again that have waited for a whole lease: the message may be lost."""
     return redispatch(database, older_than_seconds=settings.lease_seconds, dispatch=dispatch)
 
 
 def redispatch(
     database: Database, *, older_than_seconds: float, dispatch: Dispatch | None
 ) -> SweepReport:
-    """Publish again all tasks that wait and were last published so long before this call.
+    """Publish all waiting tasks again that were last published this long before the call.
 
     A batch that cannot be published delays nothing: its tasks are published again after
     another lease, and those behind it now.
@@ -253,7 +252,7 @@ def redispatch(
 
 
 def _delete_expired(database: Database, settings: Settings) -> SweepReport:
-    """Delete sessions past their retention, and what was kept for a time: see docs/operations.md.
+    """Delete sessions past their retention, and expired rows: see docs/operations.md.
 
     These are responses under an Idempotency-Key, browser sessions, and sign-in codes.
     """
@@ -272,7 +271,7 @@ def _delete_expired(database: Database, settings: Settings) -> SweepReport:
 
 
 def _vacuum(database: Database, settings: Settings) -> SweepReport:  # noqa: ARG001 - as every step
-    """Vacuum the table of leases of what others than this process have left (`LeaseVacuum`)."""
+    """Vacuum the table of leases after other processes' runs (`LeaseVacuum`)."""
     with database.driver_connection() as connection:
         row = connection.execute(
             "SELECT n_dead_tup FROM pg_stat_user_tables WHERE relid = %s::regclass", (TABLE,)

@@ -1,7 +1,7 @@
-"""OpenTelemetry, where the extra `telemetry` is installed and the setting asks for it.
+"""OpenTelemetry tracing, if the extra `telemetry` is installed and enabled by the setting.
 
-A session's id is its trace's id: both are 128 bits. So nothing has to be carried with a task, in no
-row and in no message: the worker that makes an attempt, on any machine, opens its span in that
+A session's id is its trace's id: both are 128 bits. So no row and no message needs a trace
+context: the worker that makes an attempt, on any machine, opens its span in that
 trace; and a request that starts, retries or cancels a task links its own span to it.
 """
 
@@ -32,9 +32,9 @@ LOW_64_BITS = (1 << 64) - 1
 
 @contextmanager
 def traced(settings: Settings) -> Iterator[None]:
-    """While inside, spans are made and exported, if the settings ask for that.
+    """Make and export spans while the context lasts, if the settings ask for that.
 
-    OpenTelemetry's own variables set where they go (`OTEL_EXPORTER_OTLP_ENDPOINT`, …).
+    OpenTelemetry's own variables set the target (`OTEL_EXPORTER_OTLP_ENDPOINT`, …).
 
     Raises:
         ConfigurationError: the extra is not installed.
@@ -68,7 +68,7 @@ def traced(settings: Settings) -> Iterator[None]:
 
 @contextmanager
 def tracing_with(tracer: Tracer) -> Iterator[None]:
-    """While inside, this tracer makes a span of every attempt, and links every request's."""
+    """While the context lasts, make a span for every attempt, and link every request's."""
     stop_linking = observe_transitions(_link_request)
     stop_spanning = observe_attempts(AttemptSpans(tracer))
     try:
@@ -79,13 +79,13 @@ def tracing_with(tracer: Tracer) -> Iterator[None]:
 
 
 class AttemptSpans:
-    """Makes a span of each attempt once it has ended: none is lost with a worker half-way."""
+    """Makes a span for each attempt after its end, so that no unfinished span is lost."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
 
     def attempt_began(self, claim: Claim) -> None:
-        """Wait for its end."""
+        """Do nothing until it ends."""
 
     def attempt_ended(self, claim: Claim, outcome: str, seconds: float) -> None:
         """Make the span, in the session's trace."""
@@ -114,7 +114,7 @@ class AttemptSpans:
 
 
 def session_context(session_id: UUID) -> SpanContext:
-    """The place in the session's trace under which all its attempts are."""
+    """Return the parent of all attempts in the session's trace."""
     from opentelemetry.trace import SpanContext, TraceFlags  # noqa: PLC0415 - an extra
 
     return SpanContext(

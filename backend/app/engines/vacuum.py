@@ -1,4 +1,4 @@
-"""Vacuum for the table of leases, as often as its rows come and go."""
+"""Vacuum the table of leases, as often as its turnover needs."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 ENDS_BEFORE_VACUUM = 500
 BYTES_PER_LEASE = 512
-"""What a lease and its versions take up in the table until it is vacuumed."""
+"""The size of a lease and its versions in the table until a vacuum."""
 
 TABLE = SessionTaskLease.__tablename__
 
 VACUUM_LEASES = f"VACUUM (SKIP_LOCKED, TRUNCATE OFF, PARALLEL 0) {TABLE}"
-"""Without truncation, which would lock everybody out (PostgreSQL, VACUUM)."""
+"""Without truncation, which needs an exclusive lock (PostgreSQL, VACUUM)."""
 
 
 class LeaseVacuum:
-    """Vacuums whenever this process has ended as many runs as the table has room for.
+    """Vacuums whenever this process has ended as many runs as fill the table.
 
-    Every run makes a lease and deletes it. The space is found again only once vacuum has been, and
-    until then claims walk past index entries of leases that are gone. Autovacuum comes by once a
-    minute, in which the table would grow to a hundred times what it holds. The bigger the table,
-    the seldomer: while an old snapshot keeps vacuum from removing anything, it is not in the way.
+    Every run inserts a lease and deletes it. Only vacuum makes the space reusable, and until then
+    claims scan index entries of deleted leases. Autovacuum runs once a minute, in which the table
+    would grow to a hundred times its content. The larger the table, the rarer the vacuum: while an
+    old snapshot prevents vacuum from removing rows, it costs little.
     """
 
     def __init__(self, database: Database) -> None:
@@ -47,12 +47,12 @@ class LeaseVacuum:
         self._loop.start()
 
     def stop(self) -> None:
-        """End after the vacuum that is under way."""
+        """End after the current vacuum."""
         self._end_observation()
         self._loop.stop()
 
     def _count(self, moved: Sequence[Transition]) -> None:
-        """Count roughly: threads may overwrite one another's sum, which only delays a vacuum."""
+        """Count approximately: a lost update between threads only delays a vacuum."""
         self._ended_count += sum(each.status is not TaskStatus.RUNNING for each in moved)
         if self._ended_count >= self._due_at_count:
             self._loop.wake()

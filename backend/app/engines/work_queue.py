@@ -12,18 +12,18 @@ Item = TypeVar("Item")
 
 
 class WorkQueue(Generic[Item]):
-    """A queue for many consumers, of which at most one at a time is being woken.
+    """A queue for many consumers, which wakes at most one at a time.
 
-    A consumer that takes and leaves something wakes the next; that one takes at once, or with
-    `patience`, once no other has taken anything for so long. So light work is done by the few that
-    are awake, and heavy work of one consumer delays no other. `queue.SimpleQueue` wakes one
-    consumer for every item, and they would only wait for the interpreter lock.
+    A consumer that leaves items wakes the next, which takes at once, or, with `patience`, once no
+    other has taken anything for that long. So light work is done by the few that are awake, and
+    heavy work of one consumer delays no other. `queue.SimpleQueue` wakes one consumer for every
+    item, and they would only wait for the interpreter lock.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._items: collections.deque[Item] = collections.deque()
-        self._sleepers: list[tuple[threading.Lock, int]] = []  # and for how many each waits
+        self._sleepers: list[tuple[threading.Lock, int]] = []  # and the items each needs
         self._is_waking = False
         self._is_reserve = False  # whether the consumer being woken is only a reserve
         self._taken_count = 0
@@ -34,7 +34,7 @@ class WorkQueue(Generic[Item]):
 
     @property
     def sleeper_count(self) -> int:
-        """How many takers wait."""
+        """How many consumers are waiting."""
         return len(self._sleepers)
 
     def put(self, items: Iterable[Item]) -> None:
@@ -44,15 +44,15 @@ class WorkQueue(Generic[Item]):
             self._wake_one()
 
     def put_back(self, items: Iterable[Item]) -> None:
-        """Add them in front: they have waited before."""
+        """Add them at the front: they have waited before."""
         with self._lock:
             self._items.extendleft(reversed(list(items)))
             self._wake_one()
 
     def take(self, most: int = 1, *, least: int = 1, patience: float = 0.0) -> list[Item]:
-        """Wait for `least` items, and take no more than leaves as many for each waiting consumer.
+        """Wait for `least` items, and leave as many for each waiting consumer.
 
-        Returns none once it is closed and empty. `patience`, in seconds, is that of the consumer
+        Returns none once it is closed and empty. `patience`, in seconds, applies to the consumer
         woken next for what is left.
         """
         with self._lock:
@@ -69,10 +69,10 @@ class WorkQueue(Generic[Item]):
                 if len(self._items) >= least or self._is_closed:
                     return self._take(most, patience)
                 self._sleepers.append((gate, least))  # another took it
-                self._wake_one()  # one for which the rest is enough
+                self._wake_one()  # one for which the rest is sufficient
 
     def withdraw(self, condition: Callable[[Item], bool]) -> list[Item]:
-        """Take away, without waiting, those for which the condition holds."""
+        """Remove, without waiting, the items for which the condition holds."""
         with self._lock:
             withdrawn = [item for item in self._items if condition(item)]
             if withdrawn:
@@ -82,7 +82,7 @@ class WorkQueue(Generic[Item]):
             return withdrawn
 
     def close(self) -> None:
-        """Have takers go, once all is taken."""
+        """Let consumers return once the queue is empty."""
         with self._lock:
             self._is_closed = True
             self._wake_one()
@@ -98,7 +98,7 @@ class WorkQueue(Generic[Item]):
         return taken
 
     def _stand_by(self, patience: float) -> None:
-        """As a reserve, let others take for as long as they do."""
+        """As a reserve, wait while other consumers take items."""
         while self._is_reserve and self._items and not self._is_closed:
             seen_count = self._taken_count
             time.sleep(patience)
@@ -106,7 +106,7 @@ class WorkQueue(Generic[Item]):
                 return
 
     def _wake_one(self, *, is_reserve: bool = False) -> None:
-        """Wake the consumer that went to sleep last, unless one is being woken already."""
+        """Wake the consumer that began to wait last, unless one is being woken already."""
         if not self._sleepers or self._is_waking:
             return
         for position in range(len(self._sleepers) - 1, -1, -1):
