@@ -22,6 +22,7 @@ from chaos.programmes import (
     kill,
     orders,
     pause,
+    paused_delivery,
     postmaster,
     steps,
 )
@@ -65,6 +66,9 @@ PROGRAMMES: dict[str, Programme] = {
         lies=0 if short else 200,
         sessions=3 if short else 20,
         tickets=60 if short else 120,
+    ),
+    "paused_delivery": lambda rig, _s, _f, short: paused_delivery.paused(
+        rig, pauses=4 if short else 80, at_once=4 if short else 8
     ),
     "steps": lambda rig, _s, _f, short: steps.steps(rig, kills=10 if short else 200),
     "kill": lambda rig, _s, _f, short: kill.kill(rig, kills=15 if short else 1_000),

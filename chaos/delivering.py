@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import random
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.repositories import steps
@@ -13,6 +15,7 @@ from app.tasks.export import export_tickets
 from app.tasks.jira import delivery
 from app.tasks.jira.client import JiraClient
 from chaos import journal
+from chaos.handlers import GATES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +55,15 @@ def _arm() -> None:
 
     def dying_create(client: JiraClient, body: bytes) -> dict[str, Any]:
         _perhaps_die("before a request")
+        session = json.loads(body)["issueUpdates"][0]["properties"][0]["value"]["session"]
+        pause = _pause_of(session)
+        if pause.endswith("before"):
+            _pause(session, pause)
         answer = create(client, body)
+        if pause.endswith("after"):
+            _pause(session, pause)
+        if pause:
+            journal.write("sent", session)
         _perhaps_die("response read")
         return answer
 
@@ -74,6 +85,24 @@ def _plant_send_before_look(place: Any) -> None:
         return {"created": {}, "refused": {}}
 
     place._look_for = nothing  # noqa: SLF001
+
+
+def _pause_of(session: str) -> str:
+    """Return how this session's first request is to be paused; "" for any other."""
+    gate = Path(os.environ[GATES]) / session
+    try:
+        pause = gate.read_text()
+        gate.unlink()
+    except FileNotFoundError:
+        return ""
+    return pause
+
+
+def _pause(session: str, pause: str) -> None:
+    journal.write("paused", session, pause)
+    os.kill(os.getppid(), signal.SIGSTOP)
+    if pause.startswith("whole"):
+        os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def _perhaps_die(point: str) -> None:

@@ -51,7 +51,7 @@ DOCUMENT = '{"type":"doc","version":1,"content":[]}'
 
 
 @dataclass
-class _Delivering:
+class Delivering:
     """Sessions that are delivered by a fleet under fire."""
 
     rig: Rig
@@ -77,7 +77,7 @@ class _Delivering:
         self.faults[f"{fault.does.name.lower()}, {fault.says.name.lower()}"] += 1
         return fault
 
-    def worker(self) -> WorkerProcess:
+    def worker(self, concurrency: int = 2) -> WorkerProcess:
         """Start a worker that delivers to the stand-in."""
         of_jira = {
             "JIRA_URL": self.jira.url,
@@ -89,11 +89,11 @@ class _Delivering:
         environment = {f"SESSION_TASKS_{name}": value for name, value in of_jira.items()}
         hostility = {DEATH_RATE: DEATHS_AT_A_POINT if self.is_hostile else "0", BUG: self.bug}
         return self.rig.worker(
-            "--concurrency", "2", is_forked=True, environment=environment | hostility
+            "--concurrency", str(concurrency), is_forked=True, environment=environment | hostility
         )
 
-    def open(self, tickets: int) -> None:
-        """Open a session whose tickets wait to be delivered."""
+    def open(self, tickets: int, *, pause: str = "") -> uuid.UUID:
+        """Open a session whose tickets wait to be delivered, or whose first request is paused."""
         drafts = [
             TicketDraft(f"Ticket {n}", DOCUMENT, "issues.csv", n, parent=1 if n % 10 == 0 else None,
                         fields='{"issuetype":"Epic"}' if n == 1 else "{}")
@@ -102,12 +102,16 @@ class _Delivering:
         with self.rig.database.transaction() as db:
             repository = SessionRepository(db)
             options = {"to": "jira", "project_key": "SHOP"}
-            session_id = repository.create_session(options=options, auto_advance=True).id
+            session_id = repository.create_session(options=options, auto_advance=not pause).id
             started = repository.start_task(session_id, TaskType.PROCESSING)
             claim = repository.claim_task(session_id, started.task_id, uuid.uuid4())
             assert claim is not None
             repository.complete_task(claim, TaskResults(tickets=drafts))
+            if pause:
+                (self.rig.gates / str(session_id)).write_text(pause)
+                repository.start_task(session_id, TaskType.EXPORT)
         self.sessions[session_id] = tickets
+        return session_id
 
     def take_up(self) -> None:
         """Retry what failed, as people do; give attempts back in one way or the other."""
@@ -192,7 +196,7 @@ def delivery(  # noqa: PLR0913 - how much of it
         jira.site.add_project("SHOP")
         jira.site.add_account("Ann Other", token=TOKEN)
         jira.site.index_delay_seconds = INDEX_SECONDS
-        run = _Delivering(rig, jira, bug)
+        run = Delivering(rig, jira, bug)
         jira.choose_fault = run.choose_fault
         while not (run.has_enough(kills, lies) or rig.is_time_up):
             for _ in range(sessions):
@@ -223,7 +227,7 @@ def delivery(  # noqa: PLR0913 - how much of it
         )
 
 
-def _finish(run: _Delivering) -> list[str]:
+def _finish(run: Delivering) -> list[str]:
     """Wait until all is delivered; else say what is not."""
 
     def is_over() -> bool:
@@ -237,7 +241,7 @@ def _finish(run: _Delivering) -> list[str]:
     return run.unfinished()
 
 
-def _wrong_issues(run: _Delivering) -> list[str]:
+def _wrong_issues(run: Delivering) -> list[str]:
     """Return tickets without an issue, with two, or whose key the session does not know."""
     found: dict[tuple[str, int], list[str]] = {}
     for issue in list(run.jira.site.issues.values()):

@@ -17,6 +17,7 @@ from chaos.programmes import (
     kill,
     orders,
     pause,
+    paused_delivery,
     postmaster,
     steps,
 )
@@ -75,6 +76,14 @@ def test_kill_9_loses_and_doubles_nothing(rig: Rig) -> None:
 
 def test_deliveries_to_a_jira_that_lies_lose_and_double_nothing(rig: Rig) -> None:
     _assert_kept(delivery.delivery(rig, kills=8, sessions=2, tickets=60, fleet=2))
+
+
+@pytest.mark.long
+def test_deliveries_that_are_paused_double_only_in_the_window_and_say_so(rig: Rig) -> None:
+    verdict = paused_delivery.paused(rig, pauses=4, at_once=4)
+    _assert_kept(verdict)
+    assert verdict.figures["issues doubled, each reported with its key"] != "0"
+    assert verdict.figures["workers that warned of what they had created"] != "0"
 
 
 @pytest.mark.long

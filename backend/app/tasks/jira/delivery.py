@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import threading
 import time
@@ -26,7 +27,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote
 
-from app.core.errors import ContentViolation
+from app.core.errors import ContentViolation, StaleClaim
 from app.core.wording import count_text
 from app.models.results import ExportBody, Finding, JiraIssue, TaskResults
 from app.tasks.jira.errors import JiraDenied, JiraRefused, JiraUnavailable, OutcomeUnknown
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from app.tasks.context import TaskContext
     from app.tasks.jira.client import JiraClient
     from app.tasks.jira.planning import Plan
+
+logger = logging.getLogger(__name__)
 
 PROPERTY = "session-tasks"
 """The entity property by which an issue is known: `{"session", "ticket", "digest"}`."""
@@ -159,6 +162,8 @@ class _Delivery:
         self._issues: dict[int, tuple[str, str]] = {}
         """Id and key of each ticket's issue."""
         self._refused: dict[int, dict[str, str]] = {}
+        self._created: list[str] = []
+        """Keys of the last response."""
         self._request_count = 0
         self._stopped_by: Exception | None = None
         self._base_url = client.site.url
@@ -286,7 +291,17 @@ class _Delivery:
             },
         )
         body = bulk_body([self._issue(planned) for planned in batch]).body.encode()
-        self._note(self._keep(f"issues {self._request_count}", self._create, body, intent))
+        try:
+            self._note(self._keep(f"issues {self._request_count}", self._create, body, intent))
+        except StaleClaim:
+            if self._created:
+                logger.warning(
+                    "Session %s: Jira created issues for a run that had lost its claim; delete"
+                    " those of them that the session does not list: %s",
+                    self._session,
+                    ", ".join(self._created),
+                )
+            raise
         if self._stopped_by is not None:
             raise self._stopped_by
 
@@ -305,6 +320,7 @@ class _Delivery:
         except (JiraDenied, JiraRefused, JiraUnavailable) as error:
             self._stopped_by = error  # nothing was created: that is kept before it is raised
             return _outcome({})
+        self._created = [str(issue.get("key")) for issue in answer.get("issues") or []]
         found = _answered(answer, intent["tickets"])
         return self._look_for(intent) if found is None else found
 
