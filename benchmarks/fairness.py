@@ -73,6 +73,7 @@ def measure(uploads: int = UPLOADS, rounds: int = ROUNDS) -> dict[str, Any]:
         "loud_p95_ms": round(1_000 * p95["loud"], 1),
         "loud_p95_per_quiet_p95": round(p95["loud"] / p95["quiet"], 2),
         "abusers_uploads": len(theirs),
+        "uploads_per_second_then": round((len(theirs) + len(loud)) / sum(seconds["loud"])),
         "abusers_uploads_while_one_is_under_way": {
             "median": statistics.median(meanwhile),
             "p95": round(statistics.quantiles(meanwhile, n=20)[-1], 1),

@@ -40,6 +40,12 @@ MOST_FORM_FIELDS = MOST_RULES + 50
 
 LARGEST_FORM_FIELD = 64 * 1024
 
+SMALL_UPLOADS_AT_ONCE = 64
+"""They are stored in batches, so many of one key while it is alone."""
+
+SMALL_UPLOADS_OF_EACH = 2
+"""While several keys upload: another key's upload waits for so few in its batch and the last."""
+
 REQUESTS_RECEIVED_AT_ONCE = 2
 """Of the largest size; smaller ones as many as come to as much, one key's to half of it."""
 
@@ -72,6 +78,7 @@ def create_app(
             REQUESTS_RECEIVED_AT_ONCE * settings.max_request_bytes, settings.max_request_bytes
         ),
         uploads=FairQueue(settings.max_uploads_at_once),
+        small_uploads=FairQueue(SMALL_UPLOADS_AT_ONCE, crowded_share=SMALL_UPLOADS_OF_EACH),
         previews=FairQueue(settings.max_uploads_at_once),
         failed_attempts=FailedAttempts(settings.refusals_per_minute),
         dispatch=dispatch,

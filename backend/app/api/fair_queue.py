@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 LONGEST_WAIT_SECONDS = 60.0
+CROWDED_SECONDS = 1.0
 
 
 class _Waiter:
@@ -33,12 +34,18 @@ class FairQueue:
     Args:
         capacity: of all turns that are held at a time, in any unit.
         share: of one key's.
+        crowded_share: of one key's while several keys come, or did within `CROWDED_SECONDS`.
 
     """
 
-    def __init__(self, capacity: int, share: int | None = None) -> None:
+    def __init__(
+        self, capacity: int, share: int | None = None, *, crowded_share: int | None = None
+    ) -> None:
         self._capacity = capacity
-        self._share = capacity if share is None else share
+        self._usual_share = capacity if share is None else share
+        self._crowded_share = crowded_share
+        self._crowded_until = 0.0
+        self._latest_key: str | None = None
         self._held: collections.Counter[str] = collections.Counter()
         self._waiting: collections.OrderedDict[str, collections.deque[_Waiter]] = (
             collections.OrderedDict()
@@ -52,6 +59,10 @@ class FairQueue:
             Busy: no turn came for a minute.
 
         """
+        if key != self._latest_key:
+            if self._latest_key is not None:
+                self._crowded_until = asyncio.get_running_loop().time() + CROWDED_SECONDS
+            self._latest_key = key
         waiter = _Waiter(weight)
         self._waiting.setdefault(key, collections.deque()).append(waiter)
         self._grant()
@@ -74,6 +85,13 @@ class FairQueue:
             yield
         finally:
             self._give_back(key, weight)
+
+    @property
+    def _share(self) -> int:
+        if self._crowded_share is None:
+            return self._usual_share
+        is_crowded = asyncio.get_running_loop().time() < self._crowded_until
+        return self._crowded_share if is_crowded else self._usual_share
 
     def _has_used_up(self, key: str, weight: int) -> bool:
         """Whether the key's share has no room for so much; what it holds nothing beside has."""

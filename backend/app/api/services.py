@@ -56,6 +56,7 @@ class Services:
     broadcaster: EventBroadcaster
     receiving: FairQueue
     uploads: FairQueue
+    small_uploads: FairQueue
     previews: FairQueue
     failed_attempts: FailedAttempts
     dispatch: Dispatch | None = None

@@ -82,7 +82,8 @@ async def create_session(
     """
     usable, _ = usable_documents(form, services.settings)
     if idempotency_key is None and usable.are_text_within(SMALL_BYTES):
-        return await _store_together(form, caller, services)
+        async with services.small_uploads.turn(caller.key_id):
+            return await _store_together(form, caller, services)
     async with services.uploads.turn(caller.key_id):
         return await run_in_threadpool(store_session, form, caller, services, idempotency_key)
 

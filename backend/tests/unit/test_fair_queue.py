@@ -73,6 +73,37 @@ def test_a_key_that_holds_nothing_comes_before_those_that_do() -> None:
     run(scenario())
 
 
+def test_a_key_has_all_while_it_is_alone_and_little_beside_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fair_queue, "CROWDED_SECONDS", 0.05)
+
+    async def scenario() -> None:
+        queue = FairQueue(8, crowded_share=2)
+        alone = [asyncio.create_task(_forever(queue, "one", 1)) for _ in range(8)]
+        await settle()
+        assert queue._held["one"] == 8
+        other = asyncio.create_task(_forever(queue, "two", 1))
+        more = [asyncio.create_task(_forever(queue, "one", 1)) for _ in range(3)]
+        await settle()
+        for task in alone:
+            task.cancel()
+        await settle()
+        assert queue._held == {"one": 2, "two": 1}
+        other.cancel()
+        await asyncio.sleep(0.06)
+        more[0].cancel()
+        await settle()
+        assert queue._held == {"one": 2}
+        async with queue.turn("one"):
+            assert queue._held == {"one": 3}
+        for task in more:
+            task.cancel()
+        await asyncio.gather(*alone, other, *more, return_exceptions=True)
+
+    run(scenario())
+
+
 def test_slow_requests_of_one_key_leave_room_for_another() -> None:
     async def scenario() -> None:
         queue = FairQueue(200, share=100)
