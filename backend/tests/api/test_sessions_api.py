@@ -73,8 +73,11 @@ def test_a_session_may_be_started_with_the_request_that_opens_it(client: httpx.C
 
 
 def test_sessions_that_are_opened_together_share_a_transaction(
-    api: Any, client: httpx.Client
+    make_server: Any,
 ) -> None:
+    api = make_server()  # of one key alone: several would store fewer at a time
+    client = api.client(api.key())
+
     def opened(number: int) -> str:
         content = f"# Ticket {number}\n".encode()
         files = [("documents", ("notes.md", content, "text/markdown"))]
