@@ -226,11 +226,13 @@ class SessionQueries:
             (Session.stage, wanted.stage),
             (SessionTask.status, wanted.status),
             (SessionTask.task_type, wanted.task_type),
-            (fixable_by_sql(context["category"].astext), wanted.category and wanted.category.value),
             (context["error"].astext, wanted.error),
         ):
             if value is not None:
                 conditions.append(column == value)
+        if wanted.category is not None:
+            category = fixable_by_sql(context["category"].astext)
+            conditions.append(category == wanted.category.value)
         if wanted.created_after is not None:
             conditions.append(Session.created_at >= wanted.created_after)
         if wanted.created_before is not None:

@@ -86,6 +86,11 @@ class Filters:
         """Return the address of the list with these filters."""
         return f"/sessions?{urlencode(self.chosen)}" if self.chosen else "/sessions"
 
+    @property
+    def count_address(self) -> str:
+        """Return the address of the number of sessions that match."""
+        return self.address.replace("/sessions", "/sessions/count", 1)
+
     def page_address(self, token: str) -> str:
         """Return the address of a later page of the list with these filters."""
         return f"/sessions?{urlencode({**self.chosen, 'page_token': token})}"
@@ -104,7 +109,7 @@ class Filters:
         )
 
 
-def _filters(  # noqa: PLR0913, PLR0917 - one filter each
+async def _filters(  # noqa: PLR0913, PLR0917 - one filter each
     caller: Caller,
     q: Annotated[SafeText, Query(max_length=200)] = "",
     status: Annotated[str, Query(max_length=20)] = "",

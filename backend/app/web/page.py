@@ -129,7 +129,7 @@ def local_path(address: str) -> str:
     return address if is_ours and "\\" not in address and address.isprintable() else "/"
 
 
-def _page(request: Request) -> Page:
+async def _page(request: Request) -> Page:
     return Page(request)
 
 

@@ -29,8 +29,8 @@ router = APIRouter(include_in_schema=False)
 SESSIONS_PER_PAGE = 25
 MOST_OWNERS = 200
 """The most owners in an administrator's list of choices; others can be typed."""
-MOST_COUNTED = 1_000
-"""The most matches that a list counts: counting more would slow down every page."""
+MOST_COUNTED = 10_000
+"""The most matches that are counted."""
 
 CHOICES = {
     "status": [(status.value, status.value.capitalize()) for status in TaskStatus],
@@ -71,8 +71,6 @@ def list_sessions(
         left = times_left(db, owner, found)
         owners = queries.owners(limit=MOST_OWNERS) if caller.sees is None else []
         tickets = queries.ticket_counts([session.session_id for session in found])
-        is_all = before is None and len(found) <= SESSIONS_PER_PAGE
-        count = len(found) if is_all else queries.count(filters.wanted(), most=MOST_COUNTED)
     items, rest = found[:SESSIONS_PER_PAGE], found[SESSIONS_PER_PAGE:]
     last = items[-1] if rest else None
     token = session_token(filters.order.key_of(last), last.session_id) if last else None
@@ -81,14 +79,26 @@ def list_sessions(
         sessions=[(session, steps_of(session)) for session in items],
         times_left=left,
         tickets=tickets,
-        count=count,
-        most_counted=MOST_COUNTED,
+        count=len(found) if before is None and len(found) <= SESSIONS_PER_PAGE else None,
         filters=filters,
         owners=owners,
         choices=CHOICES,
         next_page=filters.page_address(token) if token else "",
         is_first_page=before is None,
         attempts=MAX_RETRY_COUNT,
+    )
+
+
+@router.get("/sessions/count")
+def count_sessions(
+    page: PageOf, caller: Caller, services: ServicesOf, filters: FiltersOf
+) -> Response:
+    """Show how many match: the list asks for it, as counting takes longer than the list itself."""
+    with services.database.transaction() as db:
+        queries = SessionQueries(db, owner=filters.owner_seen(caller))
+        count = queries.count(filters.wanted(), most=MOST_COUNTED + 1)
+    return page.render(
+        "session_count.html", count=count, most_counted=MOST_COUNTED, narrows=filters.narrows
     )
 
 

@@ -144,6 +144,18 @@ def test_all_on_the_page_are_selected_and_deleted_after_a_question(
     expect(page.locator("tr[data-row]")).to_have_count(1)
 
 
+def test_matches_of_several_pages_are_counted_once_the_number_is_in_sight(
+    owner: Any, look: Callable[..., Page]
+) -> None:
+    for number in range(27):
+        owner.session(f"Old list {number}", to="cancelled")
+    page = look("/sessions?q=old")
+    expect(page.locator("tr[data-row]")).to_have_count(25)
+    expect(page.get_by_text("With all that match")).to_be_attached()
+    page.get_by_role("button", name="Delete all").scroll_into_view_if_needed()
+    expect(page.get_by_text("With all 27 that match")).to_be_visible()
+
+
 def test_sessions_are_found_by_their_documents_and_tickets(
     owner: Any, look: Callable[..., Page]
 ) -> None:
