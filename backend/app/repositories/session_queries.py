@@ -15,12 +15,11 @@ from sqlalchemy import (
     func,
     or_,
     select,
-    text,
     true,
     tuple_,
 )
 
-from app.core.database import use_custom_plans
+from app.core.database import driver_connection, use_custom_plans
 from app.core.errors import ErrorCategory
 from app.models.content import Document, Ticket
 from app.models.session import (
@@ -96,7 +95,11 @@ WITH RECURSIVE named AS (
     UNION ALL
     SELECT (SELECT owner FROM sessions WHERE sessions.owner > named.owner ORDER BY owner LIMIT 1)
       FROM named WHERE named.owner IS NOT NULL)
-SELECT owner FROM named WHERE owner IS NOT NULL LIMIT :limit
+SELECT owner FROM named WHERE owner IS NOT NULL LIMIT %s
+"""
+
+_TICKET_COUNTS = """
+SELECT session_id, count(*) FROM tickets WHERE session_id = ANY(%s::uuid[]) GROUP BY session_id
 """
 
 
@@ -191,12 +194,8 @@ class SessionQueries:
 
     def ticket_counts(self, session_ids: Collection[UUID]) -> dict[UUID, int]:
         """How many tickets each of these sessions has; those without any are left out."""
-        statement = (
-            select(Ticket.session_id, func.count())
-            .where(Ticket.session_id.in_(session_ids))
-            .group_by(Ticket.session_id)
-        )
-        return {row[0]: row[1] for row in self._db.execute(statement)}
+        rows = driver_connection(self._db).execute(_TICKET_COUNTS, [list(session_ids)])
+        return dict(rows.fetchall())
 
     def _runs(
         self,
@@ -255,7 +254,7 @@ class SessionQueries:
 
     def owners(self, *, limit: int) -> list[str]:
         """Return up to `limit` owners of sessions, by name: one step in the index for each."""
-        return list(self._db.scalars(text(_OWNERS), {"limit": limit}))
+        return [owner for (owner,) in driver_connection(self._db).execute(_OWNERS, [limit])]
 
     def changed_since(self, moment: datetime, *, limit: int) -> list[SessionSnapshot]:
         """Up to `limit` sessions whose last activity is not before `moment`, the oldest first."""

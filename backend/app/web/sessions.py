@@ -18,7 +18,7 @@ from app.web.expectation import times_left
 from app.web.filters import AGES, Filters, FiltersOf
 from app.web.overview import RecentFiguresOf
 from app.web.page import PageOf
-from app.web.steps import steps_of
+from app.web.steps import stepper, steps_of
 from app.web.wording import TASK_NAMES
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def list_sessions(
     token = session_token(filters.order.key_of(last), last.session_id) if last else None
     return page.render(
         "sessions.html",
-        sessions=[(session, steps_of(session)) for session in items],
+        sessions=[(session, stepper(steps_of(session))) for session in items],
         times_left=left,
         tickets=tickets,
         count=len(found) if before is None and len(found) <= SESSIONS_PER_PAGE else None,

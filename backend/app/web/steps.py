@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from app.models.session import TaskStatus, TaskType
+from app.web.page import templates
 from app.web.wording import COMPLETED, NOT_STARTED, TASK_NAMES, StatusBadge, badge_of
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from app.repositories.session_snapshot import SessionSnapshot
 
 
@@ -21,7 +25,15 @@ class Step:
     is_present: bool
 
 
-def steps_of(session: SessionSnapshot) -> list[Step]:
+@cache
+def stepper(steps: tuple[Step, ...]) -> Markup:
+    """Return the steps as HTML, which is drawn once for all sessions in that state."""
+    components: Any = templates().get_template("components.html").make_module()
+    drawn: Markup = components.stepper(steps)
+    return drawn
+
+
+def steps_of(session: SessionSnapshot) -> tuple[Step, ...]:
     """Return the three steps: earlier ones are completed, later ones have not started."""
     types = list(TaskType)
     present = types.index(session.task_type) if session.task_type is not None else -1
@@ -35,4 +47,4 @@ def steps_of(session: SessionSnapshot) -> list[Step]:
         else:
             badge = badge_of(session)
         steps.append(Step(TASK_NAMES[task_type], badge, is_present))
-    return steps
+    return tuple(steps)
