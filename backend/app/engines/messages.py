@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from app.models.session import TaskType
 
 ITEMS_PER_MESSAGE = 250
+FIRST_ITEMS = 4
+BYTES_PER_MESSAGE = 1 << 19
+"""About so much, as a message is held several times over while it is sent and read."""
 
 Item = TypeVar("Item")
 
@@ -217,9 +220,13 @@ def results_in_parts(results: TaskResults) -> Iterator[Produced]:
     """Return the results as messages of moderate size."""
     for part in fields(results):
         items = getattr(results, part.name)
-        for start in range(0, len(items), ITEMS_PER_MESSAGE):
-            batch = list(items[start : start + ITEMS_PER_MESSAGE])
-            yield Produced(part.name, len(batch), pickle.dumps(batch, pickle.HIGHEST_PROTOCOL))
+        start, size = 0, FIRST_ITEMS
+        while batch := list(items[start : start + size]):
+            pickled = pickle.dumps(batch, pickle.HIGHEST_PROTOCOL)
+            yield Produced(part.name, len(batch), pickled)
+            start += size
+            fitting = size * BYTES_PER_MESSAGE // len(pickled)
+            size = max(1, min(2 * size, fitting, ITEMS_PER_MESSAGE))
 
 
 class PickledItems(CheckedItems[Item], Generic[Item]):

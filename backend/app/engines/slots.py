@@ -214,10 +214,12 @@ class Slots:
         """
         asides: list[threading.Thread] = []
         begun_at = time.monotonic()
+        is_heavy = False
         try:
             for run, outcome in runner.run(runs):
                 left.discard(run)
                 now = time.monotonic()
+                is_heavy = is_heavy or now - begun_at > SECONDS_OF_LIGHT_WORK
                 if goes_together(outcome):
                     self._note_pace(now - begun_at)
                     self._completed.put(((run, outcome),))
@@ -227,6 +229,7 @@ class Slots:
                         asides.append(self._write_aside(run, outcome))
                     else:
                         self._write(run, outcome)
+                del outcome
                 begun_at = now
         except Exception:
             logger.exception("A slot failed; its tasks' leases will expire")
@@ -234,6 +237,8 @@ class Slots:
             left.clear()
         for aside in asides:
             aside.join()
+        if is_heavy:  # only here does nothing hold the results any more
+            give_back_memory()
 
     def _note_pace(self, seconds: float) -> None:
         self.usual_seconds += 0.1 * (seconds - self.usual_seconds)
@@ -257,7 +262,6 @@ class Slots:
                 )
             if time.monotonic() - run.started_at > SECONDS_OF_LIGHT_WORK:
                 outcome, written = Released(), _without_results(written)  # frees the results
-                give_back_memory()
             self.conclude(run, written)
         except DatabaseBusy:
             self._outwait_lock(run, outcome)

@@ -260,7 +260,10 @@ def test_only_the_same_annotation_twice_is_a_duplicate() -> None:
 # Characters
 
 
-@pytest.mark.parametrize("character", ["\x00", chr(0xD800), chr(0xDFFF), chr(0xD83D)])
+UNSAFE = ["\x00", "\x01", "\x0b", "\ufdd0", "\ufffe", "\uffff", "\U0010fffe"]
+
+
+@pytest.mark.parametrize("character", [*UNSAFE, chr(0xD800), chr(0xDFFF), chr(0xD83D)])
 def test_unsafe_characters_are_found_in_text_attributes_and_free_form_json(character: str) -> None:
     value = document(
         paragraph("fine"),

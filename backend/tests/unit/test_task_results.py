@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.engines.messages import ResultParts, results_in_parts
+from app.engines.messages import ITEMS_PER_MESSAGE, ResultParts, results_in_parts
 from app.models.results import ExportBody, Finding, TaskResults, TicketDraft
 
 if TYPE_CHECKING:
@@ -77,3 +77,17 @@ def test_what_crossed_the_process_is_not_looked_at_again() -> None:
     for part in results_in_parts(results):
         parts.add(part._replace(items=b"not a pickle"))
     assert len(parts.results().tickets) == 1
+
+
+def test_results_cross_the_process_in_messages_of_a_moderate_size() -> None:
+    """A message is held several times over, by both processes."""
+    bodies = [ExportBody("x" * 180_000, 50) for _ in range(20)]
+    notes = [f"note {number}" for number in range(1_000)]
+    messages = list(results_in_parts(TaskResults(exports=bodies, notes=notes)))
+    assert max(len(message.items) for message in messages) < 1_000_000
+    assert max(message.item_count for message in messages) == ITEMS_PER_MESSAGE
+    parts = ResultParts()
+    for message in messages:
+        parts.add(message)
+    assert list(parts.results().exports) == bodies
+    assert list(parts.results().notes) == notes

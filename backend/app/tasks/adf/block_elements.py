@@ -7,6 +7,7 @@ where it has to be read tag by tag.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from app.tasks.adf.attributes import number, read_attributes
@@ -20,6 +21,7 @@ from app.tasks.adf.styles import alignment, ground_of
 Node = dict[str, Any]
 
 _LARGEST_SPAN = 65_534
+_NO_MARKS: Sequence[Node] = ()
 _STRONG: Node = {"type": "strong"}
 _SUPERSCRIPT: Node = {"type": "subsup", "attrs": {"type": "sup"}}
 _STATES = {"done": "DONE", "open": "TODO"}
@@ -49,10 +51,13 @@ def open_paragraph(builder: DocumentBuilder, attributes: str) -> None:
     """Begin a paragraph."""
     if builder.inline.nodes:
         builder.flush()
-    builder.outer_aligns.append(builder.align)
+    before, marks = builder.align, _NO_MARKS
     if attributes:
-        aligned = alignment(read_attributes(attributes))
+        said = read_attributes(attributes)
+        aligned = alignment(said)
         builder.align = builder.align if aligned is None else aligned
+        marks = builder.open_marks(said)
+    builder.outer_aligns.append((before, marks))
 
 
 def close_paragraph(builder: DocumentBuilder, _attributes: str) -> None:
@@ -60,7 +65,8 @@ def close_paragraph(builder: DocumentBuilder, _attributes: str) -> None:
     if builder.inline.nodes:
         builder.flush()
     if builder.outer_aligns:
-        builder.align = builder.outer_aligns.pop()
+        builder.align, marks = builder.outer_aligns.pop()
+        builder.close_marks(marks)
 
 
 def read_paragraph(builder: DocumentBuilder, attributes: str, text: str) -> bool:
@@ -77,7 +83,8 @@ def open_heading(builder: DocumentBuilder, attributes: str, tag: str) -> None:
     if builder.inline.nodes:
         builder.flush()
     said = read_attributes(attributes) if attributes else {}
-    builder.outer_headings.append((builder.heading, builder.align))
+    marks = builder.open_marks(said) if said else _NO_MARKS
+    builder.outer_headings.append((builder.heading, builder.align, marks))
     builder.heading = int(tag[1]), said.get("data-heading", "")
     if said:
         builder.align = alignment(said) or builder.align
@@ -88,7 +95,8 @@ def close_heading(builder: DocumentBuilder, _attributes: str) -> None:
     if builder.inline.nodes:
         builder.flush()
     if builder.outer_headings:
-        builder.heading, builder.align = builder.outer_headings.pop()
+        builder.heading, builder.align, marks = builder.outer_headings.pop()
+        builder.close_marks(marks)
 
 
 def read_heading(builder: DocumentBuilder, attributes: str, text: str, tag: str) -> bool:
@@ -309,9 +317,11 @@ def open_cell(builder: DocumentBuilder, attributes: str, tag: str) -> None:
     before, aligned = builder.align, alignment(said)
     builder.align = builder.row_align if aligned is None else aligned
     heading, builder.heading = builder.heading, None
+    marks = builder.open_marks(said)
 
     def close() -> None:
         builder.flush()
+        builder.close_marks(marks)
         builder.tree.close(frame)
         builder.align, builder.heading = before, heading
 

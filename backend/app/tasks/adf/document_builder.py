@@ -6,7 +6,7 @@ What the handlers of `block_elements` and `inline_elements` work on.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from app.tasks.adf.addresses import AddressResolver
 from app.tasks.adf.block_tree import BlockTree, Frame
 from app.tasks.adf.inline_text import InlineText, plain
 from app.tasks.adf.pictures import split_at_pictures, title_and_extras, without_flag
-from app.tasks.adf.styles import alignment
+from app.tasks.adf.styles import alignment, block_marks_of
 
 Node = dict[str, Any]
 Closing = Callable[[], object]
@@ -98,8 +98,8 @@ class DocumentBuilder:
         language: the language of the code block to come.
         has_picture: whether the line has a picture.
         footnote: the label of the footnote that is being read.
-        outer_aligns: the alignments around the paragraphs that are open.
-        outer_headings: the headings, and alignments, around the headings that are open.
+        outer_aligns: the alignments around the paragraphs that are open, and their own marks.
+        outer_headings: the headings, and alignments, around the headings that are open, and marks.
         lists: the lists that are open, the innermost last.
         items: the items of lists that are open, the innermost last.
 
@@ -127,8 +127,8 @@ class DocumentBuilder:
         self.language = ""
         self.has_picture = False
         self.footnote: str | None = None
-        self.outer_aligns: list[str] = []
-        self.outer_headings: list[tuple[tuple[int, str] | None, str]] = []
+        self.outer_aligns: list[tuple[str, Sequence[Node]]] = []
+        self.outer_headings: list[tuple[tuple[int, str] | None, str, Sequence[Node]]] = []
         self.lists: list[Frame] = []
         self.items: list[Frame] = []
 
@@ -148,15 +148,29 @@ class DocumentBuilder:
         if waiting := self._closing.get(tag):
             waiting.pop()()
 
+    def open_marks(self, attributes: dict[str, str]) -> Sequence[Node]:
+        """Have a block's text carry the marks that its attributes say; return them."""
+        marks = block_marks_of(attributes)
+        for mark in marks:
+            self.inline.open_mark(mark)
+        return marks
+
+    def close_marks(self, marks: Sequence[Node]) -> None:
+        """End a block's marks."""
+        for mark in marks:
+            self.inline.close_mark(mark["type"])
+
     def open_aligned(self, tag: str, attributes: dict[str, str]) -> None:
-        """Align what this element holds as its attributes say."""
+        """Align and mark what this element holds as its attributes say."""
         before, aligned = self.align, alignment(attributes)
         if aligned is not None:
             self.align = aligned
+        marks = self.open_marks(attributes)
 
         def close() -> None:
             self.flush()
             self.align = before
+            self.close_marks(marks)
 
         self.later(tag, close)
 

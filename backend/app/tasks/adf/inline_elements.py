@@ -41,6 +41,7 @@ _STATUS_COLOURS = {
     "lozenge-moved": "yellow",
     "lozenge-complete": "blue",
     "lozenge-progress": "blue",
+    **{f"status-{colour}": colour for colour in ("blue", "green", "purple", "red", "yellow")},
 }
 CODE = ("code", "kbd", "samp", "tt", "var")
 _PERMALINKS = frozenset({"headerlink", "header-anchor", "anchor-link", "anchorjs-link"})
@@ -115,7 +116,7 @@ def open_span(builder: DocumentBuilder, attributes: str, tag: str) -> None:
 
 
 def _open_status(builder: DocumentBuilder, classes: str, tag: str) -> None:
-    """Read a status of Confluence."""
+    """Read a status of Confluence, or of Jira's markup."""
     aside = builder.inline.put_aside()
     colour = next((found for name, found in _STATUS_COLOURS.items() if name in classes), "neutral")
 

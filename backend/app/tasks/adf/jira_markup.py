@@ -34,9 +34,10 @@ _PROTECTED = re.compile(
     r"|\[~(?:accountid:)?([^\]\n]+)\]"  # 3: a person
     r"|\[(?:([^\]\n|]*)\|)?((?:[a-z][a-z0-9+.-]*:|#|/|\^)[^\]\n|]*)(?:\|[^\]\n]*)?\]"  # 4, 5
     r"|!([^\s!|][^!|\n]*\.\w{2,5})(?:\|([^!\n]*))?!"  # 6, 7: a picture and its options
-    r"|\{anchor(?::[^}\n]*)?\}()"  # 8
+    r"|\{(?:anchor|toc)(?::[^}\n]*)?\}()"  # 8: places, and a list of them
     r"|((?:https?://|www\.)[^\s|\[\]{}]*[^\s|\[\]{}*_+?!.,:;'\"()-]/?)"  # 9: a bare address
-    r"|(?<![\w)])(\((?:[!?/xiyn+*-]|\*[rgby]|on|off|flag)\)|:[()DP]|;\))(?!\w)",  # 10: an icon
+    r"|(?<![\w)])(\((?:[!?/xiyn+*-]|\*[rgby]|on|off|flag)\)|:[()DP]|;\))(?!\w)"  # 10: an icon
+    r"|\{status:([^}\n]+)\}",  # 11
     re.IGNORECASE,
 )
 _ICONS = {
@@ -319,9 +320,13 @@ def _restore(html: str, parts: list[str]) -> str:
 
 
 def _protected(found: re.Match[str]) -> str:  # noqa: PLR0911 - one for each kind
-    escaped, code, person, name, address, picture, options, _, bare, icon = found.groups()
+    escaped, code, person, name, address, picture, options, _, bare, icon, status = found.groups()
     if icon:
         return f":{_ICONS[icon.lower()]}:"
+    if status:
+        colour = _option(status, "colour") or _option(status, "color")
+        title = escape(_option(status, "title") or colour or status)
+        return f'<span class="status-macro status-{escape(colour.lower())}">{title}</span>'
     if escaped:
         return "<br>" if escaped == "\\" else escape(escaped)
     if code:

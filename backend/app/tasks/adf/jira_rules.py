@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from app.tasks.adf.scan import MAXIMUM_DEPTH, Scan, every_place
 from app.tasks.adf.table_shape import find_flaws
+from app.tasks.adf.text_cleaning import clean_text
 from app.tasks.adf.violation import Place, Violation, is_unsafe, pointer, quoted
 
 if TYPE_CHECKING:
@@ -89,7 +90,10 @@ def _unsafe_characters(document: object) -> Iterator[Violation]:
 def _what_is_unsafe(text: str) -> str:
     if "\x00" in text:
         return "contains a NUL character, which cannot be stored: remove it."
-    return "contains half of a surrogate pair, which is no character: remove it."
+    first = next((own for own, safe in zip(text, clean_text(text)[0], strict=False) if own != safe))
+    if "\ud800" <= first <= "\udfff":
+        return "contains half of a surrogate pair, which is no character: remove it."
+    return f"contains U+{ord(first):04X}, which is no character of text: remove it."
 
 
 def _heading_level(place: Place) -> Iterator[Violation]:

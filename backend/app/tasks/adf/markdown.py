@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     from app.tasks.adf.document_builder import Heading
 
+TITLE_KEYS = ("title", "summary")
+"""The keys of front matter that give a document's title, the first before the second."""
+
 DEFAULT_MAX_NESTING = 100
 DEFAULT_MAX_NODES = 200_000
 
@@ -70,7 +73,7 @@ class MarkdownDocument:
 
     Attributes:
         sections: one or more; see `split_sections`.
-        front_matter: its data, by key: text, number, bool, list, object or None.
+        front_matter: its data but for the title, by key: text, number, bool, list, object or None.
         has_broken_front_matter: it is no valid YAML or TOML, and was read line by line.
         unresolved: how many links and pictures were relative, where no base was given.
 
@@ -131,11 +134,14 @@ def read_markdown(
         known.extend(islice(lines, max(0, wanted + 1 - len(known))))
         return lines_before + known[wanted]
 
-    title = next((v for key, v in front_matter.values.items() if key.lower() == "title"), None)
+    values = dict(front_matter.values)
+    keys = {key.lower(): key for key in reversed(values)}
+    title_key = next((keys[key] for key in TITLE_KEYS if key in keys), None)
+    title = None if title_key is None else values.pop(title_key)
     title = " ".join(str(title).split()) if isinstance(title, (str, int, float)) else ""
     return MarkdownDocument(
         make_sections(builder, level, title=title, line_of=line_of),
-        front_matter.values,
+        values,
         front_matter.is_broken,
         addresses.unresolved,
     )

@@ -68,6 +68,16 @@ def ground_of(attributes: dict[str, str]) -> str | None:
     return None if colour == "#ffffff" else colour
 
 
+def block_marks_of(attributes: dict[str, str]) -> list[Node]:
+    """Return the marks that a block's `style` and `color` give to all the text in it."""
+    if "style" not in attributes and "color" not in attributes:
+        return []
+    return [mark for mark in marks_of(attributes) if mark["type"] not in _NOT_OF_BLOCKS]
+
+
+_NOT_OF_BLOCKS = frozenset({"backgroundColor", "subsup"})
+
+
 def marks_of(attributes: dict[str, str]) -> list[Node]:
     """Return the marks that an inline element's `style` and `color` stand for."""
     style = declarations(attributes.get("style", ""))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from app.tasks.adf.text_cleaning import clean_text
+
 Step: TypeAlias = str | int
 """An object's key or a list's index."""
 
@@ -57,12 +59,8 @@ def pointer(place: Place, *further: Step) -> str:
 
 
 def is_unsafe(text: str) -> bool:
-    """Say whether `text` holds NUL, which PostgreSQL refuses, or a lone surrogate, as UTF-8."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return True
-    return "\x00" in text
+    """Say whether `text` holds what cannot be used: see `clean_text`."""
+    return clean_text(text)[0] != text
 
 
 def quoted(value: object) -> str:

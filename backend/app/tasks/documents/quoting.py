@@ -77,6 +77,8 @@ def _has_single_quote_within(record: str, delimiter: str) -> bool:
     if re.search(rf'"[^"\s{sign}]', record) is None:
         return False
     cells = re.finditer(
-        rf'(?:(?<={sign})|\A) *"(?:[^"]|"")*+"([^{sign}\r\n]*)|(?<={sign})(?! *")[^{sign}]+', record
+        rf'(?:(?<={sign})|\A) *"[^"]*+(?:""[^"]*+)*+"([^{sign}\r\n]*)'
+        rf'|(?<={sign})(?! *")[^{sign}]+',
+        record,
     )
     return any('"' in (cell[1] or "") for cell in cells)

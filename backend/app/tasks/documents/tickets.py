@@ -245,7 +245,7 @@ def _of_markdown(name: str, text: str, notes: list[str], options: TicketOptions)
         )
     if read.has_broken_front_matter:
         notes.append(f"{name}: its front matter is no valid YAML or TOML; read line by line")
-    values = {key: value for key, value in read.front_matter.items() if key.lower() != "title"}
+    values = read.front_matter
     fields, mapping = fields_of_front_matter(name, values, options.mapping)
     written = to_json(fields).decode() if fields else NO_FIELDS
     made = _of_sections(name, lambda: read.sections, notes, options, written)
