@@ -1,4 +1,4 @@
-"""Routes of what tasks made: tickets, findings, and the Jira import."""
+"""Routes of the results of tasks: tickets, findings, and the Jira import."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def list_tickets(
     limit: PageSize = 50,
     page_token: PageToken = None,
 ) -> Response:
-    """Descriptions are ADF, as they were written: they are handed on, not parsed."""
+    """Descriptions are ADF, as they were stored."""
     after = position_of_token(page_token)
     with services.database.transaction() as db:
         SessionRepository(db, owner=caller.sees).get(session_id)
@@ -100,7 +100,7 @@ def list_findings(session_id: UUID, caller: Caller, services: ServicesOf) -> Res
     responses=problems(404, 409),
 )
 def get_export(session_id: UUID, caller: Caller, services: ServicesOf) -> Response:
-    """Streamed, whatever its size; 409 until the task export has completed."""
+    """Streamed, at any size; 409 until the task export has completed."""
     first = _bodies(services, caller, session_id, after=0, limit=BODIES_PER_READ)
     return StreamingResponse(
         _export(services, caller, session_id, first),
@@ -122,7 +122,7 @@ def get_export(session_id: UUID, caller: Caller, services: ServicesOf) -> Respon
     },
 )
 def get_export_archive(session_id: UUID, caller: Caller, services: ServicesOf) -> Response:
-    """A ZIP archive, streamed: what the command writes; README.txt names the next step."""
+    """A streamed ZIP archive of the files that the command writes; README.txt has the next step."""
     _bodies(services, caller, session_id, after=0, limit=1)
     made = SessionImport(
         services.database, session_id, owner=caller.sees, site=services.settings.jira_url
@@ -147,7 +147,7 @@ def get_export_body(
     caller: Caller,
     services: ServicesOf,
 ) -> Response:
-    """Exactly what `POST /rest/api/3/issue/bulk` takes: at most 50 issues."""
+    """One body of `POST /rest/api/3/issue/bulk`: at most 50 issues."""
     found = _bodies(services, caller, session_id, after=number - 1, limit=1)
     return Response(found[0], media_type="application/json")
 

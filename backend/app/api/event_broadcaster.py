@@ -42,20 +42,20 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_READS = 0.2
-"""Progress is sent at most five times a second, however often it is made."""
+"""Progress is sent at most five times a second."""
 
 SECONDS_BEFORE_LISTENING_AGAIN = 1.0
 MOST_PENDING = 1_000
 MOST_KNOWN = 10_000
 RESUME_OVERLAP = timedelta(seconds=30)
-"""A transaction stamps its rows before it commits: resuming looks this much further back."""
+"""A transaction sets `updated_at` before it commits: resuming reads this much further back."""
 
 RETRY_MILLISECONDS = 2_000
 COMMENT = b": still here\n\n"
 
 
 class Stream:
-    """One client that watches: a session, or all of an owner's (`session_id` None).
+    """One watching client: of a session, or of all of an owner's (`session_id` None).
 
     An administrator watches all owners' sessions, or those of `owner`.
     """
@@ -78,13 +78,13 @@ class Stream:
         self._is_ending = False
 
     def seen(self, snapshot: SessionSnapshot, etag: str) -> None:
-        """Take note that the client has this already."""
+        """Note that the client has this already."""
         self._known[snapshot.session_id] = etag
         self._is_ending |= self._until_settled and snapshot.is_settled
         self._arrived.set()
 
     def offer(self, snapshot: SessionSnapshot, body: bytes, etag: str) -> None:
-        """Have it sent, in place of an older snapshot of the session that still waits."""
+        """Queue it, in place of an older queued snapshot of the session."""
         if self._known.get(snapshot.session_id) == etag:
             return
         event_id = (
@@ -101,7 +101,7 @@ class Stream:
         self.seen(snapshot, etag)
 
     def tell_deleted(self, session_id: UUID) -> None:
-        """Send that the session is deleted, if the client knows it."""
+        """Send that the session is deleted, if the client has it."""
         if self._known.pop(session_id, None) is None:
             return
         self._put(
@@ -111,12 +111,12 @@ class Stream:
             self.end()
 
     def end(self) -> None:
-        """Send what waits, and close."""
+        """Send what is queued, and close."""
         self._is_ending = True
         self._arrived.set()
 
     async def events(self, keep_alive_seconds: float) -> AsyncIterator[bytes]:
-        """The stream: events as they come, and a comment now and then."""
+        """Yield events as they come, and a comment from time to time."""
         yield format_sse_event(retry=RETRY_MILLISECONDS, comment="Session Tasks")
         while True:
             with anyio.move_on_after(keep_alive_seconds) as waiting:
@@ -134,7 +134,7 @@ class Stream:
     def _put(self, session_id: UUID, event: bytes) -> None:
         self._pending.pop(session_id, None)
         self._pending[session_id] = event
-        if len(self._pending) > MOST_PENDING:  # so far behind that a new list is the shorter way
+        if len(self._pending) > MOST_PENDING:  # so far behind that a new list is shorter
             self._known.clear()
             self._pending = {session_id: format_sse_event(data_str="{}", event="reset")}
         self._arrived.set()
@@ -152,17 +152,17 @@ class EventBroadcaster:
         self._limiter = anyio.CapacityLimiter(1)
         self._look_from: dict[str | None, datetime] = {}  # by owner, and by the database's clock
         self._looked_at = time.monotonic()
-        """When the last look began that did not fail: a change since may be news to a stream."""
+        """The start of the last successful poll: later changes may be new to a stream."""
         self._is_ending = False
 
     def __len__(self) -> int:
         return len(self._streams)
 
     def add(self, stream: Stream) -> None:
-        """Feed this stream from now on.
+        """Add the stream.
 
         Raises:
-            TooManyRequests: its key has as many as it may.
+            TooManyRequests: its key has reached the limit.
 
         """
         key_id = stream.principal.key_id
@@ -179,11 +179,11 @@ class EventBroadcaster:
             stream.end()
 
     def remove(self, stream: Stream) -> None:
-        """Feed it no longer; may be called again."""
+        """Remove it; may be called again."""
         self._streams.discard(stream)
 
     def end_streams(self) -> None:
-        """Have every stream closed: the server is stopping."""
+        """Close all streams, because the server is stopping."""
         self._is_ending = True
         for stream in tuple(self._streams):
             stream.end()
@@ -191,7 +191,7 @@ class EventBroadcaster:
     def end_streams_of(
         self, *, key_id: str | None = None, browser_session: bytes | None = None
     ) -> None:
-        """Have the streams closed that were opened with this key, or in this browser session."""
+        """Close the streams that were opened with this key, or in this browser session."""
         for stream in tuple(self._streams):
             caller = stream.principal
             if key_id == caller.key_id or (
@@ -207,9 +207,9 @@ class EventBroadcaster:
             tasks.start_soon(self._look_again)
 
     async def resume(self, stream: Stream, moment: datetime) -> None:
-        """Offer the stream what changed since, a little of what the client has included.
+        """Send the stream the changes since then, including a few that the client may have.
 
-        If more changed than may wait to be sent, the client gets `reset`: it reads all again.
+        If more changed than may be queued, the client gets `reset`, and reads everything again.
         """
         for snapshot in await anyio.to_thread.run_sync(
             self._changed_since, stream.owner, moment - RESUME_OVERLAP
@@ -253,7 +253,7 @@ class EventBroadcaster:
         return {stream.session_id for stream in self._streams if stream.session_id is not None}
 
     async def _look_again(self) -> None:
-        """A notification is only a hint: look by ourselves as well, and whether keys still hold."""
+        """Poll as well, as notifications are only hints; and check whether keys are valid."""
         while True:
             await anyio.sleep(self._settings.keep_alive_seconds)
             if not self._streams:
@@ -267,7 +267,7 @@ class EventBroadcaster:
                     {s.owner for s in self._streams if s.session_id is None},
                     limiter=self._limiter,
                 )
-            except Exception as error:  # noqa: BLE001 - whatever it was, the next look follows
+            except Exception as error:  # noqa: BLE001 - the next poll follows
                 logger.warning("Looking for changes failed: %s", error)
                 continue
             for stream in tuple(self._streams):
@@ -278,7 +278,7 @@ class EventBroadcaster:
     def _look(
         self, callers: set[Principal], owners: set[str | None]
     ) -> tuple[set[Principal], set[UUID]]:
-        """Which of these callers may listen no longer, and which sessions have changed."""
+        """Return the callers that may not listen any more, and the sessions that have changed."""
         changed: set[UUID] = set()
         look_from: dict[str | None, datetime] = {}
         began_at = time.monotonic()
@@ -291,7 +291,7 @@ class EventBroadcaster:
                 changed.update(snapshot.session_id for snapshot in found)
                 look_from[owner] = usual
                 if len(found) == MOST_PENDING and found[-1].updated_at > since:
-                    look_from[owner] = found[-1].updated_at  # the next look goes on from there
+                    look_from[owner] = found[-1].updated_at  # the next poll continues from there
             lost = self._lost(db, callers)
         self._look_from, self._looked_at = look_from, began_at
         return lost, changed

@@ -1,7 +1,7 @@
-"""Requests that show no valid key, counted; a valid key is never counted, and never refused.
+"""Count requests without a valid key; a valid key is never counted, and never refused.
 
-They are counted by address and by the key's id: a person who mistypes a key reads that, whatever
-somebody else does from the same address.
+They are counted by address and by the key's id, so a mistyped key is reported as such, even if
+others at the same address exceed the limit.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
 IPV6_PREFIX = 64
-"""What one customer is given at least (RFC 6177): each address of it is the same somebody."""
+"""The smallest network of one customer (RFC 6177): all its addresses count as one."""
 
 
 class FailedAttempts:
@@ -31,7 +31,7 @@ class FailedAttempts:
         self._limit = RateLimitItemPerMinute(per_minute)
 
     async def count(self, scope: Scope, key: str = "") -> None:
-        """Count one more failure, with this key or with none.
+        """Count one more failure, with this key or without one.
 
         Raises:
             TooManyRequests: there were too many.

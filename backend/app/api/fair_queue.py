@@ -1,4 +1,4 @@
-"""Turns that are shared fairly among API keys: requests wait for one instead of being refused."""
+"""Share turns fairly among API keys: requests wait for a turn instead of being refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CROWDED_SECONDS = 1.0
 
 
 class _Waiter:
-    """A request that waits for its turn."""
+    """A request that is waiting for its turn."""
 
     def __init__(self, weight: int) -> None:
         self.weight = weight
@@ -25,16 +25,16 @@ class _Waiter:
 
 
 class FairQueue:
-    """Hands out a bounded capacity, fairly among the waiting keys; for one event loop.
+    """Shares a bounded capacity fairly among the waiting keys; for one event loop.
 
-    The next turn is that of the key that holds least, among equals in rotation: however many
+    The next turn goes to the key that holds least, among equals in rotation: however many
     requests others have waiting, a key that holds nothing waits for one turn to end, and for one of
     each such key. A key never holds more than its share, so slow requests of one key leave room.
 
     Args:
-        capacity: of all turns that are held at a time, in any unit.
-        share: of one key's.
-        crowded_share: of one key's while several keys come, or did within `CROWDED_SECONDS`.
+        capacity: the total of all turns held at a time, in any unit.
+        share: the most that one key may hold.
+        crowded_share: the same while several keys come, or did within `CROWDED_SECONDS`.
 
     """
 
@@ -53,10 +53,10 @@ class FairQueue:
 
     @asynccontextmanager
     async def turn(self, key: str, weight: int = 1) -> AsyncIterator[None]:
-        """Hold `weight` of the capacity within the block; what is heavier than a share, alone.
+        """Hold `weight` of the capacity within the block; a weight above the share is held alone.
 
         Raises:
-            Busy: no turn came for a minute.
+            Busy: there was no turn for a minute.
 
         """
         if key != self._latest_key:
@@ -94,7 +94,7 @@ class FairQueue:
         return self._crowded_share if is_crowded else self._usual_share
 
     def _has_used_up(self, key: str, weight: int) -> bool:
-        """Whether the key's share has no room for so much; what it holds nothing beside has."""
+        """Return whether the key's share has no room for this; if it holds none, it has."""
         return key in self._held and self._held[key] + weight > self._share
 
     def _fits(self, key: str, weight: int) -> bool:
@@ -107,9 +107,9 @@ class FairQueue:
             waiter.granted.set_result(None)
 
     def _next(self) -> _Waiter | None:
-        """Take the next waiter that there is room for, of the key that holds least.
+        """Return the next waiter that there is room for, of the key that holds least.
 
-        A key at the end of its share is passed over; a turn that only waits for room is not, so
+        A key whose share is used up is skipped; a turn that only waits for room is not, so
         that small ones do not starve a large one.
         """
         for key, waiters in sorted(self._waiting.items(), key=lambda item: self._held[item[0]]):

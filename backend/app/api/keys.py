@@ -1,4 +1,4 @@
-"""Routes for administrators: make, list and revoke API keys."""
+"""Routes for administrators: create, list and revoke API keys."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ router = APIRouter(prefix=API, tags=["keys"], responses=problems(*EVERYWHERE, 40
     "/keys",
     status_code=201,
     response_model=CreatedKey,
-    summary="Make a key",
+    summary="Create a key",
     responses=problems(400, 408, 413),
 )
 def create_key(
     body: NewKeyRequest, request: Request, caller: Administrator, services: ServicesOf
 ) -> Response:
-    """The key itself is in this answer and nowhere else, ever.
+    """The key itself is only in this response.
 
-    A browser's cookie that came over plain http makes none: send an API key.
+    Over plain http, a browser's cookie is not enough: send an API key.
     """
     if must_enter_key(request, caller):
         raise NotAllowed(
@@ -50,7 +50,7 @@ def create_key(
 
 @router.get("/keys", response_model=KeyList, summary="All keys")
 def list_keys(_caller: Administrator, services: ServicesOf) -> Response:
-    """Revoked and expired ones too; secrets are not kept, so none is shown."""
+    """Revoked and expired ones too; secrets are not stored, so none is shown."""
     with services.database.transaction() as db:
         keys = [KeyResource(**_fields(key)) for key in AccessRepository(db).all_keys()]
     return json_response(KeyList(items=keys))
@@ -60,7 +60,7 @@ def list_keys(_caller: Administrator, services: ServicesOf) -> Response:
 def revoke_key(
     key_id: Annotated[SafeText, Path(max_length=32)], _caller: Administrator, services: ServicesOf
 ) -> Response:
-    """It is refused here at once, by other processes within seconds.
+    """This process refuses it at once, others within seconds.
 
     Its streams end, and the browsers that it signed in are signed out.
     """
@@ -74,15 +74,15 @@ def revoke_key(
 
 
 def must_enter_key(request: Request, caller: Principal) -> bool:
-    """Whether the caller holds no more than a cookie that other services of the host are sent, too.
+    """Return whether the caller only has a cookie that other services of the host receive too.
 
-    Such a cookie ends; a key that it made would not.
+    Such a cookie expires; a key that it created would not.
     """
     return caller.browser_session is not None and request.url.scheme != "https"
 
 
 def made_key(services: Services, wanted: NewKeyRequest) -> CreatedKey:
-    """A key that was made just now, with its text, which is kept nowhere."""
+    """Return a new key, with its text, which is not stored."""
     lifetime = None if wanted.expires_in_days is None else timedelta(days=wanted.expires_in_days)
     with services.database.transaction() as db:
         made = AccessRepository(db).create_key(

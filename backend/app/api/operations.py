@@ -31,7 +31,7 @@ router = APIRouter(tags=["operations"])
 
 @router.get("/healthz", response_model=Health, summary="Does the process answer?")
 async def healthz() -> Response:
-    """Nothing else is looked at: a database that is away does not make it worth a restart."""
+    """It checks nothing else: a restart would not help with an unavailable database."""
     return json_response(Health(status="ok"))
 
 
@@ -42,7 +42,7 @@ async def healthz() -> Response:
     responses={503: {"description": "Not now", "model": Readiness}},
 )
 def readyz(services: ServicesOf) -> Response:
-    """Whether the database, its migrations, sweeps and workers let anything get done."""
+    """Whether the database, its migrations, sweeps and workers allow work to be done."""
     checks = [
         _check("database", lambda: _live(services)),
         _check("migrations", lambda: _schema(services)),
@@ -60,7 +60,7 @@ def readyz(services: ServicesOf) -> Response:
 
 @router.get("/metrics", summary="Figures for Prometheus", response_class=Response)
 def metrics(services: ServicesOf) -> Response:
-    """Counters of this process; gauges over all, zero of which are ids."""
+    """Counters of this process, and gauges over all; no label is an id."""
     services.metrics.set_streams(len(services.broadcaster))
     return Response(
         services.metrics.text(live_counts(services.database)),
@@ -69,7 +69,7 @@ def metrics(services: ServicesOf) -> Response:
 
 
 def _check(name: str, look: Callable[[], object]) -> Check:
-    """Look; a text that is returned is the detail of a check that holds."""
+    """Run the check; return a detail of a check that passes."""
     try:
         found = look()
     except (TaskError, SQLAlchemyError) as error:
@@ -86,14 +86,14 @@ def _live(services: Services) -> LiveCounts:
 
 
 def _schema(services: Services) -> None:
-    if not services.is_schema_current:  # looked at until it is: it does not become outdated
+    if not services.is_schema_current:  # checked only until it is: it does not become outdated
         with translated_errors():
             require_current_schema(services.database.engine)
         services.is_schema_current = True
 
 
 def _workers(services: Services) -> None:
-    """Raise where a task type is taken by no worker: no session can come to its end."""
+    """Raise if no worker takes a task type: no session can be finished."""
     with translated_errors(), services.database.autocommit.connect() as connection:
         missing = types_without_worker(live_workers(connection))
     if len(missing) == len(TaskType):
@@ -104,10 +104,10 @@ def _workers(services: Services) -> None:
 
 
 def _broker(services: Services, broker: BrokerProbe) -> str:
-    """Raise where the broker takes no messages and Celery's workers are the only ones there."""
+    """Raise if the broker accepts no messages and all workers are Celery's."""
     try:
         broker.count_messages()
-    except BrokerUnavailable as error:  # its message names the broker's address: no key is asked
+    except BrokerUnavailable as error:  # its message has the broker's address
         with translated_errors(), services.database.autocommit.connect() as connection:
             workers = live_workers(connection)
         without = [worker for worker in workers if worker.engine != EngineName.CELERY]
@@ -119,13 +119,13 @@ def _broker(services: Services, broker: BrokerProbe) -> str:
 
 
 def _paused(services: Services) -> str:
-    """Say what is paused: an operator's decision, by which work is taken and waits."""
+    """Return the pauses: an operator's decision, so work is accepted, and waits."""
     with translated_errors(), services.database.autocommit.connect() as connection:
         return paused_text(read_pauses(connection))
 
 
 def _sweep(services: Services) -> None:
-    """A lease that ended long ago and lies there still: nobody sweeps, here or anywhere."""
+    """Raise if a lease ended long ago and was not rescued: no sweeper runs anywhere."""
     patience = 3 * services.settings.sweep_seconds + 5
     with translated_errors(), services.database.autocommit.connect() as connection:
         overdue = longest_overdue_seconds(connection)

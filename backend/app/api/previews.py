@@ -1,4 +1,4 @@
-"""The route of previews: documents in, what they would become out; nothing is stored."""
+"""The route of previews: documents in, tickets and problems out; nothing is stored."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ async def preview_session(
     caller: Caller,
     services: ServicesOf,
 ) -> Response:
-    """Takes what opening a session takes. Problems of documents and options are in the answer."""
+    """The request is that of opening a session. Problems are in the response; nothing is stored."""
     async with services.previews.turn(caller.key_id):
         made = await run_in_threadpool(make_preview, form, services)
     return json_response(with_option_names(made, str))
 
 
 def make_preview(form: NewSession, services: Services) -> Preview:
-    """Read the documents in a process of their own; called while a turn is held.
+    """Read the documents in a separate process; called while a turn is held.
 
     Raises:
-        DocumentError: too many documents, or they take more time or memory than a preview has.
+        DocumentError: too many documents, or they need more time or memory than a preview has.
 
     """
     usable, refused = usable_documents(form, services.settings)

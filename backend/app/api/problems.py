@@ -50,13 +50,13 @@ RETRY_AFTER_SECONDS = 2
 
 
 class NotAuthenticated(TaskError):  # noqa: N818 - reads as the state it names
-    """No key was shown, or none that is valid."""
+    """The request has no valid key."""
 
     default_category = ErrorCategory.USER_FIXABLE
 
 
 class NotAllowed(TaskError):  # noqa: N818 - reads as the state it names
-    """The key is valid, but not for this."""
+    """The key is valid, but has no permission for this."""
 
     default_category = ErrorCategory.ADMIN_REQUIRED
 
@@ -72,13 +72,13 @@ class RequestInvalid(TaskError):  # noqa: N818 - reads as the state it names
 
 
 class RequestMalformed(TaskError):  # noqa: N818 - reads as the state it names
-    """The request breaks the protocol, or wants one that is not spoken here."""
+    """The request violates the protocol, or needs one that is not supported."""
 
     default_category = ErrorCategory.USER_FIXABLE
 
 
 class NotThere(TaskError):  # noqa: N818 - reads as the state it names
-    """The session is there, but not this part of it."""
+    """The session exists, but not this part of it."""
 
     default_category = ErrorCategory.USER_FIXABLE
 
@@ -220,7 +220,7 @@ def kind_of(error: Exception) -> Kind:
 def problem_response(
     error: Exception, trace_id: str, *, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """The problem response for the error; of an unexpected one it has only the trace id."""
+    """Return the problem response for the error; an unexpected one's has only the trace id."""
     kind = kind_of(error)
     answer_headers = dict(headers or {})
     if kind is _UNEXPECTED:
@@ -256,7 +256,7 @@ def problem_response(
 
 
 def _errors_of(error: TaskError) -> list[FieldError]:
-    """Return what is wrong, one by one, where the error has several reasons."""
+    """Return the single problems of an error that has several."""
     if isinstance(error, IntakeRefused):
         return [
             FieldError(
@@ -278,7 +278,7 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 
 def trace_id_of(request: Request) -> str:
-    """The id under which logs speak of this request."""
+    """Return the id of this request in logs."""
     return str(request.scope.get("state", {}).get("trace_id", ""))
 
 

@@ -20,7 +20,7 @@ EXAMPLE_TIME = "2026-03-01T09:30:00Z"
 
 
 def _storable(text: str) -> str:
-    """PostgreSQL keeps neither NUL nor what is not Unicode (section 8.3)."""
+    """PostgreSQL stores neither NUL nor lone surrogates (section 8.3)."""
     if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
         message = "must not contain NUL or lone surrogates"
         raise ValueError(message)
@@ -31,7 +31,7 @@ SafeText = Annotated[str, AfterValidator(_storable)]
 
 
 class Request(BaseModel):
-    """A request's body: what is not known is refused, not overlooked."""
+    """A request's body: unknown fields are refused, not ignored."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
@@ -64,7 +64,7 @@ class WorkerResource(BaseModel):
 
 
 class ProgressResource(BaseModel):
-    """How far the task is; `total` and `percent` are null while that is not known."""
+    """The task's progress; `total` and `percent` are null while unknown."""
 
     current: int
     total: int | None
@@ -168,7 +168,7 @@ class SessionResource(BaseModel):
 
 
 class ContentCountsResource(BaseModel):
-    """How much hangs on a session."""
+    """The size of a session's content."""
 
     documents: int
     tickets: int
@@ -177,7 +177,7 @@ class ContentCountsResource(BaseModel):
 
 
 class SessionDetail(SessionResource):
-    """A session, its task, and what hangs on it."""
+    """A session, its task, and its content."""
 
     documents: list[str]
     notes: list[str] = Field(description="what a person should know that is not a failure")
@@ -201,8 +201,8 @@ class IssueResource(BaseModel):
 class TicketResource(BaseModel):
     """A ticket; its description is ADF.
 
-    `fields` is what its document says of the issue's other fields; `parent` is the number of the
-    ticket that it stands below; `issue` is the one that was created for it in Jira.
+    `fields` are the issue's other fields, from its document; `parent` is the number of the
+    ticket that it belongs to; `issue` is the one that was created for it in Jira.
     """
 
     number: int
@@ -249,7 +249,7 @@ class ExportResource(BaseModel):
 
 
 class StartTask(Request):
-    """Which task to start; without a type, the one that is next."""
+    """The task to start; without a type, the next one."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"task_type": "processing"}]}
@@ -259,7 +259,7 @@ class StartTask(Request):
 
 
 class NewKeyRequest(Request):
-    """A key to be made."""
+    """A key to create."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -286,7 +286,7 @@ class KeyResource(BaseModel):
 
 
 class CreatedKey(KeyResource):
-    """A key that was just made; `key` is shown this once."""
+    """A new key; `key` is shown only once."""
 
     key: str
 
@@ -350,7 +350,7 @@ class PauseRequest(BaseModel):
 
 
 class WorkerList(BaseModel):
-    """The workers that are alive, how many tasks wait that none of them takes, what is paused."""
+    """The live workers, the number of waiting tasks that none of them takes, and the pauses."""
 
     items: list[LiveWorkerResource]
     waiting_without_worker: int
@@ -364,7 +364,7 @@ class Health(BaseModel):
 
 
 class Check(BaseModel):
-    """One thing that must hold before work can be taken."""
+    """One condition for accepting work."""
 
     name: str
     ok: bool
@@ -372,7 +372,7 @@ class Check(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Whether work can be taken, and what is missing."""
+    """Whether work can be accepted, and what is missing."""
 
     ready: bool
     checks: list[Check]

@@ -1,4 +1,4 @@
-"""Routes of sessions: open, list, look at, delete."""
+"""Routes of sessions: open, list, read, delete."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ async def _store_together(form: NewSession, caller: Principal, services: Service
 def store_session(
     form: NewSession, caller: Principal, services: Services, idempotency_key: str | None
 ) -> Response:
-    """Store a session and start it where that is wanted; called while a turn is held."""
+    """Store a session and start it if requested; called while a turn is held."""
     names, options = _checked(form, services)
     marked = fingerprint(form, names) if idempotency_key is not None else b""
     with (
@@ -133,7 +133,7 @@ def store_session(
 
 
 def _checked(form: NewSession, services: Services) -> tuple[list[str], dict[str, Any]]:
-    """The names of the documents, and the options as they are to be stored.
+    """Return the names of the documents, and the options to store.
 
     Raises:
         ConfigurationError, DocumentError, IntakeRefused: what is wrong with form and documents.
@@ -179,7 +179,7 @@ def list_sessions(  # noqa: PLR0913, PLR0917 - one filter each
     limit: PageSize = 50,
     page_token: PageToken = None,
 ) -> Response:
-    """Filters may be combined; `next_page_token` leads on, whatever is added meanwhile."""
+    """Filters may be combined; `next_page_token` is unaffected by new sessions."""
     before = session_of_token(page_token)
     wanted = SessionFilter(stage, status, task_type, aware(created_after), aware(created_before), q)
     with services.database.transaction() as db:
@@ -201,7 +201,7 @@ def list_sessions(  # noqa: PLR0913, PLR0917 - one filter each
 def get_session(
     session_id: UUID, caller: Caller, services: ServicesOf, if_none_match: IfNoneMatch = None
 ) -> Response:
-    """Everything about one session; for watching, its task or its events are cheaper."""
+    """The whole session; to watch it, its task or its events are cheaper."""
     detail = _detail(services, caller, session_id)
     body, etag = etag_of(detail, detail.task.task_id)
     if is_known(if_none_match, etag):
@@ -216,7 +216,7 @@ def get_session(
     responses=problems(404),
 )
 def delete_session(session_id: UUID, caller: Caller, services: ServicesOf) -> Response:
-    """A running task loses its claim: nothing of it will be written."""
+    """A running task loses its claim: none of its results will be written."""
     with services.database.transaction(waits_briefly=True) as db:
         session = SessionQueries(db, owner=caller.sees).get(session_id)
         SessionRepository(db, owner=caller.sees).delete_session(session_id)
@@ -225,7 +225,7 @@ def delete_session(session_id: UUID, caller: Caller, services: ServicesOf) -> Re
 
 
 def etag_headers(etag: str) -> dict[str, str]:
-    """The headers of an answer that pollers may ask for again."""
+    """Return the headers of a response that clients may revalidate."""
     return {"ETag": etag, "Cache-Control": "private, no-cache"}
 
 

@@ -1,4 +1,4 @@
-"""Routes of a session's task: start, look at, retry, cancel."""
+"""Routes of a session's task: start, read, retry, cancel."""
 
 from __future__ import annotations
 
@@ -65,18 +65,18 @@ router = APIRouter(prefix=API, tags=["tasks"], responses=problems(*EVERYWHERE))
 async def get_task(
     session_id: UUID, caller: Caller, services: ServicesOf, if_none_match: IfNoneMatch = None
 ) -> Response:
-    """Made for polling: requests that arrive together share one query."""
+    """For polling: requests that arrive together share one query."""
     return await status_answer(services, caller, session_id, if_none_match)
 
 
 async def status_answer(
     services: Services, caller: Principal, session_id: UUID, if_none_match: str | None
 ) -> Response:
-    """The task as it stands now, or that it stands as the caller knows it.
+    """Return the task's current state, or that it is unchanged for the caller.
 
     Raises:
         SessionNotFound: the caller has no such session.
-        DatabaseUnavailable: the database does not answer.
+        DatabaseUnavailable: the database does not respond.
 
     """
     snapshot = await _read(services, caller, session_id)
@@ -100,7 +100,7 @@ async def start_task(
     body: StartTask | None = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Start the task that is named, or the next one; `Location` is where to look, and when."""
+    """Start the named task, or the next one; `Location` and `Retry-After` are for polling."""
     wanted = body.task_type if body is not None else None
     if idempotency_key is None:
         return stored_response(await _start(services, caller, session_id, wanted))
@@ -112,7 +112,7 @@ async def start_task(
 async def _start(
     services: Services, caller: Principal, session_id: UUID, wanted: TaskType | None
 ) -> StoredResponse:
-    """Start the task in one statement with what others start at the same time."""
+    """Start the task in one statement with others that start at the same time."""
     before = await _read(services, caller, session_id)
     try:
         await services.transitions.start_task(session_id, _task_type(before, wanted))
@@ -131,7 +131,7 @@ def _start_once(
     wanted: TaskType | None,
     idempotency_key: str,
 ) -> Response:
-    """Start the task in the transaction that keeps the response under its Idempotency-Key."""
+    """Start the task in the transaction that stores the response under its Idempotency-Key."""
     marked = hashlib.sha256(f"start {session_id} {wanted}".encode()).digest()
     with (
         reporting_state(services, caller, session_id),
@@ -149,7 +149,7 @@ def _start_once(
 
 
 def _task_type(session: SessionSnapshot, wanted: TaskType | None) -> TaskType:
-    """The task that is wanted, else the next one, else the last one, which is then refused."""
+    """Return the requested task, else the next, else the last, which is then refused."""
     task_type = wanted or session.next_task_type or session.task_type
     if task_type is None:
         raise session_not_found(session.session_id)
@@ -175,7 +175,7 @@ async def retry_task(
     body: RetryTask | None = None,
     if_match: IfMatch = None,
 ) -> Response:
-    """Run it under a new task id, with the changes of the body, if any.
+    """It runs again under a new task id, with the changes in the body, if any.
 
     Options and documents are checked as those of a new session are. With If-Match only while that
     run is the last one.
@@ -233,7 +233,7 @@ def cancel_task(
 @router.post(
     "/sessions/{session_id}/task/reset",
     status_code=204,
-    summary="Give a failed task all its attempts back (admin)",
+    summary="Reset a failed task's attempts (admin)",
     responses=problems(403, 404, 409),
 )
 def reset_task(session_id: UUID, caller: Administrator, services: ServicesOf) -> Response:
@@ -252,7 +252,7 @@ def _acted(  # noqa: PLR0913, PLR0917 - what a route is given, and the act
     act: Callable[[DbSession, SessionSnapshot, UUID | None], None],
     name: str,
 ) -> TaskResource:
-    """The task after the act, which is done only while the run that If-Match names is the last."""
+    """Act, if the run in If-Match is still the last, and return the task."""
     with (
         reporting_state(services, caller, session_id),
         services.database.transaction(waits_briefly=True) as db,
@@ -272,7 +272,7 @@ def _acted(  # noqa: PLR0913, PLR0917 - what a route is given, and the act
 
 
 def _expected_run(if_match: str | None, now: SessionSnapshot) -> UUID | None:
-    """The run that If-Match names, if it is the last one; progress does not make it stale."""
+    """Return the run in If-Match, if it is the last one; progress does not make it stale."""
     if if_match is None or if_match.strip() == "*":
         return None
     for candidate in if_match.split(","):

@@ -1,4 +1,4 @@
-"""Routes about workers: which are alive; for administrators, draining one and pausing claims."""
+"""Routes of workers: list them; for administrators, drain one, and pause claims."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ router = APIRouter(prefix=API, tags=["workers"], responses=problems(*EVERYWHERE,
 def list_workers(caller: Observer, services: ServicesOf) -> Response:
     """Of every host and engine, with the first tasks that each holds.
 
-    A viewer sees how many that are, and not whose.
+    A viewer sees their number, and not whose they are.
     """
     workers, unserved, pauses = read_workers(services, caller)
     return json_response(
@@ -56,7 +56,7 @@ def list_workers(caller: Observer, services: ServicesOf) -> Response:
     responses=problems(404),
 )
 def drain_worker(worker_id: UUID, _caller: Administrator, services: ServicesOf) -> Response:
-    """It claims nothing more, ends what it holds however long that takes, and leaves."""
+    """It claims no more tasks, finishes those that it holds, however long that takes, and exits."""
     with services.database.transaction() as db:
         request_drain(db.connection(), worker_id)
     return Response(status_code=204)
@@ -64,7 +64,7 @@ def drain_worker(worker_id: UUID, _caller: Administrator, services: ServicesOf) 
 
 @router.get("/pauses", response_model=PauseList, summary="What is paused")
 def list_pauses(_caller: Observer, services: ServicesOf) -> Response:
-    """The task types of which no task is claimed."""
+    """The task types whose claims are paused."""
     return _pauses(services)
 
 
@@ -75,7 +75,7 @@ def list_pauses(_caller: Observer, services: ServicesOf) -> Response:
     responses=problems(400, 408, 413),
 )
 def pause(body: PauseRequest, caller: Administrator, services: ServicesOf) -> Response:
-    """Tasks of these types that wait stay waiting, in every worker; those that run go on.
+    """No worker claims tasks of these types; running tasks continue.
 
     After the response, no claim begins.
     """
@@ -90,7 +90,7 @@ def pause(body: PauseRequest, caller: Administrator, services: ServicesOf) -> Re
     responses=problems(400, 408, 413),
 )
 def resume(body: PauseRequest, caller: Administrator, services: ServicesOf) -> Response:
-    """Tasks of these types that wait are claimed again; workers are notified."""
+    """Waiting tasks of these types are claimed again; workers are notified."""
     resume_claims(
         services.database,
         body.task_types,
@@ -103,9 +103,9 @@ def resume(body: PauseRequest, caller: Administrator, services: ServicesOf) -> R
 def read_workers(
     services: Services, caller: Principal
 ) -> tuple[Sequence[LiveWorker], int, Sequence[Pause]]:
-    """The workers that are alive, how many tasks wait that none takes, and what is paused.
+    """Return the live workers, the number of waiting tasks that none takes, and the pauses.
 
-    Which sessions a worker holds is left out for callers that do not see all owners'.
+    The sessions that a worker holds are left out for callers that do not see all owners'.
     """
     with services.database.transaction() as db:
         connection = db.connection()

@@ -1,9 +1,9 @@
-"""The embedded engine: a supervisor that claims tasks, keeps their leases, and sees them end.
+"""The embedded engine: a supervisor that claims tasks, renews their leases, and ends their runs.
 
 Threads, and what each may wait for::
 
     main / caller    stop requests only
-    watch            nothing: it keeps every task's clocks (`Run.enforce`), and kills
+    watch            nothing: it enforces every task's deadlines (`Run.enforce`), and kills
     heart            the database, by a connection of its own: leases and progress, and that
                      this worker is alive
     claim            the database, by a connection of its own: work
@@ -13,7 +13,7 @@ Threads, and what each may wait for::
     outcome          the database: such an outcome while its slot has tasks in a child
     outcomes         the database: completions with small results, as many at once as there are
                      (two threads: the second helps where the first falls behind)
-    sweeper          the database: what was left behind, here or elsewhere
+    sweeper          the database: lost and due tasks, of any worker
 
 No transaction is open while a task works.
 """
@@ -61,34 +61,34 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SECONDS_TO_WRITE_AT_STOP = 5.0
-"""How long a stopping worker tries to write outcomes and releases once its tasks have ended."""
+"""How long a stopping worker tries to write outcomes and releases after its tasks have ended."""
 
 SECONDS_AHEAD = 0.25
 MOST_AHEAD = 2_048
-"""Light tasks are claimed ahead of free slots: so many that the last waits about this long."""
+"""Light tasks are claimed ahead of free slots, so many that the last waits about this long."""
 
 CLAIMS_AHEAD = 8
-"""So many claims fill that: smaller ones cost more, and larger ones find the slots idle."""
+"""The fraction of these in one claim: smaller claims cost more, larger ones leave slots idle."""
 
 LONGEST_AHEAD_SECONDS = 1.0
-"""Seconds after which a task that was claimed ahead, and still waits, is released."""
+"""Seconds after which a task claimed ahead that still waits is released."""
 
 SECONDS_FOR_NOTHING = 0.1
 TIMES_FOR_NOTHING = 10
-"""Hints that come in a storm cost no more than a hundred questions a second; a few cost no wait."""
+"""Many hints cause at most a hundred claims a second; a few cause no delay."""
 
 
 class Worker:
-    """Runs tasks until it is stopped; its id is new with every one that is made.
+    """Runs tasks until it is stopped; each worker has a new id.
 
     `with worker:` runs it beside the caller's own work; `run_until_stopped()` runs it as the
     process's main job, with signals.
 
     Args:
-        concurrency: tasks at a time.
+        concurrency: the number of concurrent tasks.
         threads: run them in threads of this process rather than in child processes.
-        task_types: only these.
-        session_ids: only these sessions' tasks.
+        task_types: the only types that it runs.
+        session_ids: the only sessions whose tasks it runs.
         sweeps: whether it also runs the sweeper.
 
     Raises:
@@ -187,16 +187,16 @@ class Worker:
         logger.info("Worker %s started with %s", self.id, count_text(self._concurrency, "slot"))
 
     def stop(self, *, grace_seconds: float | None = None) -> None:
-        """Claim nothing more, let tasks end, release what has not ended; returns when all is done.
+        """Claim nothing more, let tasks end, release the others; return when all is done.
 
-        `grace_seconds` stands in place of the setting. Releasing spends no attempt.
+        `grace_seconds` replaces the setting. Releasing spends no attempt.
         """
         grace = self._settings.shutdown_grace_seconds if grace_seconds is None else grace_seconds
         with self._stopping:
             self._stop(grace)
 
     def drain(self) -> None:
-        """Claim nothing more, and stop once all running tasks have ended; returns at once.
+        """Claim nothing more, and stop after all running tasks have ended; return at once.
 
         Tasks run as long as they may. A `run_until_stopped` returns then.
         """
@@ -236,7 +236,7 @@ class Worker:
             self._runs.stop_all(StopReason.SHUTDOWN, grace_seconds=0)
             if not self._runs.wait_until_empty(SECONDS_TO_WRITE_AT_STOP):
                 self._give_up.set()
-                # One whose process is still starting, say: it has not begun, and cannot be stopped.
+                # For example, one whose process is still starting: it cannot be stopped yet.
                 self._writer.release([run.claim for run in self._runs.all()])
                 self._runs.wait_until_empty(1.0)
         self._slots.stop(SECONDS_TO_WRITE_AT_STOP)
@@ -248,7 +248,7 @@ class Worker:
         logger.info("Worker %s stopped", self.id)
 
     def request_stop(self) -> None:
-        """Have a `run_until_stopped` that is under way stop and return; from anywhere.
+        """Have a running `run_until_stopped` stop and return; may be called from any thread.
 
         A second request ends the process at once.
         """
@@ -259,8 +259,8 @@ class Worker:
     def run_until_stopped(self) -> None:
         """Run until `request_stop`, SIGTERM or SIGINT; a second of these exits at once.
 
-        Signals are handled where this is called in the main thread, and their former handlers put
-        back at the end.
+        Signals are handled if this is called in the main thread, and their former handlers are
+        restored at the end.
         """
         with StopRequests() as requests:
             self._requests = requests
@@ -271,7 +271,7 @@ class Worker:
                 stop_count += heard is Request.STOP
                 if stop_count > 1:
                     logger.warning("Second stop signal: exiting now")
-                    os._exit(1)  # the children end with us
+                    os._exit(1)  # the children end with this process
                 if not is_stopping:
                     is_stopping = True
                     self._stop_aside(requests)
@@ -286,12 +286,12 @@ class Worker:
 
     @property
     def outcome_counts(self) -> collections.Counter[str]:
-        """How many tasks came to what, by the outcome's name."""
+        """The number of tasks by the outcome's name."""
         return self._slots.outcome_counts
 
     @property
     def idle_slot_count(self) -> int:
-        """How many slots are ready and wait for a task."""
+        """How many slots are ready and waiting for a task."""
         return self._slots.waiting.sleeper_count
 
     @property
@@ -300,7 +300,7 @@ class Worker:
         return len(self._runs)
 
     def _stop_aside(self, requests: StopRequests) -> None:
-        """Stop in a thread, so that the main thread still hears a second request."""
+        """Stop in a thread, so that the main thread still receives a second request."""
 
         def stop_and_say_so() -> None:
             try:
@@ -318,7 +318,7 @@ class Worker:
     # -- hints ------------------------------------------------------------------------------------
 
     def _beat(self) -> float:
-        """Renew what is due: leases first, then this worker's own row."""
+        """Renew leases, then this worker's own row, if due."""
         leases = self._heart.step()
         own = self._presence.step()
         return own if leases is None else min(leases, own)
@@ -336,13 +336,13 @@ class Worker:
     # -- what is started in this process ----------------------------------------------------------
 
     def has_slots_for(self, starts: Sequence[Start]) -> bool:
-        """Whether all of these would begin at once; see `LocalWorker`."""
+        """Return whether all of these would begin at once; see `LocalWorker`."""
         if len(starts) > self._slots.waiting.sleeper_count - len(self._slots.waiting):
             return False
         return all(self.takes(session_id, task_type) for session_id, task_type, _ in starts)
 
     def takes(self, session_id: UUID, task_type: TaskType) -> bool:
-        """Whether it claims tasks of this type, of this session; see `LocalWorker`."""
+        """Return whether it claims tasks of this type, of this session; see `LocalWorker`."""
         wanted = self._session_ids
         return (
             self._is_claiming
@@ -351,13 +351,13 @@ class Worker:
         )
 
     def on_sessions_changed(self, session_ids: frozenset[UUID]) -> None:
-        """Look for work, and whether a running task is to stop; see `LocalWorker`."""
+        """Look for work, and check whether a running task must stop; see `LocalWorker`."""
         if self._heart.ask_about(session_ids):
             self._heart_loop.wake()
         self._on_room()
 
     def dispatch_local(self, claims: Sequence[Claim], *, claimed_at: float) -> None:
-        """Run these; if this worker is stopping meanwhile, release them."""
+        """Run these; if this worker is stopping, release them."""
         with self._handing_over:
             if self._is_claiming:
                 self._runs.add(claims, claimed_at=claimed_at, hand_out=self._slots.waiting.put)
@@ -378,7 +378,7 @@ class Worker:
     # -- claiming ---------------------------------------------------------------------------------
 
     def _claim(self) -> float | None:
-        """Claim as many tasks as there is room for, and hand them out."""
+        """Claim as many tasks as there is room for, and queue them."""
         self._take_unanswered(self._claims.recover())
         self._give_back_what_waits()
         room = self._room()
@@ -405,13 +405,13 @@ class Worker:
             self.dispatch_local(claims, claimed_at=claimed_at)
 
     def _room(self) -> int:
-        """How many tasks to claim now: none while there are about enough."""
+        """Return how many tasks to claim now: none while there are nearly enough."""
         ahead = min(MOST_AHEAD, int(self._concurrency * SECONDS_AHEAD / self._slots.usual_seconds))
         room = self._concurrency + ahead - self._runs.occupied_count
         return room if room > ahead // CLAIMS_AHEAD else 0
 
     def _give_back_what_waits(self) -> None:
-        """Release what was claimed ahead and has waited for too long: others may be free."""
+        """Release tasks claimed ahead that have waited for too long: other workers may be free."""
         if not self._slots.are_all_busy:
             return  # a slot is about to take it
         latest = time.monotonic() - LONGEST_AHEAD_SECONDS

@@ -1,1 +1,1 @@
-"""The transactions over the truth."""
+"""All reads and writes of the database."""

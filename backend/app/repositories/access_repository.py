@@ -1,4 +1,4 @@
-"""API keys: made, listed, revoked, and recognised when they are shown."""
+"""API keys: create, list, revoke and recognise them."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class Principal:
     """The caller of a request: its owner, its role and its key.
 
     Attributes:
-        browser_session: the hash of the browser session's token; None for a key sent as such.
-        usable_seconds: how long the key, and the browser session, will last from now on.
+        browser_session: the hash of the browser session's token; None if the key itself was sent.
+        usable_seconds: for how long the key, and the browser session, will be valid.
 
     """
 
@@ -57,7 +57,7 @@ class Principal:
 
     @property
     def sees(self) -> str | None:
-        """The owner whose sessions this caller sees; None for an administrator: everybody's."""
+        """The owner whose sessions this caller sees; None for an administrator: all owners."""
         return None if self.role is KeyRole.ADMIN else self.owner
 
     @property
@@ -68,7 +68,7 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key that was just made; `text` is shown once and kept nowhere."""
+    """A new key; `text` is shown once and not stored."""
 
     text: str
     record: ApiKey
@@ -88,7 +88,7 @@ class AccessRepository:
         name: str = "",
         lifetime: timedelta | None = None,
     ) -> NewKey:
-        """Make a key of this owner, without expiry or for `lifetime`."""
+        """Create a key of this owner, without expiry or for `lifetime`."""
         secret = secrets.token_urlsafe(SECRET_BYTES)
         record = ApiKey(
             id=secrets.token_hex(8),
@@ -109,15 +109,15 @@ class AccessRepository:
         return NewKey(f"st_{record.id}.{secret}", record)
 
     def all_keys(self) -> Sequence[ApiKey]:
-        """All keys of all owners, the newest first; revoked and expired ones too."""
+        """Return all keys of all owners, the newest first; revoked and expired ones too."""
         return self._db.scalars(select(ApiKey).order_by(ApiKey.created_at.desc(), ApiKey.id)).all()
 
     def has_usable_key(self) -> bool:
-        """Whether anybody could be let in."""
+        """Return whether there is a valid key."""
         return self._db.scalar(select(select(ApiKey.id).where(is_usable()).exists())) or False
 
     def revoke_key(self, key_id: str) -> ApiKey:
-        """Make the key useless from now on; processes that know it forget it within seconds.
+        """Revoke the key; other processes' caches drop it within seconds.
 
         The browsers that it signed in are signed out with it.
 
@@ -144,7 +144,7 @@ class AccessRepository:
         return record
 
     def recognise(self, text: str) -> Principal | None:
-        """The caller with this key; None if the key is malformed, unknown, expired or revoked.
+        """Return the caller with this key; None if it is malformed, unknown, expired or revoked.
 
         Secrets are compared in constant time, and an unknown id takes the same path.
         """
@@ -168,7 +168,7 @@ class AccessRepository:
         )
 
     def usable(self, key_ids: Collection[str]) -> set[str]:
-        """The keys among these that are neither expired nor revoked."""
+        """Return the keys among these that are neither expired nor revoked."""
         return set(self._db.scalars(select(ApiKey.id).where(ApiKey.id.in_(key_ids), is_usable())))
 
     def _note_use(self, key_id: str) -> None:
@@ -187,7 +187,7 @@ class AccessRepository:
 
 
 def key_id_of(text: str) -> str:
-    """Return the id that a key's text names; empty for text that has not the shape of a key."""
+    """Return the id in a key's text; empty for text that does not have the form of a key."""
     shape = _KEY_SHAPE.fullmatch(text)
     return shape[1] if shape is not None else ""
 
@@ -201,7 +201,7 @@ def is_usable() -> ColumnElement[bool]:
 
 
 def seconds_until(moment: SQLColumnExpression[Any]) -> ColumnElement[float]:
-    """How many seconds are left until then, by the database's clock; NULL for never."""
+    """Return the seconds left until then, by the database's clock; NULL for never."""
     return cast(func.extract("epoch", moment - func.clock_timestamp()), Double)
 
 

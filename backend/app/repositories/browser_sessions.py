@@ -1,4 +1,4 @@
-"""Browsers that are signed in: started with a key, recognised by their cookie, ended."""
+"""Browser sessions: sign in with a key, recognise the cookie, sign out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 TOKEN_BYTES = 32
 TOKEN_SHAPE = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 MOST_PER_KEY = 100
-"""Browsers signed in with one key; one more signs out the one that signed in first."""
+"""The most browsers signed in with one key; one more signs out the oldest."""
 
 USE_IS_NOTED_EVERY = timedelta(minutes=1)
 
@@ -34,7 +34,7 @@ class BrowserSessions:
 
     Args:
         db: the transaction.
-        idle: how long a browser session lasts without use.
+        idle: how long an unused browser session is valid.
 
     """
 
@@ -43,7 +43,7 @@ class BrowserSessions:
         self._idle = idle
 
     def start(self, key_id: str, *, lifetime: timedelta) -> str:
-        """Sign a browser in with this key; returns the token for its cookie, kept nowhere.
+        """Sign a browser in with this key; return the token for its cookie, which is not stored.
 
         Raises:
             KeyNotFound: the key was revoked, or has expired.
@@ -69,9 +69,9 @@ class BrowserSessions:
         return token
 
     def recognise(self, token: str) -> Principal | None:
-        """Return the caller that this token signs in; None for an unknown, ended or idle one.
+        """Return the caller of this token; None for an unknown, ended or idle one.
 
-        The token's hash is looked up by equality: how long that takes tells nothing of a token.
+        The token's hash is compared, so the time that takes reveals nothing about a token.
         """
         if TOKEN_SHAPE.fullmatch(token) is None:
             return None
@@ -105,7 +105,7 @@ class BrowserSessions:
         )
 
     def end(self, digest: bytes) -> None:
-        """Sign the browser out; nothing happens where it was signed out before."""
+        """Sign the browser out; no effect if it is already signed out."""
         key_id = self._db.scalar(
             delete(BrowserSession)
             .where(BrowserSession.token_sha256 == digest)
@@ -150,7 +150,7 @@ class BrowserSessions:
 
 
 def token_hash(token: str) -> bytes:
-    """The hash under which a token is stored."""
+    """Return the hash under which a token is stored."""
     return hashlib.sha256(token.encode("utf-8", "replace")).digest()
 
 
@@ -170,8 +170,8 @@ SELECT greatest((SELECT count(*) FROM forgotten_codes), (SELECT count(*) FROM fo
 
 
 def forget_ended(db: DbSession, *, limit: int) -> int:
-    """Delete up to `limit` browser sessions, and as many codes, whose end has come.
+    """Delete up to `limit` expired browser sessions, and as many codes.
 
-    Returns how many of the more numerous kind.
+    Returns the larger of the two numbers.
     """
     return int(db.scalar(text(_FORGET), {"limit": limit}) or 0)

@@ -25,7 +25,7 @@ ROWS_PER_FETCH = 500
 
 @dataclass(frozen=True, slots=True)
 class IncomingDocument:
-    """A document as it was handed in: its name, and its bytes untouched."""
+    """A document as submitted: its name, and its unchanged bytes."""
 
     name: str
     content: bytes
@@ -33,7 +33,7 @@ class IncomingDocument:
 
 @dataclass(frozen=True, slots=True)
 class ContentCounts:
-    """How much hangs on a session."""
+    """The size of a session's content."""
 
     documents: int
     tickets: int
@@ -106,7 +106,7 @@ class ContentReader:
         self._connection = connection
 
     def overview(self, session_id: uuid.UUID) -> SessionOverview | None:
-        """The session's options, document names and counts; None if there is no such session."""
+        """Return the session's options, document names and counts; None if it does not exist."""
         row = self._row(_OVERVIEW, session_id)
         if row is None:
             return None
@@ -114,7 +114,7 @@ class ContentReader:
         return SessionOverview(options, document_names, ContentCounts(*counts))
 
     def counts(self, session_id: uuid.UUID) -> ContentCounts:
-        """How many documents, tickets, bodies and findings the session has."""
+        """Return the numbers of documents, tickets, bodies and findings of the session."""
         return ContentCounts(*(self._row(f"SELECT {_COUNTS}", session_id) or ()))
 
     def documents(
@@ -125,9 +125,9 @@ class ContentReader:
         limit: int | None = None,
         most_bytes: int | None = None,
     ) -> Iterator[IncomingDocument]:
-        """The session's documents as they were handed in, from the one behind position `after`.
+        """Yield the session's documents as submitted, after position `after`.
 
-        The last is the one with which they reach `most_bytes`.
+        The last is the one that reaches `most_bytes`.
         """
         rows = self._page(
             _DOCUMENTS, session_id, after, limit, rows_at_once=1, most_bytes=most_bytes
@@ -137,26 +137,26 @@ class ContentReader:
     def tickets(
         self, session_id: uuid.UUID, *, after: int = 0, limit: int | None = None
     ) -> Iterator[TicketDraft]:
-        """The session's tickets in order, from the one behind position `after`."""
+        """Yield the session's tickets in order, after position `after`."""
         rows = self._page(_TICKETS, session_id, after, limit)
         return itertools.starmap(TicketDraft, rows)
 
     def exports(
         self, session_id: uuid.UUID, *, after: int = 0, limit: int | None = None
     ) -> Iterator[ExportBody]:
-        """The session's import bodies in order, from the one behind position `after`."""
+        """Yield the session's import bodies in order, after position `after`."""
         rows = self._page(_EXPORTS, session_id, after, limit, rows_at_once=1)
         return itertools.starmap(ExportBody, rows)
 
     def issues(
         self, session_id: uuid.UUID, *, after: int = 0, limit: int | None = None
     ) -> Iterator[JiraIssue]:
-        """The issues that were created in Jira for the tickets behind number `after`, in order."""
+        """Yield the issues created in Jira for the tickets after number `after`, in order."""
         rows = self._page(_ISSUES, session_id, after, limit)
         return itertools.starmap(JiraIssue, rows)
 
     def seconds_since_processing(self, session_id: uuid.UUID) -> float:
-        """How long ago the session's tickets were made: nothing was exported before."""
+        """Return how long ago the session's tickets were made; nothing was exported before that."""
         (seconds,) = self._row(_SECONDS_SINCE_PROCESSING, session_id) or (0.0,)
         return float(seconds)
 
@@ -177,7 +177,7 @@ class ContentReader:
         rows_at_once: int = ROWS_PER_FETCH,
         **where: int | None,
     ) -> Iterator[tuple[Any, ...]]:
-        """The rows; those without a limit come so many at a time."""
+        """Yield the rows; without a limit, this many at a time."""
         parameters = {"session_id": session_id, "after": after, "limit": limit, **where}
         connection = self._connection()
         if limit is not None:

@@ -43,10 +43,10 @@ COPY_DOCUMENTS = copy_statement(
 
 @dataclass(frozen=True, slots=True)
 class TicketTitle:
-    """A ticket as a list has it: its number (the first is 1), its source, its parent's number.
+    """A ticket in a list: its number (from 1), its source, its parent's number.
 
     Attributes:
-        issue_key, issue_url: of the issue that was created in Jira for it, if one was.
+        issue_key, issue_url: the issue that was created in Jira for it, if any.
 
     """
 
@@ -77,7 +77,7 @@ class ContentRepository(ContentReader):
     def document(
         self, session_id: uuid.UUID, name: str, *, most_bytes: int
     ) -> IncomingDocument | None:
-        """The document of that name; None if there is none, or it is larger than that."""
+        """Return the document of that name; None if there is none, or it is larger than that."""
         row = self._db.execute(
             select(Document.name, Document.content).where(
                 Document.session_id == session_id,
@@ -88,7 +88,7 @@ class ContentRepository(ContentReader):
         return None if row is None else IncomingDocument(*row)
 
     def document_names(self, session_id: uuid.UUID) -> list[str]:
-        """The names of the session's documents, in order."""
+        """Return the names of the session's documents, in order."""
         return list(
             self._db.scalars(
                 select(Document.name)
@@ -100,7 +100,7 @@ class ContentRepository(ContentReader):
     def ticket_titles(
         self, session_id: uuid.UUID, *, after: int = 0, limit: int
     ) -> list[TicketTitle]:
-        """Up to `limit` tickets without what they say, from the one behind position `after`."""
+        """Return up to `limit` tickets without their descriptions, after position `after`."""
         rows = self._db.execute(
             select(
                 Ticket.position,
@@ -123,7 +123,7 @@ class ContentRepository(ContentReader):
         return [TicketTitle(*row) for row in rows]
 
     def next_place(self, session_id: uuid.UUID, ticket: TicketDraft) -> int | None:
-        """Where the document's next ticket begins, by its place in the document; None: nowhere."""
+        """Return where the document's next ticket begins, by its place in it; None: nowhere."""
         return self._db.scalar(
             select(func.min(Ticket.source_row)).where(
                 Ticket.session_id == session_id,
@@ -133,7 +133,7 @@ class ContentRepository(ContentReader):
         )
 
     def issue_of(self, session_id: uuid.UUID, ticket: int) -> JiraIssue | None:
-        """The issue that was created in Jira for a ticket; None if none is known."""
+        """Return the issue that was created in Jira for a ticket; None if none is known."""
         row = self._db.execute(
             select(*_ISSUE).where(
                 DeliveredIssue.session_id == session_id, DeliveredIssue.position == ticket
@@ -142,7 +142,7 @@ class ContentRepository(ContentReader):
         return None if row is None else JiraIssue(*row)
 
     def issue_count(self, session_id: uuid.UUID) -> int:
-        """How many issues were created in Jira."""
+        """Return how many issues were created in Jira."""
         counted = select(func.count()).where(DeliveredIssue.session_id == session_id)
         return self._db.scalar(counted) or 0
 
@@ -153,7 +153,7 @@ class ContentRepository(ContentReader):
         limit: int | None = None,
         tickets: range | None = None,
     ) -> list[Finding]:
-        """The findings of the last validation, of all tickets or of these, in their order."""
+        """Return the findings of the last validation, of all tickets or of these, in order."""
         wanted = [ValidationFinding.session_id == session_id]
         if tickets is not None:
             wanted.append(ValidationFinding.ticket.between(tickets.start, tickets.stop - 1))
@@ -174,7 +174,7 @@ class ContentRepository(ContentReader):
         return [Finding(*row) for row in rows]
 
     def notes(self, session_id: uuid.UUID) -> list[str]:
-        """The session's notes, in the order in which they were made."""
+        """Return the session's notes, in the order in which they were added."""
         return list(
             self._db.scalars(
                 select(SessionNote.text)
@@ -184,7 +184,7 @@ class ContentRepository(ContentReader):
         )
 
     def add_documents(self, session_id: uuid.UUID, documents: Iterable[IncomingDocument]) -> int:
-        """Store documents after the existing ones; returns how many were stored."""
+        """Store documents after the existing ones; return how many were stored."""
         first = self._next_position(Document.position, Document.session_id, session_id)
         rows = [
             (session_id, position, document.name, document.content)
@@ -194,7 +194,7 @@ class ContentRepository(ContentReader):
         return len(rows)
 
     def replace_document(self, session_id: uuid.UUID, document: IncomingDocument) -> bool:
-        """Put new bytes in place of the document of that name; False if there is none."""
+        """Replace the bytes of the document of that name; False if there is none."""
         row = self._db.scalar(
             select(Document).where(
                 Document.session_id == session_id, Document.name == document.name
@@ -228,7 +228,7 @@ class ContentRepository(ContentReader):
     def write_results(
         self, session_id: uuid.UUID, task_type: TaskType, results: TaskResults
     ) -> None:
-        """Write what a run produced; see `app.repositories.results_writer.write_results`."""
+        """Write the results of a run; see `app.repositories.results_writer.write_results`."""
         write_results(driver_connection(self._db), [Produced(session_id, task_type, results)])
 
     def _next_position(self, position: Any, owner: Any, session_id: uuid.UUID) -> int:

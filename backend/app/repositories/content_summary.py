@@ -25,7 +25,7 @@ MOST_ISSUES = 1_000
 
 @dataclass(frozen=True, slots=True)
 class DocumentSummary:
-    """A document: its name, its size, and how many tickets were made of it."""
+    """A document: its name, its size, and the number of its tickets."""
 
     name: str
     byte_count: int
@@ -37,7 +37,7 @@ class ContentSummary:
     """The content of a session; `findings` are limited, `counts` has them all.
 
     Attributes:
-        issues: the first that were created in Jira; `issue_count` knows how many there are.
+        issues: the first that were created in Jira; `issue_count` is the number of all.
 
     """
 
@@ -50,7 +50,7 @@ class ContentSummary:
 
 
 def read_content(database: Database, session_id: UUID) -> ContentSummary:
-    """The content of the session now, in a transaction of its own."""
+    """Return the session's current content, in a transaction of its own."""
     with database.transaction() as db:
         return summarize_content(db, session_id)
 
@@ -58,7 +58,7 @@ def read_content(database: Database, session_id: UUID) -> ContentSummary:
 def summarize_content(
     db: DbSession, session_id: UUID, *, most_findings: int = MOST_FINDINGS
 ) -> ContentSummary:
-    """The content of the session, as this transaction sees it."""
+    """Return the session's content, as this transaction sees it."""
     per_document = (
         select(Ticket.source_name, func.count())
         .where(Ticket.session_id == session_id)

@@ -1,4 +1,4 @@
-"""Sessions created in batches, with their documents, by one statement and one COPY."""
+"""Create sessions in batches, with their documents, by one statement and one COPY."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class SessionDraft:
         label: at most 200 characters.
         starts: whether processing is started in the same transaction.
         session_id, task_id: chosen by the caller, so that a repeated creation is recognized.
-        context: the caller's, to which the log line of the start belongs.
+        context: the caller's, for the log line of the start.
 
     """
 
@@ -56,7 +56,7 @@ class SessionDraft:
 
 
 def create_sessions(connection: psycopg.Connection[Any], drafts: Sequence[SessionDraft]) -> None:
-    """Create these sessions in the caller's transaction; one that exists already is left as it is.
+    """Create these sessions in the caller's transaction; one that already exists is unchanged.
 
     So a creation may be repeated where the outcome of its commit is unknown.
     """

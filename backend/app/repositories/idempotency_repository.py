@@ -1,4 +1,4 @@
-"""One effect per Idempotency-Key: the answer is kept in the transaction of the effect."""
+"""One effect per Idempotency-Key: the response is stored in the transaction of the effect."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ KEPT_HOURS = 24
 
 
 class IdempotencyKeyInFlight(TaskConflict):
-    """A request under this key is being worked on right now."""
+    """A request with this key is being processed."""
 
 
 class IdempotencyKeyReused(TaskValidationError):  # noqa: N818 - reads as the state it names
-    """The key stands for another request."""
+    """The key was used for another request."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredResponse:
-    """The response to the first request under a key; deleted with its session."""
+    """The response to the first request with a key; deleted with its session."""
 
     session_id: UUID | None
     status_code: int
@@ -44,9 +44,9 @@ class IdempotencyRepository:
         self._owner = owner
 
     def begin(self, key: str, fingerprint: bytes) -> StoredResponse | None:
-        """Return the answer that was given before; None if the effect is yours to make, here.
+        """Return the earlier response; None if the caller is to make the effect, now.
 
-        The key is held by an advisory lock until the transaction ends, so a second request does
+        An advisory lock holds the key until the transaction ends, so a second request does
         not wait for the first (PostgreSQL, section 13.3.5).
 
         Raises:
@@ -71,7 +71,7 @@ class IdempotencyRepository:
         return StoredResponse(record.session_id, record.status_code, record.location, record.body)
 
     def keep(self, key: str, fingerprint: bytes, answer: StoredResponse) -> None:
-        """Keep the answer with the effect, for a day."""
+        """Store the response with the effect, for a day."""
         self._db.add(
             IdempotencyRecord(
                 owner=self._owner,
@@ -99,5 +99,5 @@ RETURNING 1"""
 
 
 def forget_old_answers(db: DbSession, *, limit: int) -> int:
-    """Delete up to `limit` responses older than a day; returns how many."""
+    """Delete up to `limit` responses older than a day; return how many."""
     return len(db.execute(text(_FORGET), {"hours": KEPT_HOURS, "limit": limit}).all())

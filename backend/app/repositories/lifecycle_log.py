@@ -26,7 +26,7 @@ _observers: list[Callable[[Sequence[Transition]], None]] = []
 def observe_transitions(
     observer: Callable[[Sequence[Transition]], None],
 ) -> Callable[[], None]:
-    """Have `observer` called with what this process committed, for counting; it must not raise.
+    """Call `observer` with the transitions that this process commits; it must not raise.
 
     Returns a function that ends it.
     """
@@ -35,7 +35,7 @@ def observe_transitions(
 
 
 def log_transitions(moved: Sequence[Transition]) -> None:
-    """Log each transition; call after the commit, or the log tells what never happened."""
+    """Log each transition; call it after the commit, as earlier ones may be rolled back."""
     for observer in tuple(_observers):
         observer(moved)
     for transition in moved:
@@ -60,7 +60,7 @@ def log_transitions(moved: Sequence[Transition]) -> None:
 
 
 def log_reset(session_id: uuid.UUID, task_id: uuid.UUID) -> None:
-    """Log that an operator gave a task its attempts back."""
+    """Log that an operator reset a task's attempts."""
     log_audit(
         f"Retry count reset for session {session_id}, task_id: {task_id}",
         session_id=session_id,

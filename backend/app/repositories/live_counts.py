@@ -1,4 +1,4 @@
-"""Figures of the work under way now, over all owners."""
+"""Counts of live tasks and workers, over all owners."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LiveCounts:
-    """How much is running and waiting, over all owners; the age is in seconds.
+    """The numbers of running and waiting tasks, over all owners; the age is in seconds.
 
     Attributes:
-        unserved: of the waiting, those that no live worker takes.
-        workers: how many are alive, by state.
+        unserved: the waiting tasks that no live worker takes.
+        workers: the number of live workers, by state.
         paused: the task types whose claims are paused.
 
     """
@@ -66,7 +66,7 @@ def count_live(connection: Connection) -> LiveCounts:
 
 
 def longest_overdue_seconds(connection: Connection) -> float:
-    """How long the lease that ended first has been left lying: 0.0 where somebody sweeps."""
+    """Return how long ago the first unrescued lease ended: 0.0 if a sweeper runs."""
     overdue: timedelta | None = connection.scalar(
         select(func.clock_timestamp() - func.min(SessionTaskLease.leased_until))
     )

@@ -1,6 +1,6 @@
-"""Workers of this process, to which tasks started here are dispatched at their commit.
+"""Dispatch tasks to workers of the process that starts them, at their commit.
 
-The statement that starts a task claims it, too: no other statement has to find and claim it.
+The statement that starts a task also claims it: no other statement has to find and claim it.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ class LocalWorker(Protocol):
     """A worker of this process.
 
     Attributes:
-        id: the worker_id of its claims.
+        id: the `worker_id` of its claims.
 
     """
 
     id: uuid.UUID
 
     def takes(self, session_id: uuid.UUID, task_type: TaskType) -> bool:
-        """Whether it runs tasks of this type, of this session."""
+        """Return whether it runs tasks of this type, of this session."""
 
     def has_slots_for(self, starts: Sequence[Start]) -> bool:
-        """Whether it would begin all of these at once."""
+        """Return whether it would begin all of these at once."""
 
     def dispatch_local(self, claims: Sequence[Claim], *, claimed_at: float) -> None:
         """Run these claims, made for it; `claimed_at` as for `RunRegistry.add`."""
 
     def on_sessions_changed(self, session_ids: frozenset[uuid.UUID]) -> None:
-        """Receive that these changed, except for tasks dispatched to it."""
+        """Receive the ids of changed sessions, except for tasks dispatched to it."""
 
     def look_for(self, wishes: Sequence[ClaimRequest]) -> None:
         """Run those that were claimed for it or wait; the responses to their starts were lost."""
@@ -54,7 +54,7 @@ _workers: weakref.WeakKeyDictionary[Database, list[LocalWorker]] = weakref.WeakK
 
 @contextlib.contextmanager
 def offering(database: Database, worker: LocalWorker) -> Iterator[None]:
-    """While inside, tasks started through this `database` are dispatched to the worker."""
+    """Dispatch tasks started through this `database` to the worker while the context lasts."""
     workers = _workers.setdefault(database, [])
     workers.append(worker)
     try:
@@ -64,13 +64,13 @@ def offering(database: Database, worker: LocalWorker) -> Iterator[None]:
 
 
 def local_worker_for(database: Database, starts: Sequence[Start]) -> LocalWorker | None:
-    """A worker that would begin all of these at once, if there is one."""
+    """Return a worker that would begin all of these at once, if there is one."""
     workers = _workers.get(database, ())
     return next((worker for worker in tuple(workers) if worker.has_slots_for(starts)), None)
 
 
 class LocalStarts:
-    """Starts that are claimed for the local worker, if it takes them, and dispatched to it."""
+    """Starts that are claimed for the local worker, if it accepts them, and dispatched to it."""
 
     def __init__(self, worker: LocalWorker | None, lease_seconds: float) -> None:
         self._worker = worker
@@ -79,7 +79,7 @@ class LocalStarts:
         self._started: list[Transition] = []
         self._claims: list[Claim] = []
         self._wanted: dict[uuid.UUID, uuid.UUID] = {}
-        """The session of each task that any try was to claim."""
+        """The session of each task that any attempt tried to claim."""
 
     def start(
         self,
@@ -109,7 +109,7 @@ class LocalStarts:
             self._started = [*self._started, *moved]
 
     def hand_over(self) -> list[Transition]:
-        """Dispatch the claims to the worker, after their commit; returns all starts."""
+        """Dispatch the claims to the worker, after their commit; return all starts."""
         if self._worker is not None and self._claims:
             self._worker.dispatch_local(self._claims, claimed_at=self._asked_at)
         return self._started

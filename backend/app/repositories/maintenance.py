@@ -1,4 +1,4 @@
-"""The acts of sweepers: any number of them at once do no harm, and no row hides another."""
+"""The operations of sweepers: any number may run at once, and a bad row delays no other."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Maintenance(CommitEffects):
         """Fail tasks whose lease has ended, and retry those that have attempts left.
 
         Each is failed (`worker_lost`, counted) and, where allowed, started again under a new
-        task_id. Returns the failures, then the retries. Sessions that are locked just now are left
+        task_id. Returns the failures, then the retries. Locked sessions are left
         to the next sweep; one that cannot be rescued is logged and left out.
         """
         moved = self._attempted(lambda: self._rescue(limit, only), "A batch of rescues")
@@ -49,7 +49,7 @@ class Maintenance(CommitEffects):
         return moved
 
     def retry_due(self, *, limit: int = 100) -> list[Transition]:
-        """Retry up to `limit` temporary failures whose wait is over; returns those that moved.
+        """Retry up to `limit` due temporary failures; return those that moved.
 
         One that cannot be retried is logged and left out.
         """
@@ -68,7 +68,7 @@ class Maintenance(CommitEffects):
     def redispatch(
         self, *, older_than_seconds: float, limit: int = 100
     ) -> list[tuple[uuid.UUID, uuid.UUID]]:
-        """Tasks (session_id, task_id) that nobody picked up: tell of them again.
+        """Return unclaimed tasks (session_id, task_id) to be published again.
 
         Each is returned to one caller, and not again for `older_than_seconds`.
         """
@@ -81,10 +81,10 @@ class Maintenance(CommitEffects):
     def rebuild_leases(
         self, *, lease_seconds: float, backoff_seconds: float = RETRY_BACKOFF_SECONDS
     ) -> int:
-        """Rebuild leases and waiting retries after a database crash took them away.
+        """Rebuild leases and waiting retries that were lost in a database crash.
 
-        Returns how many leases were made; -1 if none was lost (the sentinel is there). For
-        one lease time only the workers that held them can have them: then anybody. What another
+        Returns how many leases were made; -1 if none was lost (the sentinel exists). For
+        one lease time only their former workers can restore them; then any may claim. What another
         transaction has locked is left to the next sweep.
         """
         sentinel = select(LeaseSentinel.id)
@@ -107,8 +107,8 @@ class Maintenance(CommitEffects):
     def heal_leases(self, *, lease_seconds: float) -> int:
         """Rebuild the lease of each task that has run for a whole lease time and has none.
 
-        Returns how many were made. For one lease time only the worker that held it can have it:
-        then anybody. What another transaction has locked is left to the next sweep.
+        Returns how many were made. For one lease time only the worker that held it can restore it;
+        then any may claim it. What another transaction has locked is left to the next sweep.
         """
         healed = self._db.scalars(
             text(maintenance_statements.HEAL_LEASES), {"lease_seconds": lease_seconds}
@@ -137,7 +137,7 @@ class Maintenance(CommitEffects):
         return [*failed, *(transitions.retry(connection, again) if again else ())]
 
     def _due(self, limit: int | None) -> list[tuple[uuid.UUID, uuid.UUID]]:
-        """Retries whose time has come; their sessions are locked, those in use are left out."""
+        """Return due retries, and lock their sessions; sessions locked by others are left out."""
         rows = self._db.execute(text(maintenance_statements.DUE_RETRIES), {"limit": limit})
         return [(session_id, task_id) for session_id, task_id in rows]
 
@@ -160,7 +160,7 @@ class Maintenance(CommitEffects):
         act: Callable[[uuid.UUID], list[Transition]],
         limit: int,
     ) -> list[Transition]:
-        """Act on one session after the other, past those that cannot be, until `limit` were."""
+        """Act on one session after the other, skipping those that fail, until `limit` succeeded."""
         moved: list[Transition] = []
         acted = 0
         for session_id in session_ids:
@@ -172,7 +172,7 @@ class Maintenance(CommitEffects):
         return moved
 
     def _attempted(self, act: Callable[[], list[Transition]], what: str) -> list[Transition] | None:
-        """The transitions; None, with nothing changed and a log line, if it failed."""
+        """Return the transitions; None, with nothing changed and a log line, if it failed."""
         try:
             with self._db.begin_nested():
                 return act()

@@ -1,4 +1,4 @@
-"""Statements of sweepers on volatile rows, which any number of them may run at once."""
+"""Statements of sweepers on leases and retries, which any number may run at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ IS_ANYTHING_URGENT = """
 SELECT NOT EXISTS (SELECT FROM session_task_lease_sentinel)
     OR EXISTS (SELECT FROM session_task_leases WHERE leased_until < clock_timestamp())
     OR EXISTS (SELECT FROM session_task_retries WHERE retry_at <= clock_timestamp())"""
-"""Whether leases are to be rebuilt or rescued, or a retry is due: all that an idle sweeper asks."""
+"""Check whether leases must be rebuilt or rescued, or a retry is due: an idle sweeper's query."""
 
 PULL_SENTINEL = "DELETE FROM session_task_lease_sentinel"
 
@@ -26,7 +26,7 @@ def _insert_leases(rule: str, *, task_lock: str) -> str:
 
     It locks as every transition does: sessions first, then their tasks, both in id order, and
     checks the rule again on the locked rows. A session that another transaction has locked is left
-    for the next time. For one lease time only a worker that still lives can have the lease.
+    for the next time. For one lease time only a worker that is still alive can restore the lease.
     """
     return f"""
 WITH lock AS MATERIALIZED (
@@ -81,7 +81,7 @@ SELECT EXISTS (
     OR EXISTS (
     SELECT FROM session_tasks WHERE ({_IS_TRIED_AGAIN}) AND NOT EXISTS (
         SELECT FROM session_task_retries AS r WHERE r.session_id = session_tasks.session_id))"""  # noqa: S608 - constants only
-"""Whether a session that another had locked has no lease, or no retry, yet."""
+"""Check whether a session that another had locked still has no lease, or no retry."""
 
 # The sessions are locked here, without waiting for any, so in any order; the task row guards the
 # retry. The hint itself is never locked before its session: a failure writes it after.

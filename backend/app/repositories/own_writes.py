@@ -1,4 +1,4 @@
-"""Calls what a run's results name as `writes`, inside the transaction that completes it."""
+"""Call the functions in a run's `writes`, inside the transaction that completes it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def run_writes(db: DbSession, session_id: uuid.UUID, writes: Iterable[Write]) -> None:
-    """Call these in order; to be called after the guard that ends the run.
+    """Call these in order; call it after the guard that ends the run.
 
     Raises:
         ConfigurationError: a function cannot be imported.
@@ -27,7 +27,7 @@ def run_writes(db: DbSession, session_id: uuid.UUID, writes: Iterable[Write]) ->
     for write in writes:
         try:
             _imported(write.function)(db, session_id, write.payload)
-        except SystemExit as error:  # which would end the worker's thread
+        except SystemExit as error:  # it would end the worker's thread
             raise RuntimeError(f"The write {write.function} called for an exit") from error
 
 

@@ -1,4 +1,4 @@
-"""Which task types are paused: no task of theirs is claimed, and those that run go on."""
+"""Paused task types: their tasks are not claimed, and running ones continue."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Pause:
     paused_by: str
 
 
-# A claim locks the table before its statement takes its snapshot (PostgreSQL, section 13.3.1): one
-# that does not see the pause is found here until it ends. A transaction that is idle has ended its
+# A claim locks the table before its statement takes its snapshot (PostgreSQL, section 13.3.1), so
+# one that does not see the pause is found here until it ends. An idle transaction has ended its
 # statement, and its next one sees the pause. A role that may not see the activity of others (no
 # member of pg_read_all_stats) waits for their transactions.
 _CLAIMS_UNDER_WAY = text("""
@@ -54,7 +54,7 @@ def read_pauses(connection: Connection) -> list[Pause]:
 
 
 def insert_pauses(db: DbSession, task_types: Sequence[TaskType], *, by: str) -> None:
-    """Pause claims of these types; what is paused already stays as it is. Logged at AUDIT."""
+    """Pause claims of these types; existing pauses are unchanged. Logged at AUDIT."""
     db.execute(
         insert(ClaimPause).on_conflict_do_nothing(),
         [{"task_type": task_type, "paused_by": by} for task_type in task_types],
@@ -64,7 +64,7 @@ def insert_pauses(db: DbSession, task_types: Sequence[TaskType], *, by: str) -> 
 
 
 def delete_pauses(db: DbSession, task_types: Sequence[TaskType], *, by: str) -> None:
-    """Let tasks of these types be claimed again. Logged at AUDIT."""
+    """Resume claims of these types. Logged at AUDIT."""
     db.execute(delete(ClaimPause).where(ClaimPause.task_type.in_(task_types)))
     names = ", ".join(task_type.value for task_type in task_types)
     after_commit(db, partial(log_audit, "Claims resumed", task_types=names, by=by))
@@ -77,5 +77,5 @@ def database_moment(connection: Connection) -> datetime:
 
 
 def count_claims_under_way(connection: Connection, moment: datetime) -> int:
-    """Count the statements that began by `moment`, still go on, and may claim a task."""
+    """Count the statements that began by `moment`, are still running, and may claim a task."""
     return int(connection.scalar(_CLAIMS_UNDER_WAY, {"moment": moment}) or 0)

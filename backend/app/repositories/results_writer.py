@@ -1,4 +1,4 @@
-"""The results of runs, written for many sessions at once.
+"""Write the results of runs, for many sessions at once.
 
 Each table costs two statements, whatever the number of sessions: DELETE, and COPY.
 """
@@ -31,10 +31,10 @@ class Produced(NamedTuple):
 
 
 def write_results(connection: psycopg.Connection[Any], produced: Sequence[Produced]) -> None:
-    """Write what runs produced, in place of what earlier runs of their type left.
+    """Write the results of runs, in place of those of earlier runs of their type.
 
-    What is its type's own is replaced even by nothing: a validation that finds nothing removes
-    the findings of the last one. Notes that stand already are not noted again. Called in the
+    Results of a run's own type are replaced even by none: a validation that finds nothing deletes
+    the findings of the last one. Existing notes are not added again. Called in the
     transaction that ends the runs, after its guard; no session twice.
     """
     for part in _PARTS:
@@ -97,7 +97,7 @@ class _Part:
 
     Attributes:
         name: the field's.
-        produced_by: the task type whose own it is; None: it is replaced by others of its kind only.
+        produced_by: the task type that owns it; None: only items of the same kind replace it.
 
     """
 

@@ -46,7 +46,7 @@ _OWNED = _ANYBODYS.where(Session.owner == bindparam("owner"))
 
 
 class SessionOrder(str, Enum):
-    """By what a list of sessions is sorted."""
+    """The order of a list of sessions."""
 
     NEWEST = "newest"
     OLDEST = "oldest"
@@ -55,7 +55,7 @@ class SessionOrder(str, Enum):
 
     @property
     def is_by_activity(self) -> bool:
-        """Whether the last activity decides, rather than when the session was opened."""
+        """Whether it sorts by last activity, rather than by creation."""
         return self in {SessionOrder.ACTIVE, SessionOrder.SILENT}
 
     @property
@@ -64,16 +64,16 @@ class SessionOrder(str, Enum):
         return self in {SessionOrder.NEWEST, SessionOrder.ACTIVE}
 
     def key_of(self, session: SessionSnapshot) -> datetime:
-        """Return the moment by which this order places the session."""
+        """Return the moment by which this order sorts the session."""
         return session.updated_at if self.is_by_activity else session.created_at
 
 
 @dataclass(frozen=True, slots=True)
 class SessionFilter:
-    """Which sessions a list holds; None: any.
+    """The filter of a list of sessions; None: any.
 
     Attributes:
-        text: stands in the label, or the id begins with it.
+        text: part of the label, or the beginning of the id.
         category: who can fix the failure of a failed task.
         error: the type of that failure.
 
@@ -104,14 +104,14 @@ SELECT session_id, count(*) FROM tickets WHERE session_id = ANY(%s::uuid[]) GROU
 
 
 class SessionQueries:
-    """Reads of one owner's sessions (None: of everybody's), in the transaction of `db`."""
+    """Reads of one owner's sessions (None: all owners'), in the transaction of `db`."""
 
     def __init__(self, db: DbSession, *, owner: str | None) -> None:
         self._db = db
         self._owner = owner
 
     def snapshot(self, session_id: UUID) -> SessionSnapshot | None:
-        """The session as it stands here; None if this owner has none of that id."""
+        """Return the session's state in this transaction; None if the owner has no such session."""
         statement = _ANYBODYS if self._owner is None else _OWNED
         found = self._db.execute(statement, {"session_id": session_id, "owner": self._owner})
         row = found.one_or_none()
@@ -137,7 +137,7 @@ class SessionQueries:
         before: tuple[datetime, UUID] | None = None,
         order: SessionOrder = SessionOrder.NEWEST,
     ) -> list[SessionSnapshot]:
-        """Up to `limit` sessions in this order, from behind `before` (`order.key_of` it, its id).
+        """Return up to `limit` sessions in this order, after `before` (its `order.key_of`, its id).
 
         Only the first two orders have an index; the others read every session that matches.
         """
@@ -155,19 +155,19 @@ class SessionQueries:
     def retryable_runs(
         self, wanted: SessionFilter, *, limit: int, only: Sequence[UUID] | None = None
     ) -> list[tuple[UUID, UUID]]:
-        """The runs `(session_id, task_id)` of up to `limit` sessions that may be run again."""
+        """Return the runs `(session_id, task_id)` of up to `limit` sessions that may be retried."""
         return self._runs(wanted, SessionTask.can_be_restarted, limit=limit, only=only)
 
     def running_runs(
         self, wanted: SessionFilter, *, limit: int, only: Sequence[UUID] | None = None
     ) -> list[tuple[UUID, UUID]]:
-        """The runs `(session_id, task_id)` of up to `limit` sessions whose task is running."""
+        """Return the runs `(session_id, task_id)` of up to `limit` sessions that are running."""
         return self._runs(wanted, SessionTask.is_running, limit=limit, only=only)
 
     def matching(
         self, wanted: SessionFilter, *, limit: int, only: Sequence[UUID] | None = None
     ) -> list[UUID]:
-        """The ids of up to `limit` sessions that match, the oldest first."""
+        """Return the ids of up to `limit` matching sessions, the oldest first."""
         use_custom_plans(self._db)
         statement = (
             select(Session.id)
@@ -181,7 +181,7 @@ class SessionQueries:
         return list(self._db.scalars(statement))
 
     def count(self, wanted: SessionFilter, *, most: int) -> int:
-        """How many sessions match; not counted on beyond `most`."""
+        """Return how many sessions match, counted up to `most`."""
         use_custom_plans(self._db)
         matching = (
             select(Session.id)
@@ -193,7 +193,7 @@ class SessionQueries:
         return self._db.scalars(select(func.count()).select_from(matching)).one()
 
     def ticket_counts(self, session_ids: Collection[UUID]) -> dict[UUID, int]:
-        """How many tickets each of these sessions has; those without any are left out."""
+        """Return the number of tickets of each of these sessions that has any."""
         rows = driver_connection(self._db).execute(_TICKET_COUNTS, [list(session_ids)])
         return dict(rows.fetchall())
 
@@ -257,7 +257,7 @@ class SessionQueries:
         return [owner for (owner,) in driver_connection(self._db).execute(_OWNERS, [limit])]
 
     def changed_since(self, moment: datetime, *, limit: int) -> list[SessionSnapshot]:
-        """Up to `limit` sessions whose last activity is not before `moment`, the oldest first."""
+        """Return up to `limit` sessions last active at `moment` or later, the oldest first."""
         use_custom_plans(self._db)
         statement = (
             SNAPSHOTS.where(owned_by(self._owner), Session.updated_at >= moment)
@@ -268,14 +268,14 @@ class SessionQueries:
 
 
 def owned_by(owner: str | None) -> ColumnElement[bool]:
-    """Whether the session belongs to this owner; always, for None."""
+    """Return the condition that the session belongs to this owner; true for None."""
     return true() if owner is None else Session.owner == owner
 
 
 def owners_of(
     db: DbSession, session_ids: Collection[UUID], *, exclude: str
 ) -> list[tuple[UUID, str]]:
-    """Return (id, owner) of those of these sessions that belong to others than `exclude`."""
+    """Return (id, owner) of those of these sessions that do not belong to `exclude`."""
     statement = select(Session.id, Session.owner).where(
         Session.id.in_(session_ids), Session.owner != exclude
     )
@@ -285,7 +285,7 @@ def owners_of(
 def read_snapshots_of_owners(
     connection: Connection, session_ids: Collection[UUID], owners: Collection[str | None]
 ) -> list[SessionSnapshot]:
-    """Return those of these sessions that belong to one of these owners; None: to anybody."""
+    """Return those of these sessions that belong to one of these owners; None: to any."""
     statement = SNAPSHOTS.where(Session.id.in_(session_ids))
     if None not in owners:
         statement = statement.where(Session.owner.in_(owners))

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["ALL_TASK_TYPES", "SessionRepository", "SessionView"]
 
 ATTEMPTS_TO_AGREE = 10
-"""How often a start is repeated when the row, read back, shows that it was legal."""
+"""How often a start is repeated if the row, read back, shows that it was legal."""
 
 ALL_TASK_TYPES = tuple(TaskType)
 
@@ -70,7 +70,7 @@ class SessionRepository(SessionViews, Maintenance):
         options: Mapping[str, Any] | None = None,
         auto_advance: bool = True,
     ) -> Session:
-        """A new session with its documents, at stage `created`; nothing runs yet."""
+        """Create a session with its documents, at stage `created`; nothing runs yet."""
         session = Session(
             label=safe_text(label)[:LABEL_CHARACTERS],
             options=dict(options or {}),
@@ -119,17 +119,17 @@ class SessionRepository(SessionViews, Maintenance):
     def start_tasks(
         self, starts: Sequence[tuple[uuid.UUID, TaskType]]
     ) -> list[Transition | TaskError]:
-        """Start tasks, each under a new task_id; returns one result per start, in order.
+        """Start tasks, each under a new task_id; return one result per start, in order.
 
         A session named twice gets one start and one conflict.
         """
         return self.start_as([(*start, uuid.uuid4()) for start in starts])
 
     def start_as(self, starts: Sequence[Start]) -> list[Transition | TaskError]:
-        """Start tasks under the given task_ids; returns one result per start, in order.
+        """Start tasks under the given task_ids; return one result per start, in order.
 
-        May be repeated where the outcome of a commit is unknown: what has been started under its
-        task_id counts as started.
+        May be repeated if the outcome of a commit is unknown: a task already started under its
+        task_id is reported as started.
         """
         outcomes: dict[uuid.UUID, Transition | TaskError] = {}
         waiting = list(starts)
@@ -147,11 +147,11 @@ class SessionRepository(SessionViews, Maintenance):
         ]
 
     def starts_read_back(self, starts: Sequence[Start]) -> dict[uuid.UUID, Transition | TaskError]:
-        """The results, by task_id, of starts that moved nothing: started before, or illegal.
+        """Return the results, by task_id, of starts that moved nothing: started before, or illegal.
 
         A start that was committed before, with its response lost, is logged and announced now.
         Starts that are legal as the rows stand are left out: the session has moved on since, or
-        another transaction has it locked.
+        another transaction has locked it.
         """
         if not starts:
             return {}
@@ -163,9 +163,9 @@ class SessionRepository(SessionViews, Maintenance):
     def retry_task(
         self, session_id: uuid.UUID, *, expected_task_id: uuid.UUID | None = None
     ) -> Transition:
-        """Run the failed or cancelled task again, under a new task_id.
+        """Retry the failed or cancelled task, under a new task_id.
 
-        `expected_task_id` makes it happen only while that run is the last one.
+        With `expected_task_id`, only if that run is still the last one.
 
         Raises:
             SessionNotFound, TaskConflict, TaskValidationError: why it could not be retried.
@@ -201,7 +201,7 @@ class SessionRepository(SessionViews, Maintenance):
         )
 
     def retry_tasks(self, runs: Sequence[tuple[uuid.UUID, uuid.UUID]]) -> list[Transition]:
-        """Run these `(session_id, task_id)` again where that run is the last and may be retried.
+        """Retry these `(session_id, task_id)` if that run is the last and may be retried.
 
         Returns those that moved; no session twice in one call. Sessions that another transaction
         has locked are left out.
@@ -216,7 +216,7 @@ class SessionRepository(SessionViews, Maintenance):
         return moved
 
     def cancel_tasks(self, runs: Sequence[tuple[uuid.UUID, uuid.UUID]]) -> list[Transition]:
-        """Cancel these `(session_id, task_id)` where that run is the last and still running.
+        """Cancel these `(session_id, task_id)` if that run is the last and still running.
 
         Returns those that moved; no session twice in one call. Sessions that another transaction
         has locked are left out.
@@ -228,9 +228,9 @@ class SessionRepository(SessionViews, Maintenance):
         return moved
 
     def reset_retries(self, session_id: uuid.UUID) -> None:
-        """Give a failed task all its attempts back: an operator's act, logged at AUDIT.
+        """Reset a failed task's attempts: an operator's act, logged at AUDIT.
 
-        It begins again without its steps, but for lasting ones: what they have kept is deleted.
+        Its steps are deleted, except lasting ones.
 
         Raises:
             SessionNotFound, TaskValidationError: there is no failed task.
@@ -264,7 +264,7 @@ class SessionRepository(SessionViews, Maintenance):
         self._announce([session_id])
 
     def delete_session(self, session_id: uuid.UUID) -> None:
-        """Delete the session with all that hangs on it; a running task loses its claim.
+        """Delete the session with its content; a running task loses its claim.
 
         Raises:
             SessionNotFound: there is none, or it is another owner's.
@@ -287,7 +287,7 @@ class SessionRepository(SessionViews, Maintenance):
         *,
         lease_seconds: float = 30.0,
     ) -> Claim | None:
-        """The claim of this very task; None if it does not wait (any more)."""
+        """Claim this task; None if it is not waiting, or no longer."""
         claims = transitions.claim_these(
             driver_connection(self._db),
             [ClaimRequest(session_id, task_id, worker_id)],
@@ -304,7 +304,7 @@ class SessionRepository(SessionViews, Maintenance):
         task_types: Sequence[TaskType] = ALL_TASK_TYPES,
         lease_seconds: float = 30.0,
     ) -> list[Claim]:
-        """Claims of up to `limit` waiting tasks, the longest waiting first; never waits."""
+        """Claim up to `limit` waiting tasks, the longest waiting first; never waits."""
         claims = transitions.claim_next(
             driver_connection(self._db),
             worker_id,
@@ -316,7 +316,7 @@ class SessionRepository(SessionViews, Maintenance):
         return claims
 
     def heartbeat(self, claims: Sequence[Claim], *, lease_seconds: float = 30.0) -> set[uuid.UUID]:
-        """Renew the claims; returns the sessions whose claim still holds."""
+        """Renew the claims; return the sessions whose claim still holds."""
         held = transitions.heartbeat(
             driver_connection(self._db),
             [Heartbeat(claim) for claim in claims],
@@ -333,7 +333,7 @@ class SessionRepository(SessionViews, Maintenance):
         *,
         lease_seconds: float = 30.0,
     ) -> None:
-        """Note how far the task is, and renew its lease.
+        """Record the task's progress, and renew its lease.
 
         Raises:
             StaleClaim: the claim is no longer yours.
@@ -351,7 +351,7 @@ class SessionRepository(SessionViews, Maintenance):
     def complete_task(self, claim: Claim, results: TaskResults | None = None) -> Transition:
         """Complete the task and write its results, or neither.
 
-        Where the session wants it, the next task is started in the same transaction.
+        If the session advances automatically, the next task starts in the same transaction.
 
         Raises:
             StaleClaim: the claim is no longer yours; nothing was written.
@@ -362,7 +362,7 @@ class SessionRepository(SessionViews, Maintenance):
     def complete_tasks(
         self, completions: Sequence[tuple[Claim, TaskResults | None]]
     ) -> list[Transition | StaleClaim]:
-        """Complete tasks and write their results; returns one result per task, in order."""
+        """Complete tasks and write their results; return one result per task, in order."""
         connection = driver_connection(self._db)
         claims = [claim for claim, _ in completions]
         moved = _ended(claims, lambda some: transitions.complete(connection, some))
@@ -383,7 +383,7 @@ class SessionRepository(SessionViews, Maintenance):
         *,
         backoff_seconds: float = RETRY_BACKOFF_SECONDS,
     ) -> Transition:
-        """Fail the task, counted; `results` are what explains the failure (findings).
+        """Fail the task, and count the attempt; `results` explain the failure (findings).
 
         Raises:
             StaleClaim: the claim is no longer yours; nothing was written.
@@ -402,9 +402,9 @@ class SessionRepository(SessionViews, Maintenance):
         *,
         backoff_seconds: float = RETRY_BACKOFF_SECONDS,
     ) -> list[Transition | StaleClaim]:
-        """Fail tasks, and count each attempt; returns one result per task, in order.
+        """Fail tasks, and count each attempt; return one result per task, in order.
 
-        A temporary failure with attempts left is noted for the sweeper, which retries it after
+        A temporary failure with attempts left is recorded for the sweeper, which retries it after
         `backoff_seconds`, twice that the second time, give or take a quarter.
         """
         connection = driver_connection(self._db)
@@ -421,7 +421,7 @@ class SessionRepository(SessionViews, Maintenance):
         return [moved.get(claim) or stale_claim(claim) for claim, _ in failures]
 
     def release_task(self, claim: Claim) -> None:
-        """Give the claim back; the task waits for a worker again, and no attempt is spent.
+        """Release the claim; the task waits for a worker again, and no attempt is spent.
 
         Raises:
             StaleClaim: the claim is no longer yours.
@@ -440,9 +440,9 @@ class SessionRepository(SessionViews, Maintenance):
         act: Callable[[], list[Transition]],
         refusal: Callable[[SessionTask], TaskError | None],
     ) -> Transition:
-        """Return what `act` moved, or raise the reason that the row, read back, gives.
+        """Return the rows that `act` moved, or raise the reason that the row, read back, shows.
 
-        Where it says nothing against it any more, what forbade it has moved on: act again.
+        If the row now allows it, the obstacle is gone: act again.
         """
         for _ in range(ATTEMPTS_TO_AGREE):
             moved = act()
@@ -476,7 +476,7 @@ class SessionRepository(SessionViews, Maintenance):
 def _ended(
     claims: Sequence[Claim], end: Callable[[Sequence[Claim]], list[Transition]]
 ) -> dict[Claim, Transition]:
-    """The transitions of `end`, by claim; several claims on one session are sent separately."""
+    """Return the transitions of `end`, by claim; claims on the same session are sent separately."""
     ended: dict[Claim, Transition] = {}
     left = list(dict.fromkeys(claims))
     while left:
@@ -488,7 +488,7 @@ def _ended(
 
 
 def next_starts(completed: Sequence[Transition]) -> list[Start]:
-    """The starts that follow where sessions advance automatically."""
+    """Return the next starts of sessions that advance automatically."""
     return [
         (transition.session_id, transition.task_type.next, successor_id(transition.task_id))
         for transition in completed
@@ -497,7 +497,7 @@ def next_starts(completed: Sequence[Transition]) -> list[Start]:
 
 
 def successor_id(task_id: uuid.UUID) -> uuid.UUID:
-    """The task_id of the run that follows a completed one automatically.
+    """Return the task_id of the run that automatically follows a completed one.
 
     It derives from its predecessor's, so that a caller that lost the response to a commit can
     read back that its own completion started the run.
@@ -506,7 +506,7 @@ def successor_id(task_id: uuid.UUID) -> uuid.UUID:
 
 
 def _meaning(start: Start, view: SessionView | None) -> Transition | TaskError | None:
-    """The result of a start that moved nothing: started before, illegal, or None: legal by now."""
+    """Return the result of a start that moved nothing; None if it is legal by now."""
     session_id, task_type, task_id = start
     if view is None:
         return session_not_found(session_id)

@@ -1,4 +1,4 @@
-"""A session as a value: its row, its task, its lease and its coming retry, read at one moment."""
+"""A session as a value: its row, its task, its lease and its due retry, read at one moment."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ class LeaseState(Enum):
     """The worker did not renew its lease in time; the next sweep fails the run."""
 
     MISSING = "missing"
-    """The task runs without a lease, after a database crash, say; the sweeper makes a new one."""
+    """The task runs without a lease, after a database crash; the sweeper creates a new one."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionSnapshot:
-    """A session, its task, its lease and its coming retry, as they stood at one moment.
+    """A session, its task, its lease and its due retry, at one moment.
 
     Attributes:
         task_type, task_id, status, started_at: None before the first task starts.
-        failure_context: of the last failure; it stays while the task is tried again.
+        failure_context: of the last failure; it is kept while the task is retried.
         enqueued_at, claimed_at, leased_until, worker_id, progress_*: of the running task only.
         retry_at: when a temporary failure is retried automatically.
         moment: when it was read, by the database's clock.
@@ -96,7 +96,7 @@ class SessionSnapshot:
 
     @property
     def short_id(self) -> str:
-        """The short id that people use: see `app.core.wording.short_id`."""
+        """The short id that is shown; see `app.core.wording.short_id`."""
         return short_id(self.session_id)
 
     @property
@@ -125,7 +125,7 @@ class SessionSnapshot:
 
     @property
     def next_task_type(self) -> TaskType | None:
-        """The task that would start next; None while a task runs, and after the last."""
+        """The next task to start; None while a task runs, and after the last."""
         if self.task_type is None:
             return TaskType.PROCESSING
         if self.status == TaskStatus.RUNNING:
@@ -144,12 +144,12 @@ class SessionSnapshot:
 
     @property
     def failure(self) -> Mapping[str, Any]:
-        """The context of the last failure; empty where there is none that can be read."""
+        """The context of the last failure; empty if there is none that can be read."""
         return self.failure_context if isinstance(self.failure_context, dict) else {}
 
     @property
     def needs_new_session(self) -> bool:
-        """Whether only other documents can help, which this session can no longer take.
+        """Whether only other documents would help, which this session no longer accepts.
 
         Validation checks what was exported; the documents were processed before that. Issues that
         differ are corrected in Jira: a new session would create them again.
@@ -176,7 +176,7 @@ class SessionSnapshot:
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing more happens without an act of a person."""
+        """Whether nothing more happens without a user's act."""
         return self.status != TaskStatus.RUNNING and self.retry_at is None
 
 
@@ -260,7 +260,7 @@ SNAPSHOTS: Select[Any] = (
 
 
 def _snapshots_sql() -> str:
-    """The same statement as text, for a caller that awaits the driver; it says `owner` in WHERE."""
+    """The same statement as text, for asynchronous use of the driver; `owner` is in its WHERE."""
     base = SNAPSHOTS.compile(
         dialect=postgresql.dialect(),  # type: ignore[no-untyped-call]  # SQLAlchemy's
         compile_kwargs={"literal_binds": True},
@@ -276,7 +276,7 @@ SNAPSHOTS_SQL = _snapshots_sql()
 
 
 def snapshot_of_row(row: Sequence[Any]) -> SessionSnapshot:
-    """The snapshot that a row of `SNAPSHOTS_SQL` holds, as the driver read it."""
+    """Return the snapshot in a row of `SNAPSHOTS_SQL`, as the driver read it."""
     values = list(row)
     values[3] = SessionStage(row[3])
     if row[8] is not None:  # there is a task

@@ -1,4 +1,4 @@
-"""Sessions as loaded objects, by their ids; and ids by their beginning."""
+"""Read sessions as loaded objects, by id; and ids by prefix."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HEXADECIMAL = re.compile(r"[0-9a-f]{1,32}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class SessionView:
-    """A session with its task and its lease, as they stood at one moment."""
+    """A session with its task and its lease, at one moment."""
 
     session: Session
     task: SessionTask | None
@@ -50,7 +50,7 @@ class SessionViews(CommitEffects):
     """Reads of sessions, each one statement and so one snapshot."""
 
     def get(self, session_id: uuid.UUID) -> SessionView:
-        """The session with its task and lease.
+        """Return the session with its task and lease.
 
         Raises:
             SessionNotFound: there is none, or it is another owner's.
@@ -64,12 +64,12 @@ class SessionViews(CommitEffects):
         return SessionView(row[0], row[0].task, row[1])
 
     def get_many(self, session_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, SessionView]:
-        """The sessions among these that exist, with their tasks and leases."""
+        """Return those of these sessions that exist, with their tasks and leases."""
         rows = self._db.execute(self._owned(_MANY), {"session_ids": session_ids})
         return {row[0].id: SessionView(row[0], row[0].task, row[1]) for row in rows}
 
     def find_by_prefix(self, prefix: str, *, limit: int = 2) -> list[uuid.UUID]:
-        """Ids of up to `limit` sessions whose id begins with these characters."""
+        """Return up to `limit` ids of sessions that begin with these characters."""
         digits = prefix.strip().lower().replace("-", "")
         if not _HEXADECIMAL.fullmatch(digits):
             return []

@@ -1,4 +1,4 @@
-"""Codes that sign one browser in, once: in the links that `serve` and `login` print."""
+"""Codes that sign one browser in, once, in the links that `serve` and `login` print."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class SignInCodes:
         return self.create(found)
 
     def look_at(self, code: str) -> Principal | None:
-        """Return the caller that the code would sign in; None where it was used, or is over."""
+        """Return the caller that the code would sign in; None if it was used, or has expired."""
         if TOKEN_SHAPE.fullmatch(code) is None:
             return None
         return self._caller(self._db.scalar(select(SignInCode.key_id).where(*_is_usable(code))))
@@ -68,7 +68,7 @@ class SignInCodes:
     def redeem(self, code: str) -> Principal | None:
         """Return the caller that the code signs in, and delete it; None as for `look_at`.
 
-        Of several that redeem one code at once, one gets the caller.
+        If several redeem a code at the same time, only one gets the caller.
         """
         if TOKEN_SHAPE.fullmatch(code) is None:
             return None

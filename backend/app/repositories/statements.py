@@ -68,9 +68,9 @@ CAN_BE_RETRIED = _sql(SessionTask.can_be_retried)  # type: ignore[arg-type]
 
 
 def _array(name: str, kind: str) -> str:
-    """An array that is given, of whose length the planner does not learn.
+    """An input array whose length is hidden from the planner.
 
-    For a single task a plan of its own looks cheaper than the kept one, which is made for ten:
+    For a single task, a custom plan looks cheaper than the generic one, which is made for ten:
     on a connection that does not keep plans, each would be planned again. And a client that
     writes the array out (the race's pgbench) gets the same plan as one that sends a parameter.
     """
@@ -78,7 +78,7 @@ def _array(name: str, kind: str) -> str:
 
 
 def _given(*ids: str, **kinds: str) -> str:
-    """Arrays that are given, side by side as the rows `w`: `task_id` from the array `task_ids`."""
+    """Return the input arrays joined as rows `w`: `task_id` from the array `task_ids`."""
     kinds = dict.fromkeys(ids, "uuid") | kinds
     arrays = ", ".join(_array(f"{name}s", kind) for name, kind in kinds.items())
     return f"unnest({arrays}) AS w({', '.join(kinds)})"
@@ -89,18 +89,18 @@ _THESE = f"= ANY({_array('session_ids', 'uuid')})"
 
 @functools.cache
 def skipping_locked(statement: str) -> str:
-    """The statement without waiting: it leaves out rows that another transaction has locked.
+    """Return the statement with `SKIP LOCKED`: it leaves out rows that others have locked.
 
-    That holds for the rows it locks first, most often sessions: a transaction that keeps anything
-    of a session locked for long has locked those first.
+    It applies to the rows locked first, usually sessions: a transaction that keeps anything of
+    a session locked for long has locked those first.
     """
     return re.sub(r"FOR (NO KEY )?UPDATE( OF \w+)?", r"\g<0> SKIP LOCKED", statement, count=1)
 
 
 def _unguessed(condition: str) -> str:
-    """The condition, of which the planner does not guess how few rows fulfil it: one, most often.
+    """Return the condition, its selectivity hidden from the planner, which often guesses one row.
 
-    What it takes for one row it joins by a loop over all of the other side.
+    If it expects one row, it joins by a loop over all of the other side.
     """
     return f"CASE WHEN {condition} THEN true ELSE false END"
 
@@ -111,7 +111,7 @@ def _lock(condition: str = "") -> str:
 
 
 def _locked(given: str, condition: str = "") -> str:
-    """`lock`: the rows that are given, as far as there are such sessions, which are locked."""
+    """Return the CTE `lock`: it locks the sessions of the inputs, and returns the inputs."""
     return f"""lock AS MATERIALIZED (
     SELECT w.* FROM (
         SELECT unnest(array_agg(id)) AS id FROM (
@@ -125,14 +125,14 @@ _OWN = " AND (%(owner)s::text IS NULL OR owner = %(owner)s)"
 _MOVED = """session_tasks.session_id, session_tasks.task_type, session_tasks.task_id,
               session_tasks.status, session_tasks.retry_count"""
 
-# Read once in a statement: the table holds three rows at most, and none most often.
+# Read once in a statement: the table has at most three rows, and usually none.
 IS_NOT_PAUSED = (
     "{task_type} <> ALL(ARRAY(SELECT pause.task_type FROM session_task_pauses AS pause))"
 )
 
-# A task that starts takes the session's stage along and leaves a lease that nobody has claimed, or
-# that a worker in the starter's process has, unless claims are paused. That claim's token is the
-# task's id: a run has but one claim that is made with its start, and a caller that lost the
+# A start moves the session's stage and inserts a lease, unclaimed or, unless claims are paused,
+# claimed for a worker in the starter's process. That claim's token is the
+# task's id: a run has only one claim made with its start, and a caller that lost the
 # response knows its token all the same.
 _NOBODYS = "NULL::uuid, NULL::uuid, NULL::timestamptz, NULL::timestamptz"
 _CAN_BE_CLAIMED = IS_NOT_PAUSED.format(task_type="staged.task_type")
@@ -170,20 +170,20 @@ SELECT {", ".join([*_STARTED_COLUMNS, *more])}
 
 
 def _without_steps(of: str, which: str = "true") -> str:
-    """Delete steps of these runs' tasks (`app.models.step`): each is looked up by the index."""
+    """Delete the steps of these runs' tasks (`app.models.step`), by the index."""
     return f"""forgotten AS (
     DELETE FROM session_task_steps
      WHERE session_id = ANY(ARRAY(SELECT session_id FROM {of})) AND {which})"""  # noqa: S608 - constants only
 
 
-# What has a row is asked for the rule and updated; what has none can begin with the first type.
-# (ON CONFLICT DO UPDATE, for both, locks a row before it moves it: one more record of WAL.) `task`
-# is made before it is joined: where the session has moved since the statement began, PostgreSQL
-# joins again (EvalPlanQual), and can not insert again for that.
-# A start is sent again where its answer was lost: what it began may have ended since.
-# A start of a task that failed or was cancelled begins it again with its lasting steps alone; a
+# A session with a row is checked by the rule and updated; one without can begin the first type.
+# (ON CONFLICT DO UPDATE, for both, locks a row before moving it: one more WAL record.) `task`
+# is computed before it is joined: if the session has moved since the statement began, PostgreSQL
+# joins again (EvalPlanQual), and cannot insert again for that.
+# A start is repeated after a lost response: the task it started may have ended since.
+# A start of a failed or cancelled task keeps only its lasting steps; a
 # retry keeps all.
-# A new row's id may be any that is new: its first run's id will do, and making one at random would
+# A new row's id only has to be new: it is its first run's id, as a random one would
 # cost as much as an index entry.
 _STARTED = f"""
 WITH {_locked(_given("session_id", "task_id", task_type="text"), _OWN)},
@@ -235,15 +235,15 @@ _CLAIMED = """claimed_at = clock_timestamp(),
 _CLAIM = """lease.session_id, lease.task_id, lease.task_type, lease.attempt, lease.claim_token,
           lease.worker_id, date_part('epoch', lease.claimed_at - lease.enqueued_at)::float8"""
 
-# Tokens follow from the call's id and the session's: a caller that lost the response finds its
+# Tokens are derived from the ids of call and session: after a lost response, the caller finds its
 # claims.
 _BY_CALL = "md5(%(call_id)s::uuid::text || lease.session_id::text)::uuid"
 
 # A claim touches only the UNLOGGED table, so it waits for no disk; it never waits for a lock. CASE
-# keeps the planner from guessing how few rows wait (its statistics of so lively a table are those
-# of another moment): guessing one or two, it would read and sort the whole table. What is locked is
-# updated where it lies (`ctid`): joined by its key, the whole table would be read once more. A row
-# that another moved just before it was locked is not found there, and waits for the next claim.
+# hides from the planner how few rows wait (its statistics of such a busy table are those
+# of another moment): expecting one or two, it would read and sort the whole table. Locked rows are
+# updated by `ctid`: with a join by key, the whole table would be read once more. A row
+# that another moved just before the lock is not found there, and waits for the next claim.
 CLAIM_NEXT = f"""
 UPDATE session_task_leases AS lease
    SET worker_id = %(worker_id)s::uuid, claim_token = {_BY_CALL}, {_CLAIMED}
@@ -266,7 +266,7 @@ SELECT session_id, task_id FROM session_task_leases
    AND task_type = ANY(%(task_types)s::text[])
  ORDER BY enqueued_at LIMIT %(limit)s"""  # noqa: S608 - constants only
 
-# The tokens are the caller's: one that lost the response asks again, and gets what it holds.
+# The caller chooses the tokens: after a lost response it repeats the claim, and gets the same.
 CLAIM_THESE = f"""
 WITH candidate AS MATERIALIZED (
     SELECT w.session_id, w.worker_id, w.claim_token
@@ -292,7 +292,7 @@ _HELD = f"""held AS MATERIALIZED (
      ORDER BY l.session_id FOR UPDATE OF l)"""  # noqa: S608 - constants only
 
 
-# A task's row is taken over by the next type, so how long this one took stays with the session.
+# The next type reuses a task's row, so the durations of this one are stored with the session.
 _STAGE_TIMES = "".join(
     f""",
            {kind}_completed_at = CASE task.task_type WHEN '{kind}'
@@ -308,7 +308,7 @@ _STAGE_TIMES = "".join(
 
 
 def _ended(status: TaskStatus, moment: str) -> str:
-    """The tail of every statement that ends a run: stage, lease, and the rows that moved."""
+    """Return the tail of every statement that ends a run: stage, lease, and the moved rows."""
     changes = "updated_at = clock_timestamp()"
     if status == TaskStatus.COMPLETED:
         changes += f""",
@@ -340,8 +340,8 @@ task AS (
 {_without_steps("task")},
 {_ended(TaskStatus.COMPLETED, "task.completed_at")}"""  # noqa: S608 - constants only
 
-# What `brief_of` keeps of a failure, in SQL: earlier failures stay inside the newest, in brief. A
-# text of wide characters is cut shorter here, for the sake of the bytes that a context may take.
+# `brief_of` in SQL: earlier failures are kept inside the newest, in brief. A
+# text of wide characters is cut shorter here, because a context's bytes are limited.
 _BRIEF_MESSAGE = f"""CASE WHEN length(given.message) <= {BRIEF_MESSAGE_CHARACTERS}
                         THEN given.message
                         ELSE left(given.message, {BRIEF_MESSAGE_CHARACTERS - 1}) || '…' END"""
@@ -402,9 +402,9 @@ task AS ({_FAILED}),
 {_RETRY_LATER},
 {_ended(TaskStatus.FAILED, "task.failed_at")}"""
 
-# Several sweepers at once skip rows that another has locked, as they do for a transaction that
-# moves or beats for the session just now. The lease of a run that is no longer running (it cannot
-# be, but tables can be edited) is removed all the same: `held` decides.
+# Concurrent sweepers skip rows that another has locked, as they do for a transaction that
+# moves or renews the session just now. The lease of a run that is no longer running (it cannot
+# be, but tables can be edited) is also removed: `held` decides.
 RESCUE = f"""
 WITH lock AS MATERIALIZED (
     SELECT unnest(array_agg(id)) AS session_id FROM (
@@ -441,7 +441,7 @@ held AS MATERIALIZED (
      ORDER BY l.session_id FOR UPDATE OF l),
 {_ended(TaskStatus.CANCELLED, "sessions.updated_at")}"""  # noqa: S608 - constants only
 
-# The publisher of messages about waiting tasks (Celery) soon sends another one about these.
+# The publisher of messages about waiting tasks (Celery) soon sends another for these.
 RELEASE = f"""
 WITH held AS MATERIALIZED (
     SELECT l.session_id, l.claim_token
@@ -473,8 +473,8 @@ UPDATE session_task_leases AS lease
   FROM held WHERE lease.session_id = held.session_id
 RETURNING lease.claim_token"""  # noqa: S608 - constants only
 
-# After a database crash the leases are gone, and a worker that still lives takes its own back: if
-# the row still runs under its task_id and nobody else has claimed it. A rescue changes the task_id.
+# After a database crash the leases are gone, and a live worker restores its own: if
+# the row is still running under its task_id and unclaimed. A rescue changes the task_id.
 RESTORE_LEASE = f"""
 WITH {_locked(_given("session_id", "task_id", "claim_token", "worker_id"))},
 live AS MATERIALIZED (
@@ -496,8 +496,8 @@ ON CONFLICT (session_id) DO UPDATE
    AND lease.enqueued_at > clock_timestamp()
 RETURNING lease.claim_token"""  # noqa: S608 - constants only
 
-# Asked, of claims by which nothing could be written, without waiting for any lock: the others are
-# no longer theirs.
+# Run for claims that could write nothing, without waiting for any lock: the others are
+# lost.
 STILL_VALID = f"""
 SELECT w.claim_token
   FROM session_tasks JOIN {_CLAIMS} ON w.session_id = session_tasks.session_id

@@ -1,8 +1,8 @@
-"""One owner's sessions in figures: counts by state, groups of failures, durations of tasks.
+"""Figures of one owner's sessions: counts by state, groups of failures, durations of tasks.
 
-No index serves these reads, on purpose: an index on anything that moves would cost every
-transition its HOT update. Each is one scan of one snapshot; a caller that asks often
-keeps the answer for a few seconds (`app.web.overview` does).
+These reads have no index, on purpose: an index on changing columns would cost every
+transition its HOT update. Each is one scan of one snapshot; a frequent caller should
+cache the result for a few seconds (`app.web.overview` does).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _VARIABLE_PARTS = (
     r"\"[^\"]*\"|“[^”]*”|`[^`]*`|\Y'[^']*'\Y"  # what is quoted
     r"|[[:alnum:]_.:-]*[0-9](?:[[:alnum:]_.,:-]*[[:alnum:]])?"  # numbers, ids, times
 )
-"""What differs between two messages about the same thing (PostgreSQL, section 9.7.3)."""
+"""The varying parts of similar messages (PostgreSQL, section 9.7.3)."""
 
 _MOST_CHARACTERS_COMPARED = 300
 MOST_GROUPS = 50
@@ -65,12 +65,12 @@ MOST_GROUPS = 50
 _RECENT_SESSIONS = 300
 _FEWEST_RUNS = 4
 _SIMILAR = 2.0
-"""A past run is like this one if its documents are at most so many times larger or smaller."""
+"""A past run is similar if its documents are at most this many times larger or smaller."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionCounts:
-    """How many sessions there are, and how their tasks stand; `waiting` are among `running`."""
+    """The number of sessions by their tasks' state; `waiting` are among `running`."""
 
     total: int = 0
     not_started: int = 0
@@ -83,10 +83,10 @@ class SessionCounts:
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
-    """Failures that are one failure to a person: same task type, error and kind of message.
+    """A group of similar failures: same task type, error and kind of message.
 
     Attributes:
-        message: the message they share, with `…` for whatever differs.
+        message: their common message, with `…` for varying parts.
         retryable_count: how many of them have attempts left.
 
     """
@@ -103,7 +103,7 @@ class FailureGroup:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How all of an owner's sessions stand at one moment."""
+    """The state of all of an owner's sessions at one moment."""
 
     counts: SessionCounts
     failed_by_category: Mapping[ErrorCategory, int]
@@ -122,11 +122,11 @@ class OldestTask:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """Counts of what is under way.
+    """Counts of live tasks and workers.
 
     Attributes:
-        workers: all that are alive, whosever tasks they hold.
-        unserved_count: the owner's tasks that wait and that none of them takes.
+        workers: all live workers, whichever owner's tasks they hold.
+        unserved_count: the owner's waiting tasks that no worker takes.
         pauses: the task types whose claims are paused.
 
     """
@@ -153,7 +153,7 @@ class RunTimes:
 
 @dataclass(frozen=True, slots=True)
 class LikelySeconds:
-    """How long the middle half of similar past runs took."""
+    """The durations of the middle half of similar past runs."""
 
     low: float
     high: float
@@ -161,7 +161,7 @@ class LikelySeconds:
 
 
 def normalised(message: ColumnElement[str]) -> ColumnElement[str]:
-    """The message with everything that differs from case to case replaced by `…`."""
+    """Return the message with varying parts replaced by `…`."""
     cut = func.left(message, _MOST_CHARACTERS_COMPARED)
     return func.regexp_replace(cut, _VARIABLE_PARTS, ELLIPSIS, "g", type_=String)
 
@@ -178,7 +178,7 @@ class Statistics:
         self._owner = owner
 
     def standing(self) -> Standing:
-        """Counts by status, failures by who can fix them, and the groups of equal failures."""
+        """Return counts by status, failures by who can fix them, and groups of similar failures."""
         rows = self._db.execute(self._standing()).all()
         sessions = next(row for row in rows if row.status is None)
         by_status: Counter[TaskStatus] = Counter()
@@ -193,7 +193,7 @@ class Statistics:
         counts = SessionCounts(
             total=sessions.session_count,
             not_started=sessions.special_count,
-            # A session leaves `created` with its first start, so what is left has completed.
+            # A session leaves `created` with its first start, so the rest has completed.
             completed=sessions.session_count - sessions.special_count - by_status.total(),
             running=by_status[TaskStatus.RUNNING],
             waiting=sum(r.special_count for r in rows if r.status == TaskStatus.RUNNING.value),
@@ -205,7 +205,7 @@ class Statistics:
     def failed_like(
         self, task_type: TaskType, error: str, message: str, *, limit: int
     ) -> list[tuple[UUID, UUID]]:
-        """Up to `limit` runs (session, task id) of a `FailureGroup` that have attempts left."""
+        """Return up to `limit` runs (session, task id) of a `FailureGroup` with attempts left."""
         statement = (
             select(Session.id, SessionTask.task_id)
             .join(SessionTask, SessionTask.session_id == Session.id)
@@ -222,7 +222,7 @@ class Statistics:
         return [(row[0], row[1]) for row in self._db.execute(statement)]
 
     def live(self) -> Live:
-        """Workers that are alive, and the tasks that have waited and run for longest."""
+        """Return the live workers, and the tasks that have waited and run for longest."""
         lease = SessionTaskLease
         now = func.clock_timestamp()
         rows = self._db.execute(
@@ -268,7 +268,7 @@ class Statistics:
         )
 
     def run_times(self, *, since: datetime, slice_length: timedelta) -> list[RunTimes]:
-        """Completions since then, by task type and slice of time, the earliest first."""
+        """Return completions since then, by task type and slice of time, the earliest first."""
         rows = []
         for task_type in TaskType:
             completed_at, waited, ran = _times_of(task_type)
@@ -291,9 +291,9 @@ class Statistics:
         return rows
 
     def likely_seconds(self, session_ids: Collection[UUID]) -> dict[UUID, LikelySeconds]:
-        """For the running ones of these sessions: how long past runs like theirs took.
+        """Return for running sessions among these how long similar past runs took.
 
-        Compared are runs of the same type over documents of about the same size, among the last
+        Similar runs have the same type and documents of about the same size, among the last
         sessions. A session with too few such runs is left out.
         """
         running = (
@@ -343,9 +343,9 @@ class Statistics:
         }
 
     def _standing(self) -> CompoundSelect[Any]:
-        """One row about all sessions (status null), then one for each group of tasks that matters.
+        """One row about all sessions (status null), then one for each group of relevant tasks.
 
-        Completed tasks are not looked up: they are all but all of them, and are what is left.
+        Completed tasks, nearly all, are not read: their number is the rest.
         """
         sessions = select(
             null().label("status"),
@@ -358,7 +358,7 @@ class Statistics:
             cast(null(), UtcDateTime).label("first_seen_at"),
             cast(null(), UtcDateTime).label("last_seen_at"),
         ).where(owned_by(self._owner))
-        # Read whole and once: each `->>` would unpack a long context again.
+        # Read once as a whole: each `->>` would decompress a long context again.
         failure = (
             func.jsonb_to_record(
                 case((SessionTask.status == TaskStatus.FAILED, SessionTask.failure_context))
@@ -416,7 +416,7 @@ def _group_of(row: Row[Any]) -> FailureGroup:
 def _times_of(
     task_type: TaskType, session: type[Session] = Session
 ) -> tuple[ColumnElement[datetime], ColumnElement[float], ColumnElement[float]]:
-    """The columns that tell when a task of this type completed, how long it waited, and ran."""
+    """Return the columns for when a task of this type completed, how long it waited, and ran."""
     completed_at, waited, ran = (
         getattr(session, f"{task_type.value}_{part}")
         for part in ("completed_at", "waited_seconds", "ran_seconds")
@@ -425,7 +425,7 @@ def _times_of(
 
 
 def _document_bytes(session: type[Session] = Session) -> ColumnElement[int]:
-    """The size of a session's documents: read from their headers, whatever their size."""
+    """Return the size of a session's documents, read from their headers only."""
     return (
         select(func.coalesce(func.sum(func.octet_length(Document.content)), 0))
         .where(Document.session_id == session.id)

@@ -1,7 +1,7 @@
-"""The steps of tasks in the database: kept under the fence of a claim, read, and deleted.
+"""Store, read and delete the steps of tasks, fenced by their claim.
 
-`app.tasks.steps` runs them. A step is kept in a transaction of its own, by one statement; what
-completes a task deletes its steps too, and what starts it afresh those that are not lasting
+`app.tasks.steps` runs them. One statement stores a step, in a transaction of its own. The
+completion of a task deletes its steps, a new start those that are not lasting
 (`app.repositories.statements`).
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # The session is locked before the lease, as everywhere, against a DELETE only (FOR KEY SHARE, which
 # the foreign key takes anyway): a transition that has the session locked delays no step. The lock
-# on the lease makes what ends the claim wait until the step is committed; a step that waited for
+# on the lease makes the end of the claim wait until the step is committed; a step that waited for
 # that finds the lease gone, or another's: FOR NO KEY UPDATE checks the newest version.
 KEEP = """
 WITH lock AS MATERIALIZED (
@@ -51,10 +51,10 @@ def keep(
     *,
     is_lasting: bool = False,
 ) -> bool:
-    """Keep a step's result, as JSON text; False if the claim no longer holds, and nothing was kept.
+    """Store a step's result, as JSON text; False if the claim was lost, and nothing was stored.
 
-    May be repeated where the outcome of a commit is unknown: the first result stays. `connection`
-    is in autocommit: locks are not held from one statement to the next.
+    May be repeated if the outcome of a commit is unknown: the first result is kept. `connection`
+    is in autocommit: no lock is kept after a statement.
     """
     parameters = {
         "session_id": claim.session_id,
@@ -67,7 +67,7 @@ def keep(
     for _ in range(2):
         if connection.execute(KEEP, parameters).fetchone() is not None:
             return True
-        # A crash of the database takes leases with it; the claim may still be valid.
+        # A database crash deletes leases; the claim may still be valid.
         if not transitions.restore_leases(connection, [claim]):
             return False
     return False
@@ -76,6 +76,6 @@ def keep(
 def kept(
     connection: psycopg.Connection[Any], session_id: uuid.UUID, task_type: TaskType
 ) -> dict[str, str]:
-    """Return the results that are kept, as JSON text, by name, in the order of keeping."""
+    """Return the stored results, as JSON text, by name, in the order of storing."""
     rows = connection.execute(KEPT, {"session_id": session_id, "task_type": task_type.value})
     return dict(rows.fetchall())

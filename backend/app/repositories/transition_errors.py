@@ -23,14 +23,14 @@ Outcome = TypeVar("Outcome")
 
 
 def unwrap(outcome: Outcome | Exception) -> Outcome:
-    """The outcome, unless it is an error: that is raised."""
+    """Return the outcome, or raise it if it is an error."""
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
 
 
 def stale_claim(claim: Claim) -> StaleClaim:
-    """The normal outcome of writing with a claim that is no longer one's own."""
+    """Return the error for a write with a lost claim."""
     return StaleClaim(
         f"The claim on {claim.task_type.value} of session {claim.session_id} is no longer yours",
         next_step="Drop the work: it was cancelled, rescued or released meanwhile.",
@@ -39,14 +39,14 @@ def stale_claim(claim: Claim) -> StaleClaim:
 
 
 def locked_by_another(session_id: uuid.UUID) -> DatabaseBusy:
-    """The transition is legal, but another transaction has the session locked."""
+    """Return the error for a legal transition of a session that another transaction has locked."""
     return DatabaseBusy(
         f"Another transaction has session {session_id} locked", session_id=session_id
     )
 
 
 def session_not_found(session_id: uuid.UUID) -> SessionNotFound:
-    """No such session, for this owner."""
+    """Return the error for a session that this owner does not have."""
     return SessionNotFound(
         f"There is no session {session_id}",
         next_step="It was deleted, or it ended some days after its last activity. "
@@ -56,7 +56,7 @@ def session_not_found(session_id: uuid.UUID) -> SessionNotFound:
 
 
 def no_task_yet(session_id: uuid.UUID) -> TaskValidationError:
-    """The session is there, and nothing has been started in it."""
+    """Return the error for a session in which nothing has been started."""
     return TaskValidationError(
         f"Session {session_id} has no task yet",
         next_step="Start processing first.",
@@ -65,7 +65,7 @@ def no_task_yet(session_id: uuid.UUID) -> TaskValidationError:
 
 
 def moved_on(session_id: uuid.UUID, task: SessionTask) -> TaskValidationError:
-    """Another run than the expected one is the last."""
+    """Return the error for a session whose last run is not the expected one."""
     return TaskValidationError(
         f"Session {session_id} has moved on: {task.task_type.value} is {task.status.value}",
         next_step="Look at its state again: it changed meanwhile.",
@@ -74,7 +74,7 @@ def moved_on(session_id: uuid.UUID, task: SessionTask) -> TaskValidationError:
 
 
 def nothing_to_reset(task: SessionTask) -> TaskValidationError:
-    """Attempts are reset for failed tasks only."""
+    """Return the error for a reset of a task that has not failed."""
     return TaskValidationError(
         f"Only the attempts of a failed task can be reset: {task.task_type.value} is "
         f"{task.status.value}",
@@ -84,7 +84,7 @@ def nothing_to_reset(task: SessionTask) -> TaskValidationError:
 
 
 def no_agreement(session_id: uuid.UUID) -> TaskConflict:
-    """The row, read back, said each time that what had just been refused was legal."""
+    """Return the error for a transition that is refused each time, though the row allows it."""
     return TaskConflict(
         f"Session {session_id} is changing faster than it can be read",
         ErrorCategory.TEMPORARY,

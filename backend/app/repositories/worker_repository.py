@@ -1,4 +1,4 @@
-"""Workers that are alive: their own rows, and whether one takes a task that waits."""
+"""Live workers: their rows, and whether one takes a waiting task."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     import psycopg
 
 MOST_SESSIONS_NAMED = 20
-"""So many of the sessions that a worker holds are named; all are counted."""
+"""The most sessions named for a worker; all are counted."""
 
 SECONDS_TO_FIND_A_WORKER = 3.0
-"""A worker with room takes a waiting task at once; one that waits longer is waiting in vain."""
+"""A worker with room takes a waiting task at once; if it waits longer, no worker takes it."""
 
 
 WORKER_STATES = ("idle", "working", "busy", "draining")
-"""It holds nothing; it holds tasks and has a slot free; it has none; it claims nothing more."""
+"""It holds no task; it has tasks and a free slot; it has no free slot; it claims no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +55,14 @@ class HeldTask:
 
 @dataclass(frozen=True, slots=True)
 class LiveWorker:
-    """A worker that is alive, and what it holds.
+    """A live worker, and its tasks.
 
     Attributes:
-        host, pid, version, engine: None for a program that claims tasks and keeps no row; what
-            else there is of it follows from the tasks that it holds.
+        host, pid, version, engine: None for a program that claims tasks without a row; the
+            rest is derived from the tasks that it holds.
         held_count: tasks that it holds; those claimed ahead of free slots are among them.
-        held_types: how many of each type.
-        held: the first `MOST_SESSIONS_NAMED`, the one begun first before the others.
+        held_types: their number by type.
+        held: the first `MOST_SESSIONS_NAMED`, in the order of their starts.
         seen_seconds: since its last heartbeat.
 
     """
@@ -97,14 +97,14 @@ class LiveWorker:
         return self.held_count < self.concurrency
 
     def takes(self, task_type: TaskType, session_id: UUID | None = None) -> bool:
-        """Whether it would claim a task of that type; of that session, or of any (None)."""
+        """Return whether it would claim a task of that type, of that session or of any (None)."""
         if self.is_draining or task_type not in self.task_types:
             return False
         return self.session_ids is None or session_id in self.session_ids
 
 
-# It waits for nobody: a row that somebody has locked is left until the next beat. Rows of others
-# that have not been heard of for a whole lease, which nobody is shown any more, are deleted.
+# It waits for no lock: a locked row is left until the next heartbeat. Rows of others that
+# have not been renewed for a whole lease, and are no longer shown, are deleted.
 _RENEW = """
 WITH mine AS MATERIALIZED (
     SELECT id, drain_requested_at FROM session_task_workers
@@ -130,7 +130,7 @@ lost AS (
                      FOR UPDATE SKIP LOCKED))
 SELECT drain_requested_at IS NOT NULL FROM mine"""
 
-# A team's own program may claim tasks and keep no row: it is shown by the tasks it holds.
+# A program of a user may claim tasks without a row: it is shown by the tasks that it holds.
 _LIVE = text("""
 SELECT coalesce(worker.id, lease.worker_id) AS id, worker.host, worker.pid, worker.version,
        worker.engine, worker.concurrency, worker.task_types, worker.session_ids,
@@ -157,7 +157,7 @@ NO_WORKER_TAKES_IT = f"""
         SELECT FROM session_task_leases AS other
          WHERE other.leased_until > clock_timestamp()
            AND other.worker_id NOT IN (SELECT id FROM session_task_workers))"""  # noqa: S608 - a constant
-"""In SQL, of the row `lease`: it has waited for longer than any worker lets it wait that is there.
+"""The SQL condition that the row `lease` has waited for longer than any live worker lets it.
 
 `LiveWorker.takes` says the same of one worker in memory.
 """
@@ -171,7 +171,7 @@ _COUNT_UNSERVED_OF_OWNER = text(
     f" WHERE {NO_WORKER_TAKES_IT}"
 )
 
-# One that works for a single command ends with it: without its worker the command would wait.
+# A worker of a single command ends with it: without its worker the command would wait.
 _REQUEST_DRAIN = text("""
 UPDATE session_task_workers
    SET drain_requested_at = coalesce(drain_requested_at, clock_timestamp())
@@ -187,11 +187,11 @@ def renew_presence(
     lease_seconds: float,
     is_draining: bool,
 ) -> bool:
-    """Write that the worker is alive; returns whether somebody asked it to drain.
+    """Record that the worker is alive; return whether it was asked to drain.
 
     Args:
         age_seconds: how long it has been running.
-        lease_seconds: how long the row says so without another call.
+        lease_seconds: how long the row is valid without another call.
 
     """
     row = connection.execute(
@@ -214,12 +214,12 @@ def renew_presence(
 
 
 def forget_worker(connection: psycopg.Connection[Any], worker_id: UUID) -> None:
-    """Delete the row of a worker that leaves."""
+    """Delete the row of a worker that exits."""
     connection.execute("DELETE FROM session_task_workers WHERE id = %s", (worker_id,))
 
 
 def live_workers(connection: Connection) -> list[LiveWorker]:
-    """Return the workers that are alive, by host and age, with what each holds."""
+    """Return the live workers, by host and age, with their tasks."""
     found: dict[UUID, list[Any]] = {}
     for row in connection.execute(_LIVE):
         found.setdefault(row.id, []).append(row)
@@ -227,17 +227,17 @@ def live_workers(connection: Connection) -> list[LiveWorker]:
 
 
 def count_unserved(connection: Connection, owner: str | None = None) -> int:
-    """Count the tasks, of one owner or of all, that wait and that no live worker takes."""
+    """Count the waiting tasks, of one owner or of all, that no live worker takes."""
     if owner is None:
         return int(connection.scalar(_COUNT_UNSERVED) or 0)
     return int(connection.scalar(_COUNT_UNSERVED_OF_OWNER, {"owner": owner}) or 0)
 
 
 def request_drain(connection: Connection, worker_id: UUID) -> None:
-    """Ask a worker to finish what it holds and leave; it hears of it with its next heartbeat.
+    """Ask a worker to finish its tasks and exit; it learns of it with its next heartbeat.
 
     Raises:
-        WorkerNotFound: it has left, keeps no row, or works for a single command (`run`, `retry`),
+        WorkerNotFound: it has exited, has no row, or works for a single command (`run`, `retry`),
             which it ends with.
 
     """

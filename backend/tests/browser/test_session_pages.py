@@ -365,7 +365,7 @@ def test_keys_are_made_and_revoked(open_page: Callable[..., Page], admin: Any) -
     name = f"owner-{uuid.uuid4().hex[:8]}"
     page.get_by_label("Owner", exact=True).fill(name)
     page.get_by_label("Your own API key").fill(admin.key)
-    page.get_by_role("button", name="Make key").click()
+    page.get_by_role("button", name="Create key").click()
     expect(page.locator(".made-key code")).to_contain_text("st_")
 
     page.goto(f"{admin.dashboard.url}/keys")
