@@ -1,4 +1,7 @@
-"""`make bench`: every figure, each beside what it is compared with in the same run."""
+"""`make bench`: every figure, each beside what it is compared with in the same run.
+
+All of them are added to `benchmarks/history.jsonl`, which `python -m benchmarks history` draws.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from rich.console import Console
+
 from benchmarks import (
     adf_validation,
     api_load,
     dashboard,
     delivery,
     fairness,
+    history,
     law,
     pipeline,
     rest,
@@ -41,15 +47,21 @@ PROGRAMMES: dict[str, Callable[[], dict[str, Any]]] = {
 def main() -> None:
     """Run the programmes that were named, or all, and print what they measured."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("programme", nargs="*", help=f"any of {', '.join(PROGRAMMES)}")
+    parser.add_argument("programme", nargs="*", help=f"any of {', '.join(PROGRAMMES)}; or: history")
     parser.add_argument("--short", action="store_true", help="the race with few tasks, once")
     options = parser.parse_args()
+    if options.programme == ["history"]:
+        Console().print(history.chart())
+        return
     names = options.programme or list(PROGRAMMES)
     programmes = PROGRAMMES | {"race": partial(runner.measure, short=options.short)}
     print(json.dumps(where_this_ran(), indent=2))
     for name in names:
         print(f"\n{name}", flush=True)
-        print(json.dumps(programmes[name](), indent=2))
+        measured = programmes[name]()
+        print(json.dumps(measured, indent=2))
+        if not options.short:
+            history.append(name, measured)
 
 
 if __name__ == "__main__":
