@@ -113,6 +113,12 @@ def test_every_command_that_a_document_names_exists(document: Path) -> None:
             assert named[0] in firsts, f"{document.name} names session-tasks {named[0]}"
 
 
+def test_every_file_of_the_three_walks_exists() -> None:
+    named = set(re.findall(r"[a-z_]+/[a-z_]+\.py", (ROOT / "docs" / "understand.md").read_text()))
+    assert len(named) > 10
+    assert [name for name in sorted(named) if not (ROOT / "backend" / "app" / name).is_file()] == []
+
+
 def test_every_command_is_in_the_changelog() -> None:
     text = (ROOT / "CHANGELOG.md").read_text()
     missing = [name for name in _commands() if f"`{name}`" not in text]
