@@ -278,18 +278,22 @@ def test_a_preview_shows_tickets_and_offers_each_column_and_the_files_stay_chose
     look: Callable[..., Page], check_accessible: Callable[[Page], None]
 ) -> None:
     page = look("/new")
-    page.get_by_label("Drop files here").set_input_files([ODD, ISSUES])
+    other = {**ISSUES, "name": "other.csv", "buffer": b"Summary,Team\nOther,a\n"}
+    page.get_by_label("Drop files here").set_input_files([ODD, ISSUES, other])
     page.get_by_label("Jira project").fill("shop")
 
     page.get_by_role("button", name="Preview").click()
 
     shown = page.locator("#preview")
     expect(shown.get_by_role("heading", level=2)).to_be_focused()
-    expect(shown).to_contain_text("Preview: 1 issue in 1 import file")
+    expect(shown).to_contain_text("Preview: 2 issues in 1 import file")
     expect(shown.locator("#preview-problems")).to_contain_text("odd.csv has no column")
     expect(page.locator("#project_key-problem")).to_contain_text("Write it as SHOP")
     expect(page.locator("#chosen")).to_contain_text("odd.csv")
     page.get_by_role("button", name="Remove odd.csv").click()
+    page.get_by_label("Team of other.csv becomes").select_option(label="Labels")
+    page.get_by_role("button", name="Remove other.csv").click()
+    expect(page.get_by_label("Team of other.csv becomes")).to_have_count(0)
     expect(page.locator("#chosen")).not_to_contain_text("odd.csv")
     page.get_by_label("Jira project").fill("SHOP")
     page.get_by_label("Severity of issues.csv becomes").select_option(label="Priority")

@@ -69,6 +69,9 @@
         const kept = new DataTransfer();
         for (const each of files.files) if (each !== file) kept.items.add(each);
         files.files = kept.files;
+        for (const shown of document.querySelectorAll("#preview [data-document]")) {
+          if (shown.dataset.document === file.name) shown.remove(); // with what was chosen for its columns
+        }
         look();
         (chosen.querySelector("button") ?? files).focus();
       });
