@@ -48,7 +48,9 @@ LARGEST_FIELDS = 64 * 1024
 """What is longer is cut, or left out: a preview has a bounded size."""
 
 _NO_PROJECT = "KEY"
-_LABELS = {"summary": "Title", "description": "Description"}
+_LABELS = {
+    "summary": "Title", "description": "Description", "timetracking": "Original estimate",
+}  # fmt: skip
 
 
 class PreviewColumn(BaseModel):

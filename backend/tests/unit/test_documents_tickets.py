@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +85,23 @@ def test_the_description_is_compact_json() -> None:
 def test_the_body_is_markdown() -> None:
     (draft,) = read('name,body\nA,"# Steps\n\n- one\n- two"\n')
     assert [node["type"] for node in content_of(draft)] == ["heading", "bulletList"]
+
+
+def test_comments_and_attachments_of_jira_are_readable() -> None:
+    at = "02/Jan/26 3:04 PM"
+    (draft,) = read(
+        "Summary,Attachment,Attachment,Comment,Comment,Times\n"
+        f"Fix it,{at};ann;a;b.png;https://old.example/1,{at};ann;no address,"
+        f'"{at};bob;Seen\n\n- twice",{at};;javascript:alert(1),1;2;3\n'
+    )
+    assert fields_of(draft) == {
+        "Attachment": f"a;b.png (ann, {at})\nann, {at}:\nno address",
+        "Comment": f"bob, {at}:\nSeen\n\n- twice\n{at}:\njavascript:alert(1)",
+        "Times": "1;2;3",
+    }
+    marks = re.findall(r'"marks":(\[.*?\])', draft.description)
+    link = '[{"type":"link","attrs":{"href":"https://old.example/1"}}]'
+    assert marks == [link, *['[{"type":"strong"}]'] * 3]
 
 
 def test_a_row_with_nothing_but_a_title_has_no_table() -> None:

@@ -6,12 +6,17 @@ import re
 from json.encoder import encode_basestring as as_json_string
 from typing import TYPE_CHECKING
 
+from app.tasks.adf.addresses import AddressResolver
+
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
 
     from app.tasks.documents.csv_table import Table
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
+_OF_JIRA = re.compile(r"(\d[^;\n]{0,30}\d:\d\d[^;\n]{0,20});([^;\n]*);(.*\S)", re.DOTALL)
+"""A comment, or an attachment with its address, as Jira's exports write them: when;who;what."""
+
 _EVERY = range(10**9)
 _HARD_BREAK = '{"type":"hardBreak"}'
 
@@ -66,18 +71,36 @@ def _cell(kind: str, values: Sequence[str]) -> str:
 
 def _paragraph(value: str) -> str:
     """Give a paragraph, line ends as hard breaks; no text node is ever empty."""
-    if "\n" not in value and "\r" not in value:
+    if ";" in value and (of_jira := _OF_JIRA.fullmatch(value)) is not None:
+        inline = _comment_or_attachment(*of_jira.groups())
+    elif "\n" not in value and "\r" not in value:
         inline = _text(value)
     else:
-        nodes: list[str] = []
-        for line in _LINE_END.split(value):
-            if nodes:
-                nodes.append(_HARD_BREAK)
-            if line:
-                nodes.append(_text(line))
-        inline = ",".join(nodes)
+        inline = _lines(value)
     return f'{{"type":"paragraph","content":[{inline}]}}'
 
 
-def _text(line: str) -> str:
-    return f'{{"type":"text","text":{as_json_string(line)}}}'
+def _lines(value: str) -> str:
+    nodes: list[str] = []
+    for line in _LINE_END.split(value):
+        if nodes:
+            nodes.append(_HARD_BREAK)
+        if line:
+            nodes.append(_text(line))
+    return ",".join(nodes)
+
+
+def _comment_or_attachment(when: str, who: str, what: str) -> str:
+    """Give an attachment as a link with its name, a comment below its author."""
+    by = ", ".join(filter(None, (who.strip(), when)))
+    name, _, address = what.rpartition(";")
+    if name.strip() and (target := AddressResolver(None).resolve_picture(address)):
+        link = f'[{{"type":"link","attrs":{{"href":{as_json_string(target)}}}}}]'
+        return f"{_text(name, link)},{_text(f' ({by})')}"
+    strong = '[{"type":"strong"}]'
+    return f"{_text(f'{by}:', strong)},{_HARD_BREAK},{_lines(what)}"
+
+
+def _text(line: str, marks: str = "") -> str:
+    marked = f',"marks":{marks}' if marks else ""
+    return f'{{"type":"text","text":{as_json_string(line)}{marked}}}'

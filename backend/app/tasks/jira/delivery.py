@@ -180,8 +180,10 @@ class _Delivery:
             raise DeliveryRefused(
                 plan.findings,
                 self.results().issues,
-                next_step=f"Nothing of these was sent. Correct it in Jira, or choose another "
-                f"project or issue type, and retry; or correct the documents in a new session. "
+                next_step="Nothing of these was sent. Correct it in Jira, or choose another "
+                "project or issue type, and retry; or open a new session with corrected "
+                "documents, other fields for their columns (--map) or another type of parents "
+                "(--parent-type). "
                 f"What the site takes: session-tasks jira check --project {self._project}.",
                 options=self._mending_options(plan.findings),
             )
