@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _OF_JIRA = re.compile(r"(\d[^;\n]{0,30}\d:\d\d[^;\n]{0,20});([^;\n]*);(.*\S)", re.DOTALL)
-"""A comment, or an attachment with its address, as Jira's exports write them: when;who;what."""
+"""A comment, or an attachment with its address, as Jira's exports write them: time;author;content."""
 
 _EVERY = range(10**9)
 _HARD_BREAK = '{"type":"hardBreak"}'
@@ -90,15 +90,15 @@ def _lines(value: str) -> str:
     return ",".join(nodes)
 
 
-def _comment_or_attachment(when: str, who: str, what: str) -> str:
+def _comment_or_attachment(time: str, author: str, content: str) -> str:
     """Give an attachment as a link with its name, a comment below its author."""
-    by = ", ".join(filter(None, (who.strip(), when)))
-    name, _, address = what.rpartition(";")
+    by = ", ".join(filter(None, (author.strip(), time)))
+    name, _, address = content.rpartition(";")
     if name.strip() and (target := AddressResolver(None).resolve_picture(address)):
         link = f'[{{"type":"link","attrs":{{"href":{as_json_string(target)}}}}}]'
         return f"{_text(name, link)},{_text(f' ({by})')}"
     strong = '[{"type":"strong"}]'
-    return f"{_text(f'{by}:', strong)},{_HARD_BREAK},{_lines(what)}"
+    return f"{_text(f'{by}:', strong)},{_HARD_BREAK},{_lines(content)}"
 
 
 def _text(line: str, marks: str = "") -> str:
