@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _OF_JIRA = re.compile(r"(\d[^;\n]{0,30}\d:\d\d[^;\n]{0,20});([^;\n]*);(.*\S)", re.DOTALL)
-"""A comment, or an attachment with its address, as Jira's exports write them: time;author;content."""
+"""A comment, or an attachment with its address, in an export of Jira: time;author;content."""
 
 _EVERY = range(10**9)
 _HARD_BREAK = '{"type":"hardBreak"}'
