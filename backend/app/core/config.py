@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 MEBIBYTE = 1024 * 1024
 
 SCHEMA_NAME = r"^[a-z_][a-z0-9_]{0,62}$"
-"""What needs no quotes in `search_path`."""
+"""A name that needs no quotes in `search_path`."""
 
 
 class EngineName(str, Enum):
@@ -24,7 +24,7 @@ class EngineName(str, Enum):
 
 
 def _default_data_dir() -> Path:
-    """`$XDG_DATA_HOME/session-tasks`, as the XDG Base Directory Specification has it."""
+    """Return `$XDG_DATA_HOME/session-tasks`, by the XDG Base Directory Specification."""
     base = Path(os.environ.get("XDG_DATA_HOME", ""))
     if not base.is_absolute():
         base = Path("~/.local/share")
@@ -32,7 +32,7 @@ def _default_data_dir() -> Path:
 
 
 class JiraSiteSettings(BaseModel):
-    """A Jira site beside the default one, and how to sign in to it."""
+    """A Jira site in addition to the default one, and its credentials."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -42,7 +42,7 @@ class JiraSiteSettings(BaseModel):
 
 
 class Settings(BaseSettings):
-    """Everything that can be set, each with its unit; the environment overrides the defaults."""
+    """All settings, each with its unit; the environment overrides the defaults."""
 
     model_config = SettingsConfigDict(
         env_prefix="SESSION_TASKS_",
@@ -52,7 +52,7 @@ class Settings(BaseSettings):
         frozen=True,
     )
 
-    # Where the truth is kept
+    # The database
     database_url: SecretStr | None = Field(
         None, description="PostgreSQL 15 or newer; without it the embedded server is used"
     )

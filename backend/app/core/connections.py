@@ -1,4 +1,4 @@
-"""Opens every connection to PostgreSQL: one set of session settings, and a dead server revived.
+"""Opens every connection to PostgreSQL, with one set of session settings; revives a dead server.
 
 A connection inherits settings from the role, the database, the server's configuration, the URL and
 the environment (`PGCLIENTENCODING`, `PGDATESTYLE`, `PGTZ`, `PGOPTIONS`). What the code relies on is
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from app.core.config import Settings
 
 PINNED_SETTINGS: Mapping[str, str] = {
-    # How values and statements are written and read
+    # Encoding of values and statements
     "client_encoding": "UTF8",
     "DateStyle": "ISO, MDY",
     "IntervalStyle": "postgres",
@@ -42,13 +42,13 @@ PINNED_SETTINGS: Mapping[str, str] = {
     "extra_float_digits": "1",
     "array_nulls": "on",
     "transform_null_equals": "off",
-    # How transactions behave
+    # Transactions
     "default_transaction_isolation": "read committed",
     "default_transaction_deferrable": "off",
-    # How statements are planned: by index, and once (`use_custom_plans` for what searches). A plan
-    # that was made and kept while a table was small would read all of it once it has grown, until
-    # it is next analysed: a start of 256 tasks among 20,000 took 3.7 s. And while a kept plan looks
-    # dearer than those before it, as it may after any vacuum, PostgreSQL plans each execution
+    # Planning: by index, and once (`use_custom_plans` for searches). A plan
+    # that was made while a table was small would read all of it after it has grown, until
+    # it is next analysed: a start of 256 tasks among 20,000 took 3.7 s. And if a generic plan looks
+    # more expensive than earlier ones, as it may after any vacuum, PostgreSQL plans each execution
     # again, which takes 0.4 ms.
     "enable_seqscan": "off",
     "plan_cache_mode": "force_generic_plan",
@@ -63,13 +63,13 @@ KEEPALIVE: Mapping[str, int] = {
 }
 
 TRUSTED_SECONDS = 1.0
-"""How long after its last use a pooled connection works unless its socket says otherwise."""
+"""How long after its last use a pooled connection is trusted, unless its socket is closed."""
 
 PING_SECONDS = 5.0
-"""How long a pooled connection may be silent when it is tested before use."""
+"""How long a pooled connection may take to respond to a test before use."""
 
 MOST_ATTEMPTS = 3
-"""To connect: once as usual, once without `options`, once after the server was revived."""
+"""Attempts to connect: as usual, without `options`, and after the server was revived."""
 
 _SET = """SELECT pg_catalog.set_config(name, value, false)
             FROM unnest(%s::text[], %s::text[]) AS wanted (name, value)"""
@@ -77,7 +77,7 @@ _RETURNED_AT = "returned_at"
 
 
 def timeouts(settings: Settings) -> dict[str, str]:
-    """The server's timeouts for a session of the program, in milliseconds."""
+    """Return the server's timeouts for a session of the program, in milliseconds."""
     seconds = {
         "statement_timeout": settings.statement_timeout_seconds,
         "lock_timeout": settings.lock_timeout_seconds,
@@ -87,21 +87,21 @@ def timeouts(settings: Settings) -> dict[str, str]:
 
 
 def session_settings(settings: Settings) -> dict[str, str]:
-    """The timeouts, and the schema where the settings name one: then nothing else is searched."""
+    """Return the timeouts, and the only schema to search, if the settings name one."""
     schema = settings.database_schema
     return timeouts(settings) | ({} if schema is None else {"search_path": schema})
 
 
 class Connector:
-    """Opens connections to one database, with the same session settings whatever their kind.
+    """Opens connections of all kinds to one database, with the same session settings.
 
-    The settings travel in the startup packet (`options`) and cost no round trip. PgBouncer before
+    The settings are sent in the startup packet (`options`), without a round trip. PgBouncer before
     1.20 refuses `options`: there they are set by one statement instead, which lasts as long as the
     pooler keeps the server connection (session pooling).
 
     Args:
         url: SQLAlchemy's; its `options`, or PGOPTIONS, are kept as far as they are not pinned.
-        session_settings: in addition to those that are pinned.
+        session_settings: settings in addition to the pinned ones.
         read_timeout: how many seconds the server may be silent before a connection is given up.
         revive: called when a connection cannot be opened; returns whether to try again.
 
@@ -131,7 +131,7 @@ class Connector:
         }
 
     def engine(self, **pool: Any) -> Engine:
-        """An engine whose pool opens its connections here; `pool` as `create_engine` takes it."""
+        """Return an engine whose pool opens its connections here; `pool` as for `create_engine`."""
         engine = create_engine(
             self._url,
             hide_parameters=True,
@@ -170,7 +170,7 @@ class Connector:
         return connection
 
     async def connect_async(self, application_name: str) -> psycopg.AsyncConnection[Any]:
-        """A connection beside the pool, in autocommit; the caller closes it.
+        """Return a connection outside of the pool, in autocommit; the caller closes it.
 
         Raises:
             psycopg.OperationalError: the server cannot be reached.
@@ -206,9 +206,9 @@ class Connector:
         return self._revive()
 
     def _missing(self, connection: psycopg.BaseConnection[Any]) -> dict[str, str]:
-        """The settings that the server reports to be other than they should; it reports but a few.
+        """Return the settings that the server reports with wrong values; it reports only a few.
 
-        libpq sends PGDATESTYLE and PGTZ in a way that outranks `options`.
+        libpq sends PGDATESTYLE and PGTZ in a way that overrides `options`.
         """
         if not self._takes_options:
             return self._settings
@@ -221,7 +221,7 @@ class Connector:
 
 
 def require_suitable(connection: psycopg.BaseConnection[Any]) -> None:
-    """Return if this is a connection to a server that can be used, as far as it says on connecting.
+    """Check that the server can be used, by what it reports on connecting.
 
     Raises:
         DatabaseUnsuitable: it is read-only, or the database's encoding is not UTF8.
@@ -248,17 +248,17 @@ def require_suitable(connection: psycopg.BaseConnection[Any]) -> None:
 
 
 def startup_options(settings: Mapping[str, str]) -> str:
-    """The settings as command-line options, blanks escaped (PostgreSQL, libpq, `options`)."""
+    """Return the settings as command-line options, blanks escaped (libpq, `options`)."""
     pairs = (f"{name}={value}" for name, value in settings.items())
     return " ".join("-c" + pair.replace(" ", "\\ ") for pair in pairs)
 
 
 def test_idle_connections(engine: Engine) -> None:
-    """Have a pooled connection tested before use: by a look at its socket, or by asking.
+    """Test pooled connections before use: by a look at the socket, or by a round trip.
 
-    SQLAlchemy's `pool_pre_ping` asks before every use, a round trip more for each transaction. A
+    SQLAlchemy's `pool_pre_ping` costs a round trip for every transaction. A
     server that disconnected is noticed on the socket. Only a network that dropped the connection,
-    which takes longer than a second, is noticed by nothing but asking.
+    which takes longer than a second, needs a round trip to be noticed.
     """
 
     @event.listens_for(engine, "checkin")
@@ -281,7 +281,7 @@ def test_idle_connections(engine: Engine) -> None:
 
 
 def _ping(engine: Engine, connection: ReadTimeoutConnection) -> bool:
-    """Ask for an answer, which takes no work: silence is noticed sooner than in a statement."""
+    """Make a round trip without work: silence is noticed sooner than in a statement."""
     usual = connection.read_timeout
     connection.read_timeout = PING_SECONDS if usual is None else min(PING_SECONDS, usual)
     try:
@@ -291,7 +291,7 @@ def _ping(engine: Engine, connection: ReadTimeoutConnection) -> bool:
 
 
 def _is_silent(connection: psycopg.Connection[Any]) -> bool:
-    """Whether the server has said nothing since it was last asked, such as that it disconnects."""
+    """Return whether the server has sent nothing since the last use, such as a disconnect."""
     socket = select.poll()
     socket.register(connection.fileno(), select.POLLIN)
     return not socket.poll(0)

@@ -1,6 +1,6 @@
-"""The way to PostgreSQL: `Database` opens it, `transaction()` is the unit of work.
+"""Access to PostgreSQL: `Database` opens it, `transaction()` is the unit of work.
 
-The person's `Session` and SQLAlchemy's are never confused: the latter is `DbSession` here and
+To distinguish our `Session` from SQLAlchemy's, the latter is named `DbSession` here and
 everywhere else.
 """
 
@@ -39,25 +39,25 @@ _DESCRIBE_SERVER = text(
 _LIMIT_LOCK_WAIT = text("SELECT set_config('lock_timeout', :milliseconds, true)")
 
 LEAST_FREE_BYTES = 16 * 1024 * 1024
-"""A segment of PostgreSQL's write-ahead log, which it must be able to add."""
+"""The size of a segment of PostgreSQL's write-ahead log, for which the disk needs room."""
 
 SILENCE_SECONDS = 5.0
-"""How long after its own timeout a server may still keep silent before we hang up."""
+"""How long after its own timeout a silent server is waited for before we disconnect."""
 
 LEAST_SILENCE_SECONDS = 10.0
-"""A lease shorter than this does not shorten the silence that is borne."""
+"""A lease shorter than this does not shorten the tolerated silence."""
 
 INTERRUPTIONS = (KeyboardInterrupt, SystemExit)
 
 
 def driver_connection(db: DbSession) -> psycopg.Connection[Any]:
-    """The psycopg connection under `db`, inside its transaction; pending objects are flushed."""
+    """Return the psycopg connection of `db`, inside its transaction; flush pending objects."""
     db.flush()
     return cast("psycopg.Connection[Any]", db.connection().connection.driver_connection)
 
 
 def database_now(db: DbSession) -> datetime:
-    """The present moment by the database's clock, in UTC; later within a transaction, too."""
+    """Return the present moment by the database's clock, in UTC, even within a transaction."""
     return cast("datetime", db.scalar(text("SELECT clock_timestamp()"))).astimezone(UTC)
 
 
@@ -67,15 +67,15 @@ _USE_CUSTOM_PLANS = text(
 
 
 def use_custom_plans(db: DbSession) -> None:
-    """Let PostgreSQL plan this transaction's statements as it pleases, each for its own values.
+    """Let PostgreSQL plan this transaction's statements freely, for their values.
 
-    For what searches: a rare status among many sessions wants another plan than a common one.
+    For searches: a rare status among many sessions needs another plan than a common one.
     """
     db.execute(_USE_CUSTOM_PLANS)
 
 
 def _is_of_use(connection: psycopg.Connection[Any]) -> bool:
-    """Whether the next can have it: a Ctrl-C inside a query leaves that in flight."""
+    """Return whether the connection can be reused: a Ctrl-C may leave a query running on it."""
     is_in_flight = connection.info.transaction_status == TransactionStatus.ACTIVE
     return not (connection.broken or connection.closed or is_in_flight)
 
@@ -84,14 +84,14 @@ class Database:
     """A PostgreSQL database with Session Tasks in it.
 
     Attributes:
-        engine: transactions of the ORM.
-        autocommit: the same pool, one statement a transaction: for reads outside of any.
-        server: the embedded server that was started or joined for it, if any.
+        engine: the engine for transactions of the ORM.
+        autocommit: the same pool in autocommit, for reads outside of transactions.
+        server: the embedded server that it started or joined, if any.
         announce, is_own, subscribe: notifications of changed sessions; see
             `Announcer`. Call `announce` once the change is committed.
 
-    Whenever a connection to the embedded server cannot be opened, the server is started again if
-    it died, and the connection tried again: no caller has to see to that.
+    If a connection to the embedded server cannot be opened, the server is started again if
+    it died, and the connection is retried automatically.
 
     Args:
         silence_seconds: how long the server may be silent before a connection is given up; by
@@ -129,7 +129,7 @@ class Database:
         self.engine = self._connector.engine(
             pool_size=settings.pool_size,
             max_overflow=0,
-            # Which was used last is in the processor's caches, its server process too: a third of
+            # The last used one, and its server process, are in the processor's caches: a third of
             # the client's CPU of a transaction.
             pool_use_lifo=True,
             pool_timeout=settings.lock_timeout_seconds,
@@ -143,7 +143,7 @@ class Database:
 
     @classmethod
     def open(cls, settings: Settings, *, require_current: bool = True) -> Database:
-        """A database that responds and whose schema is current.
+        """Return a database that responds and whose schema is current.
 
         The embedded one is upgraded automatically, a given one only by `db upgrade`.
 
@@ -173,7 +173,7 @@ class Database:
         return database
 
     def check_server(self) -> int:
-        """The server's major version.
+        """Return the server's major version.
 
         Raises:
             DatabaseUnavailable: it does not respond.
@@ -194,10 +194,10 @@ class Database:
         return version
 
     def check_disk(self) -> None:
-        """See that the database's disk has room.
+        """Check that the database's disk has room.
 
         Raises:
-            DatabaseFull: a statement failed for want of space a moment ago, or the embedded server
+            DatabaseFull: a statement recently failed for lack of space, or the embedded server
                 has no room for its next log segment.
 
         """
@@ -207,7 +207,7 @@ class Database:
             raise DatabaseFull(f"The database's disk is full ({self.disk.name})")
 
     def translated_errors(self) -> contextlib.AbstractContextManager[None]:
-        """`translated_errors`, in which a full disk has a name."""
+        """Return `translated_errors` that name the full disk."""
         return translated_errors(self.disk)
 
     @contextlib.contextmanager
@@ -215,13 +215,13 @@ class Database:
         """A transaction that commits at the end of the block, or rolls back on any error.
 
         It is bound to the block: `current_db_session()` and the model's queries use it.
-        One that `waits_briefly` waits for no lock longer than `BRIEF_LOCK_SECONDS`: for requests
+        With `waits_briefly`, it waits for locks no longer than `BRIEF_LOCK_SECONDS`: for requests
         of many callers that share the connections.
 
         Raises:
             DatabaseBusy: see `translated_errors`.
-            DatabaseUnavailable: the server cannot be reached. Whether a commit that was under
-                way took effect is then unknown: ask the rows.
+            DatabaseUnavailable: the server cannot be reached. If this happened during a commit,
+                whether it took effect is unknown: read the rows.
 
         """
         with self.translated_errors(), DbSession(self.engine, expire_on_commit=False) as db:
@@ -245,7 +245,7 @@ class Database:
             DatabaseUnavailable: the server cannot be reached.
 
         """
-        # The pool's own: a `Connection` of the engine around it would take as long again.
+        # The pool's own: an engine's `Connection` around it would double the time.
         with self.translated_errors(), contextlib.closing(self.engine.raw_connection()) as pooled:
             raw = cast("psycopg.Connection[Any]", pooled.driver_connection)
             raw.autocommit = True
@@ -259,7 +259,7 @@ class Database:
                     raw.rollback()  # nothing, unless a transaction was left open
                     raw.autocommit = False
                 elif raw.closed:
-                    # What broke it, such as a network that went silent, may have broken all: they
+                    # The cause, such as a silent network, may affect all connections: they
                     # are replaced when next used, as after an error of an engine's transaction.
                     self.engine.pool._invalidate(pooled)  # noqa: SLF001 - as `Engine` does
                 else:
@@ -275,7 +275,7 @@ class Database:
         return await self._connector.connect_async(application_name)
 
     def second_pool(self, settings: Settings, *, silence_seconds: float | None = None) -> Database:
-        """The same database by a pool of its own; close it before this one."""
+        """Return the same database with another pool; close it before this one."""
         other = Database(
             settings,
             self.url,
@@ -287,7 +287,7 @@ class Database:
         return other
 
     def revive(self) -> bool:
-        """Start the embedded server again if it died; False where that is not this process's part.
+        """Start the embedded server again if it died; False if that is not this process's task.
 
         It waits no longer than a connection may take: recovery goes on without it.
 
@@ -322,7 +322,7 @@ def _disk_name(url: str, server: EmbeddedServer | None) -> str:
 
 
 def _psycopg_url(url: str) -> str:
-    """The URL with psycopg as its driver, whichever way people write PostgreSQL URLs."""
+    """Return the URL with psycopg as its driver, from any spelling of a PostgreSQL URL."""
     try:
         parsed = make_url(url)
     except Exception as error:

@@ -14,10 +14,10 @@ Answer = TypeVar("Answer")
 Row = TypeVar("Row")
 
 _INTERVAL = 0.1
-"""How often a wait looks up, for Ctrl-C and for the timeout; seconds."""
+"""The seconds between checks for Ctrl-C and the timeout during a wait."""
 
 _UNKNOWN = (None,) * 5
-"""Display size, internal size, precision, scale and nullability, which PEP 249 lets be None."""
+"""Display size, internal size, precision, scale and nullability: PEP 249 allows None."""
 
 
 class ReadTimeoutConnection(psycopg.Connection[Any]):
@@ -49,14 +49,14 @@ class ReadTimeoutConnection(psycopg.Connection[Any]):
 class MinimalDescriptionCursor(psycopg.Cursor[Row]):
     """Describes columns by name and type oid only.
 
-    SQLAlchemy reads the description of every result, and of it these two. psycopg's own also looks
+    SQLAlchemy reads only these two of the description of every result. psycopg's own also looks
     up each column's type: of 661 Python calls to read a session, with its forty columns, that took
     184.
     """
 
     @property
     def description(self) -> list[tuple[Any, ...]] | None:  # type: ignore[override]
-        """The result's columns as in PEP 249; None where it returns no rows."""
+        """The result's columns as in PEP 249; None if it returns no rows."""
         result = self.pgresult
         if result is None or not (result.nfields or result.status == ExecStatus.TUPLES_OK):
             return None

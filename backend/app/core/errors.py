@@ -1,11 +1,11 @@
-"""The tree of errors, as far as more than one package knows them; others stand where they arise.
+"""The tree of errors that several packages use; others are defined where they are raised.
 
 ::
 
-    TaskError                      anything that went wrong, and who can fix it
+    TaskError                      any failure, and who can fix it
     ├── TaskValidationError        an illegal transition, or the retry limit
     │   └── TaskConflict           another task of the session is running
-    ├── StaleClaim                 your claim is no longer yours (a normal outcome)
+    ├── StaleClaim                 you have lost your claim (a normal outcome)
     ├── TaskCancelled              the task you are running was cancelled (a normal outcome)
     ├── WorkerLost                 the process that ran the task died or stopped answering
     ├── SessionNotFound            no such session
@@ -16,19 +16,19 @@
     ├── ContentViolation           exported content that Jira would refuse
     ├── ConfigurationError         a setting or an option that cannot be used
     │   └── MissingExtra           an extra that is needed and not installed
-    ├── NoTransaction              a query that needs an open transaction met none
+    ├── NoTransaction              a query needs an open transaction, and there is none
     ├── OutputError                a result that cannot be written where it was asked for
     ├── StorageFull                a disk is full: PostgreSQL's, or that of temporary files
     ├── DatabaseBusy               PostgreSQL gave up on a statement: a lock, a timeout
     │   └── DatabaseFull           its disk is full (a StorageFull, too)
     ├── BrokerUnavailable          Celery's broker cannot be reached
-    └── DatabaseUnavailable        PostgreSQL cannot be reached, or not be started
+    └── DatabaseUnavailable        PostgreSQL cannot be reached or started
         ├── DatabaseOutOfSpace     it cannot be started: its disk is full (a StorageFull, too)
         ├── DatabaseUnsuitable     it is read-only, or its encoding is not UTF8
         └── SchemaOutdated         the database is not at this version's migration
 
 Each error says what happened, *who can fix it* (`category`, section 8 of the specification) and
-what to do next (`next_step`). None of them speaks of HTTP or exit codes: those are mapped in one
+what to do next (`next_step`). HTTP statuses and exit codes are mapped in one
 table each, in `app.api` and `app.cli`.
 """
 
@@ -43,20 +43,20 @@ if TYPE_CHECKING:
 
 
 class ErrorCategory(str, Enum):
-    """The kind of person that can fix a failure (specification, section 8)."""
+    """The category of a failure: who can fix it (specification, section 8)."""
 
     USER_FIXABLE = "user_fixable"
-    """The person who started the work: configuration, documents, illegal transitions."""
+    """The user that started the work: configuration, documents, illegal transitions."""
 
     ADMIN_REQUIRED = "admin_required"
     """An operator: database, settings, exhausted retries."""
 
     TEMPORARY = "temporary"
-    """Nobody has to: it passes, and is retried automatically."""
+    """It passes, and is retried automatically."""
 
     @classmethod
     def of(cls, value: object) -> ErrorCategory:
-        """The category of this name; where it is none, an operator must look at it."""
+        """Return the category of this name; `admin_required` for an unknown name."""
         try:
             return cls(value)
         except ValueError:
@@ -64,15 +64,15 @@ class ErrorCategory(str, Enum):
 
 
 class TaskError(Exception):
-    """Something went wrong with background work, and `category` says who can fix it.
+    """A failure of background work; `category` says who can fix it.
 
     Attributes:
-        message: what happened, for people.
+        message: what happened, as text.
         category: who can fix it.
-        next_step: the next thing to do, one sentence; empty where the message says it.
+        next_step: what to do next, one sentence; empty if the message says it.
         options: names of the session options that `next_step` asks for (`title_column`); each
-            door names them its own way: a flag, a field of the form, a key of the JSON.
-        session_id: the session it is about, where there is one.
+            interface has its own name for them: a flag, a field of the form, a key of the JSON.
+        session_id: the session concerned, if any.
 
     """
 
@@ -107,9 +107,9 @@ class TaskConflict(TaskValidationError):  # noqa: N818 - the design's name
 
 
 class StaleClaim(TaskError):  # noqa: N818 - an outcome, not a bug
-    """Your claim is no longer yours: cancelled, rescued or released meanwhile.
+    """You have lost your claim: the task was cancelled, rescued or released.
 
-    A normal outcome: drop the work and go on. Nothing of it was written.
+    A normal outcome: drop the work and continue. Nothing of it was written.
     """
 
 
@@ -120,7 +120,7 @@ class TaskCancelled(TaskError):  # noqa: N818 - an outcome, not a bug
 
 
 WORKER_LOST = "worker_lost"
-"""What a failure is called whose worker, or whose own process, died or stopped answering."""
+"""The name of a failure whose worker or process died or stopped responding."""
 
 
 class WorkerLost(TaskError):  # noqa: N818 - the failure's name in `failure_context`
@@ -128,17 +128,17 @@ class WorkerLost(TaskError):  # noqa: N818 - the failure's name in `failure_cont
 
 
 DELIVERY_DIFFERS = "DeliveryDiffers"
-"""What a failure is called whose issues in Jira are not as they were sent."""
+"""The name of a failure whose issues in Jira differ from those that were sent."""
 
 
 TOO_LARGE_FOR_MEMORY = "too_large_for_memory"
-"""What a failure is called whose task needed more memory than it may have."""
+"""The name of a failure whose task needed more memory than its limit."""
 
 
 class TooLargeForMemory(TaskError):  # noqa: N818 - the failure's name in `failure_context`
-    """The task needed more memory than this worker gives to one.
+    """The task needed more memory than a task may have in this worker.
 
-    The same documents need as much again, so it is not tried again.
+    The same documents would need as much again, so it is not retried.
     """
 
     default_category = ErrorCategory.USER_FIXABLE
@@ -203,7 +203,7 @@ class IntakeRefused(DocumentError):  # noqa: N818 - reads as the state it names
     """Several documents or options that cannot be used; nothing was stored.
 
     Attributes:
-        problems: each of them; the first speaks for all.
+        problems: each of them; the error has the message of the first.
 
     """
 
@@ -242,19 +242,19 @@ class MissingExtra(ConfigurationError):  # noqa: N818 - reads as the state it na
 
 
 class NoTransaction(TaskError):  # noqa: N818 - reads as the state it names
-    """A query that needs an open transaction met none: use `Database.transaction()`."""
+    """A query needs an open transaction, and there is none: use `Database.transaction()`."""
 
     default_category = ErrorCategory.ADMIN_REQUIRED
 
 
 class OutputError(TaskError):
-    """A result that cannot be written where it was asked for."""
+    """A result that cannot be written to its target."""
 
     default_category = ErrorCategory.USER_FIXABLE
 
 
 class DatabaseBusy(TaskError):  # noqa: N818 - reads as the state it names
-    """PostgreSQL gave up on a statement (a lock, a timeout); it was undone, and may be repeated.
+    """PostgreSQL cancelled a statement (a lock, a timeout); it was undone, and may be repeated.
 
     Attributes:
         is_of_time: it took too long on its own; else another transaction blocked it.
@@ -291,13 +291,13 @@ class DatabaseFull(StorageFull, DatabaseBusy):
 
 
 class BrokerUnavailable(TaskError):  # noqa: N818 - reads as the state it names
-    """Celery's broker cannot be reached, or gives this account nothing to do."""
+    """Celery's broker cannot be reached, or refuses this account."""
 
     default_category = ErrorCategory.ADMIN_REQUIRED
 
 
 class DatabaseUnavailable(TaskError):  # noqa: N818 - reads as the state it names
-    """PostgreSQL cannot be reached, or not be started."""
+    """PostgreSQL cannot be reached or started."""
 
     default_category = ErrorCategory.ADMIN_REQUIRED
 

@@ -1,4 +1,4 @@
-"""CSV for people: every cell is shown as text by a spreadsheet, and none is run as a formula."""
+"""CSV for spreadsheets: every cell is shown as text, and none is run as a formula."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 BYTE_ORDER_MARK = "\ufeff"
-"""Begin a file with it: without it, Excel reads UTF-8 as the code page of its machine."""
+"""The beginning of a file: without it, Excel reads UTF-8 as the machine's code page."""
 
 _FORMULA = re.compile(r"(^|[;\t\r\n]\"*)(?=[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
-"""Where a formula may begin: a cell's start, and behind what other regions' spreadsheets split at.
+"""Where a formula may begin: a cell's start, and after delimiters of other regions' spreadsheets.
 
-The characters are those of OWASP's page on CSV injection, in full width too, as Japanese Excel
-takes them.
+The characters are those of OWASP's page on CSV injection, also in full width, as Japanese Excel
+accepts them.
 """
 
 
 def csv_line(cells: Iterable[object]) -> str:
-    """Return the cells as a line of CSV (RFC 4180); what could begin a formula follows a `'`."""
+    """Return the cells as a line of CSV (RFC 4180), with `'` before a possible formula."""
     written = io.StringIO()
     csv.writer(written).writerow([_FORMULA.sub(r"\1'", str(cell)) for cell in cells])
     return written.getvalue()

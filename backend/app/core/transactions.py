@@ -1,4 +1,4 @@
-"""The transaction that is open here: which `DbSession` it is of, and what follows its commit."""
+"""The current transaction: its `DbSession`, and actions after its commit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PENDING = "after_commit"
 
 @dataclass(eq=False, slots=True)
 class _Binding:
-    """A session that a block was bound to; not open any more once the block has ended.
+    """A session that a block was bound to; no longer open after the block.
 
     A token of `ContextVar.reset` would not do: a generator that FastAPI uses as a dependency is
     entered in one context and left in another.
@@ -47,9 +47,9 @@ _begun: ContextVar[tuple[Hashable, tuple[weakref.ref[DbSession], ...]]] = Contex
 
 @contextlib.contextmanager
 def bound(db: DbSession | AsyncSession) -> Iterator[DbSession]:
-    """Have the queries of `SessionTask` use `db`, any SQLAlchemy session, within the block.
+    """Use `db`, any SQLAlchemy session, for the queries of `SessionTask` within the block.
 
-    Of an `AsyncSession` it is the session inside: call the queries by its `run_sync`.
+    For an `AsyncSession`, give its synchronous session, and call the queries by its `run_sync`.
     """
     session = db if isinstance(db, DbSession) else db.sync_session
     binding = _Binding(session, _bound.get())
@@ -63,9 +63,9 @@ def bound(db: DbSession | AsyncSession) -> Iterator[DbSession]:
 
 
 def current_db_session() -> DbSession:
-    """Return the `DbSession` that the code that runs here is in.
+    """Return the `DbSession` of the current code.
 
-    It is the one that an enclosing block is `bound` to (`Database.transaction` does so); without
+    It is the one that an enclosing block is `bound` to (as in `Database.transaction`); without
     such a block, the only one whose transaction has begun in this thread, or asyncio task.
 
     Raises:
@@ -95,7 +95,7 @@ def _note_begun(db: DbSession, _transaction: object, _connection: object) -> Non
 
 def _sessions_begun_here() -> list[DbSession]:
     where, begun = _begun.get()
-    if where != _here():  # copied from another thread or task, which still uses them
+    if where != _here():  # a copy from another thread or task, which still uses them
         return []
     return [db for ref in begun if (db := ref()) is not None and db.in_transaction()]
 
@@ -108,10 +108,10 @@ def _here() -> Hashable:
 
 
 def after_commit(db: DbSession, action: Callable[[], None]) -> None:
-    """Have `action` run once the transaction of `db` has committed, and never if it does not.
+    """Run `action` after the transaction of `db` has committed, and never if it does not.
 
-    A savepoint that is rolled back takes its actions along. The commit stands whatever an action
-    does: an error in one is logged, and the others run.
+    A rolled back savepoint drops its actions. The commit is unaffected by
+    actions: an error in one is logged, and the others run.
     """
     inside = db.get_nested_transaction() or db.get_transaction()
     db.info.setdefault(_PENDING, []).append((inside, action))

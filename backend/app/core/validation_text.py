@@ -1,4 +1,4 @@
-"""Validation errors as people read them: pydantic reports a type and its limits, not sentences."""
+"""Validation errors as sentences: pydantic reports a type and its limits."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ _SINGULAR = {
 
 
 def problem_text(problem: Mapping[str, Any]) -> str:
-    """Return what is wrong with a value: `must be 1 or more`.
+    """Return the problem of a value: `must be 1 or more`.
 
     `problem` is one of pydantic's `ValidationError.errors()`, its context included. What the
-    program's own validators raise is given as they say it.
+    program's own validators raise is returned unchanged.
     """
     kind, context = str(problem.get("type", "")), problem.get("ctx") or {}
     if kind in {"value_error", "assertion_error"}:

@@ -1,4 +1,4 @@
-"""Times, sizes and names as people read them."""
+"""Times, sizes and names as text."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _KILO = 1000
 
 
 def duration_text(seconds: float | None) -> str:
-    """`0.84 s`, `12.3 s`, `4 min 05 s`, `2 h 07 min`; a dash for what is not known."""
+    """Return `0.84 s`, `12.3 s`, `4 min 05 s` or `2 h 07 min`; a dash if unknown."""
     if seconds is None:
         return "-"
-    if seconds < 9.995:  # noqa: PLR2004 - from here on, hundredths say nothing
+    if seconds < 9.995:  # noqa: PLR2004 - from here on, hundredths are noise
         return f"{seconds:.2f} s"
     if seconds < _MINUTE - 0.05:
         return f"{seconds:.1f} s"
@@ -29,7 +29,7 @@ def duration_text(seconds: float | None) -> str:
 
 
 def age_text(seconds: float) -> str:
-    """`just now`, `5 min ago`, `3 h ago`, `2 days ago`."""
+    """Return `just now`, `5 min ago`, `3 h ago` or `2 days ago`."""
     if seconds < _MINUTE:
         return "just now"
     if seconds < _HOUR:
@@ -41,7 +41,7 @@ def age_text(seconds: float) -> str:
 
 
 def size_text(byte_count: int) -> str:
-    """`512 bytes`, `96 KB`, `1.4 MB`, in powers of 1,000 as disks are sold."""
+    """Return `512 bytes`, `96 KB` or `1.4 MB`, in powers of 1,000."""
     if byte_count < _KILO:
         return f"{byte_count} bytes"
     size, unit = byte_count / _KILO, "KB"
@@ -53,16 +53,16 @@ def size_text(byte_count: int) -> str:
 
 
 def short_id(session_id: UUID) -> str:
-    """The first eight digits: enough for people, and for the command line."""
+    """Return the first eight digits, which are enough for display and the command line."""
     return session_id.hex[:8]
 
 
 def count_text(count: int, one: str) -> str:
-    """`1 ticket`, `2,000 tickets`."""
+    """Return `1 ticket` or `2,000 tickets`."""
     return f"{count:,} {one if count == 1 else one + 's'}"
 
 
 def names_text(names: Sequence[str], *, most: int = 2) -> str:
-    """`a.md, b.md and 4 more`."""
+    """Return `a.md, b.md and 4 more`."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")

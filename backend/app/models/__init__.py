@@ -1,7 +1,7 @@
-"""The truth: every table, so that one import makes the metadata whole."""
+"""All tables; importing this package completes the metadata."""
 
 import app.models.ddl
-import app.models.orm_events  # noqa: F401 - they listen to flushed objects and created tables
+import app.models.orm_events  # noqa: F401 - they register listeners for flushes and created tables
 from app.models.access import ApiKey, IdempotencyRecord, KeyRole
 from app.models.base import Base
 from app.models.content import (

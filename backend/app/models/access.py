@@ -26,15 +26,15 @@ class KeyRole(str, Enum):
 
 
 class ApiKey(Base):
-    """A key, `st_<id>.<secret>`; of the secret (256 bits) only the SHA-256 is kept.
+    """A key, `st_<id>.<secret>`; only the SHA-256 of the secret (256 bits) is stored.
 
-    A plain hash is enough: a secret of 256 random bits cannot be guessed, however fast the hash.
+    A plain hash is sufficient: 256 random bits cannot be guessed, however fast the hash.
 
     Attributes:
-        id: the public part; it may stand in logs.
-        owner: whose sessions the key opens.
-        name: what people call it.
-        last_used_at: to the minute, so that reading costs no write.
+        id: the public part, which may be logged.
+        owner: the owner of the sessions that it gives access to.
+        name: a name given by its creator.
+        last_used_at: to the minute, so that most requests write nothing.
 
     """
 
@@ -60,8 +60,8 @@ class BrowserSession(Base):
 
     Attributes:
         token_sha256: SHA-256 of the token (256 random bits), which is stored nowhere else.
-        key_id: the key that signed in; without it, the browser session is worth nothing.
-        expires_at: the end, however much it is used.
+        key_id: the key that signed in; the browser session ends with it.
+        expires_at: the end, regardless of use.
         last_used_at: to the minute; without use it ends after `BROWSER_IDLE_HOURS`.
 
     """
@@ -102,14 +102,14 @@ class SignInCode(Base):
 
 
 class IdempotencyRecord(Base):
-    """The answer that was given under an Idempotency-Key: committed with the effect, or not at all.
+    """The response to a request with an Idempotency-Key: committed with the effect, or not at all.
 
     Attributes:
         fingerprint: SHA-256 of the request; another request under the same key is refused.
-        session_id: which session the answer is about: with it the answer goes. None where a version
-            before migration 0005 kept it.
-        location: the answer's Location header, where it had one.
-        body: the answer's body, as it was sent.
+        session_id: the session of the response, which is deleted with it. None if a version
+            before migration 0005 stored it.
+        location: the response's Location header, if it had one.
+        body: the response's body, as it was sent.
 
     """
 

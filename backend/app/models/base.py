@@ -24,7 +24,7 @@ NAMING_CONVENTION = {
 class UtcDateTime(TypeDecorator[datetime]):
     """A timezone-aware moment, always UTC on the way in and on the way out.
 
-    A naive datetime is refused with `ValueError`: nobody could say which moment it means.
+    A naive datetime is refused with `ValueError`: its moment is unknown.
     """
 
     impl = DateTime(timezone=True)
@@ -69,7 +69,7 @@ class Base(DeclarativeBase):
 
 
 def utc_now() -> datetime:
-    """The application's present moment, for objects in memory; rows take the database's clock."""
+    """Return the present moment, for objects in memory; rows use the database's clock."""
     return datetime.now(UTC)
 
 

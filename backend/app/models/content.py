@@ -1,4 +1,4 @@
-"""The content of a session: its documents, and what the three tasks made of them."""
+"""The content of a session: its documents, and the results of the three tasks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Numbered:
 
 
 class Document(_Numbered, Base):
-    """A document as it was handed in, byte for byte."""
+    """A document as submitted, byte for byte."""
 
     __tablename__ = "documents"
 
@@ -29,7 +29,7 @@ class Document(_Numbered, Base):
 
 
 class Ticket(_Numbered, Base):
-    """A ticket that processing made; its description is ADF, kept as the text that was written."""
+    """A ticket that processing made; its description is ADF, stored as text."""
 
     __tablename__ = "tickets"
 
@@ -75,7 +75,7 @@ class DeliveredIssue(_Numbered, Base):
 
 
 class SessionNote(_Numbered, Base):
-    """Something a person should know that is not a failure: a guessed encoding, say."""
+    """A note for the user that is not a failure: a guessed encoding, for example."""
 
     __tablename__ = "session_notes"
 

@@ -1,7 +1,7 @@
-"""Has `create_all` make all that the migrations make, which is more than tables.
+"""Makes `create_all` create everything that the migrations create, which is more than tables.
 
-The function and its triggers, the sentinel's row, and the version, so that `Database.open` takes
-such a database for what it is. A test compares the catalogues. Whether a schema is translated
+The function and its triggers, the sentinel's row, and the version, so that `Database.open` accepts
+such a database. A test compares the catalogues. Whether a schema is translated
 (`schema_translate_map`) or searched for (`search_path`): all of it is where the tables are.
 """
 
@@ -56,7 +56,7 @@ FOR EACH STATEMENT EXECUTE FUNCTION {schema}.delete_leases_of_deleted_sessions()
 
 
 def _schema(connection: Connection) -> str:
-    """The schema of the tables, quoted."""
+    """Return the schema of the tables, quoted."""
     translated = connection.get_execution_options().get("schema_translate_map", {}).get(None)
     if translated is not None:
         return connection.dialect.identifier_preparer.quote_schema(translated)

@@ -1,7 +1,7 @@
-"""Volatile rows: leases of live tasks, retries that wait for their time, and the sentinel.
+"""Volatile rows: leases of live tasks, waiting retries, and the sentinel.
 
 All three tables are UNLOGGED (PostgreSQL, CREATE TABLE): they cost no WAL and are empty after a
-database crash or on a promoted standby. That is the plan: they can be rebuilt from
+database crash or on a promoted standby. That is intended: they can be rebuilt from
 `session_tasks`, and the sentinel's absence says when that is due.
 """
 
@@ -28,14 +28,14 @@ from app.models.session import TaskType
 class SessionTaskLease(Base):
     """The claim of a live task and its expiry: one row per running task, deleted at its end.
 
-    It goes with its session by a trigger (migration 0004). A foreign key would be checked for each
-    start, in vain: a writer of a lease has locked its session, or its task's row.
+    A trigger deletes it with its session (migration 0004). A foreign key would be checked for each
+    start without need: a writer of a lease has locked its session, or its task's row.
 
     Attributes:
-        task_type, attempt: what a worker needs in order to begin, so that a claim touches only
+        task_type, attempt: needed by a worker to begin, so that a claim touches only
             this table and waits for no disk.
         worker_id: one per worker process start; None while the task waits for a worker.
-        claim_token: the fencing token, one per claim; every write of a worker must show it.
+        claim_token: the fencing token, one per claim; every write of a worker must have it.
         enqueued_at: when it may be claimed; never changes in the life of a row, so the index on
             it costs no HOT update.
         dispatched_at: when a message or notification about it was last sent.
@@ -70,14 +70,14 @@ RETRY_BACKOFF_SECONDS = 10.0
 
 RETRY_WAIT = """make_interval(secs =>
              {backoff_seconds} * power(2, {retry_count} - 1) * (0.75 + random() / 2))"""
-"""In SQL: twice the wait each time, give or take a quarter."""
+"""The SQL of the wait: doubled each time, ± a quarter."""
 
 
 class SessionTaskRetry(Base):
     """A temporary failure that will be retried automatically: one row until it is.
 
-    A hint, not the truth: the retry itself is guarded by the task row. Kept apart so that nobody
-    need search `session_tasks`, which has no index on anything that moves.
+    A hint: the retry itself is guarded by the task row. A table of its own, so that no statement
+    has to search `session_tasks`, which has no index on changing columns.
     """
 
     __tablename__ = "session_task_retries"
@@ -91,7 +91,7 @@ class SessionTaskRetry(Base):
 
 
 class LeaseSentinel(Base):
-    """One row that a database crash takes away together with the leases."""
+    """One row that a database crash deletes together with the leases."""
 
     __tablename__ = "session_task_lease_sentinel"
     __table_args__ = ({"prefixes": ["UNLOGGED"]},)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 MOST_RULES = 1_000
-"""Columns that one session may decide about."""
+"""The most columns with rules in one session."""
 
 
 class BodyFormat(str, Enum):
@@ -30,7 +30,7 @@ class BodyFormat(str, Enum):
 
 
 class TooLong(str, Enum):
-    """How to handle a description that is longer than Jira takes."""
+    """How to handle a description that is longer than Jira allows."""
 
     REFUSE = "refuse"
     SPLIT = "split"
@@ -50,7 +50,7 @@ def _absolute_url(url: str) -> str:
 
 
 class SessionOptions(BaseModel):
-    """A session's options, checked; what was not chosen has its default.
+    """A session's options, checked; options that were not chosen have their defaults.
 
     Keys that are not listed here are kept (`model_extra`): a team's own handlers find their own
     options there.
@@ -58,21 +58,21 @@ class SessionOptions(BaseModel):
     Attributes:
         to: the Jira site that the export creates the issues in, `jira` or `jira:NAME`; None: it
             makes import files only.
-        project_key: of the Jira project that the issues are for; None: the setting's.
+        project_key: the key of the Jira project that the issues are for; None: the setting's.
         issue_type: the issue type of tickets whose document names none.
         parent_type: the issue type of tickets with others below them, if their document names none;
             the highest headings become parents; None: a heading is no parent.
-        map: decisions about columns, each `[FILE:]COLUMN=FIELD`.
-        day_first: whether `03/04/2026` is 3 April; None: such dates are left alone.
-        split_level: one ticket for every Markdown heading of this level or above; None: one a file.
+        map: rules for columns, each `[FILE:]COLUMN=FIELD`.
+        day_first: whether `03/04/2026` is 3 April; None: such dates are left unchanged.
+        split_level: one ticket per Markdown heading of this level or above; None: one per file.
         title_column: the CSV column that holds the titles; None: found by its usual names.
         body_column: the CSV column that holds the descriptions; None: found by its usual names.
-        delimiter: between CSV cells: one character, or its name; None: the one that fits best.
+        delimiter: the delimiter of a CSV: one character, or its name; None: the best fit.
         body_format: the markup of the descriptions in tables; `auto`: detected from them.
         sheet: the sheet of a workbook that is read; None: every one that has titles.
-        base_url: what relative links and pictures in documents are relative to; None: they are
+        base_url: the base address of relative links and pictures in documents; None: they become
             text.
-        too_long: how to handle a description that is longer than Jira takes.
+        too_long: how to handle a description that is longer than Jira allows.
 
     """
 
@@ -95,10 +95,10 @@ class SessionOptions(BaseModel):
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> SessionOptions:
-        """Read the options that `sessions.options`, or a person's request, holds; None is unset.
+        """Read the options in `sessions.options`, or in a request; None is unset.
 
         Raises:
-            ConfigurationError: a value cannot be used; it names the option (`user_fixable`).
+            ConfigurationError: a value is invalid; it names the option (`user_fixable`).
 
         """
         try:
@@ -117,5 +117,5 @@ class SessionOptions(BaseModel):
             ) from error
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `sessions.options` stores: only what was chosen; defaults may improve."""
+        """Return the value to store: only the chosen options, as defaults may change."""
         return self.model_dump(mode="json", exclude_unset=True)

@@ -3,7 +3,7 @@
 One `before_flush` listener compares what each `SessionTask` and `Session` holds with what is
 stored, under the locks that every statement takes: the session's first, in id order, then the
 task's. A change is applied as a transition of `TaskState`, by the database's clock, or refused with
-a `TaskValidationError` before anything is written. Stage, lease and a coming retry are written
+a `TaskValidationError` before anything is written. Stage, lease and a due retry are written
 along with it; the log follows the commit.
 """
 
@@ -55,7 +55,7 @@ _MOMENTS = ("started_at", "completed_at", "failed_at")
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """One task in one flush: its state as stored, and the states that it goes through."""
+    """One task in one flush: its stored state, and the states that it goes through."""
 
     task: SessionTask
     stored: TaskState
@@ -87,7 +87,7 @@ def _apply_transitions(db: DbSession, flush: UOWTransaction, objects: Sequence[A
     for key in staged:
         _require_stage(sessions[key], stages[key])
 
-    # Whatever is illegal has been refused; what follows is written.
+    # Illegal changes have been refused; the rest is written.
     for key, stage in stages.items():
         is_moved = key in changes and bool(changes[key].transitions)
         session = sessions.get(key) or db.identity_map.get(identity_key(Session, key))
@@ -136,7 +136,7 @@ def _follow_up(db: DbSession, flush: UOWTransaction) -> None:
 
 @event.listens_for(SessionTask, "expire", raw=True)
 def _forget_steps(state: InstanceState[Any], attributes: Collection[str] | None) -> None:
-    """Forget what the object's methods did, once its state will be read again."""
+    """Drop the states that the object's methods recorded, when its state will be read again."""
     if attributes is None or "status" in attributes:
         state.info.pop(STEPS, None)
 
@@ -270,10 +270,10 @@ def _lock_tasks(db: DbSession, session_ids: Collection[uuid.UUID]) -> dict[uuid.
 
 
 def _change(task: SessionTask, stored: TaskState | None, moment: datetime) -> _Change:
-    """Return the states that the task goes through, from the one that is stored.
+    """Return the states that the task goes through, from the stored one.
 
     Raises:
-        TaskConflict: the row is no longer as the object read it.
+        TaskConflict: the row has changed since the object read it.
         TaskValidationError: a state does not follow from the one before.
 
     """
@@ -387,7 +387,7 @@ _NO_RETRY = text("DELETE FROM session_task_retries WHERE session_id = :session_i
 
 
 def _write_lease(db: DbSession, task: SessionTask) -> None:
-    """Write one unclaimed lease for a running task, none for another, and a coming retry."""
+    """Write one unclaimed lease for a running task, none for another, and a due retry."""
     of_session = SessionTaskLease.session_id == task.session_id
     db.execute(delete(SessionTaskLease.__table__).where(of_session))  # type: ignore[arg-type]
     if task.is_running:
@@ -403,7 +403,7 @@ def _write_lease(db: DbSession, task: SessionTask) -> None:
 
 
 def _write_retry(db: DbSession, task: SessionTask) -> None:
-    """Write the coming retry of a task that failed for a temporary reason."""
+    """Write the retry of a task that failed for a temporary reason."""
     context: Mapping[str, Any] = task.failure_context or {}
     if task.can_be_retried and context.get("category") == ErrorCategory.TEMPORARY.value:
         db.execute(

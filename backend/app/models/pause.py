@@ -12,13 +12,13 @@ from app.models.session import TaskType
 
 
 class ClaimPause(Base):
-    """No task of this type is claimed as long as its row is here; tasks that run go on.
+    """While the row exists, no task of this type is claimed; running tasks continue.
 
-    Every claim reads the table, which holds three rows at most. It is an operator's decision, so
-    unlike leases it outlasts a crash.
+    Every claim reads the table, which has at most three rows. It is an operator's decision, so
+    unlike leases it survives a crash.
 
     Attributes:
-        paused_by: the owner of the key that asked for it, or `local` for the command.
+        paused_by: the owner of the key that requested it, or `local` for the command.
 
     """
 

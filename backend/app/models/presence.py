@@ -1,4 +1,4 @@
-"""Which workers are alive: volatile, as leases are."""
+"""The table of live workers; volatile, like leases."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from app.models.base import Base
 
 
 class WorkerPresence(Base):
-    """A worker that is alive: one row, renewed with each heartbeat, void once its lease ends.
+    """A live worker: one row, renewed with each heartbeat, void after its lease.
 
     The table is UNLOGGED: after a database crash it is empty, and each worker inserts its row
-    again with its next heartbeat. What a worker holds is not kept here: the leases say it.
+    again with its next heartbeat. A worker's tasks are in the leases, not here.
 
     Attributes:
         id: the `worker_id` of the leases that it holds.
         engine: `embedded` or `celery`.
-        concurrency: tasks at a time.
-        task_types: what it takes.
+        concurrency: the number of concurrent tasks.
+        task_types: the task types that it takes.
         session_ids: the only sessions whose tasks it takes (a `run` works for one); None: any.
-        is_draining: it claims nothing more, and leaves once its tasks have ended.
-        drain_requested_at: when somebody asked it to.
+        is_draining: whether it claims no more, and exits after its tasks have ended.
+        drain_requested_at: when it was asked to drain.
 
     """
 
     __tablename__ = "session_task_workers"
-    # Renewed all the time, and nothing that is renewed has an index: every renewal is a HOT update.
+    # No renewed column has an index, so every renewal is a HOT update.
     __table_args__ = ({"prefixes": ["UNLOGGED"], "postgresql_with": {"fillfactor": 50}},)
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)

@@ -1,8 +1,8 @@
 """Results of handlers, as frozen values, which only the repository writes.
 
-Each is checked where it is made: the traceback of a handler's mistake then ends in the
-handler, not by the database long after it returned. `TypeError` says which field holds what it
-does not take, `ValueError` which number the database has no room for.
+Each is checked when it is created: the traceback of a handler's mistake then ends in the
+handler, not in the database long after its return. `TypeError` says which field has a value of
+the wrong type, `ValueError` which number the database cannot store.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LARGEST_NUMBER = 2**31 - 1
 
 
 class CheckedItems(Sequence[Item]):
-    """Items that were part of other results before, so that nobody looks at each again."""
+    """Items that were checked as part of other results, and are not checked again."""
 
 
 def _check_texts(value: object, *names: str) -> None:
@@ -59,7 +59,7 @@ class TicketDraft:
         description: the ADF document, as compact JSON text.
         source_name: the document's name.
         source_row: the CSV's data row (first is 1) or the Markdown's line (first is 1).
-        fields: what the document says of the issue's other fields, as compact JSON text: an
+        fields: the issue's other fields, from its document, as compact JSON text: an
             object by the names of `app.tasks.jira.spellings`.
         parent: the number of its parent among the session's tickets (first is 1), if it has one.
 
@@ -81,9 +81,9 @@ class TicketDraft:
 
 @dataclass(frozen=True, slots=True)
 class ExportBody:
-    """One body of `POST /rest/api/3/issue/bulk`, as compact JSON text, and how many issues it has.
+    """One body of `POST /rest/api/3/issue/bulk`, as compact JSON text, and its number of issues.
 
-    The issues stand in the order of the tickets: the first issue of the first body is ticket 1.
+    The issues are in the order of the tickets: the first issue of the first body is ticket 1.
     """
 
     body: str
@@ -105,7 +105,7 @@ class Finding:
         source_row: the row or line in that document.
         path: JSON Pointer (RFC 6901) into the description.
         rule: the name of the rule that was broken, for grouping: `schema`, `text_length`, ...
-        reason: what is wrong and what to do, for people.
+        reason: what is wrong and what to do, as text.
 
     """
 
@@ -129,7 +129,7 @@ class JiraIssue:
     Attributes:
         ticket: the ticket's number (first is 1).
         issue_id: Jira's number for it.
-        url: address that people open it by.
+        url: its address in a browser.
 
     """
 
@@ -145,19 +145,19 @@ class JiraIssue:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A function of your own, to be called in the transaction that completes the task.
+    """A function of your own, called in the transaction that completes the task.
 
     It is called as `function(db, session_id, payload)`: `db` is the SQLAlchemy session of that
-    transaction. What it writes is committed with the completion, once, or not at all. It is
+    transaction. Its writes are committed with the completion, once, or not at all. It is
     imported where the transaction is, in the worker's own process.
 
     Attributes:
         function: its importable name, as `package.module:function`.
-        payload: JSON values, which cross from the handler's process.
+        payload: JSON values, sent from the handler's process.
 
     Raises:
         TypeError: the payload is not made of JSON values.
-        ValueError: the name cannot be a function's, or a number in the payload is not finite.
+        ValueError: the name is not a valid function name, or a number is not finite.
 
     """
 
@@ -176,12 +176,12 @@ class Write:
 class TaskResults:
     """The results of a run; empty for a run that produced nothing.
 
-    `notes` are things a person should know that are not failures (a guessed encoding, say).
-    `writes` are called, in order, where the run completes; those of a failure are not.
+    `notes` are information for the user that is not a failure (a guessed encoding, for example).
+    `writes` are called in order when the run completes; those of a failure are not.
 
     Raises:
-        TypeError: a field is no sequence (a list or a tuple, no generator and no text), or holds
-            something else than its items.
+        TypeError: a field is not a sequence (a list or a tuple, not a generator or a text), or has
+            items of another type.
 
     """
 

@@ -1,6 +1,6 @@
-"""Sessions and the one row that says what each of them is doing: `Session`, `SessionTask`.
+"""Sessions, and the one row with the state of each: `Session`, `SessionTask`.
 
-The rules of the state machine, which `app.models.task_state` states once:
+The rules of the state machine, which `app.models.task_state` implements once:
 
 ========== =========================== ============ ================== ============
 from       start(type)                 complete     fail               cancel
@@ -73,7 +73,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class StageTimes:
-    """How long a completed task took, of the run that completed it.
+    """How long a completed task took, in the run that completed it.
 
     Attributes:
         completed_at: when it completed, by the database's clock.
@@ -91,15 +91,15 @@ class Session(Base):
     """A session: its documents go through the three tasks, one at a time.
 
     Attributes:
-        owner: the owner; every read of the repository is scoped by it.
-        label: the name that people see.
+        owner: the owner; every read of the repository is restricted to it.
+        label: the name that is shown.
         stage: follows the task, in the same transaction, at every transition; it is not assigned.
-        options: what the person chose (`app.models.options.SessionOptions`, as JSON).
+        options: the chosen options (`app.models.options.SessionOptions`, as JSON).
         auto_advance: whether a task that a worker completes starts the next one automatically.
         created_at: never changes; lists are ordered by it.
         updated_at: the last activity; retention counts from here.
-        stage_times: how long each task type took that a worker completed. The task row holds only
-            its present type, so the times of the earlier ones are kept here.
+        stage_times: how long each task type took that a worker completed. The task row has only
+            its present type, so the earlier ones' times are kept here.
 
     """
 
@@ -163,12 +163,12 @@ class SessionTask(TaskRules, Base):
     """Background task execution tracking for sessions: one row per session.
 
     `task_id` names one run; a retry or the next type gets a new one. The ten columns are those of
-    the specification; what is volatile (the worker, its lease, the progress) is in
+    the specification; volatile data (the worker, its lease, the progress) is in
     `app.models.lease.SessionTaskLease`.
 
     The methods change the object only. When it is flushed, `app.models.orm_events` applies the
-    same transition to the row as it is stored then, with the database's clock, and moves stage,
-    lease and retry along; a row that has moved on since it was read raises `TaskConflict`.
+    same transition to the stored row, with the database's clock, and moves stage,
+    lease and retry along; a row that has changed since it was read raises `TaskConflict`.
     """
 
     __tablename__ = "session_tasks"
@@ -193,7 +193,7 @@ class SessionTask(TaskRules, Base):
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
     session_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
-    # The rules compare with what was stored: so assigning loads the old value, where it is expired.
+    # The rules compare with the stored value, so an assignment loads it if it is expired.
     task_type: Mapped[TaskType] = mapped_column(
         enum_by_value(TaskType, "task_type"), active_history=True
     )
@@ -213,7 +213,7 @@ class SessionTask(TaskRules, Base):
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**{"retry_count": 0} | values)
-        if self.status is not None:  # history compares with the state that the object began in
+        if self.status is not None:  # history compares with the object's first state
             for key in STATE:
                 set_committed_value(self, key, getattr(self, key))
 
@@ -231,14 +231,14 @@ class SessionTask(TaskRules, Base):
 
     @property
     def duration_minutes(self) -> float | None:
-        """Minutes from start to completion or failure; None while neither has happened."""
+        """Return the minutes from start to completion or failure; None before that."""
         ended_at = self.completed_at or self.failed_at
         if ended_at is None:
             return None
         return (ended_at - self.started_at).total_seconds() / 60
 
     def can_retry(self) -> bool:
-        """Whether the task failed and has attempts left: `can_be_retried` by its other name."""
+        """Return `can_be_retried`, under the specification's name."""
         return self.can_be_retried
 
     # -- transitions ------------------------------------------------------------------------------
@@ -246,9 +246,9 @@ class SessionTask(TaskRules, Base):
     def mark_started(self, task_id: uuid.UUID) -> None:
         """Set the task as running under a new `task_id`: a first start, or another attempt.
 
-        After a completion, `task_type` is assigned first: the next type takes the record over,
+        After a completion, assign `task_type` first: the next type reuses the record,
         with a clean count (see `advance`). The last failure stays visible in `failure_context`
-        while the same type is tried again.
+        while the same type is retried.
 
         Raises:
             TaskConflict: the task is already running.
@@ -259,7 +259,7 @@ class SessionTask(TaskRules, Base):
         self._become(self._settled().started(self.task_type, task_id, utc_now()))
 
     def advance(self, task_type: TaskType, task_id: uuid.UUID) -> None:
-        """Hand the completed record over to the next task type, with a clean count.
+        """Start the next task type in the completed record, with a clean count.
 
         Raises:
             TaskConflict: the task is running.
@@ -274,8 +274,8 @@ class SessionTask(TaskRules, Base):
     def mark_completed(self) -> None:
         """Set the task as completed, now; the failure context of earlier attempts is cleared.
 
-        It starts nothing, whatever the session's `auto_advance` says: call `advance`, or complete
-        through `SessionRepository`, which follows it.
+        It starts nothing, regardless of the session's `auto_advance`: call `advance`, or complete
+        through `SessionRepository`, which applies it.
 
         Raises:
             TaskValidationError: the task is not running.
@@ -284,10 +284,10 @@ class SessionTask(TaskRules, Base):
         self._become(self._settled().completed(utc_now()))
 
     def mark_failed(self, error_context: Mapping[str, Any] | BaseException | str) -> None:
-        """Set the task as failed, now, with what went wrong; the retry count goes up by one.
+        """Set the task as failed, now, with the failure; the retry count increases by one.
 
         An exception or a text is described as a context of its own. The context is redacted, made
-        safe for PostgreSQL and cut (`app.core.failure`); earlier failures stay inside it in brief.
+        safe for PostgreSQL and cut (`app.core.failure`); it keeps earlier failures in brief.
 
         Raises:
             TaskValidationError: the task is not running.
@@ -336,7 +336,7 @@ class SessionTask(TaskRules, Base):
 
     @classmethod
     def _find(cls, session_id: uuid.UUID) -> SessionTask | None:
-        """Return the session's task as it is stored now; changes that are not flushed stay."""
+        """Return the session's task as stored now; changes that are not flushed are kept."""
         db = current_db_session()
         stored = select(cls).where(cls.session_id == session_id)
         task = db.scalar(stored)
@@ -353,7 +353,7 @@ class SessionTask(TaskRules, Base):
             raise session_deleted(self.__dict__.get("session_id")) from error
         if inspect(self).has_identity:
             return settled
-        return replace(settled, retry_count=self.retry_count)  # what was never stored is believed
+        return replace(settled, retry_count=self.retry_count)  # nothing stored to compare with
 
     def _become(self, state: TaskState) -> None:
         taken = steps(self)

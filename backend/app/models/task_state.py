@@ -1,7 +1,7 @@
 """The rules of the state machine: task types, statuses, stages, and each transition of a task.
 
 `TaskRules` says which transitions are legal, of an object in memory and in SQL; `TaskState` makes
-them, of a value. The table of both stands in `app.models.session`.
+them, of a value. `app.models.session` has the table of both.
 """
 
 # mypy: disable-error-code="no-any-return"
@@ -23,7 +23,7 @@ from app.core.failure import ADDED_KEYS, MAX_EARLIER, brief_of, sanitize_context
 from app.models.base import format_utc
 
 MAX_RETRY_COUNT = 3
-"""Three failures, of whatever cause, and a task can no longer be retried."""
+"""After this many failures, of any cause, a task can no longer be retried."""
 
 
 class TaskType(str, Enum):
@@ -35,7 +35,7 @@ class TaskType(str, Enum):
 
     @property
     def next(self) -> TaskType | None:
-        """The type that may take over once this one has completed; None after the last."""
+        """The type that may follow after this one has completed; None after the last."""
         return NEXT_TYPE.get(self)
 
 
@@ -55,7 +55,7 @@ class TaskStatus(str, Enum):
 
 
 class SessionStage(str, Enum):
-    """How far a session has come; a stage named like a task is entered when that task starts."""
+    """The stage of a session; one named like a task is entered when that task starts."""
 
     CREATED = "created"
     PROCESSING = "processing"
@@ -217,7 +217,7 @@ class TaskState(TaskRules):
         )
 
     def explained(self, error_context: Mapping[str, Any]) -> TaskState:
-        """Replace what is said of the last failure; its attempt, time and history stay."""
+        """Replace the description of the last failure; its attempt, time and history are kept."""
         stored = self.failure_context or {}
         kept = {key: stored[key] for key in ADDED_KEYS if key in stored}
         return replace(self, failure_context={**sanitize_context(error_context), **kept})
