@@ -182,7 +182,8 @@ def print_findings(terminal: Terminal, content: ContentSummary) -> None:
             f"  ticket {finding.ticket} “{_cut(finding.title, 60)}” ({where})", style="bold"
         )
         terminal.say(f"    {finding.reason}")
-        terminal.say(f"    at {finding.path or '/'} · rule {finding.rule}", style="dim")
+        place = f"at {finding.path} · rule " if finding.path else ""
+        terminal.say(f"    {place}{finding.rule}", style="dim")
     more = content.counts.findings - min(len(content.findings), FINDINGS_SHOWN)
     if more > 0:
         terminal.say(f"  … and {more:,} more: session-tasks show ID --json", style="dim")

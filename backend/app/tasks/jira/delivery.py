@@ -30,6 +30,7 @@ from urllib.parse import quote
 from app.core.errors import ContentViolation, StaleClaim
 from app.core.wording import count_text
 from app.models.results import ExportBody, Finding, JiraIssue, TaskResults
+from app.tasks.documents.decoding import place_text
 from app.tasks.jira.errors import JiraDenied, JiraRefused, JiraUnavailable, OutcomeUnknown
 from app.tasks.jira.planning import PlannedTicket, plan_tickets
 from app.tasks.jira.sites import open_client
@@ -86,8 +87,8 @@ class DeliveryRefused(ContentViolation):
         first = findings[0]
         more = f" ({count_text(tickets - 1, 'more ticket')} likewise)" if tickets > 1 else ""
         super().__init__(
-            f"Jira does not take ticket {first.ticket} “{first.title}” ({first.source_name}, row "
-            f"{first.source_row}): {first.reason}{more}",
+            f"Jira does not take ticket {first.ticket} “{first.title}” "
+            f"({place_text(first.source_name, first.source_row)}): {first.reason}{more}",
             next_step=next_step,
             options=options,
         )
