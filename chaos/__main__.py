@@ -99,7 +99,7 @@ def main() -> int:
             began = time.monotonic()
             verdict = _run(name, options, server, folder)
             verdicts.append(verdict)
-            _tell(verdict, time.monotonic() - began)
+            _report(verdict, time.monotonic() - began)
     _table(verdicts, options.seed)
     return 1 if any(verdict.broken for verdict in verdicts) else 0
 
@@ -120,7 +120,7 @@ def _run(name: str, options: argparse.Namespace, server: EmbeddedServer, folder:
         return Verdict(name, "broken off", broken=[f"{type(error).__name__}: {error}"])
 
 
-def _tell(verdict: Verdict, seconds: float) -> None:
+def _report(verdict: Verdict, seconds: float) -> None:
     print(f"\n{verdict.name}: {verdict.skipped or verdict.trials}, {seconds:.0f} s")
     for figure, value in verdict.figures.items():
         print(f"  {figure}: {value}")

@@ -177,7 +177,7 @@ def delivered(how: str) -> Iterator[None]:
 
     wrong: dict[str, tuple[str, Any]] = {
         "twice": ("_publish", publish_twice),
-        "never": ("tell", publish_nothing),
+        "never": ("publish", publish_nothing),
     }
     if how not in wrong:
         yield

@@ -100,7 +100,7 @@ class Stream:
             self._known.clear()
         self.seen(snapshot, etag)
 
-    def tell_deleted(self, session_id: UUID) -> None:
+    def send_deleted(self, session_id: UUID) -> None:
         """Send that the session is deleted, if the client has it."""
         if self._known.pop(session_id, None) is None:
             return
@@ -203,7 +203,7 @@ class EventBroadcaster:
         """Feed the streams until cancelled."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._listen)
-            tasks.start_soon(self._tell)
+            tasks.start_soon(self._send_changes)
             tasks.start_soon(self._look_again)
 
     async def resume(self, stream: Stream, moment: datetime) -> None:
@@ -306,7 +306,7 @@ class EventBroadcaster:
 
     # -- telling ----------------------------------------------------------------------------------
 
-    async def _tell(self) -> None:
+    async def _send_changes(self) -> None:
         while True:
             await self._something_changed.wait()
             batch = {
@@ -345,6 +345,6 @@ class EventBroadcaster:
             for session_id in wanted:
                 entry = told.get(session_id)
                 if entry is None:
-                    stream.tell_deleted(session_id)
+                    stream.send_deleted(session_id)
                 elif stream.owner in {None, entry[0].owner}:
                     stream.offer(*entry)

@@ -71,7 +71,7 @@ class FairQueue:
                 await waiter.granted
         except BaseException as error:
             if waiter.granted.done() and not waiter.granted.cancelled():
-                self._give_back(key, weight)
+                self._release(key, weight)
             else:
                 waiter.granted.cancel()
                 self._grant()
@@ -84,7 +84,7 @@ class FairQueue:
         try:
             yield
         finally:
-            self._give_back(key, weight)
+            self._release(key, weight)
 
     @property
     def _share(self) -> int:
@@ -125,7 +125,7 @@ class FairQueue:
                 break
         return None
 
-    def _give_back(self, key: str, weight: int) -> None:
+    def _release(self, key: str, weight: int) -> None:
         self._held[key] -= weight
         if not self._held[key]:
             del self._held[key]

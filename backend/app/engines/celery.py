@@ -260,9 +260,9 @@ class _Process:
             if self.hinted is None:
                 settings, main_database = self._opened()
                 self.database = main_database.second_pool(settings)
-                tell = self._publisher().tell
+                publish = self._publisher().publish
                 self.hinted = CeleryWorker(
-                    self.database, settings, publish=tell, worker_id=self.worker_id
+                    self.database, settings, publish=publish, worker_id=self.worker_id
                 )
                 self.hinted.start()
                 shutdown = threading.Thread(target=self._drain_at_shutdown, args=(self.hinted,))

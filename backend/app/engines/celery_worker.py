@@ -27,7 +27,7 @@ from app.engines.connections import vital_database
 from app.engines.execution import Failed, OutcomeWriter, Released, outcome_name
 from app.engines.heartbeat import LeaseRenewer, require_timely_heartbeats
 from app.engines.loops import Loop, backoff_seconds
-from app.engines.memory import SECONDS_OF_LIGHT_WORK, give_back_memory
+from app.engines.memory import SECONDS_OF_LIGHT_WORK, release_memory
 from app.engines.runners import ProcessRunner, make_setup
 from app.engines.runs import Run, RunRegistry, StopReason
 from app.repositories import transitions
@@ -178,7 +178,7 @@ class CeleryWorker:
         seconds = time.monotonic() - run.started_at
         del outcome, written
         if seconds > SECONDS_OF_LIGHT_WORK:
-            give_back_memory()
+            release_memory()
         attempt_ended(claim, name, seconds)
         return name
 

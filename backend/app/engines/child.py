@@ -29,8 +29,8 @@ from app.engines.memory import (
     EXIT_TOO_LARGE,
     SECONDS_OF_LIGHT_WORK,
     collect_garbage_seldom,
-    give_back_memory,
     limit_memory,
+    release_memory,
 )
 from app.engines.messages import (
     Assignment,
@@ -132,7 +132,7 @@ class _Child:
             except MemoryError:  # what it made did not fit in a message
                 os._exit(EXIT_TOO_LARGE)
             if time.monotonic() - began_at > SECONDS_OF_LIGHT_WORK:
-                give_back_memory()
+                release_memory()
 
     def _wait_for_task(self) -> _Task:
         with self._changed:
@@ -168,7 +168,7 @@ class _Child:
             self._setup.references[task.identity.task_type],
             context,
             worker=self._setup.worker,
-            on_loaded=self._tell_limit,
+            on_loaded=self._report_limit,
         )
         if isinstance(outcome, Completed | Failed):
             for part in results_in_parts(outcome.results):
@@ -181,7 +181,7 @@ class _Child:
             case _:
                 return Ended(outcome)
 
-    def _tell_limit(self, handler: Handler) -> None:
+    def _report_limit(self, handler: Handler) -> None:
         limit = max_run_seconds(handler)
         if limit is not None:
             self._send(Limited(limit))
@@ -205,9 +205,9 @@ class _Child:
             except MemoryError:
                 os._exit(EXIT_TOO_LARGE)
             for message in messages:
-                self._hear(message)
+                self._receive(message)
 
-    def _hear(self, message: object) -> None:
+    def _receive(self, message: object) -> None:
         with self._changed:
             match message:
                 case Assignments(assigned):

@@ -111,7 +111,7 @@ class Publisher:
         """Publish unclaimed tasks again, unless the queue is long."""
         self._put(tasks, is_repeated=True)
 
-    def tell(self, tasks: Sequence[TaskMessage]) -> None:
+    def publish(self, tasks: Sequence[TaskMessage]) -> None:
         """Publish tasks that are waiting now; returns at once."""
         self._put(tasks, is_repeated=False)
 
@@ -132,7 +132,7 @@ class Publisher:
         thread.join(max(0.0, end - time.monotonic()))
 
     def _on_transitions(self, moved: Sequence[Transition]) -> None:
-        self.tell([(t.session_id, t.task_id) for t in moved if t.status is TaskStatus.RUNNING])
+        self.publish([(t.session_id, t.task_id) for t in moved if t.status is TaskStatus.RUNNING])
 
     def _put(self, tasks: Sequence[TaskMessage], *, is_repeated: bool) -> None:
         for count, hint in enumerate(tasks):

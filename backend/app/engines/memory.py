@@ -15,7 +15,7 @@ SECONDS_OF_LIGHT_WORK = 0.2
 """A shorter task leaves too little memory to be worth a release."""
 
 
-def give_back_memory() -> None:
+def release_memory() -> None:
     """Have the C library return the freed memory of large results (malloc_trim(3), glibc).
 
     Otherwise every process of a worker stays as large as its largest task.

@@ -274,7 +274,7 @@ class ThreadRunner:
             settings=self._settings,
             open_database=lambda: self._database,
             report=run.note,
-            is_cancelled=run.is_told_to_stop,
+            is_cancelled=run.must_stop,
             claim=lambda: claim,
         )
 

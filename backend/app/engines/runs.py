@@ -115,7 +115,7 @@ class Run:
         finally:
             self.is_writing = False
 
-    def is_told_to_stop(self) -> bool:
+    def must_stop(self) -> bool:
         """Whether it must stop."""
         return self.stop_reason is not None
 

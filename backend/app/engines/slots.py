@@ -29,7 +29,7 @@ from app.engines.execution import (
     outcome_name,
 )
 from app.engines.loops import backoff_seconds
-from app.engines.memory import SECONDS_OF_LIGHT_WORK, give_back_memory
+from app.engines.memory import SECONDS_OF_LIGHT_WORK, release_memory
 from app.engines.runners import ProcessRunner, Runner, ThreadRunner, make_setup
 from app.engines.runs import Run, RunRegistry
 from app.engines.work_queue import WorkQueue
@@ -238,7 +238,7 @@ class Slots:
         for aside in asides:
             aside.join()
         if is_heavy:  # only here does nothing hold the results any more
-            give_back_memory()
+            release_memory()
 
     def _note_pace(self, seconds: float) -> None:
         self.usual_seconds += 0.1 * (seconds - self.usual_seconds)

@@ -60,15 +60,15 @@ class StopRequests:
 
     def stop(self) -> None:
         """Request a stop, as a signal does; may be called from any thread."""
-        self._tell(bytes([signal.SIGTERM]))
+        self._write(bytes([signal.SIGTERM]))
 
     def leave(self) -> None:
         """Report that there is nothing left to do: a stop, but not a repeated one."""
-        self._tell(_LEAVE)
+        self._write(_LEAVE)
 
     def done(self) -> None:
         """Report that the stop is done."""
-        self._tell(_DONE)
+        self._write(_DONE)
 
     def wait(self) -> Request:
         """Wait for the next request."""
@@ -81,7 +81,7 @@ class StopRequests:
             if heard == _DONE:
                 return Request.DONE
 
-    def _tell(self, word: bytes) -> None:
+    def _write(self, word: bytes) -> None:
         with contextlib.suppress(OSError):  # it is closed, or full of requests
             self._tells.send(word)
 

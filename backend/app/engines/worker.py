@@ -380,7 +380,7 @@ class Worker:
     def _claim(self) -> float | None:
         """Claim as many tasks as there is room for, and queue them."""
         self._take_unanswered(self._claims.recover())
-        self._give_back_what_waits()
+        self._release_waiting()
         room = self._room()
         if room <= 0 or self._claim_loop.is_stopping:
             return LONGEST_AHEAD_SECONDS if self._slots.waiting else None
@@ -410,7 +410,7 @@ class Worker:
         room = self._concurrency + ahead - self._runs.occupied_count
         return room if room > ahead // CLAIMS_AHEAD else 0
 
-    def _give_back_what_waits(self) -> None:
+    def _release_waiting(self) -> None:
         """Release tasks claimed ahead that have waited for too long: other workers may be free."""
         if not self._slots.are_all_busy:
             return  # a slot is about to take it

@@ -34,7 +34,7 @@ class _AsyncCall(Request):
         super().__init__(operation, given)
         self.future = future
 
-    def tell(self) -> None:
+    def resume(self) -> None:
         """Resume the caller, if it still waits."""
         if not self.future.done():
             self.future.set_result(None)
@@ -114,15 +114,15 @@ class AsyncBatcher:
             self._is_out = False
             for call in (*batch, *self._waiting):
                 call.error = _closed()
-                call.tell()
+                call.resume()
             self._waiting.clear()
             return
-        sent.add_done_callback(lambda _sent: self._tell(loop, batch))
+        sent.add_done_callback(lambda _sent: self._resume_callers(loop, batch))
 
-    def _tell(self, loop: asyncio.AbstractEventLoop, batch: list[_AsyncCall]) -> None:
+    def _resume_callers(self, loop: asyncio.AbstractEventLoop, batch: list[_AsyncCall]) -> None:
         """Resume the callers; then send what they call with next."""
         for call in batch:
-            call.tell()
+            call.resume()
         loop.call_soon(self._send_next, loop)
 
 

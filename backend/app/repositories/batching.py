@@ -206,9 +206,9 @@ class Batcher:
             try:
                 answer(batch)
             finally:
-                self._tell(batch, leader)
+                self._wake_callers(batch, leader)
 
-    def _tell(self, batch: Sequence[_Call], leader: _Call) -> None:
+    def _wake_callers(self, batch: Sequence[_Call], leader: _Call) -> None:
         """Wake the callers one after the other: each wakes the next.
 
         Woken all at once they would only wait for the interpreter lock, and go to sleep a second

@@ -108,7 +108,7 @@ class LocalStarts:
             )
             self._started = [*self._started, *moved]
 
-    def hand_over(self) -> list[Transition]:
+    def dispatch(self) -> list[Transition]:
         """Dispatch the claims to the worker, after their commit; return all starts."""
         if self._worker is not None and self._claims:
             self._worker.dispatch_local(self._claims, claimed_at=self._asked_at)

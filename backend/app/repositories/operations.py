@@ -107,7 +107,7 @@ class Operations:
                 create_sessions(connection, drafts)
                 if starts:
                     own.start(connection, starts)
-            return own.hand_over()
+            return own.dispatch()
 
         is_unsure = True
         try:
@@ -174,14 +174,14 @@ class Operations:
         """Start them claimed for this worker, and dispatch them before others are notified."""
         own = LocalStarts(worker, self._database.settings.lease_seconds)
 
-        def start_and_hand_over(connection: psycopg.Connection[Any]) -> list[Transition]:
+        def start_and_dispatch(connection: psycopg.Connection[Any]) -> list[Transition]:
             own.start(connection, starts, skips_locked=True)
-            return own.hand_over()
+            return own.dispatch()
 
         is_unsure = True
         try:
             moved, is_unsure = self._moved(
-                start_and_hand_over, exclude=worker.on_sessions_changed, contexts=contexts
+                start_and_dispatch, exclude=worker.on_sessions_changed, contexts=contexts
             )
         finally:
             if is_unsure:
@@ -249,7 +249,7 @@ class Operations:
                 written = [each.task_id for each in completed if each.task_id in produced]
                 write_results(connection, [produced[task_id] for task_id in written])
                 successors.start(connection, next_starts(completed))
-            return [*completed, *successors.hand_over()]
+            return [*completed, *successors.dispatch()]
 
         successors = LocalStarts(local_worker, self._database.settings.lease_seconds)
         exclude = None if local_worker is None else local_worker.on_sessions_changed

@@ -74,15 +74,15 @@ def test_the_next_tasks_of_a_session_stay_with_the_worker_that_completed_the_fir
 def test_a_next_task_that_a_commit_without_an_answer_claimed_is_found(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hand_over = LocalStarts.hand_over
+    dispatch = LocalStarts.dispatch
     losses = iter([True])
 
     def lose_the_answer(starts: Any) -> Any:
         if next(losses, False):
             raise DatabaseUnavailable("connection lost after COMMIT")
-        return hand_over(starts)
+        return dispatch(starts)
 
-    monkeypatch.setattr(LocalStarts, "hand_over", lose_the_answer)
+    monkeypatch.setattr(LocalStarts, "dispatch", lose_the_answer)
     worker = idle(bench)
     session_id = bench.new_session("make_tickets", auto_advance=True)
     TransitionBatcher(bench.database).start_task(session_id, P)

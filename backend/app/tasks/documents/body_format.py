@@ -135,11 +135,11 @@ def body_reader(
     }
     if chosen is not BodyFormat.AUTO:
         return BodyReader(chosen, (), is_given=True, _convert=convert)
-    found, signs = _told_by_signs(bodies)
+    found, signs = _by_signs(bodies)
     return BodyReader(found, signs, is_given=False, _convert=convert)
 
 
-def _told_by_signs(bodies: Iterable[str]) -> tuple[BodyFormat, tuple[str, ...]]:
+def _by_signs(bodies: Iterable[str]) -> tuple[BodyFormat, tuple[str, ...]]:
     votes: Counter[BodyFormat] = Counter()
     signs: dict[BodyFormat, Counter[str]] = {kind: Counter() for kind in _SIGNS}
     for body in islice(bodies, _ROWS_LOOKED_AT):

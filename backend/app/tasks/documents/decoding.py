@@ -257,7 +257,7 @@ def _by_guess(name: str, content: bytes) -> Decoded:
     # Compressed data and machine code have about a tenth; text in an old encoding has none.
     if _control_share(content) > 0.02:  # noqa: PLR2004
         raise _binary(name)
-    matches = from_bytes(_telling_sample(content), cp_isolation=_PLAUSIBLE_ENCODINGS)
+    matches = from_bytes(_sample_of(content), cp_isolation=_PLAUSIBLE_ENCODINGS)
     candidates = [match.encoding for match in matches]
     best = matches.best()
     western = next((match for match in matches if "cp1252" in match.could_be_from_charset), None)
@@ -288,7 +288,7 @@ _PLAUSIBLE_ENCODINGS = [
 _FIRST_NON_ASCII = re.compile(rb"[\x80-\xff]")
 
 
-def _telling_sample(content: bytes) -> bytes:
+def _sample_of(content: bytes) -> bytes:
     """Return at most 64 KiB around the first byte that is not ASCII, to the end of a line.
 
     So the guess costs the same for a document of any size.

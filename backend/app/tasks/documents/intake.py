@@ -201,14 +201,14 @@ def _distinct_names(paths: Sequence[Path]) -> list[str]:
     same_name: dict[str, list[PurePath]] = defaultdict(list)
     for path in absolute:
         same_name[path.name].append(path)
-    depths = {name: _telling_depth(group) for name, group in same_name.items()}
+    depths = {name: _distinct_depth(group) for name, group in same_name.items()}
     names: list[str] = []
     for path in absolute:
         names.append(_unused(_storable("/".join(path.parts[-depths[path.name] :])), names))
     return names
 
 
-def _telling_depth(paths: Sequence[PurePath]) -> int:
+def _distinct_depth(paths: Sequence[PurePath]) -> int:
     deepest = max(len(path.parts) for path in paths)
     return next(
         (

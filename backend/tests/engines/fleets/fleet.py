@@ -119,7 +119,7 @@ class Fleet:
             self.bench.database.announce([session_id])
             return
         with Publisher(self.settings) as publisher:
-            publisher.tell([(session_id, task_id)])
+            publisher.publish([(session_id, task_id)])
         assert publisher.sent_count == 1
 
     def runs(self, session_id: UUID) -> list[str]:

@@ -34,7 +34,7 @@ def test_messages_in_the_queue_are_counted(
     assert probe.count_messages() == 0
 
     with Publisher(settings) as publisher:
-        publisher.tell([(uuid.uuid4(), uuid.uuid4()), (uuid.uuid4(), uuid.uuid4())])
+        publisher.publish([(uuid.uuid4(), uuid.uuid4()), (uuid.uuid4(), uuid.uuid4())])
     until(lambda: probe.count_messages() == 2, "both messages are there", 20)
 
     with make_app(lambda: settings).connection_for_write() as connection:
