@@ -16,6 +16,7 @@ from app.core.errors import (
 )
 from app.models.options import SessionOptions
 from app.models.session import TaskType
+from app.models.step import TaskStep
 from app.repositories.content_repository import ContentRepository
 from app.repositories.session_repository import SessionRepository
 from app.tasks.intake_check import check_intake, option_problems, raise_problems
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
 
 OF_THE_EXPORT = frozenset(("to", "project_key", "issue_type"))
 """Options that the export uses; all others are of processing."""
+
+
+_FIRST_INTENT = "intent 1"
+"""The step of `app.tasks.jira.delivery` before its first request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,8 @@ def check_retry(  # noqa: PLR0913 - whose session, what to change, and how it is
         check_intake(documents, names, options, settings, read=read)
     elif changes.options:
         raise_problems(option_problems(options, settings))
+        if options.to != session.options.get("to"):
+            _refuse_another_site(database, session)
 
 
 def retry_changed(
@@ -151,6 +158,25 @@ def refuse_too_late(
             f"other {', '.join(late)}",
             ErrorCategory.USER_FIXABLE,
             next_step="Open a new session with the documents.",
+            session_id=session.session_id,
+        )
+
+
+def _refuse_another_site(database: Database, session: SessionSnapshot) -> None:
+    """Return if nothing of the session was sent to the site that it has now.
+
+    Raises:
+        TaskValidationError: there are issues there, or may be.
+
+    """
+    with database.transaction() as db:
+        intent = db.get(TaskStep, (session.session_id, TaskType.EXPORT, _FIRST_INTENT))
+    if intent is not None:
+        raise TaskValidationError(
+            f"Session {session.short_id} has sent issues to {session.options.get('to')}: the rest "
+            "cannot go elsewhere",
+            ErrorCategory.USER_FIXABLE,
+            next_step="Retry without another site, or open a new session for what is missing.",
             session_id=session.session_id,
         )
 

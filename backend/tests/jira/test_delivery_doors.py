@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from app.core.config import Settings
 from app.engines.worker import Worker
 from tests.jira.jira_export import issues_of, jira_export
+from tests.jira_stand_in.misbehaving import Fault
 from tests.jira_stand_in.server import JiraStandIn
 from tests.jira_stand_in.site import Account
 from tests.live_server import LiveServer
@@ -78,6 +79,20 @@ def test_the_api_delivers_an_export_of_jira_with_every_field(
     )
     until_completed(client, opened.headers["Location"])
     assert issues_of(jira.site) == expected
+
+
+def test_a_retry_cannot_send_the_rest_elsewhere(server: LiveServer, jira: JiraStandIn) -> None:
+    jira.misbehave(Fault(refused=frozenset((1,))))
+    client = server.client(server.key())
+    data = {"to": "jira", "project_key": "SHOP", "start": "true"}
+    path = client.post("/api/v1/sessions", files=[ROWS], data=data).headers["Location"]
+    until(lambda: client.get(f"{path}/task").json()["status"] == "failed", "Jira refuses one")
+    answer = client.post(f"{path}/task/retry", json={"to": None})
+    assert answer.status_code == 409
+    assert "has sent issues to jira" in answer.json()["detail"]
+    assert client.post(f"{path}/task/retry").status_code == 202
+    until_completed(client, path)
+    assert sorted(jira.site.issues) == ["SHOP-1", "SHOP-2"]
 
 
 def test_an_unknown_site_is_refused_with_its_option(server: LiveServer) -> None:
