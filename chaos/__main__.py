@@ -35,7 +35,9 @@ PROGRAMMES: dict[str, Programme] = {
     "adversaries": lambda rig, _s, _f, short: checker.adversaries(
         rig, rounds=60 if short else 150, seeds=1 if short else 20
     ),
-    "orders": lambda rig, _s, _f, short: orders.every(rig, sample=40 if short else None),
+    "orders": lambda rig, _s, _f, short: (
+        orders.sample(rig, 40) if short else orders.every(rig, part=rig.part)
+    ),
     "poison": lambda rig, _s, _f, short: faults.poison(
         rig, times=2 if short else 40, with_workers=not short
     ),
@@ -87,6 +89,10 @@ def main() -> int:
         help="stop each programme's faults after this time, however many were injected",
     )
     parser.add_argument("--short", action="store_true", help="few trials of each")
+    parser.add_argument(
+        "--part", type=_part, default=(1, 1), metavar="K/N",
+        help="of the orders of statements, only the K-th of N parts",
+    )  # fmt: skip
     parser.add_argument("--only", action="append", choices=PROGRAMMES, metavar="NAME",
                         help=f"may be repeated; any of {', '.join(PROGRAMMES)}")  # fmt: skip
     options = parser.parse_args()
@@ -104,6 +110,13 @@ def main() -> int:
     return 1 if any(verdict.broken for verdict in verdicts) else 0
 
 
+def _part(text: str) -> tuple[int, int]:
+    number, _, parts = text.partition("/")
+    if not 1 <= int(number) <= int(parts):
+        raise ValueError(text)
+    return int(number), int(parts)
+
+
 def _end_hostility(*_: object) -> None:
     """Stop injecting faults and judge what was done; the second signal exits."""
     if HOSTILITY_ENDED.is_set():
@@ -114,6 +127,7 @@ def _end_hostility(*_: object) -> None:
 def _run(name: str, options: argparse.Namespace, server: EmbeddedServer, folder: Path) -> Verdict:
     try:
         with Rig(server.url, options.seed, longest_seconds=options.longest) as rig:
+            rig.part = options.part
             return PROGRAMMES[name](rig, server, folder, options.short)
     except Exception as error:  # noqa: BLE001 - the other programmes still run
         traceback.print_exc()

@@ -171,6 +171,7 @@ class Rig:
         longest_seconds: float = 1e9,
         data_dir: Path | None = None,
     ) -> None:
+        self.part = (1, 1)
         self._ends_at = time.monotonic() + longest_seconds
         self.random = random.Random(seed)
         self.folder = Path(tempfile.mkdtemp(prefix="session-tasks-rig-"))

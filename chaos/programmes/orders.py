@@ -242,7 +242,7 @@ def meetings() -> list[Meeting]:
         for state, acts in PAIRS.items()
         for pair in itertools.combinations_with_replacement(acts, 2)
     ]
-    return [*pairs, *TRIPLES]
+    return [*TRIPLES, *pairs]
 
 
 class Stage:
@@ -329,21 +329,47 @@ def _staged(rig: Rig) -> Iterator[Stage]:
         yield Stage(connection, database)
 
 
-def every(rig: Rig, *, sample: int | None = None) -> Verdict:
-    """Each meeting in every order; or so many meetings by chance, each in one order by chance."""
-    wanted = meetings() if sample is None else rig.random.sample(meetings(), sample)
+def every(rig: Rig, *, part: tuple[int, int] = (1, 1)) -> Verdict:
+    """Run each meeting in every order; or the meetings of one part of so many, the triples first.
+
+    Prints how many orders each meeting has as soon as all were run, so that a run that is ended
+    says how far it got.
+    """
+    number, parts = part
+    wanted = meetings()[number - 1 :: parts]
     orders = met = 0
     with _staged(rig) as stage:
         for meeting in wanted:
+            count, is_whole = 0, False
+            for count, _ in enumerate(every_order(partial(stage.run, meeting)), 1):  # noqa: B007
+                if rig.is_time_up:
+                    break
+            else:
+                is_whole = True
+            stage.judge(meeting)
+            orders += count
+            met += is_whole
+            state, acts = meeting
+            what = f"{state}: {' | '.join(act.name for act in acts)}"
+            print(f"  {count:6} {'orders' if is_whole else 'orders, not all'}, {what}", flush=True)
             if rig.is_time_up:
                 break
-            run = partial(stage.run, meeting)
-            tried = every_order(run) if sample is None else some_orders(run, 1, rig.random)
-            orders += sum(1 for _ in tried)
+    return _verdict(stage, f"{orders} of {met} of {len(wanted)} meetings")
+
+
+def sample(rig: Rig, meetings_count: int) -> Verdict:
+    """Run so many meetings by chance, each in one order by chance."""
+    with _staged(rig) as stage:
+        for meeting in rig.random.sample(meetings(), meetings_count):
+            orders = sum(1 for _ in some_orders(partial(stage.run, meeting), 1, rig.random))
+            assert orders == 1
             stage.judge(meeting)
-            met += 1
+    return _verdict(stage, f"one of each of {meetings_count} meetings")
+
+
+def _verdict(stage: Stage, trials: str) -> Verdict:
     figures = {outcome: str(count) for outcome, count in sorted(stage.outcomes.items())}
-    return Verdict("orders of statements", f"{orders} of {met} meetings", figures, stage.broken)
+    return Verdict("orders of statements", trials, figures, stage.broken)
 
 
 def caught(rig: Rig, bug: Bug | WrongFunction, among: Sequence[Meeting]) -> str:

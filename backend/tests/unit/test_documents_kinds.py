@@ -538,3 +538,20 @@ def test_base_is_an_absolute_address() -> None:
     _, notes = read("a.md", "[a](b.md) ![c](d.png)")
     assert "became text: 2" in notes
     assert "--base-url" in notes
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.md", "a\n\n" * 1_000),
+        ("a.html", "<p>a</p>" * 1_000),
+        ("a.txt", "a\n" * 1_000),
+        ("a.csv", 'Summary,Description\nx,"' + "a\n" * 1_000 + '"\n'),
+        ("a.csv", 'Summary,Description\nx,"' + "- *a*\n" * 1_000 + '"\n'),
+        ("a.csv", 'Summary,Description\nx,"' + "<p>a</p>" * 1_000 + '"\n'),
+    ],
+)
+def test_every_reader_keeps_to_the_most_nodes(name: str, content: str) -> None:
+    options = TicketOptions(max_rows=10, max_columns=10, max_nesting=10, max_nodes=1_000)
+    with pytest.raises(DocumentError, match="more than 1,000 nodes"):
+        list(tickets_from(name, content.encode(), options))

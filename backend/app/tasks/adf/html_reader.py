@@ -42,7 +42,7 @@ def read_html(builder: DocumentBuilder, html: str, *, max_nodes: int) -> Documen
             stop = end if stop < 0 else stop
             _read_chunk(builder, html[position:stop])
             if builder.tree.node_count + builder.inline.node_count > max_nodes:
-                raise _too_many_nodes(max_nodes)
+                raise too_many_nodes(max_nodes)
             position = stop
         builder.flush()
         builder.tree.finish()
@@ -115,7 +115,8 @@ def _without_collection() -> Iterator[None]:
         gc.enable()
 
 
-def _too_many_nodes(most: int) -> DocumentError:
+def too_many_nodes(most: int) -> DocumentError:
+    """Return the error for a document of more nodes than allowed."""
     return DocumentError(
         f"The document becomes more than {most:,} nodes of ADF, far more than Jira takes.",
         next_step="Split it into several documents, or raise the limit: SESSION_TASKS_MAX_NODES.",

@@ -131,7 +131,7 @@ def body_reader(
         BodyFormat.MARKDOWN: partial(markdown_to_adf, hard_breaks=True, **limits),  # type: ignore[arg-type] # of mixed types
         BodyFormat.HTML: partial(html_to_adf, **limits),  # type: ignore[arg-type] # as above
         BodyFormat.JIRA: partial(jira_markup_to_adf, **limits),  # type: ignore[arg-type] # as above
-        BodyFormat.TEXT: text_to_adf,
+        BodyFormat.TEXT: partial(text_to_adf, max_nodes=max_nodes),
     }
     if chosen is not BodyFormat.AUTO:
         return BodyReader(chosen, (), is_given=True, _convert=convert)

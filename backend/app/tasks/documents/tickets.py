@@ -164,7 +164,7 @@ def tickets_from(name: str, content: bytes, options: TicketOptions) -> DocumentT
     if kind is DocumentKind.HTML:
         return _of_sections(name, lambda: _html_sections(text, options), notes, options)
     if kind is DocumentKind.TEXT:
-        return _of_sections(name, lambda: [_text_section(text)], notes, options)
+        return _of_sections(name, lambda: [_text_section(text, options.max_nodes)], notes, options)
     return _of_markdown(name, text, notes, options)
 
 
@@ -316,13 +316,13 @@ def _html_sections(html: str, options: TicketOptions) -> list[Section]:
     return split_html(html, options.split_level, **options.reading)
 
 
-def _text_section(text: str) -> Section:
+def _text_section(text: str, max_nodes: int) -> Section:
     """Return a plain text under its first line that says something."""
     lines = text.splitlines()
     first = next((number for number, line in enumerate(lines) if one_line(line)), None)
     if first is None:
-        return Section(None, 1, text_to_adf(text))
-    below = text_to_adf("\n".join([*lines[:first], *lines[first + 1 :]]))
+        return Section(None, 1, text_to_adf(text, max_nodes=max_nodes))
+    below = text_to_adf("\n".join([*lines[:first], *lines[first + 1 :]]), max_nodes=max_nodes)
     return Section(one_line(lines[first]), first + 1, below)
 
 

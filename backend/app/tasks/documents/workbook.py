@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -13,13 +12,11 @@ from app.core.errors import DocumentError
 from app.tasks.documents.column_names import BODY_COLUMNS, TITLE_COLUMNS
 from app.tasks.documents.csv_table import Table, table_of
 from app.tasks.documents.delimiter import has_content
-from app.tasks.documents.office import open_archive, read_entry, require
+from app.tasks.documents.office import require
+from app.tasks.documents.sheet_size import refuse_huge_sheets
 
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet
-
-_CELL = re.compile(rb'<c\b[^>]*?\sr="([A-Z]{1,3})(\d{1,7})"')
-_SHEETS = re.compile(r"xl/worksheets/[^/]+\.xml|content\.xml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +58,7 @@ def read_workbook(  # noqa: PLR0913 - the options of a workbook are these
     require("python_calamine")
     import python_calamine  # noqa: PLC0415 - an extra
 
-    _refuse_huge_sheets(name, content, max_rows=max_rows, max_columns=max_columns)
+    refuse_huge_sheets(name, content, max_rows=max_rows, max_columns=max_columns)
     try:
         workbook = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(content))
         names = [
@@ -160,41 +157,6 @@ def _merged_header(sheet: CalamineSheet) -> bool:
     ranges = sheet.merged_cell_ranges or ()
     first = sheet.start[0] if sheet.start else 0
     return any(start[0] <= first <= end[0] and end[1] > start[1] for start, end in ranges)
-
-
-def _refuse_huge_sheets(name: str, content: bytes, *, max_rows: int, max_columns: int) -> None:
-    """Raise for sheets of more rows or columns than allowed, before they are filled in memory.
-
-    Raises:
-        DocumentError: it names the limit; or the archive cannot be used at all.
-
-    """
-    archive = open_archive(name, content)
-    for entry in archive.namelist():
-        if not _SHEETS.fullmatch(entry):
-            continue
-        written = read_entry(name, archive, entry)
-        rows = columns = 0
-        for found in _CELL.finditer(written):
-            rows = max(rows, int(found[2]))
-            columns = max(columns, _column_number(found[1]))
-        for limit, most, setting, what in (
-            (rows - 1, max_rows, "SESSION_TASKS_MAX_ROWS", "rows"),
-            (columns, max_columns, "SESSION_TASKS_MAX_COLUMNS", "columns"),
-        ):
-            if limit > most:
-                raise DocumentError(
-                    f"{name} has a sheet of more than {most:,} {what}",
-                    name=name,
-                    next_step=f"Split it, or raise {setting}.",
-                )
-
-
-def _column_number(letters: bytes) -> int:
-    number = 0
-    for letter in letters:
-        number = number * 26 + letter - 64
-    return number
 
 
 def _listed(names: Sequence[str]) -> str:
