@@ -12,6 +12,8 @@ it sends anything: each issue carries the property `PROPERTY`, which names sessi
 `search/jql` finds what this account created since the intent. A request may be carried out late
 (`JIRA_TIMEOUT_SECONDS`), and the index may lag (`JIRA_INDEX_SECONDS`): an issue counts as not
 created only when it is not found until both have passed.
+
+One file of more than 450 lines: the requests of a delivery share its steps and threads.
 """
 
 from __future__ import annotations
