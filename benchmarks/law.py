@@ -18,6 +18,7 @@ import psutil
 
 from app.core.config import Settings
 from app.core.database import Database
+from app.models.guard import LEGAL_UPDATE, install_guard, remove_guard
 from app.models.session import TaskType
 from app.repositories import transitions
 
@@ -33,27 +34,9 @@ CREATE OR REPLACE FUNCTION refuse_transition() RETURNS trigger LANGUAGE plpgsql 
 BEGIN RAISE EXCEPTION 'illegal transition of session %', NEW.session_id; END $$"""
 
 # Evaluated by the executor, without a call; the function runs only to refuse.
-LAW = """
-CREATE TRIGGER law BEFORE UPDATE ON session_tasks FOR EACH ROW WHEN (NOT (
-    NEW.id = OLD.id AND NEW.session_id = OLD.session_id AND CASE
-    WHEN NEW.task_id = OLD.task_id THEN
-        NEW.task_type = OLD.task_type AND NEW.started_at = OLD.started_at AND CASE
-        WHEN NEW.status = OLD.status THEN
-            NEW.completed_at IS NOT DISTINCT FROM OLD.completed_at
-            AND NEW.failed_at IS NOT DISTINCT FROM OLD.failed_at
-            AND NEW.retry_count IN (OLD.retry_count, 0)
-        WHEN OLD.status = 'running' THEN
-            NEW.retry_count = CASE NEW.status
-                WHEN 'failed' THEN least(OLD.retry_count + 1, 3) ELSE OLD.retry_count END
-        ELSE false END
-    WHEN NEW.status <> 'running' OR OLD.status = 'running' THEN false
-    WHEN NEW.task_type = OLD.task_type THEN
-        OLD.status IN ('failed', 'cancelled') AND OLD.retry_count < 3
-        AND NEW.retry_count = OLD.retry_count
-    ELSE OLD.status = 'completed' AND NEW.retry_count = 0
-        AND (OLD.task_type, NEW.task_type) IN
-            (('processing', 'export'), ('export', 'adf_validation'))
-    END)) EXECUTE FUNCTION refuse_transition()"""
+LAW = f"""
+CREATE TRIGGER law BEFORE UPDATE ON session_tasks FOR EACH ROW WHEN (NOT ({LEGAL_UPDATE}))
+EXECUTE FUNCTION refuse_transition()"""
 
 AGREES = """s.stage = CASE WHEN t.status = 'completed' AND t.task_type = 'adf_validation'
                            THEN 'completed' ELSE t.task_type END"""
@@ -84,6 +67,7 @@ BATCH = """
 CREATE TRIGGER stage AFTER UPDATE ON session_tasks REFERENCING NEW TABLE AS changed
 FOR EACH STATEMENT EXECUTE FUNCTION check_stages()"""
 
+GUARD = "the guard, whole"
 VARIANTS = {
     "no law": (),
     "no law, again": (),
@@ -91,6 +75,7 @@ VARIANTS = {
     "law, AFTER": (REFUSE, LAW.replace("BEFORE UPDATE", "AFTER UPDATE")),
     "stage, deferred, per row": (CHECK_ROW, DEFERRED),
     "stage, per statement": (CHECK_BATCH, BATCH),
+    GUARD: (),
 }
 REMOVE = (
     "DROP TRIGGER IF EXISTS law ON session_tasks",
@@ -106,11 +91,11 @@ def measure() -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="session-tasks-bench-") as folder:
         Path(folder).chmod(0o711)  # as root the server runs under another account
         with (
-            Database.open(Settings(data_dir=Path(folder), pool_size=1)) as database,
+            Database.open(Settings(data_dir=Path(folder), pool_size=2)) as database,
             database.driver_connection() as connection,
         ):
             rounds = [
-                {name: _lives(connection, law) for name, law in VARIANTS.items()}
+                {name: _lives(database, connection, name) for name in VARIANTS}
                 for _ in range(ROUNDS + 1)
             ][1:]  # the first warms up
     return {name: _summary(rounds, name) for name in VARIANTS}
@@ -125,9 +110,13 @@ def _summary(rounds: list[dict[str, dict[str, float]]], name: str) -> dict[str, 
     return told
 
 
-def _lives(connection: psycopg.Connection[Any], law: tuple[str, ...]) -> dict[str, float]:
-    for statement in (*REMOVE, *law):
+def _lives(
+    database: Database, connection: psycopg.Connection[Any], variant: str
+) -> dict[str, float]:
+    for statement in (*REMOVE, *VARIANTS[variant]):
         connection.execute(statement)
+    with database.engine.begin() as other:
+        (install_guard if variant == GUARD else remove_guard)(other)
     ids = [uuid.uuid4() for _ in range(LIVES)]
     connection.execute(
         "INSERT INTO sessions (id, auto_advance) SELECT unnest(%s::uuid[]), false", [ids]

@@ -25,11 +25,14 @@ from app.core.config import Settings
 from app.core.database import Database
 from app.core.embedded import EmbeddedServer
 from app.core.schema_version import upgrade_schema
+from app.models.guard import install_guard
 from app.models.session import Session
 from app.repositories.session_repository import SessionRepository
 
 SERVER_URL = "SESSION_TASKS_TEST_DATABASE_URL"
 DATA_DIR = "SESSION_TASKS_TEST_DATA_DIR"
+GUARDED = "SESSION_TASKS_TEST_GUARD"
+"""Set to run the tests under the guard of `app.models.guard`; some break the law on purpose."""
 
 _server = pytest.StashKey[EmbeddedServer]()
 _remover = pytest.StashKey["subprocess.Popen[bytes]"]()
@@ -98,9 +101,19 @@ def template_database(server_url: URL) -> Iterator[str]:
     """The name of a migrated database without connections."""
     name = f"template_{uuid.uuid4().hex}"
     _administer(server_url, f"CREATE DATABASE {name}")
-    upgrade_schema(server_url.set(database=name).render_as_string(hide_password=False))
+    url = server_url.set(database=name)
+    upgrade_schema(url.render_as_string(hide_password=False))
+    if GUARDED in os.environ:
+        _install_guard(url)
     yield name
     _administer(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _install_guard(url: URL) -> None:
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        install_guard(connection)
+    engine.dispose()
 
 
 @pytest.fixture(scope="session")

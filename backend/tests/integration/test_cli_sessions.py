@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from app.cli import session_commands
 from app.cli.application import run_command
@@ -317,6 +318,25 @@ def test_a_given_database_is_brought_up_to_date_only_by_db_upgrade(
     assert command("db", "check")[0] == 0
     assert command("db", "upgrade")[0] == 0
     assert command("list")[0] == 0
+
+
+def test_the_guard_is_installed_kept_and_removed_by_upgrades(
+    command: Callable[..., Answer], start_session: Callable[..., uuid.UUID], database: Database
+) -> None:
+    session_id = start_session()
+    lie = text("UPDATE sessions SET stage = 'completed' WHERE id = :id")
+    assert "guard is off" in command("db", "check")[1]
+    code, out, _ = command("db", "upgrade", "--guard")
+    assert code == 0
+    assert "guard is on" in out
+    for _ in range(2):
+        with pytest.raises(IntegrityError), database.transaction() as db:
+            db.execute(lie, {"id": session_id})
+        assert json.loads(command("db", "upgrade", "--json")[1])["guard"] is True
+    assert json.loads(command("db", "upgrade", "--no-guard", "--json")[1])["guard"] is False
+    assert json.loads(command("db", "check", "--json")[1])["guard"] is False
+    with database.transaction() as db:
+        db.execute(lie, {"id": session_id})
 
 
 def test_acts_on_another_owners_session_are_logged_at_audit(
