@@ -374,23 +374,32 @@ def test_merged_header_is_noted() -> None:
     assert "merged" in notes
 
 
-def test_open_document_table() -> None:
+def open_document(more: str = "") -> bytes:
+    """An OpenDocument table of one row, and `more` XML below it."""
     office_ns = "urn:oasis:names:tc:opendocument:xmlns"
     cell = "<table:table-cell office:value-type='string'><text:p>{}</text:p></table:table-cell>"
     lines = "".join(
         f"<table:table-row>{''.join(map(cell.format, line))}</table:table-row>"
         for line in (("Summary", "Owner"), ("Fix it", "me"))
     )
-    content = archive({
+    return archive({
         "mimetype": "application/vnd.oasis.opendocument.spreadsheet",
         "META-INF/manifest.xml": f"<manifest:manifest xmlns:manifest='{office_ns}:manifest:1.0'/>",
         "content.xml": f"<office:document-content xmlns:office='{office_ns}:office:1.0'"
         f" xmlns:table='{office_ns}:table:1.0' xmlns:text='{office_ns}:text:1.0'><office:body>"
-        f"<office:spreadsheet><table:table table:name='S'>{lines}</table:table>"
+        f"<office:spreadsheet><table:table table:name='S'>{lines}{more}</table:table>"
         "</office:spreadsheet></office:body></office:document-content>",
     })  # fmt: skip
-    drafts, _ = read("a.ods", content)
-    assert drafts[0][0] == "Fix it"
+
+
+def test_open_document_table() -> None:
+    # As LibreOffice fills a sheet: with empty rows, and empty cells, up to its end.
+    empty = (
+        '<table:table-row table:number-rows-repeated="1048573">'
+        '<table:table-cell table:number-columns-repeated="16384"/></table:table-row>'
+    )
+    drafts, _ = read("a.ods", open_document(empty))
+    assert [title for title, _ in drafts] == ["Fix it"]
     assert "Ownerme" in texts(drafts[0][1])
 
 
@@ -427,9 +436,38 @@ def test_word_document() -> None:
     assert document["content"][0]["content"][1]["marks"] == [{"type": "strong"}]
 
 
+def test_what_a_word_document_shows_otherwise_is_noted() -> None:
+    content = word(
+        "<w:p><w:r><w:t>see </w:t></w:r>"
+        "<m:oMath xmlns:m='http://schemas.openxmlformats.org/officeDocument/2006/math'/></w:p>"
+        "<w:p><w:r><w:rPr><w:highlight w:val='yellow'/></w:rPr><w:t>this</w:t></w:r></w:p>"
+    )
+    ((_, document),), notes = read("a.docx", content)
+    assert "formulas are left out" in notes
+    assert document["content"][1]["content"][0]["marks"][0]["type"] == "backgroundColor"
+
+
 FAR_OUT = (
     "<sheetData><row r='1'><c r='A1'><v>1</v></c><c r='XFD1048576'><v>1</v></c></row></sheetData>"
 )
+REPEATED_ROW = (
+    '<table:table-row table:number-rows-repeated="{}"><table:table-cell'
+    ' table:number-columns-repeated="{}"><text:p>x</text:p></table:table-cell></table:table-row>'
+)
+
+
+def moved(content: bytes) -> bytes:
+    """The workbook with its first sheet under another name, which its relations say."""
+    with zipfile.ZipFile(io.BytesIO(content)) as old:
+        written = {
+            name: old.read(name).replace(b"worksheets/sheet1.xml", b"x/s.dat")
+            for name in old.namelist()
+        }
+    return archive(
+        {name.replace("worksheets/sheet1.xml", "x/s.dat"): text for name, text in written.items()}
+    )
+
+
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 
@@ -437,6 +475,16 @@ OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
     ("name", "content", "reason"),
     [
         ("a.xlsx", workbook({"S": FAR_OUT.replace("'", '"')}), "more than 1,000 rows"),
+        ("a.xlsx", workbook({"S": FAR_OUT}), "more than 1,000 rows"),
+        ("a.xlsx", workbook({"S": FAR_OUT.replace("c r=", "c s='>' r=")}), "more than 1,000 rows"),
+        (
+            "a.xlsx",
+            workbook({"S": FAR_OUT.replace("<c ", "<x:c ").replace("</c", "</x:c")}),
+            "more than 1,000 rows",
+        ),
+        ("a.xlsx", moved(workbook({"S": FAR_OUT})), "more than 1,000 rows"),
+        ("a.ods", open_document(REPEATED_ROW.format(1_048_000, 1)), "more than 1,000 rows"),
+        ("a.ods", open_document(REPEATED_ROW.format(1, 16_000)), "more than 100 columns"),
         ("a.xlsx", workbook({"S": ISSUES}, **{"xl/vbaProject.bin": b"x"}), "macro"),
         ("a.docx", word("", **{"word/vbaProject.bin": b"x"}), "macro"),
         ("a.xlsx", OLE + "EncryptedPackage".encode("utf-16-le"), "password"),
@@ -447,7 +495,7 @@ OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
         ("a.docx", word("<w:p>" * 5_000 + "</w:p>" * 5_000), "cannot be read|nests"),
         ("a.xlsx", workbook({"S": ""}), "empty"),
     ],
-    ids=range(10),
+    ids=range(16),
 )
 def test_office_document_that_cannot_be_used_is_refused(
     name: str, content: bytes, reason: str
@@ -555,3 +603,9 @@ def test_every_reader_keeps_to_the_most_nodes(name: str, content: str) -> None:
     options = TicketOptions(max_rows=10, max_columns=10, max_nesting=10, max_nodes=1_000)
     with pytest.raises(DocumentError, match="more than 1,000 nodes"):
         list(tickets_from(name, content.encode(), options))
+
+
+def test_a_sheet_of_too_many_cells_is_refused() -> None:
+    far = FAR_OUT.replace("XFD1048576", "ALL90000")
+    with pytest.raises(DocumentError, match=r"more than 3,000,000 cells"):
+        read("a.xlsx", workbook({"S": far}), max_rows=100_000, max_columns=1_000)

@@ -26,10 +26,12 @@ MOST_CHARACTERS = 32_000_000
 _LONGEST_NUMBER = 9
 """Digits of a shared string's number; there are fewer strings than that."""
 
-_XLSX_SHEET = re.compile(r"xl/worksheets/[^/]+\.xml")
+_IN_XLSX_SHEET = b"sheetData"
+"""Its relations say where a sheet lies: any file of the archive may be one."""
+
 _SHARED_STRINGS = "xl/sharedStrings.xml"
 _ODS_CONTENT = "content.xml"
-_REFERENCE = re.compile(r"([A-Z]{1,3})(\d{1,7})")
+_REFERENCE = re.compile(r"([A-Z]{1,3})(\d{1,10})", re.IGNORECASE | re.ASCII)
 
 
 def refuse_huge_sheets(name: str, content: bytes, *, max_rows: int, max_columns: int) -> None:
@@ -50,11 +52,11 @@ def refuse_huge_sheets(name: str, content: bytes, *, max_rows: int, max_columns:
             lengths = strings.lengths
         sheets = _XlsxSheets(*limits, lengths)
         for entry in entries:
-            if _XLSX_SHEET.fullmatch(entry):
-                sheets.begin_sheet()
-                _parse(read_entry(name, archive, entry), sheets)
-            elif entry == _ODS_CONTENT:
+            if entry == _ODS_CONTENT:
                 _parse(read_entry(name, archive, entry), _OdsSheets(*limits))
+            elif _IN_XLSX_SHEET in (written := read_entry(name, archive, entry)):
+                sheets.begin_sheet()
+                _parse(written, sheets)
     except expat.ExpatError as error:
         raise DocumentError(
             f"{name} is damaged ({error})", name=name, next_step="Save it again."
@@ -212,6 +214,6 @@ def _repeated(attributes: Mapping[str, str], what: str) -> int:
 
 def _column_number(letters: str) -> int:
     number = 0
-    for letter in letters:
+    for letter in letters.upper():
         number = number * 26 + ord(letter) - 64
     return number

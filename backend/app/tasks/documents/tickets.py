@@ -26,7 +26,7 @@ from app.tasks.documents.decoding import Decoded, DocumentKind, decode, kind_of
 from app.tasks.documents.field_table import FieldTables
 from app.tasks.documents.fitting import Fit, Node, Ticket, fitted
 from app.tasks.documents.office import open_archive, require
-from app.tasks.documents.word import word_to_html
+from app.tasks.documents.word import read_word
 from app.tasks.documents.workbook import Workbook, read_workbook
 from app.tasks.jira.column_rules import BODY, TITLE, MappingOptions
 from app.tasks.jira.columns import ColumnMapping, fields_of_front_matter
@@ -144,7 +144,7 @@ def tickets_from(name: str, content: bytes, options: TicketOptions) -> DocumentT
 
     Raises:
         DocumentError: the document cannot be used; see `decode`, `kind_of`, `read_csv`,
-            `read_workbook` and `word_to_html`.
+            `read_workbook` and `read_word`.
         ConfigurationError: the delimiter in the options cannot be one, or an extra is missing.
 
     """
@@ -153,8 +153,8 @@ def tickets_from(name: str, content: bytes, options: TicketOptions) -> DocumentT
         workbook = _read_workbook(name, content, options)
         return _of_tables(name, workbook.tables, list(workbook.notes), options)
     if kind is DocumentKind.WORD:
-        html = word_to_html(name, content)
-        return _of_sections(name, lambda: _html_sections(html, options), [], options)
+        html, read_notes = read_word(name, content)
+        return _of_sections(name, lambda: _html_sections(html, options), [*read_notes], options)
     decoded = decode(name, content)
     text, replaced = clean_text(decoded.text)
     notes = _reading_notes(name, decoded, replaced)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.core.errors import DocumentError
 from app.tasks.documents.office import open_archive, require
@@ -21,10 +21,18 @@ p[style-name='HTML Preformatted'] => pre:separator('\\n')
 r[style-name='HTML Code'] => code
 u => u
 strike => s
+highlight => mark
 """
 
 
-def word_to_html(name: str, content: bytes) -> str:
+class WordDocument(NamedTuple):
+    """A Word document as HTML, and notes for people on what it shows otherwise."""
+
+    html: str
+    notes: tuple[str, ...]
+
+
+def read_word(name: str, content: bytes) -> WordDocument:
     """Return the document as HTML; pictures in it are shown by their alternative texts.
 
     Raises:
@@ -44,7 +52,11 @@ def word_to_html(name: str, content: bytes) -> str:
             next_step="Split it into several documents.",
         )
 
+    pictures = 0
+
     def without_picture(_image: Any) -> dict[str, str]:
+        nonlocal pictures
+        pictures += 1
         return {"src": ""}
 
     try:
@@ -57,7 +69,12 @@ def word_to_html(name: str, content: bytes) -> str:
         raise _unusable(name, "it nests too deeply") from error
     except Exception as error:  # the library and its XML parser raise what they like
         raise _unusable(name, str(error) or type(error).__name__) from error
-    return str(read.value)
+    notes = []
+    if pictures:
+        notes.append(f"{name}: pictures that are shown by their alternative texts: {pictures:,}")
+    if any("}oMath" in message.message for message in read.messages):
+        notes.append(f"{name}: its formulas are left out; add them by hand")
+    return WordDocument(str(read.value), tuple(notes))
 
 
 def _unusable(name: str, reason: str) -> DocumentError:
