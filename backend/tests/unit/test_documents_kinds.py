@@ -564,6 +564,27 @@ def test_too_long_a_description_is_cut_with_a_last_line_that_says_so() -> None:
     assert "was cut" in notes
 
 
+@pytest.mark.parametrize("how", [TooLong.SPLIT, TooLong.CUT])
+@pytest.mark.parametrize(
+    "source",
+    [
+        f"<table><tr><th>a<th>b</tr><tr><td>{'word ' * 20_000}<td>small</tr></table>",
+        f"<table><tr><td>{'word ' * 9_000}<td>{'text ' * 15_000}<td>small</tr></table>",
+        "<table>"
+        + "<tr><td rowspan=3>a<td colspan=2>b</tr><tr><td>c<td>d</tr><tr><td>e<td>f</tr>" * 2_000
+        + "</table>",
+    ],
+    ids=["long cell", "long cells", "row spans"],
+)
+def test_every_part_of_a_divided_table_has_all_its_columns(source: str, how: TooLong) -> None:
+    whole = texts(read("a.html", source)[0][0][1])
+    drafts, _ = read("a.html", source, too_long=how)
+    assert all(find_violations(document) == [] for _, document in drafts)
+    if how is TooLong.SPLIT:
+        for word in ("word", "text", "small", "a", "f"):
+            assert sum(texts(document).count(word) for _, document in drafts) >= whole.count(word)
+
+
 def test_table_that_is_divided_repeats_its_header() -> None:
     source = "| a | b |\n|---|---|\n" + "| some words | other words |\n" * 1_500
     drafts, _ = read("a.md", source, too_long=TooLong.SPLIT)

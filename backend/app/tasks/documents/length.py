@@ -12,6 +12,8 @@ from typing import Any
 Node = dict[str, Any]
 
 _STRUCTURE = 4
+_LEAST_ROOM = 200
+_EMPTY: Node = {"type": "paragraph", "content": []}
 _RESERVE = 1_000
 """Kept free for what says that a description goes on elsewhere."""
 
@@ -69,6 +71,11 @@ def _pieces(block: Node, room: int) -> Iterator[Node]:
     if block["type"] == "text":
         yield from _texts(block, room)
         return
+    if block["type"] == "tableRow":
+        yield from _rows(block, room)
+        return
+    if block["type"] == "table":
+        block = {**block, "content": _without_row_spans(block["content"])}
     content = block.get("content", [])
     repeated = content[:1] if _has_header(block) else []
     own = length_of({**block, "content": repeated})
@@ -76,7 +83,7 @@ def _pieces(block: Node, room: int) -> Iterator[Node]:
     taken = own
     order = block.get("attrs", {}).get("order", 1)
     for child in content[len(repeated) :]:
-        for piece in _pieces(child, max(room - own, 200)):
+        for piece in _pieces(child, max(room - own, _LEAST_ROOM)):
             size = length_of(piece)
             if taken + size > room and len(group) > len(repeated):
                 yield _with(block, group, order)
@@ -85,6 +92,50 @@ def _pieces(block: Node, room: int) -> Iterator[Node]:
             group.append(piece)
             taken += size
     yield _with(block, group, order)
+
+
+def _rows(row: Node, room: int) -> Iterator[Node]:
+    """Divide a row: each part has all its columns, and goes on with the cells that are too long."""
+    sizes = [length_of(cell) for cell in row["content"]]
+    share = max(room // len(sizes), _LEAST_ROOM)
+    large = [size for size in sizes if size > share]
+    room -= sum(sizes) - sum(large) + _STRUCTURE * (1 + 2 * len(sizes))
+    share = max(room // len(large), _LEAST_ROOM) if large else share
+    cells = [list(_pieces(cell, share)) for cell in row["content"]]
+    for index in range(max(map(len, cells))):
+        content = [
+            pieces[index] if index < len(pieces) else {**pieces[0], "content": [_EMPTY]}
+            for pieces in cells
+        ]
+        yield {**row, "content": content}
+
+
+def _without_row_spans(rows: list[Node]) -> list[Node]:
+    """Return the rows with empty cells in place of those that reach down from a row above."""
+    above: dict[int, tuple[int, Node]] = {}
+    alone: list[Node] = []
+    for row in rows:
+        below: dict[int, tuple[int, Node]] = {}
+        cells: list[Node] = []
+        column = 0
+        waiting = iter(row["content"])
+        while True:
+            if column in above:
+                reach, cell = above[column]
+            elif (own := next(waiting, None)) is not None:
+                attributes = dict(own.get("attrs", {}))
+                reach = attributes.pop("rowspan", 1)
+                cell = {name: value for name, value in own.items() if name != "attrs"}
+                cell |= {"attrs": attributes} if attributes else {}
+            else:
+                break
+            cells.append(cell)
+            if reach > 1:
+                below[column] = reach - 1, {**cell, "content": [_EMPTY]}
+            column += cell.get("attrs", {}).get("colspan", 1)
+        above = below
+        alone.append({**row, "content": cells})
+    return alone
 
 
 def _with(block: Node, content: list[Node], order: int) -> Node:
