@@ -12,8 +12,6 @@ it sends anything: each issue carries the property `PROPERTY`, which names sessi
 `search/jql` finds what this account created since the intent. A request may be carried out late
 (`JIRA_TIMEOUT_SECONDS`), and the index may lag (`JIRA_INDEX_SECONDS`): an issue counts as not
 created only when it is not found until both have passed.
-
-One file of more than 450 lines: the requests of a delivery share its steps and threads.
 """
 
 from __future__ import annotations
@@ -34,6 +32,7 @@ from app.core.wording import count_text
 from app.models.results import ExportBody, Finding, JiraIssue, TaskResults
 from app.tasks.documents.decoding import place_text
 from app.tasks.jira.errors import JiraDenied, JiraRefused, JiraUnavailable, OutcomeUnknown
+from app.tasks.jira.outcomes import outcome, outcome_of
 from app.tasks.jira.planning import PlannedTicket, plan_tickets
 from app.tasks.jira.sites import open_client
 from app.tasks.jira.waiting import moment_of
@@ -324,9 +323,9 @@ class _Delivery:
             return self._look_for(intent)
         except (JiraDenied, JiraRefused, JiraUnavailable) as error:
             self._stopped_by = error  # nothing was created: that is kept before it is raised
-            return _outcome({})
+            return outcome({})
         self._created = [str(issue.get("key")) for issue in answer.get("issues") or []]
-        found = _answered(answer, intent["tickets"])
+        found = outcome_of(answer, intent["tickets"])
         return self._look_for(intent) if found is None else found
 
     def _issue(self, planned: PlannedTicket) -> str:
@@ -357,7 +356,7 @@ class _Delivery:
     def _look_for(self, intent: Mapping[str, Any]) -> dict[str, Any]:
         """Return what a request created whose response is unknown."""
         project = intent.get("project", self._project)  # a retry may have named another
-        return _outcome(self._look(project, float(intent["since"]), set(intent["tickets"])))
+        return outcome(self._look(project, float(intent["since"]), set(intent["tickets"])))
 
     def _look(self, project: str, since: float, wanted: Collection[int]) -> _Found:
         """Search until all these tickets are found, or the index must have them."""
@@ -383,10 +382,10 @@ class _Delivery:
             self._status.wait(min(pause, left), "Looking for issues whose response was lost")
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _note(self, outcome: Mapping[str, Any]) -> None:
-        created = {int(ticket): (id_, key) for ticket, (id_, key) in outcome["created"].items()}
+    def _note(self, found: Mapping[str, Any]) -> None:
+        created = {int(ticket): (id_, key) for ticket, (id_, key) in found["created"].items()}
         self._issues |= created
-        self._refused |= {int(ticket): each for ticket, each in outcome["refused"].items()}
+        self._refused |= {int(ticket): each for ticket, each in found["refused"].items()}
         self._status.report(len(self._issues), f"creating issues in {self._project}")
 
     def _findings(self) -> list[Finding]:
@@ -427,40 +426,3 @@ def find_issues(
         value = (issue.get("properties") or {}).get(PROPERTY)
         if isinstance(value, dict) and value.get("session") == session:
             yield int(value["ticket"]), (str(issue["id"]), str(issue["key"]))
-
-
-def _outcome(created: Mapping[int, tuple[str, str]]) -> dict[str, Any]:
-    return {"created": {str(ticket): issue for ticket, issue in created.items()}, "refused": {}}
-
-
-def _answered(answer: Mapping[str, Any], tickets: Sequence[int]) -> dict[str, Any] | None:
-    """Return what a response says of each ticket; None where it does not say it of all.
-
-    Jira lists the created issues in the order of the request, and refusals by their positions.
-    """
-    issues, errors = answer.get("issues") or [], answer.get("errors") or []
-    refused: dict[int, dict[str, str]] = {}
-    for error in errors:
-        position = error.get("failedElementNumber")
-        if not isinstance(position, int) or not 0 <= position < len(tickets):
-            return None
-        refused[position] = _reasons(error)
-    left = [ticket for position, ticket in enumerate(tickets) if position not in refused]
-    if len(left) != len(issues) or not all(issue.get("key") for issue in issues):
-        return None
-    return {
-        "created": {
-            str(ticket): [str(issue["id"]), str(issue["key"])]
-            for ticket, issue in zip(left, issues, strict=True)
-        },
-        "refused": {str(tickets[position]): reasons for position, reasons in refused.items()},
-    }
-
-
-def _reasons(error: Mapping[str, Any]) -> dict[str, str]:
-    said = error.get("elementErrors") or {}
-    reasons = {str(name): str(reason) for name, reason in (said.get("errors") or {}).items()}
-    messages = [str(message) for message in said.get("errorMessages") or []]
-    if messages or not reasons:
-        reasons[""] = "; ".join(messages) or f"refused with status {error.get('status')}"
-    return reasons
