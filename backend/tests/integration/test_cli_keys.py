@@ -112,9 +112,9 @@ def test_link_for_one_key_is_given_to_scripts(keys: Any, login: Any, database: D
         ((), 3, "keys create"),
         (("--owner", "nobody"), 3, "nobody has no usable key"),
         (("--key", "0123456789abcdef"), 3, "keys list"),
-        (("--url", "tasks.example.com"), 2, "no address"),
-        (("--url", "http://[::1"), 2, "no address"),
-        (("--url", "ftp://tasks.example.com"), 2, "no address"),
+        (("--url", "tasks.example.com"), 2, "not the address of a server"),
+        (("--url", "http://[::1"), 2, "not the address of a server"),
+        (("--url", "ftp://tasks.example.com"), 2, "not the address of a server"),
     ],
 )
 def test_link_that_cannot_be_made_says_why(
