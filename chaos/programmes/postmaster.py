@@ -31,6 +31,8 @@ POSTMASTER = "postgresql/cluster/postmaster.pid"
 class _Kills:
     """Measurements, in seconds."""
 
+    until_started: list[float] = field(default_factory=list)
+    until_database: list[float] = field(default_factory=list)
     away: list[float] = field(default_factory=list)
     too_long: list[float] = field(default_factory=list)
     until_rebuilt: list[float] = field(default_factory=list)
@@ -52,11 +54,14 @@ class _Killer:
         time.sleep(self._rig.random.uniform(0, 0.3))  # where in the work it falls
         with psycopg.connect(self._url) as connection:
             before = connection.execute("SELECT clock_timestamp()").fetchone()
-        killed = int(self._pid_file.read_text().splitlines()[0])
+        killed = self._postmaster()
         began = time.monotonic()
         os.kill(killed, signal.SIGKILL)
         until(lambda: not Path(f"/proc/{killed}").exists(), "the postmaster dies")
+        until(lambda: self._postmaster() not in {0, killed}, "its users start another")
+        kills.until_started.append(time.monotonic() - began)
         until(lambda: self._count("sessions") >= 0, "the database is back")
+        kills.until_database.append(time.monotonic() - began)
         until(lambda: _reaches_database(address), "the API is back")
         away = time.monotonic() - began
         kills.away.append(away)
@@ -70,6 +75,14 @@ class _Killer:
                 "leases are rebuilt",
             )  # fmt: skip
             kills.until_rebuilt.append(time.monotonic() - began)
+
+    def _postmaster(self) -> int:
+        """Return the number in its file; 0 where there is none."""
+        try:
+            lines = self._pid_file.read_text().splitlines()
+        except FileNotFoundError:
+            return 0
+        return int(lines[0]) if lines else 0
 
     def _count(self, rows: str, parameters: tuple[object, ...] = ()) -> int:
         """Count rows; -1 where there is no server."""
@@ -147,6 +160,9 @@ def restarts(outer: Rig, *, times: int, among: Sequence[str] = tuple(KINDS)) -> 
         for name, measured in kills.items()
         if measured.away
     }
+    for name, measured in kills.items():
+        if measured.away:
+            figures[f"{name}: of these"] = _parts(measured)
     rebuilt = [seconds for measured in kills.values() for seconds in measured.until_rebuilt]
     figures |= {
         "leases rebuilt after": f"max {max(rebuilt, default=0):.1f} s of {len(rebuilt)}",
@@ -155,6 +171,20 @@ def restarts(outer: Rig, *, times: int, among: Sequence[str] = tuple(KINDS)) -> 
     }
     total = sum(len(measured.away) for measured in kills.values())
     return Verdict("killed postmasters", f"{total} kills", figures, broken)
+
+
+def _parts(kills: _Kills) -> str:
+    """Say what each part of the time took: detection, the server's start and recovery, the API."""
+    database = zip(kills.until_started, kills.until_database, strict=True)
+    api = zip(kills.until_database, kills.away, strict=True)
+    parts = {
+        "until another postmaster": kills.until_started,
+        "its start and recovery": [end - start for start, end in database],
+        "until the API says so": [end - start for start, end in api],
+    }
+    return "; ".join(
+        f"{name} median {median(part):.2f} s, max {max(part):.2f} s" for name, part in parts.items()
+    )
 
 
 def _after_all(rig: Rig) -> list[str]:

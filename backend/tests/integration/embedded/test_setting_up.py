@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,18 @@ def test_durability_stays_as_postgresql_ships_it(data_dir: Path) -> None:
     with EmbeddedServer.acquire(data_dir) as server:
         for setting in ("fsync", "synchronous_commit", "full_page_writes", "data_checksums"):
             assert query(server, f"SHOW {setting}") == "on"
+
+
+@pytest.mark.parametrize(
+    ("release", "expected"), [("6.1.0-9-amd64", "syncfs"), ("5.8", "syncfs"), ("5.4.0", "fsync")]
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no syncfs")
+def test_a_recovery_syncs_in_one_call_where_the_kernel_reports_errors(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, release: str, expected: str
+) -> None:
+    monkeypatch.setattr(platform, "release", lambda: release)
+    with EmbeddedServer.acquire(data_dir) as server:
+        assert query(server, "SHOW recovery_init_sync_method") == expected
 
 
 def test_data_survive_a_stop_and_a_move(data_dir: Path) -> None:
