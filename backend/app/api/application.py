@@ -94,7 +94,7 @@ def create_app(
             services.broadcaster.end_streams()
             background.cancel_scope.cancel()
         services.transitions.close()
-        await services.snapshots.close()
+        await services.snapshots.stop()
         stop_counting()
 
     app = FastAPI(

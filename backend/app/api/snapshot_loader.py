@@ -50,6 +50,13 @@ class SnapshotLoader:
             self._task = asyncio.create_task(self._answer_all())
         return await future
 
+    async def stop(self) -> None:
+        """Cancel the read that is under way, and close the connection."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await self.close()
+
     async def close(self) -> None:
         """Let go of the connection."""
         connection, self._connection = self._connection, None

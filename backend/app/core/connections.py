@@ -164,9 +164,13 @@ class Connector:
         require_suitable(connection)
         connection.read_timeout = self._read_timeout
         if missing := self._missing(connection):
-            connection.autocommit = True
-            connection.execute(_SET, [list(missing), list(missing.values())])
-            connection.autocommit = False
+            try:
+                connection.autocommit = True
+                connection.execute(_SET, [list(missing), list(missing.values())])
+                connection.autocommit = False
+            except BaseException:
+                connection.close()
+                raise
         return connection
 
     async def connect_async(self, application_name: str) -> psycopg.AsyncConnection[Any]:
@@ -191,7 +195,11 @@ class Connector:
                     raise
         require_suitable(connection)
         if missing := self._missing(connection):
-            await connection.execute(_SET, [list(missing), list(missing.values())])
+            try:
+                await connection.execute(_SET, [list(missing), list(missing.values())])
+            except BaseException:
+                await connection.close()
+                raise
         return connection
 
     def _accepted(self, parameters: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from sqlalchemy import make_url, text
+from sqlalchemy import event, make_url, text
 from sqlalchemy.orm import Session as DbSession
 
 from app.core.connections import Connector, session_settings, test_idle_connections
@@ -303,6 +303,8 @@ class Database:
     def close(self) -> None:
         """Close all connections, and release the embedded server; may be called again."""
         self._announcer.close()
+        # A thread that still uses a connection returns it to the pool as it was: it is closed then.
+        event.listen(self.engine.pool, "checkin", lambda _connection, record: record.invalidate())
         self.engine.dispose()
         if self.server is not None and self._releases_server:
             self.server.release()

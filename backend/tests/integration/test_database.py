@@ -314,3 +314,17 @@ def test_closing_ends_the_announcing_thread(settings: Settings, database_url: st
     database.close()
     database.close()
     assert set(threading.enumerate()) <= before
+
+
+def test_a_connection_in_use_while_the_database_closes_is_closed_when_it_is_returned(
+    database_url: str, tmp_path: Path
+) -> None:
+    database = Database.open(Settings(database_url=database_url, data_dir=tmp_path))
+    with database.driver_connection() as connection:
+        database.close()
+        assert not connection.closed
+    assert connection.closed
+    with database.transaction() as db:
+        connection = driver_connection(db)
+        database.close()
+    assert connection.closed
