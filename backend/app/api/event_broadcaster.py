@@ -224,6 +224,7 @@ class EventBroadcaster:
 
     async def _listen(self) -> None:
         while True:
+            began = anyio.current_time()
             try:
                 connection = await self._database.connect_async("session-tasks events")
                 async with connection:
@@ -236,7 +237,8 @@ class EventBroadcaster:
             except (psycopg.Error, OSError, DatabaseUnavailable) as error:
                 # Streams are fed by `_look_again` meanwhile.
                 logger.warning("Listening for changes failed, trying again: %s", error)
-            await anyio.sleep(SECONDS_BEFORE_LISTENING_AGAIN)
+            # At once where it had listened for a while: an embedded server that died is revived.
+            await anyio.sleep(max(0, began + SECONDS_BEFORE_LISTENING_AGAIN - anyio.current_time()))
 
     def _mark(self, session_ids: Iterable[UUID]) -> None:
         if not self._streams:
