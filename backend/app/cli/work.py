@@ -275,6 +275,7 @@ def retry_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
             changes,
             settings,
             option_name=lambda name: option_flag(name).split()[0],
+            resets=reset,
         )
         with database.transaction() as db:
             if reset:

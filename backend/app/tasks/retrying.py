@@ -15,7 +15,7 @@ from app.core.errors import (
     TaskValidationError,
 )
 from app.models.options import SessionOptions
-from app.models.session import TaskType
+from app.models.session import TaskStatus, TaskType
 from app.models.step import TaskStep
 from app.repositories.content_repository import ContentRepository
 from app.repositories.session_repository import SessionRepository
@@ -70,8 +70,12 @@ def check_retry(  # noqa: PLR0913 - whose session, what to change, and how it is
     *,
     read: ReadProblems | None = None,
     option_name: Callable[[str], str] = str,
+    resets: bool = False,
 ) -> None:
     """Return if the session could be opened as the changes leave it: the check of the intake.
+
+    Where no attempts are left, and none are given back (`resets`), nothing is read: the retry is
+    refused for that.
 
     `read` is called in place of `document_problems`, for documents that this process is not to
     read; by then no transaction is open.
@@ -83,6 +87,8 @@ def check_retry(  # noqa: PLR0913 - whose session, what to change, and how it is
         TaskValidationError: a change comes too late.
 
     """
+    if session.status is TaskStatus.FAILED and not (session.can_be_retried or resets):
+        return
     has_documents = bool(changes.documents or changes.without)
     refuse_too_late(session, changes.options, has_documents=has_documents, option_name=option_name)
     options = SessionOptions.from_json({**session.options, **changes.options})
