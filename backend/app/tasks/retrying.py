@@ -74,7 +74,7 @@ def check_retry(  # noqa: PLR0913 - whose session, what to change, and how it is
 ) -> None:
     """Return if the session could be opened as the changes leave it: the check of the intake.
 
-    Where no attempts are left, and none are given back (`resets`), nothing is read: the retry is
+    Where no attempts are left, and the retry does not reset them (`resets`), nothing is read: it is
     refused for that.
 
     `read` is called in place of `document_problems`, for documents that this process is not to
