@@ -49,6 +49,7 @@ def templates() -> Environment:
     environment = Environment(
         loader=PackageLoader("app.web"),
         autoescape=True,
+        auto_reload=False,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
