@@ -43,8 +43,8 @@ LARGEST_FORM_FIELD = 64 * 1024
 SMALL_UPLOADS_AT_ONCE = 64
 """They are stored in batches, so many of one key while it is alone."""
 
-SMALL_UPLOADS_OF_EACH = 2
-"""While several keys upload: another key's upload waits for so few in its batch and the last."""
+SMALL_UPLOADS_OF_EACH = 1
+"""While several keys upload: another key's upload waits for one of each in the batch before it."""
 
 REQUESTS_RECEIVED_AT_ONCE = 2
 """Of the largest size; smaller ones as many as come to as much, one key's to half of it."""
