@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Form, Query, Response
@@ -35,7 +35,7 @@ from app.api.uploads import (
     MOST_BYTES_READ_HERE,
     SMALL_BYTES,
     NewSession,
-    documents_of,
+    UsableDocuments,
     fingerprint,
     usable_documents,
 )
@@ -54,6 +54,12 @@ from app.repositories.session_repository import SessionRepository
 from app.repositories.session_snapshot import SessionSnapshot
 from app.repositories.transition_errors import session_not_found
 from app.tasks.intake_check import check_intake
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from app.core.config import Settings
+    from app.core.errors import TaskError
 
 router = APIRouter(prefix=API, tags=["sessions"], responses=problems(*EVERYWHERE))
 
@@ -80,23 +86,29 @@ async def create_session(
 
     With `start`, its first task is started in the same transaction.
     """
-    usable, _ = usable_documents(form, services.settings)
+    usable, refused = usable_documents(form, services.settings)
     if idempotency_key is None and usable.are_text_within(SMALL_BYTES):
         async with services.small_uploads.turn(caller.key_id):
-            return await _store_together(form, caller, services)
+            options = _checked_options(form, usable, refused, services.settings)
+            return await _store_together(form, usable, options, caller, services)
     async with services.uploads.turn(caller.key_id):
         return await run_in_threadpool(store_session, form, caller, services, idempotency_key)
 
 
-async def _store_together(form: NewSession, caller: Principal, services: Services) -> Response:
+async def _store_together(
+    form: NewSession,
+    usable: UsableDocuments,
+    options: dict[str, Any],
+    caller: Principal,
+    services: Services,
+) -> Response:
     """Store a small session in one transaction with others that arrive at the same time."""
-    names, options = _checked(form, services)
     draft = SessionDraft(
         caller.owner,
         form.label,
         options,
         form.auto_advance,
-        list(documents_of(form, names)),
+        list(usable.read()),
         starts=form.start,
     )
     await services.transitions.create_session(draft)
@@ -110,8 +122,9 @@ def store_session(
     form: NewSession, caller: Principal, services: Services, idempotency_key: str | None
 ) -> Response:
     """Store a session and start it if requested; called while a turn is held."""
-    names, options = _checked(form, services)
-    marked = fingerprint(form, names) if idempotency_key is not None else b""
+    usable, refused = usable_documents(form, services.settings)
+    options = _checked_options(form, usable, refused, services.settings)
+    marked = fingerprint(form, usable.names) if idempotency_key is not None else b""
     with (
         services.database.transaction() as db,
         idempotent(db, caller, idempotency_key, marked) as request,
@@ -119,7 +132,7 @@ def store_session(
         if request.response is None:
             sessions = SessionRepository(db, owner=caller.owner)
             session = sessions.create_session(
-                documents_of(form, names),
+                usable.read(),
                 label=form.label,
                 options=options,
                 auto_advance=form.auto_advance,
@@ -132,23 +145,24 @@ def store_session(
     return stored_response(answer)
 
 
-def _checked(form: NewSession, services: Services) -> tuple[list[str], dict[str, Any]]:
-    """Return the names of the documents, and the options to store.
+def _checked_options(
+    form: NewSession, usable: UsableDocuments, refused: Sequence[TaskError], settings: Settings
+) -> dict[str, Any]:
+    """Return the options to store, after the check of options and documents.
 
     Raises:
         ConfigurationError, DocumentError, IntakeRefused: what is wrong with form and documents.
 
     """
-    usable, refused = usable_documents(form, services.settings)
     options = check_intake(
         usable.read(),
         usable.names,
         form.options(),
-        services.settings,
+        settings,
         known=refused,
         read=None if usable.are_text_within(MOST_BYTES_READ_HERE) else problems_apart,
     )
-    return usable.names, options.to_json()
+    return options.to_json()
 
 
 def _created(snapshot: SessionSnapshot) -> StoredResponse:
