@@ -10,7 +10,7 @@ from pydantic import Field
 
 from app.api.chosen_options import ChosenOptions
 from app.api.resources import SafeText
-from app.core.errors import DocumentError, IntakeRefused
+from app.core.errors import DocumentError
 from app.repositories.content_reader import IncomingDocument
 from app.tasks.documents.decoding import kind_of
 
@@ -39,20 +39,6 @@ class NewSession(ChosenOptions):
         bool, Field(description="whether a completed task starts the next one automatically")
     ] = True
     start: Annotated[bool, Field(description="whether processing starts at once")] = False
-
-
-def checked_names(form: NewSession, settings: Settings) -> list[str]:
-    """The documents' names, after all checks that need no reading of them.
-
-    Raises:
-        DocumentError: too many; one too big, empty, of an unknown type, or of another's name.
-        IntakeRefused: several of these.
-
-    """
-    usable, problems = usable_documents(form, settings)
-    if problems:
-        raise IntakeRefused(problems) if len(problems) > 1 else problems[0]
-    return usable.names
 
 
 def usable_documents(
@@ -120,11 +106,6 @@ def _checked_name(upload: UploadFile, names: Sequence[str], most_bytes: int) -> 
             next_step="Split it.",
         )
     return name
-
-
-def documents_of(form: NewSession, names: list[str]) -> Iterator[IncomingDocument]:
-    """The documents, one after the other."""
-    return UsableDocuments(names, form.documents).read()
 
 
 def fingerprint(form: NewSession, names: list[str]) -> bytes:

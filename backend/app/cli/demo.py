@@ -21,13 +21,12 @@ from typing import TYPE_CHECKING
 from sqlalchemy import text
 
 from app.cli.demo_documents import backlog, handbook, list_without_titles, overlong
-from app.cli.login import LOCAL_OWNER
 from app.core.config import EngineName
 from app.core.errors import ConfigurationError, DatabaseUnavailable, ErrorCategory, TaskError
 from app.core.failure import failure_context
 from app.engines.loops import Loop
 from app.engines.worker import Worker
-from app.models.session import MAX_RETRY_COUNT, TaskStatus, TaskType
+from app.models.session import LOCAL_OWNER, MAX_RETRY_COUNT, TaskStatus, TaskType
 from app.repositories.session_repository import SessionRepository
 from app.tasks.adf_validation import validate_export
 from app.tasks.export import export_tickets

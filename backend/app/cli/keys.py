@@ -15,6 +15,7 @@ from app.cli.terminal import Terminal
 from app.core.database import Database
 from app.core.errors import ConfigurationError, ErrorCategory
 from app.models.access import KeyRole
+from app.models.session import LOCAL_OWNER
 from app.repositories.access_repository import AccessRepository
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ keys_application = typer.Typer(no_args_is_help=True, help="Create, list and revo
 
 @keys_application.command("create")
 def create_command(
-    owner: Annotated[str, typer.Option(help="Owner of the sessions it gives access to.")] = "local",
+    owner: Annotated[
+        str, typer.Option(help="Owner of the sessions it gives access to.")
+    ] = LOCAL_OWNER,
     role: Annotated[
         KeyRole,
         typer.Option(help="viewer: read only; admin: all owners' sessions, and keys."),

@@ -12,10 +12,8 @@ from app.cli.opening import load_settings, opened_database
 from app.cli.parameters import AsJson
 from app.cli.terminal import Terminal
 from app.core.errors import ConfigurationError, ErrorCategory
+from app.models.session import LOCAL_OWNER
 from app.repositories.sign_in_codes import LIFETIME, SignInCodes
-
-LOCAL_OWNER = "local"
-"""The owner of the command line's sessions, and of the first key."""
 
 
 def login_command(

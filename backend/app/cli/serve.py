@@ -12,7 +12,7 @@ import typer
 
 from app.cli.commands import without_garbage_collection
 from app.cli.exit_codes import ExitCode
-from app.cli.login import LOCAL_OWNER, address_of, link_of
+from app.cli.login import address_of, link_of
 from app.cli.opening import load_settings
 from app.cli.terminal import Terminal
 from app.core.config import EngineName
@@ -23,6 +23,7 @@ from app.engines.dispatch import dispatcher
 from app.engines.tracing import traced
 from app.engines.worker import Worker
 from app.models.access import KeyRole
+from app.models.session import LOCAL_OWNER
 from app.repositories.access_repository import AccessRepository
 from app.repositories.sign_in_codes import SignInCodes
 

@@ -7,9 +7,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from app.cli.login import LOCAL_OWNER
 from app.core.logging import log_audit
-from app.models.session import TaskStatus, TaskType
+from app.models.session import LOCAL_OWNER, TaskStatus, TaskType
 from app.repositories.session_queries import SessionQueries
 from app.repositories.session_snapshot import SessionSnapshot
 

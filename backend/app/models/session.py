@@ -59,6 +59,7 @@ from app.models.task_state import (
 )
 
 __all__ = [
+    "LOCAL_OWNER",
     "MAX_RETRY_COUNT",
     "NEXT_TYPE",
     "Session",
@@ -85,6 +86,10 @@ class StageTimes:
     completed_at: datetime
     waited_seconds: float
     ran_seconds: float
+
+
+LOCAL_OWNER = "local"
+"""The owner of the command line's sessions, and of the first key."""
 
 
 class Session(Base):
@@ -114,7 +119,7 @@ class Session(Base):
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
-    owner: Mapped[str] = mapped_column(String(200), server_default="local")
+    owner: Mapped[str] = mapped_column(String(200), server_default=LOCAL_OWNER)
     label: Mapped[str] = mapped_column(String(200), server_default="")
     stage: Mapped[SessionStage] = mapped_column(
         enum_by_value(SessionStage, "stage"), server_default=SessionStage.CREATED.value

@@ -5,9 +5,8 @@ All of it is read and written in the caller's transaction; many rows go in by CO
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import (
     delete,
@@ -26,7 +25,7 @@ from app.models.content import (
 )
 from app.models.results import Finding, JiraIssue, TicketDraft
 from app.repositories.content_reader import ContentReader, IncomingDocument
-from app.repositories.results_writer import Produced, copy_rows, copy_statement, write_results
+from app.repositories.results_writer import Produced, write_results
 
 if TYPE_CHECKING:
     import uuid
@@ -35,10 +34,6 @@ if TYPE_CHECKING:
 
     from app.models.results import TaskResults
     from app.models.session import TaskType
-
-COPY_DOCUMENTS = copy_statement(
-    Document.__tablename__, ("session_id", "position", "name", "content")
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,16 +178,6 @@ class ContentRepository(ContentReader):
             )
         )
 
-    def add_documents(self, session_id: uuid.UUID, documents: Iterable[IncomingDocument]) -> int:
-        """Store documents after the existing ones; return how many were stored."""
-        first = self._next_position(Document.position, Document.session_id, session_id)
-        rows = [
-            (session_id, position, document.name, document.content)
-            for position, document in enumerate(documents, first)
-        ]
-        copy_rows(driver_connection(self._db), COPY_DOCUMENTS, rows)
-        return len(rows)
-
     def replace_document(self, session_id: uuid.UUID, document: IncomingDocument) -> bool:
         """Replace the bytes of the document of that name; False if there is none."""
         row = self._db.scalar(
@@ -230,7 +215,3 @@ class ContentRepository(ContentReader):
     ) -> None:
         """Write the results of a run; see `app.repositories.results_writer.write_results`."""
         write_results(driver_connection(self._db), [Produced(session_id, task_type, results)])
-
-    def _next_position(self, position: Any, owner: Any, session_id: uuid.UUID) -> int:
-        highest = self._db.scalar(select(func.max(position)).where(owner == session_id))
-        return (highest or 0) + 1

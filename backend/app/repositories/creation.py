@@ -1,4 +1,4 @@
-"""Create sessions in batches, with their documents, by one statement and one COPY."""
+"""Create sessions, one or many, with their documents, by one statement and one COPY."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.types.json import Jsonb
 
+from app.models.content import Document
 from app.models.session import TaskType
 from app.repositories.content_reader import IncomingDocument
-from app.repositories.content_repository import COPY_DOCUMENTS
-from app.repositories.results_writer import copy_rows
+from app.repositories.results_writer import copy_rows, copy_statement
 
 if TYPE_CHECKING:
     import psycopg
@@ -25,6 +25,10 @@ INSERT INTO sessions (id, owner, label, options, auto_advance)
 SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::jsonb[], %s::boolean[])
     ON CONFLICT (id) DO NOTHING
 RETURNING id"""
+
+_COPY_DOCUMENTS = copy_statement(
+    Document.__tablename__, ("session_id", "position", "name", "content")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ def create_sessions(connection: psycopg.Connection[Any], drafts: Sequence[Sessio
     }
     copy_rows(
         connection,
-        COPY_DOCUMENTS,
+        _COPY_DOCUMENTS,
         (
             (draft.session_id, position, document.name, document.content)
             for draft in drafts

@@ -22,11 +22,12 @@ from app.core.failure import sanitize_context
 from app.core.json_safety import safe_text
 from app.models.lease import RETRY_BACKOFF_SECONDS
 from app.models.results import TaskResults
-from app.models.session import Session, SessionTask, TaskStatus, TaskType
+from app.models.session import LOCAL_OWNER, Session, SessionTask, TaskStatus, TaskType
 from app.models.step import TaskStep
 from app.repositories import transitions
 from app.repositories.content_reader import IncomingDocument
 from app.repositories.content_repository import ContentRepository
+from app.repositories.creation import SessionDraft, create_sessions
 from app.repositories.lifecycle_log import log_reset
 from app.repositories.maintenance import Maintenance
 from app.repositories.own_writes import run_writes
@@ -71,18 +72,16 @@ class SessionRepository(SessionViews, Maintenance):
         auto_advance: bool = True,
     ) -> Session:
         """Create a session with its documents, at stage `created`; nothing runs yet."""
-        session = Session(
-            label=safe_text(label)[:LABEL_CHARACTERS],
-            options=dict(options or {}),
-            auto_advance=auto_advance,
+        draft = SessionDraft(
+            LOCAL_OWNER if self._owner is None else self._owner,
+            safe_text(label)[:LABEL_CHARACTERS],
+            options or {},
+            auto_advance,
+            list(documents),
         )
-        if self._owner is not None:
-            session.owner = self._owner
-        self._db.add(session)
-        self._db.flush()
-        ContentRepository(self._db).add_documents(session.id, documents)
-        self._announce([session.id])
-        return session
+        create_sessions(driver_connection(self._db), [draft])
+        self._announce([draft.session_id])
+        return self._db.get_one(Session, draft.session_id)
 
     def change_options(self, session_id: uuid.UUID, changes: Mapping[str, Any]) -> None:
         """Set these options of the session, leaving the others.

@@ -19,7 +19,7 @@ from app.api.application import MOST_FORM_FIELDS
 from app.api.problems import PreconditionFailed, kind_of
 from app.api.resources import SafeText, StartTask
 from app.api.services import Administrator, Caller, ServicesOf, audit_act
-from app.api.uploads import NewSession, checked_names, documents_of
+from app.api.uploads import NewSession, usable_documents
 from app.core.errors import (
     ConfigurationError,
     DatabaseBusy,
@@ -40,6 +40,7 @@ from app.repositories.session_queries import SessionQueries
 from app.repositories.session_repository import SessionRepository
 from app.repositories.session_snapshot import SessionSnapshot
 from app.repositories.worker_repository import live_workers
+from app.tasks.intake_check import raise_problems
 from app.tasks.jira.sites import configured_targets
 from app.tasks.retrying import Changes, check_retry, retry_changed
 from app.web import wording
@@ -197,10 +198,12 @@ def _retry(  # noqa: PLR0913, PLR0917 - what a route is given
     try:
         wanted = changes(offered, given)
         form = NewSession.model_validate(wanted | {"documents": documents or [_NO_DOCUMENT]})
-        names = checked_names(form, services.settings) if documents else []
+        usable, problems = usable_documents(form, services.settings)
+        if documents:
+            raise_problems(problems)
         changed = Changes(
             {name: form.given()[name] for name in wanted},
-            list(documents_of(form, names)) if names else [],
+            list(usable.read()),
             without if takes_documents(session) else [],
         )
         if session.can_be_restarted:

@@ -16,11 +16,10 @@ from sqlalchemy import text
 from app.core.database import Database
 from app.core.failure import failure_context
 from app.engines.worker import Worker
+from app.models.content import Document
 from app.models.options import SessionOptions
 from app.models.results import TaskResults
 from app.models.session import TaskType
-from app.repositories.content_reader import IncomingDocument
-from app.repositories.content_repository import ContentRepository
 from app.repositories.session_repository import SessionRepository
 
 if TYPE_CHECKING:
@@ -119,8 +118,8 @@ def test_a_retry_changes_options_and_leaves_documents_out(
     session = open_session(client, too_long="cut")
     session_id = uuid.UUID(session.rsplit("/", 1)[1])
     with api.database.transaction() as db:
-        extra = IncomingDocument("bad.csv", b"title,Severity\nOne,2\n")
-        ContentRepository(db).add_documents(session_id, [extra])
+        content = b"title,Severity\nOne,2\n"
+        db.add(Document(session_id=session_id, position=2, name="bad.csv", content=content))
     client.post(f"{session}/task")
     fail_the_task(api, session)
 
