@@ -24,6 +24,7 @@ from benchmarks import (
     pipeline,
     rest,
     steps,
+    watchers,
 )
 from benchmarks.conversion import runner as conversion
 from benchmarks.machine import where_this_ran
@@ -35,6 +36,7 @@ PROGRAMMES: dict[str, Callable[[], dict[str, Any]]] = {
     "adf_validation": adf_validation.measure,
     "api_load": api_load.measure,
     "rest": rest.measure,
+    "watchers": watchers.measure,
     "dashboard": dashboard.measure,
     "delivery": delivery.measure,
     "fairness": fairness.measure,

@@ -107,7 +107,7 @@ async def _load(pid: int, port: int, key: str, environment: dict[str, str]) -> d
     }
 
 
-def _request(method: str, path: str, key: str, body: bytes = b"", kind: str = "") -> bytes:
+def request(method: str, path: str, key: str, body: bytes = b"", kind: str = "") -> bytes:
     head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\n"
     if body:
         head += f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
@@ -121,7 +121,7 @@ async def _open_session(port: int, key: str) -> str:
     )
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     kind = "multipart/form-data; boundary=x"
-    writer.write(_request("POST", "/api/v1/sessions", key, body, kind))
+    writer.write(request("POST", "/api/v1/sessions", key, body, kind))
     head = await reader.readuntil(b"\r\n\r\n")
     writer.close()
     found = re.search(rb"(?i)location: (\S+)", head)
@@ -136,7 +136,7 @@ async def _watching(port: int, key: str, session: str) -> AsyncIterator[list[asy
 
     async def watch() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(_request("GET", f"{session}/events", key))
+        writer.write(request("GET", f"{session}/events", key))
         await reader.readuntil(b"event: session")
         begun.release()
         while await reader.read(65_536):
@@ -188,7 +188,7 @@ async def _read_with_wrk(port: int, key: str, path: str) -> dict[str, float]:
 
 
 async def _read_with_python(port: int, key: str, path: str) -> dict[str, float]:
-    request = _request("GET", path, key)
+    sent = request("GET", path, key)
 
     async def open_one() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection("127.0.0.1", port)
@@ -199,7 +199,7 @@ async def _read_with_python(port: int, key: str, path: str) -> dict[str, float]:
 
     async def read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while (begun := time.perf_counter()) < end:
-            writer.write(request)
+            writer.write(sent)
             head = await reader.readuntil(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 200"), head
             length = re.search(rb"content-length: (\d+)", head)

@@ -122,16 +122,16 @@ class Server:
             figures |= {
                 f"{at}: sessions/s": seen.opened / took,
                 f"{at}: refused": seen.refused,
-                f"{at}: POST /sessions p99 ms": 1_000 * _percentile(seen.open_seconds, 99),
+                f"{at}: POST /sessions p99 ms": 1_000 * percentile(seen.open_seconds, 99),
             } | {
                 f"{at}: CPU ms a session, {part}": 1_000 * seconds / max(1, seen.opened)
                 for part, seconds in used.items()
             }
             if seen.start_seconds:
-                figures[f"{at}: POST task p99 ms"] = 1_000 * _percentile(seen.start_seconds, 99)
+                figures[f"{at}: POST task p99 ms"] = 1_000 * percentile(seen.start_seconds, 99)
         alone = [await self._one_alone() for _ in range(ALONE)]
-        figures["alone: p50 ms"] = 1_000 * _percentile(alone, 50)
-        figures["alone: p99 ms"] = 1_000 * _percentile(alone, 99)
+        figures["alone: p50 ms"] = 1_000 * percentile(alone, 50)
+        figures["alone: p99 ms"] = 1_000 * percentile(alone, 99)
         return figures
 
     async def _load(self, clients: int, seconds: float, *, one_request: bool = False) -> Figures:
@@ -236,7 +236,7 @@ def _tree_seconds(root: psutil.Process | None) -> float:
     return total
 
 
-def _percentile(values: list[float], percent: int) -> float:
+def percentile(values: list[float], percent: int) -> float:
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)] if ordered else 0.0
 
