@@ -23,6 +23,7 @@ from benchmarks import (
     law,
     pipeline,
     rest,
+    starts,
     steps,
     watchers,
 )
@@ -36,6 +37,7 @@ PROGRAMMES: dict[str, Callable[[], dict[str, Any]]] = {
     "adf_validation": adf_validation.measure,
     "api_load": api_load.measure,
     "rest": rest.measure,
+    "starts": starts.measure,
     "watchers": watchers.measure,
     "dashboard": dashboard.measure,
     "delivery": delivery.measure,

@@ -121,7 +121,7 @@ def _site(python: str) -> Iterator[Site]:
     with serving(python, "--owner", "local", "--role", "admin") as server:
         session_id = _fill(server.database)
         with httpx.Client(
-            base_url=f"http://127.0.0.1:{server.port}",
+            base_url=f"http://127.0.0.1:{server.ports[0]}",
             headers={"Authorization": f"Bearer {server.key}", "Accept": "text/html"},
             timeout=60,
         ) as browser:

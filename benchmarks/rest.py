@@ -91,14 +91,18 @@ class Server:
     """A `serve` process under load.
 
     Attributes:
-        port: where it listens.
+        command: of this product, run by that Python.
+        environment: where its commands find the database.
+        ports: where it listens; of all processes, where it has several.
         key: an API key of it.
         process: its process.
         database: a connection to its database, in autocommit.
 
     """
 
-    port: int
+    command: list[str]
+    environment: dict[str, str]
+    ports: list[int]
     key: str
     process: psutil.Process
     database: psycopg.Connection[Any]
@@ -129,21 +133,42 @@ class Server:
             }
             if seen.start_seconds:
                 figures[f"{at}: POST task p99 ms"] = 1_000 * percentile(seen.start_seconds, 99)
+        if one_request:
+            figures |= await self._measure_two_processes()
         alone = [await self._one_alone() for _ in range(ALONE)]
         figures["alone: p50 ms"] = 1_000 * percentile(alone, 50)
         figures["alone: p99 ms"] = 1_000 * percentile(alone, 99)
+        return figures
+
+    async def _measure_two_processes(self) -> dict[str, float]:
+        """Sessions per second from one process and from two on the same database."""
+        figures = {}
+        with _listening(self.command, self.environment) as (_, second_port):
+            ports = [self.ports[0], second_port]
+            for name, used in (("one process", ports[:1]), ("two processes", ports)):
+                self.ports = used
+                await self._load(16, 2.0, one_request=True)
+                done_before, began = self._completed(), time.perf_counter()
+                seen = await self._load(16, SECONDS, one_request=True)
+                await self._until_completed(done_before + seen.opened)
+                figures[f"{name}: sessions/s"] = seen.opened / (time.perf_counter() - began)
+            self.ports = ports[:1]
+        (figures["sessions with more than one ticket"],) = self.database.execute(
+            "SELECT count(*) FROM (SELECT FROM tickets GROUP BY session_id HAVING count(*) > 1) s"
+        ).fetchone()  # type: ignore[misc]
         return figures
 
     async def _load(self, clients: int, seconds: float, *, one_request: bool = False) -> Figures:
         seen = Figures()
         until = time.perf_counter() + seconds
         async with asyncio.TaskGroup() as group:
-            for _ in range(clients):
-                group.create_task(self._client(seen, until, one_request=one_request))
+            for number in range(clients):
+                port = self.ports[number % len(self.ports)]
+                group.create_task(self._client(port, seen, until, one_request=one_request))
         return seen
 
-    async def _client(self, seen: Figures, until: float, *, one_request: bool) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+    async def _client(self, port: int, seen: Figures, until: float, *, one_request: bool) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
         form = _FORM_THAT_STARTS if one_request else _FORM
         while (asked := time.perf_counter()) < until:
             status, location = await self._post(reader, writer, "/api/v1/sessions", form, _KIND)
@@ -181,7 +206,7 @@ class Server:
 
     async def _one_alone(self) -> float:
         """Seconds from the start of a session's first task until its last completed."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.ports[0])
         _, location = await self._post(reader, writer, "/api/v1/sessions", _FORM, _KIND)
         await self._post(reader, writer, f"{location}/task", b"{}", _JSON)
         writer.close()
@@ -254,30 +279,39 @@ def serving(python: str, *key_options: str) -> Iterator[Server]:
             "PYTHONUNBUFFERED": "1",
         }
         command = [python, "-c", "from app.cli import main; main()"]
-        process = subprocess.Popen(
-            [*command, "serve", "--port", "0"],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        try:
-            assert process.stdout is not None
-            port = next(
-                int(found[1])
-                for line in process.stdout
-                if (found := re.search(r"127\.0\.0\.1:(\d+)", line))
-            )
+        with _listening(command, environment) as (process, port):
             made = subprocess.run(
                 [*command, "keys", "create", "--json", *key_options],
                 env=environment, capture_output=True, text=True, check=True,
             )  # fmt: skip
             key = json.loads(made.stdout)["key"]
             with psycopg.connect(_url(python, environment), autocommit=True) as database:
-                yield Server(port, key, psutil.Process(process.pid), database)
-        finally:
-            process.terminate()
-            process.wait(60)
+                yield Server(command, environment, [port], key, process, database)
+
+
+@contextlib.contextmanager
+def _listening(
+    command: list[str], environment: dict[str, str]
+) -> Iterator[tuple[psutil.Process, int]]:
+    """Run `serve`; yield its process and its port."""
+    process = subprocess.Popen(
+        [*command, "serve", "--port", "0"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        port = next(
+            int(found[1])
+            for line in process.stdout
+            if (found := re.search(r"127\.0\.0\.1:(\d+)", line))
+        )
+        yield psutil.Process(process.pid), port
+    finally:
+        process.terminate()
+        process.wait(60)
 
 
 def _url(python: str, environment: dict[str, str]) -> str:
