@@ -17,7 +17,7 @@ from chaos.waiting import until
 
 from app.core.embedded import abandoned_clusters, cluster
 from app.core.embedded.binaries import remove_unused_copies
-from app.core.embedded.place import Place
+from app.core.embedded.server_directory import ServerDirectory
 
 
 def _kill_processes(folder: Path) -> None:
@@ -32,7 +32,7 @@ def _kill_processes(folder: Path) -> None:
 def _stop_servers(folder: Path) -> None:
     for entry in folder.rglob("postgresql"):
         if (entry / "cluster").is_dir():
-            cluster.shut_down(Place.of(entry.parent))
+            cluster.shut_down(ServerDirectory.of(entry.parent))
 
 
 def _remove(folder: Path) -> None:

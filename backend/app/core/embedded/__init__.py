@@ -1,15 +1,14 @@
 """PostgreSQL without a server to set up: one per data directory, shared by every command.
 
-`locks` counts the users, `place` has the files and their owner, `binaries` which
-PostgreSQL to run, `cluster` how to start and stop it; `server` is what the rest of the program
-uses, `abandoned` what was left behind. Why it is built like this:
-`docs/decisions/embedded-postgresql.md`.
+`server` is the interface. `server_directory` has the files and their owner, `locks` counts the
+clients, `binaries` finds the PostgreSQL to run, `cluster` starts and stops it, `abandoned` removes
+what was left behind. The reasons are in `docs/decisions/embedded-postgresql.md`.
 """
 
 from app.core.embedded.abandoned import abandoned_clusters, remove_abandoned
 from app.core.embedded.binaries import OLDEST_MAJOR, Binaries, find_binaries
-from app.core.embedded.place import at_home
 from app.core.embedded.server import EmbeddedServer, is_in_use
+from app.core.embedded.server_directory import at_home
 
 __all__ = [
     "OLDEST_MAJOR",

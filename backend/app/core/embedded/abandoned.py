@@ -1,7 +1,4 @@
-"""Clusters that lie elsewhere than in their data directory, and outlived it.
-
-Only root has such clusters (see `place`), all of them in `STATE_DIRECTORY`.
-"""
+"""Clusters outside their data directory that outlived it: root's, in `STATE_DIRECTORY`."""
 
 from __future__ import annotations
 
@@ -12,24 +9,27 @@ from typing import TYPE_CHECKING
 
 from app.core.embedded import cluster
 from app.core.embedded.binaries import remove_unused_copies
-from app.core.embedded.locks import FileLock, decide_alone, is_held
-from app.core.embedded.place import STATE_DIRECTORY, Place, account_of, read_own_file
+from app.core.embedded.locks import FileLock, is_held
+from app.core.embedded.server_directory import (
+    STATE_DIRECTORY,
+    ServerDirectory,
+    account_of,
+    read_own_file,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DECISION_SECONDS = 10.0
+STARTUP_LOCK_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class AbandonedCluster:
-    """A cluster that no data directory leads to, and that nobody uses.
+    """A cluster that no data directory leads to, and that no process uses.
 
     Attributes:
-        home: where it lies.
-        data_dir: whose it was.
-        is_removable: whether the disk of the data directory is the one that it was on: where it is
-            not mounted, the data directory may come back.
+        is_removable: whether the data directory's disk is the one that it was on. If that is only
+            unmounted, the data directory may come back.
 
     """
 
@@ -38,24 +38,24 @@ class AbandonedCluster:
     is_removable: bool
 
     def remove(self) -> None:
-        """End the server, if it idles still, and remove the cluster.
+        """Stop the server, if it still runs, and remove the cluster.
 
         Raises:
-            DatabaseUnavailable: another command starts or stops it, or it does not end.
+            DatabaseUnavailable: another command starts or stops it, or it does not stop.
 
         """
-        place = Place(self.home, account_of(self.home.stat().st_uid))
+        directory = ServerDirectory(self.home, account_of(self.home.stat().st_uid))
         with (
-            decide_alone(place.decision_lock, DECISION_SECONDS),
-            FileLock(place.users_lock) as lock,
+            directory.startup_locked(STARTUP_LOCK_SECONDS),
+            FileLock(directory.clients_lock) as clients,
         ):
-            if lock.try_alone():
-                cluster.shut_down(place)
+            if clients.try_alone():
+                cluster.shut_down(directory)
                 shutil.rmtree(self.home)
 
 
 def abandoned_clusters() -> Iterator[AbandonedCluster]:
-    """Give every cluster of this machine that this account may remove."""
+    """Yield every abandoned cluster of this machine that this account may remove."""
     for note in sorted(STATE_DIRECTORY.glob("*/belongs-to")):
         home = note.parent
         try:
@@ -65,15 +65,15 @@ def abandoned_clusters() -> Iterator[AbandonedCluster]:
         entry = Path(data_dir) / "postgresql"
         if home.is_symlink() or not data_dir or entry.resolve() == home:
             continue
-        users = home / "users.lock"
-        if users.exists() and is_held(users):
+        clients_lock = ServerDirectory(home, None).clients_lock
+        if clients_lock.exists() and is_held(clients_lock):
             continue
         there_is = next(path for path in entry.parents if path.exists())
         yield AbandonedCluster(home, Path(data_dir), str(there_is.stat().st_dev) == device)
 
 
 def remove_abandoned() -> list[AbandonedCluster]:
-    """Remove what can be removed, and the copies of binaries that nobody runs; return what it was.
+    """Remove abandoned clusters, and unused copies of binaries; return the clusters.
 
     Raises:
         DatabaseUnavailable: as `AbandonedCluster.remove`.

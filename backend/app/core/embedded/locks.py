@@ -1,10 +1,9 @@
 """File locks that end with the process that holds them, however it ends.
 
-A lock of flock(2) belongs to the open file, not to the process: it goes when the last descriptor
-of that open file goes, `kill -9` or not, and it passes on to children that inherit a descriptor.
-Both are used here: users of the server are counted by locks that no crash can leak, and the
-server's own processes inherit one, so "has every one of them gone?" has an exact answer, which no
-process id can give.
+A lock of flock(2) belongs to the open file, not to the process: it is released when the last
+descriptor of that open file is closed, `kill -9` or not, and it passes on to children that inherit
+a descriptor. So no crash leaks the locks that count the server's clients, and the lock that the
+server's own processes inherit is held until the last of them has ended.
 """
 
 from __future__ import annotations
@@ -16,13 +15,11 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Self
 
-from app.core.errors import DatabaseUnavailable
-
 if TYPE_CHECKING:
     from pathlib import Path
 
 POLL_SECONDS = 0.01
-"""How often a lock is asked for again: flock(2) knows no deadline."""
+"""How often a lock is tried again: flock(2) has no timeout."""
 
 _fork_guard = threading.RLock()
 _open_locks: weakref.WeakSet[FileLock] = weakref.WeakSet()
@@ -59,7 +56,7 @@ class FileLock:
         fcntl.flock(self._descriptor, fcntl.LOCK_SH)
 
     def try_alone(self) -> bool:
-        """Hold the lock alone if nobody else holds it; a shared hold may be lost by asking."""
+        """Hold the lock alone if nobody else holds it; a failure may release a shared hold."""
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -67,7 +64,7 @@ class FileLock:
         return True
 
     def alone_within(self, seconds: float) -> bool:
-        """Hold the lock alone as soon as nobody else does; False when the time is up."""
+        """Hold the lock alone as soon as nobody else does; False after `seconds`."""
         deadline = time.monotonic() + seconds
         while not self.try_alone():
             if time.monotonic() > deadline:
@@ -76,7 +73,7 @@ class FileLock:
         return True
 
     def unlock(self) -> None:
-        """Let go of the lock, also on behalf of children that inherited the open file."""
+        """Release the lock, also on behalf of children that inherited the open file."""
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def close(self) -> None:
@@ -95,32 +92,9 @@ class FileLock:
 
 
 def is_held(path: Path) -> bool:
-    """Whether anybody holds the lock of this file at this moment."""
+    """Whether any process holds the lock of this file now."""
     with FileLock(path) as lock:
         return not lock.try_alone()
-
-
-def decide_alone(path: Path, seconds: float) -> FileLock:
-    """Return the exclusive lock for starting or stopping the server; close it when done.
-
-    Raises:
-        DatabaseUnavailable: another command has held it for longer than `seconds`.
-
-    """
-    lock = FileLock(path)
-    try:
-        if lock.alone_within(seconds):
-            return lock
-    except BaseException:
-        lock.close()
-        raise
-    lock.close()
-    raise DatabaseUnavailable(
-        f"Another command has been starting or stopping the embedded PostgreSQL for {seconds:.0f} s"
-        f" and holds {path}.",
-        next_step="See whether a session-tasks process hangs or is suspended, end it, and try"
-        " again.",
-    )
 
 
 def _close_all_in_child() -> None:

@@ -16,7 +16,7 @@ from chaos.waiting import until
 
 from app.cli.doctor import _abandoned_clusters
 from app.cli.operation_commands import cleanup_command
-from app.core.embedded import EmbeddedServer, abandoned_clusters, place, remove_abandoned
+from app.core.embedded import EmbeddedServer, abandoned_clusters, remove_abandoned, server_directory
 from app.core.embedded.cluster import _postmaster
 from tests.integration.embedded.users import user_process
 
@@ -58,7 +58,7 @@ def test_a_server_that_idles_in_an_abandoned_cluster_is_ended(root_only_dir: Pat
         home = (gone / "postgresql").resolve()
         shutil.rmtree(gone)
         assert _abandoned(gone) == []  # it is used
-        postmaster = _postmaster(place.Place(home, None)) or 0
+        postmaster = _postmaster(server_directory.ServerDirectory(home, None)) or 0
         other.kill()
         other.wait()
     assert psutil.pid_exists(postmaster)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from app.core.embedded import EmbeddedServer, binaries, cluster, place
+from app.core.embedded import EmbeddedServer, binaries, cluster, server_directory
 from app.core.embedded.cluster import _postmaster
 from app.core.errors import DatabaseUnavailable
 from tests.integration.embedded.users import (
@@ -30,10 +30,10 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can take on an
 @as_root
 def test_root_runs_the_server_under_an_account_without_privileges(data_dir: Path) -> None:
     with EmbeddedServer.acquire(data_dir) as server:
-        account = server._place.account
+        account = server._directory.account
         assert account is not None
         assert account.uid != 0
-        postmaster = Path(f"/proc/{_postmaster(server._place)}")
+        postmaster = Path(f"/proc/{_postmaster(server._directory)}")
         assert postmaster.stat().st_uid == account.uid
         groups = (postmaster / "status").read_text().split("Groups:")[1].splitlines()[0]
         assert groups.split() in ([], [str(account.gid)])
@@ -47,7 +47,7 @@ def test_a_root_only_data_directory_links_to_a_home_that_the_account_can_enter(
     with EmbeddedServer.acquire(data_dir) as server:
         query(server, "CREATE TABLE kept AS SELECT 42 AS answer")
     home = (data_dir / "postgresql").readlink()
-    assert home.parent == place.STATE_DIRECTORY
+    assert home.parent == server_directory.STATE_DIRECTORY
     assert (home / "belongs-to").read_text().startswith(f"{data_dir}\ndevice ")
     assert any("The embedded database of" in record.message for record in caplog.records)
     assert (root_only_dir.stat().st_mode & 0o777) == 0o700
@@ -88,10 +88,10 @@ def test_root_copies_a_wheel_that_the_account_cannot_read(
     ran = set()
     for name in ("one", 'quo"te'):
         with EmbeddedServer.acquire(data_dir / name) as server:
-            ran.add(Path(f"/proc/{_postmaster(server._place)}/exe").readlink())
+            ran.add(Path(f"/proc/{_postmaster(server._directory)}/exe").readlink())
             binaries.remove_unused_copies()  # it is used
             assert query(server, "SELECT 1") == 1
-            assert ran.issubset(place.STATE_DIRECTORY.rglob("postgres"))
+            assert ran.issubset(server_directory.STATE_DIRECTORY.rglob("postgres"))
     assert len(ran) == 1
     assert (private_wheel.stat().st_mode & 0o777) == 0o700
 
@@ -180,8 +180,8 @@ def test_another_account_runs_its_own_and_root_joins_it(data_dir: Path) -> None:
         url = other.stdout.readline().strip()
         with EmbeddedServer.acquire(data_dir) as server:
             assert server.url == url
-            assert server._place.account is not None
-            assert server._place.account.name == "nobody"
+            assert server._directory.account is not None
+            assert server._directory.account.name == "nobody"
         leave(other)
     assert not is_running(server)
     EmbeddedServer.acquire(data_dir).release()  # started by root now

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy
 from chaos.waiting import until
 
-from app.core.embedded import EmbeddedServer, place
+from app.core.embedded import EmbeddedServer, server_directory
 from app.core.embedded.cluster import _LIST_PROCESSES, _postmaster
 from app.core.errors import DatabaseUnavailable
 from tests.integration.embedded.users import (
@@ -38,10 +38,10 @@ def test_a_killed_server_is_recovered_with_its_orphans_at_the_same_url(data_dir:
         busy.start()  # it does not notice the postmaster's death, and keeps the shared memory
         in_loop = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'DO %'"
         until(lambda: query(server, in_loop) == 1, "the statement runs")
-        postmaster = _postmaster(server._place)
+        postmaster = _postmaster(server._directory)
         assert postmaster is not None
         os.kill(postmaster, signal.SIGKILL)
-        until(lambda: _postmaster(server._place) is None, "the server is gone")
+        until(lambda: _postmaster(server._directory) is None, "the server is gone")
         assert is_running(server), "the orphan should be there still"
 
         with EmbeddedServer.acquire(data_dir) as next_user:
@@ -57,8 +57,8 @@ def test_a_user_brings_its_killed_server_back(data_dir: Path) -> None:
         start = started_at(server)
         server.ensure_running()
         assert started_at(server) == start
-        os.kill(_postmaster(server._place) or 0, signal.SIGKILL)
-        until(lambda: _postmaster(server._place) is None, "the server is gone")
+        os.kill(_postmaster(server._directory) or 0, signal.SIGKILL)
+        until(lambda: _postmaster(server._directory) is None, "the server is gone")
         server.ensure_running()
         assert started_at(server) > start
     with pytest.raises(DatabaseUnavailable, match="released"):
@@ -67,7 +67,7 @@ def test_a_user_brings_its_killed_server_back(data_dir: Path) -> None:
 
 def test_the_last_one_out_of_a_killed_server_clears_up(data_dir: Path) -> None:
     with EmbeddedServer.acquire(data_dir) as server:
-        os.kill(_postmaster(server._place) or 0, signal.SIGKILL)
+        os.kill(_postmaster(server._directory) or 0, signal.SIGKILL)
     assert not is_running(server)
 
 
@@ -75,10 +75,10 @@ def test_a_stale_pid_file_that_names_a_living_process_hinders_and_harms_nobody(
     data_dir: Path,
 ) -> None:
     with EmbeddedServer.acquire(data_dir) as server:
-        postmaster = _postmaster(server._place)
-        pid_file = server._place.cluster / "postmaster.pid"
+        postmaster = _postmaster(server._directory)
+        pid_file = server._directory.cluster / "postmaster.pid"
         left_behind = pid_file.read_text()
-    home = server._place
+    home = server._directory
     # PostgreSQL checks only processes of its own account.
     account = home.account
     run_as: dict[str, Any] = {} if account is None else {"user": account.uid, "group": account.gid}
@@ -86,7 +86,7 @@ def test_a_stale_pid_file_that_names_a_living_process_hinders_and_harms_nobody(
     with subprocess.Popen(["sleep", "600"], cwd="/", **run_as) as bystander:
         try:
             pid_file.write_text(left_behind.replace(str(postmaster), str(bystander.pid), 1))
-            socket_lock = home.socket_directory / f"{place.SOCKET_NAME}.lock"
+            socket_lock = home.socket_directory / f"{server_directory.SOCKET_NAME}.lock"
             socket_lock.write_text(f"{bystander.pid}\n")
             for path in (pid_file, socket_lock):
                 os.chown(path, owner.st_uid, owner.st_gid)
@@ -100,7 +100,7 @@ def test_a_stale_pid_file_that_names_a_living_process_hinders_and_harms_nobody(
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
 def test_only_the_servers_own_processes_are_counted_as_its_own(data_dir: Path) -> None:
     with EmbeddedServer.acquire(data_dir) as server:
-        home = server._place
+        home = server._directory
         shell = "exec sleep 600"  # a user's shell in the data directory
         with subprocess.Popen(["/bin/sh", "-c", shell], cwd=home.cluster) as visitor:
             try:

@@ -32,7 +32,7 @@ def open_database(data_dir: Path) -> Iterator[Database]:
 
 def kill(database: Database) -> None:
     assert database.server is not None
-    place = database.server._place
+    place = database.server._directory
     os.kill(_postmaster(place) or 0, signal.SIGKILL)
     until(lambda: _postmaster(place) is None, "the server is gone")
 

@@ -27,7 +27,7 @@ def test_the_first_start_gives_a_database_over_a_private_unix_socket(data_dir: P
         assert query(server, "SELECT lower('ÄÉ')") == "äé"
         assert query(server, "SHOW listen_addresses") == ""
         assert query(server, "SHOW TimeZone") == "UTC"
-        assert (server._place.socket_directory.stat().st_mode & 0o777) == 0o700
+        assert (server._directory.socket_directory.stat().st_mode & 0o777) == 0o700
 
 
 def test_durability_stays_as_postgresql_ships_it(data_dir: Path) -> None:
@@ -60,7 +60,7 @@ def test_data_survive_a_stop_and_a_move(data_dir: Path) -> None:
 def test_a_path_that_no_socket_can_have_gets_a_short_private_one(data_dir: Path, name: str) -> None:
     with EmbeddedServer.acquire(data_dir / name) as server:
         assert query(server, "SELECT 1") == 1
-        short = server._place.socket_directory
+        short = server._directory.socket_directory
         assert (short.stat().st_mode & 0o777) == 0o700
         with EmbeddedServer.acquire(data_dir / name) as second:
             assert second.url == server.url
@@ -75,7 +75,7 @@ def test_a_short_socket_directory_that_is_not_ours_is_not_used(data_dir: Path) -
     planted.chmod(0o777)
     (long / "postgresql" / "run").symlink_to(planted)
     with EmbeddedServer.acquire(long) as server:
-        assert server._place.socket_directory != planted
+        assert server._directory.socket_directory != planted
     assert planted.is_dir()
 
 
@@ -101,7 +101,7 @@ except DatabaseUnavailable as error:
 
 def test_a_server_that_will_not_start_shows_its_last_words(data_dir: Path) -> None:
     with EmbeddedServer.acquire(data_dir) as server:
-        configuration = server._place.cluster / "postgresql.conf"
+        configuration = server._directory.cluster / "postgresql.conf"
     with configuration.open("a") as file:
         file.write("no_such_setting = 1\n")
     with pytest.raises(DatabaseUnavailable, match="no_such_setting") as caught:
@@ -112,7 +112,7 @@ def test_a_server_that_will_not_start_shows_its_last_words(data_dir: Path) -> No
 
 def test_a_cluster_of_another_major_version_is_left_alone_and_explained(data_dir: Path) -> None:
     with EmbeddedServer.acquire(data_dir) as server:
-        version = server._place.cluster / "PG_VERSION"
+        version = server._directory.cluster / "PG_VERSION"
     version.write_text("9\n")
     with pytest.raises(DatabaseUnavailable, match="created by PostgreSQL 9") as caught:
         EmbeddedServer.acquire(data_dir)
@@ -161,7 +161,7 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 def test_a_long_log_is_put_aside_at_the_next_start(data_dir: Path) -> None:
     with EmbeddedServer.acquire(data_dir) as server:
-        log = server._place.log
+        log = server._directory.log
     with log.open("a") as file:
         file.write("x" * 2_000_000)
     with EmbeddedServer.acquire(data_dir):

@@ -169,16 +169,16 @@ def test_threads_of_one_process_share_one_server(data_dir: Path) -> None:
 def test_a_command_that_hangs_while_starting_is_named_after_a_while(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "DECISION_SECONDS", 0.05)
+    monkeypatch.setattr(server, "STARTUP_LOCK_SECONDS", 0.05)
     with EmbeddedServer.acquire(data_dir) as held:
-        with server._deciding(held._place), pytest.raises(DatabaseUnavailable) as caught:
+        with held._directory.startup_locked(1), pytest.raises(DatabaseUnavailable) as caught:
             EmbeddedServer.acquire(data_dir)
         assert "decision.lock" in caught.value.message
 
 
 def test_release_does_not_mind_that_the_directory_was_removed(data_dir: Path) -> None:
     server = EmbeddedServer.acquire(data_dir)
-    os.kill(_postmaster(server._place) or 0, signal.SIGQUIT)
+    os.kill(_postmaster(server._directory) or 0, signal.SIGQUIT)
     until(lambda: not is_running(server), "the server is gone")
     shutil.rmtree(data_dir / "postgresql")
     server.release()

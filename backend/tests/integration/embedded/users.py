@@ -47,7 +47,7 @@ def query(server: EmbeddedServer, statement: str) -> Any:
 
 
 def is_running(server: EmbeddedServer) -> bool:
-    return is_held(server._place.server_lock)
+    return is_held(server._directory.server_lock)
 
 
 def started_at(server: EmbeddedServer) -> Any:

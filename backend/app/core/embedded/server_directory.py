@@ -1,4 +1,4 @@
-"""Where a data directory's server keeps its files, and which account it runs under.
+"""The directory with a server's files, and the account that it runs under.
 
 ::
 
@@ -11,13 +11,13 @@
         run                      the socket's directory, or a link to a short private one
         server.log, server.log.1
 
+The names on disk stay as they are: commands of several versions share them.
+
 PostgreSQL refuses to run as root. Root therefore runs it under an account without privileges (the
 home's owner; at first `postgres` where there is one, else `nobody`), creates no account and
 changes no mode of a directory that is not its own: where the account cannot enter the data
-directory, the home is made in `/var/lib/session-tasks` and linked to.
-
-The home belongs to that account, which may put links there. Root therefore has the account itself
-make and write whatever lies in it, and follows no link in it.
+directory, the home is made in `/var/lib/session-tasks` and linked to. The account may put links
+into its home, so root follows none there, and has the account itself write what lies in it.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from app.core.embedded.locks import FileLock
 from app.core.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 logger = logging.getLogger(__name__)
 
@@ -64,31 +65,38 @@ class Account:
     gid: int
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """The home of one server, and the account it runs under (None: the caller's own)."""
+class ServerDirectory:
+    """The home of one server, and the account that it runs under.
 
-    home: Path
-    account: Account | None
+    Attributes:
+        account: None for the caller's own.
+        cluster: PostgreSQL's data directory.
+        log: the server's log.
+        startup_lock: held exclusively to start or stop the server.
+        clients_lock: held together by every process that uses the server.
+        server_lock: held by every process of the server, from the first to the last.
+
+    """
+
+    def __init__(self, home: Path, account: Account | None) -> None:
+        self.home = home
+        self.account = account
+        self.cluster = home / "cluster"
+        self.log = home / "server.log"
+        self.startup_lock = home / "decision.lock"
+        self.clients_lock = home / "users.lock"
+        self.server_lock = home / "server.lock"
 
     @classmethod
     def of(cls, data_dir: Path) -> Self:
-        """Return the place of this data directory's server, made if it was not there.
+        """Return that of this data directory's server; it is made if there is none.
 
         Raises:
-            DatabaseUnavailable: the directory cannot be made or entered; says what to do.
+            DatabaseUnavailable: this account may not use it; says what to do.
+            OSError: the directory cannot be made or entered.
 
         """
-        try:
-            return cls._of(at_home(data_dir))
-        except OSError as error:
-            raise DatabaseUnavailable(
-                f"The embedded PostgreSQL has no place in {data_dir}: {error}.",
-                next_step="Set SESSION_TASKS_DATA_DIR to a directory that this account may write.",
-            ) from error
-
-    @classmethod
-    def _of(cls, data_dir: Path) -> Self:
+        data_dir = at_home(data_dir)
         is_root = os.geteuid() == 0
         # Others may pass through what root makes, so that the server's account can.
         data_dir.mkdir(mode=0o711 if is_root else 0o700, parents=True, exist_ok=True)
@@ -103,10 +111,10 @@ class Place:
             )
         owner = home.stat().st_uid
         if is_root and owner != 0:
-            place = cls(home, account_of(owner))
+            directory = cls(home, account_of(owner))
             if home.parent == STATE_DIRECTORY:
-                place.note_data_directory(data_dir)
-            return place
+                directory.note_data_directory(data_dir)
+            return directory
         if not is_root and owner == os.geteuid():
             return cls(home, None)
         reader = "PostgreSQL refuses to run as root" if is_root else "this is another account"
@@ -117,75 +125,61 @@ class Place:
         )
 
     @property
-    def cluster(self) -> Path:
-        """PostgreSQL's data directory."""
-        return self.home / "cluster"
-
-    @property
-    def log(self) -> Path:
-        """The server's log."""
-        return self.home / "server.log"
-
-    @property
-    def decision_lock(self) -> Path:
-        """Held exclusively to start or stop the server."""
-        return self.home / "decision.lock"
-
-    @property
-    def users_lock(self) -> Path:
-        """Held together by every process that uses the server."""
-        return self.home / "users.lock"
-
-    @property
-    def server_lock(self) -> Path:
-        """Held by every process of the server, from the first to the last."""
-        return self.home / "server.lock"
-
-    @property
     def socket_directory(self) -> Path:
         """Where the server's socket is, if it runs."""
         return (self.home / "run").resolve()
 
-    def make_lock_files(self) -> None:
-        """Create the lock files, owned by the account, unless another process has."""
-        paths = (self.decision_lock, self.users_lock, self.server_lock)
+    @contextmanager
+    def startup_locked(self, seconds: float) -> Iterator[None]:
+        """Hold the lock for starting and stopping the server; the lock files are made before.
+
+        Raises:
+            DatabaseUnavailable: it has been held for longer than `seconds`.
+
+        """
+        paths = (self.startup_lock, self.clients_lock, self.server_lock)
         if not all(os.path.lexists(path) for path in paths):
             self.shell('for path; do : >>"$path" || exit; done', *paths)
+        with FileLock(self.startup_lock) as lock:
+            if not lock.alone_within(seconds):
+                raise DatabaseUnavailable(
+                    "The embedded PostgreSQL has been starting or stopping for"
+                    f" {seconds:.0f} s: {self.startup_lock} is held.",
+                    next_step="If it is recovering, try again later; if a session-tasks process"
+                    " hangs or is suspended, end it, and try again.",
+                )
+            yield
 
     def note_data_directory(self, data_dir: Path) -> None:
-        """Keep, in a home that lies elsewhere, whose it is: the directory may have been moved."""
+        """Note the data directory in the home, which may lie elsewhere."""
         note = self.home / "belongs-to"
-        if read_own_file(note) != note_of(data_dir):
-            self.shell('printf %s "$2" >"$1.new" && mv -f "$1.new" "$1"', note, note_of(data_dir))
+        text = f"{data_dir}\ndevice {data_dir.stat().st_dev}\n"
+        if read_own_file(note) != text:
+            self.shell('printf %s "$2" >"$1.new" && mv -f "$1.new" "$1"', note, text)
 
     def make_socket_directory(self) -> None:
-        """See that `run` is a private directory whose socket's path is short enough and plain.
+        """Make `run` a private directory whose socket's path is short enough and plain.
 
-        Where the home's path is too long, it is a link to a new directory in the temporary one. A
-        link whose target is not ours (a temporary directory is emptied at reboot, and anybody may
-        put something there) is replaced.
+        Where the home's path is too long, `run` is a link to a new directory in the temporary one.
+        A link whose target is not ours is replaced: a temporary directory is emptied at reboot, and
+        anybody may write there.
         """
         run = self.home / "run"
-        if _is_socket_path(run):
-            if run.is_symlink():
-                run.unlink()
+        is_usable = _is_socket_path(run)
+        if run.is_symlink():
+            short = run.readlink()
+            if not is_usable and self._is_private(short) and _is_socket_path(short):
+                return
+            run.unlink()
+        if is_usable:
             if not run.is_dir():
                 self.shell('mkdir -m 700 "$1"', run)
             return
-        if (
-            run.is_symlink()
-            and self._is_private(run.readlink())
-            and _is_socket_path(run.readlink())
-        ):
-            return
-        if run.is_symlink():
-            run.unlink()
-        elif run.is_dir():
+        if run.is_dir():
             shutil.rmtree(run)
         roots = (Path(tempfile.gettempdir()), Path("/tmp"))  # noqa: S108 - a private one inside
         root = next(root for root in roots if _is_socket_path(root / "session-tasks-12345678"))
-        short = self.shell('mktemp -d "$1"', root / "session-tasks-XXXXXXXX")
-        run.symlink_to(short.strip())
+        run.symlink_to(self.shell('mktemp -d "$1"', root / "session-tasks-XXXXXXXX").strip())
 
     def drop_socket_directory(self) -> None:
         """Remove the short directory in the temporary one, if there is one and it is empty."""
@@ -202,10 +196,7 @@ class Place:
         extra_environment: Mapping[str, str] | None = None,
         **options: Any,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program as the server's account, in its own session, with nothing of ours around.
-
-        Its own session: a Ctrl-C in the terminal is for the command, not for the server.
-        """
+        """Run a program as the server's account, in a session where no Ctrl-C reaches it."""
         if self.account is not None:
             options |= {"user": self.account.uid, "group": self.account.gid, "extra_groups": []}
         return subprocess.run(  # noqa: S603 - PostgreSQL's programs and sh, arguments as a list
@@ -223,10 +214,10 @@ class Place:
         )
 
     def shell(self, script: str, *arguments: str | Path) -> str:
-        """Run a few lines of sh as the server's account, `arguments` as $1 and so on.
+        """Run a few lines of sh as the server's account; `arguments` are $1 and so on.
 
         Raises:
-            OSError: they failed; says why.
+            OSError: they failed.
 
         """
         answer = self.run(["/bin/sh", "-c", script, "sh", *arguments])
@@ -260,7 +251,10 @@ def _make_home(entry: Path, account: Account | None) -> None:
         tempfile.mkdtemp(prefix=f"{data_dir.name}-" if is_elsewhere else ".new-", dir=parent)
     )
     try:
-        _write_note(home, data_dir, account)
+        if account is not None:
+            with opened_directory(home) as descriptor:
+                os.fchown(descriptor, account.uid, account.gid)
+        ServerDirectory(home, account).note_data_directory(data_dir)
         if is_elsewhere:
             entry.symlink_to(home)
             logger.warning(
@@ -276,18 +270,14 @@ def _make_home(entry: Path, account: Account | None) -> None:
             raise
 
 
-def _write_note(home: Path, data_dir: Path, account: Account | None) -> None:
-    """Say in a new home whose it is, and make the account its owner."""
-    directory = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+@contextmanager
+def opened_directory(path: Path) -> Iterator[int]:
+    """Yield a descriptor of the directory; OSError if the path is a link."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-        with open(os.open("belongs-to", flags, 0o600, dir_fd=directory), "wb") as note:  # noqa: PTH123
-            note.write(os.fsencode(note_of(data_dir)))
-            if account is not None:
-                os.fchown(note.fileno(), account.uid, account.gid)
-                os.fchown(directory, account.uid, account.gid)
+        yield descriptor
     finally:
-        os.close(directory)
+        os.close(descriptor)
 
 
 def at_home(data_dir: Path) -> Path:
@@ -304,11 +294,6 @@ def at_home(data_dir: Path) -> Path:
             f"The data directory is {data_dir}, and this account has no home directory.",
             next_step="Set SESSION_TASKS_DATA_DIR, HOME or SESSION_TASKS_DATABASE_URL.",
         ) from error
-
-
-def note_of(data_dir: Path) -> str:
-    """Return what a home's `belongs-to` says: the data directory, and the disk that it is on."""
-    return f"{data_dir}\ndevice {data_dir.stat().st_dev}\n"
 
 
 def read_own_file(path: Path, start: int = 0) -> str:
@@ -328,9 +313,9 @@ def read_own_file(path: Path, start: int = 0) -> str:
 
 
 def _can_enter(account: Account, directory: Path) -> bool:
-    """Ask the system by doing it: modes alone would not know of access control lists."""
-    answer = Place(directory, account).run(["/bin/sh", "-c", 'cd -- "$1"', "sh", directory])
-    return answer.returncode == 0
+    """Try it: access control lists do not show in the mode."""
+    home = ServerDirectory(directory, account)
+    return home.run(["/bin/sh", "-c", 'cd -- "$1"', "sh", directory]).returncode == 0
 
 
 def _unprivileged_account() -> Account:
