@@ -227,6 +227,62 @@ def test_grounds_of_cells_are_those_of_confluence() -> None:
     assert shown(html_to_adf(source)) == "table(tr(td=#e3fcef(p(a))))"
 
 
+def coloured(node: Node) -> str:
+    """Return the outline with the marks' colours."""
+    marks = [
+        f"/{'/'.join([m['type'], *m.get('attrs', {}).values()])}" for m in node.get("marks", ())
+    ]
+    content = "|".join(map(coloured, node.get("content", ())))
+    return f"{node['text']}{''.join(marks)}" if "text" in node else content
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("<b style='color:red'>a</b>", "a/strong/textColor/#ff0000"),
+        ("<ul style='color:red'><li>a<li style='color:blue'>b<p>c</ul>d",
+         "a/textColor/#ff0000|b/textColor/#0000ff|c/textColor/#0000ff d"),
+        ("<table><tr style='color:red'><td><p>a</p><ul><li>b</ul></table>c",
+         "a/textColor/#ff0000|b/textColor/#ff0000 c"),
+        ("<blockquote style='color:rgb(100%,0%,0%)'>a</blockquote>", "a/textColor/#ff0000"),
+        ("<details style='color:#f00a'><summary>x</summary>a</details>", "a/textColor/#ff0000"),
+        ("<dl style='color:hsl(0, 100%, 50%)'><dt>a<dd>b</dl>",
+         "a/strong/textColor/#ff0000|b/textColor/#ff0000"),
+        ("<span style='color:red'>a<em style='color:black'>b</em></span>",
+         "a/textColor/#ff0000|b/em"),
+        ("<font color=00FF00>a</font>", "a/textColor/#00ff00"),
+        ("<p style='color:rebeccapurple'>a <a href='/b'>c</a></p>",
+         "a /textColor/#663399|c/link/https://base.example/b"),
+        ("<p style='color:red'>https://a.example <a style='color:lime' href='/b'>c</a></p>",
+         ("https://a.example/link/https://a.example| /textColor/#ff0000"
+          "|c/textColor/#00ff00/link/https://base.example/b")),
+        ("<p style='background:yellow'>a</p>", "a/backgroundColor/#ffff00"),
+        ("<div style='background:#222;color:white'>a</div>", "a"),
+        ("<p style='background:#222222;color:white'>a</p>",
+         "a/backgroundColor/#222222/textColor/#ffffff"),
+        ("<table><tr bgcolor=#222222><td><b style='color:white'>a</b></table>",
+         "a/strong/textColor/#ffffff"),
+        ("<li style='font-weight:700;font-style:italic'>a", "a/strong/em"),
+        ("<b>a<i style='font-weight:normal'>b</i></b>", "a/strong|b/em"),
+        ("<pre style='color:red'>a<b style='color:red'>b</b></pre>c", "ab c"),
+        ("<p style='color:red'>a<br>b</p>c", "a/textColor/#ff0000||b/textColor/#ff0000 c"),
+    ],
+)  # fmt: skip
+def test_styles_reach_the_text_that_css_would_have_them_reach(source: str, expected: str) -> None:
+    document = html_to_adf(source, base_url=BASE)
+    assert find_violations(document) == []
+    assert " ".join(map(coloured, document["content"])) == expected
+
+
+def test_grounds_of_tables_and_rows_are_those_of_their_cells() -> None:
+    rows = "<tr bgcolor=red><td>a<td style='background:#fff'>b<tr><td style='background:lime'>c"
+    table = f"<table style='background-color:#eee'>{rows}<td>d</table><table><tr><td>e</table>"
+    assert shown(html_to_adf(table)) == (
+        "table(tr(td=#ff0000(p(a))|td(p(b)))|tr(td=#00ff00(p(c))|td=#eeeeee(p(d))))"
+        " table(tr(td(p(e))))"
+    )
+
+
 def test_hidden_elements_of_html_are_left_out() -> None:
     assert shown(html_to_adf("<p hidden>a</p><p style='DISPLAY:NONE'>b</p><p>c</p>")) == "p(c)"
 

@@ -7,7 +7,6 @@ where it has to be read tag by tag.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from app.tasks.adf.attributes import number, read_attributes
@@ -16,12 +15,11 @@ from app.tasks.adf.code_languages import language_of
 from app.tasks.adf.document_builder import DocumentBuilder, as_card
 from app.tasks.adf.inline_text import plain_text
 from app.tasks.adf.panels import panel_type
-from app.tasks.adf.styles import alignment, ground_of
+from app.tasks.adf.styles import WHITE, alignment, ground_of
 
 Node = dict[str, Any]
 
 _LARGEST_SPAN = 65_534
-_NO_MARKS: Sequence[Node] = ()
 _STRONG: Node = {"type": "strong"}
 _SUPERSCRIPT: Node = {"type": "subsup", "attrs": {"type": "sup"}}
 _STATES = {"done": "DONE", "open": "TODO"}
@@ -51,13 +49,10 @@ def open_paragraph(builder: DocumentBuilder, attributes: str) -> None:
     """Begin a paragraph."""
     if builder.inline.nodes:
         builder.flush()
-    before, marks = builder.align, _NO_MARKS
+    builder.outer_aligns.append(builder.align)
     if attributes:
-        said = read_attributes(attributes)
-        aligned = alignment(said)
+        aligned = alignment(read_attributes(attributes))
         builder.align = builder.align if aligned is None else aligned
-        marks = builder.open_marks(said)
-    builder.outer_aligns.append((before, marks))
 
 
 def close_paragraph(builder: DocumentBuilder, _attributes: str) -> None:
@@ -65,8 +60,7 @@ def close_paragraph(builder: DocumentBuilder, _attributes: str) -> None:
     if builder.inline.nodes:
         builder.flush()
     if builder.outer_aligns:
-        builder.align, marks = builder.outer_aligns.pop()
-        builder.close_marks(marks)
+        builder.align = builder.outer_aligns.pop()
 
 
 def read_paragraph(builder: DocumentBuilder, attributes: str, text: str) -> bool:
@@ -83,8 +77,7 @@ def open_heading(builder: DocumentBuilder, attributes: str, tag: str) -> None:
     if builder.inline.nodes:
         builder.flush()
     said = read_attributes(attributes) if attributes else {}
-    marks = builder.open_marks(said) if said else _NO_MARKS
-    builder.outer_headings.append((builder.heading, builder.align, marks))
+    builder.outer_headings.append((builder.heading, builder.align))
     builder.heading = int(tag[1]), said.get("data-heading", "")
     if said:
         builder.align = alignment(said) or builder.align
@@ -95,8 +88,7 @@ def close_heading(builder: DocumentBuilder, _attributes: str) -> None:
     if builder.inline.nodes:
         builder.flush()
     if builder.outer_headings:
-        builder.heading, builder.align, marks = builder.outer_headings.pop()
-        builder.close_marks(marks)
+        builder.heading, builder.align = builder.outer_headings.pop()
 
 
 def read_heading(builder: DocumentBuilder, attributes: str, text: str, tag: str) -> bool:
@@ -284,15 +276,20 @@ def open_definition(builder: DocumentBuilder, _attributes: str, tag: str) -> Non
     builder.later(tag, close)
 
 
-def open_table(builder: DocumentBuilder, _attributes: str) -> None:
+def open_table(builder: DocumentBuilder, attributes: str) -> None:
     """Begin a table."""
-    builder.open_frame("table", "table")
+    before = builder.ground, builder.row_ground
+    if attributes and (ground := ground_of(read_attributes(attributes))):
+        builder.ground = ground
+    builder.open_frame("table", "table", closing=lambda: builder.set_grounds(*before))
 
 
 def open_row(builder: DocumentBuilder, attributes: str) -> None:
     """Begin a row."""
     builder.flush()
-    builder.row_align = (alignment(read_attributes(attributes)) or "") if attributes else ""
+    said = read_attributes(attributes) if attributes else {}
+    builder.row_align = alignment(said) or ""
+    builder.row_ground = ground_of(said) if said else None
     if builder.tree.top.kind == "table":
         builder.open_frame("tr", "tableRow")
     else:
@@ -311,17 +308,19 @@ def open_cell(builder: DocumentBuilder, attributes: str, tag: str) -> None:
         for name in ("colspan", "rowspan")
         if (span := number(said.get(name), 1, 1, _LARGEST_SPAN)) > 1
     }
-    if colour := ground_of(said):
-        given["background"] = colour
+    grounds = builder.ground, builder.row_ground
+    colour = ground_of(said) or builder.row_ground or builder.ground
+    builder.ground = None if colour == WHITE else colour
+    if builder.ground is not None:
+        given["background"] = builder.ground
     frame = builder.tree.open("tableHeader" if tag == "th" else "tableCell", given or None)
     before, aligned = builder.align, alignment(said)
     builder.align = builder.row_align if aligned is None else aligned
     heading, builder.heading = builder.heading, None
-    marks = builder.open_marks(said)
 
     def close() -> None:
         builder.flush()
-        builder.close_marks(marks)
+        builder.set_grounds(*grounds)
         builder.tree.close(frame)
         builder.align, builder.heading = before, heading
 
@@ -331,7 +330,14 @@ def open_cell(builder: DocumentBuilder, attributes: str, tag: str) -> None:
 def read_cell(builder: DocumentBuilder, attributes: str, text: str, tag: str) -> bool:
     """Read a cell of nothing but text, as pulldown-cmark writes them."""
     top, align = builder.tree.top, _CELL_ALIGNMENTS.get(attributes)
-    if align is None or top.kind != "tableRow" or builder.row_align or not text.strip():
+    if (
+        align is None
+        or top.kind != "tableRow"
+        or builder.row_align
+        or builder.row_ground
+        or builder.ground
+        or not text.strip()
+    ):
         return False
     builder.inline.add_markup(text)
     paragraph: Node = {"type": "paragraph", "content": builder.inline.take()}

@@ -6,7 +6,7 @@ What the handlers of `block_elements` and `inline_elements` work on.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from app.tasks.adf.addresses import AddressResolver
 from app.tasks.adf.block_tree import BlockTree, Frame
 from app.tasks.adf.inline_text import InlineText, plain
 from app.tasks.adf.pictures import split_at_pictures, title_and_extras, without_flag
-from app.tasks.adf.styles import alignment, block_marks_of
+from app.tasks.adf.styles import UNMARKED, alignment, is_light, marks_of
 
 Node = dict[str, Any]
 Closing = Callable[[], object]
@@ -93,13 +93,15 @@ class DocumentBuilder:
         title: the `<title>` of an HTML document; often empty.
         align: how paragraphs here are aligned: `center`, `end` or empty.
         row_align: how the cells of the table's row are aligned that say nothing themselves.
+        ground: the colour of the ground of the cell or table that is open, where it is not white.
+        row_ground: that of the table's row.
         heading: the level and mark of the heading that is open.
         code: the text of the code block that is open.
         language: the language of the code block to come.
         has_picture: whether the line has a picture.
         footnote: the label of the footnote that is being read.
-        outer_aligns: the alignments around the paragraphs that are open, and their own marks.
-        outer_headings: the headings, and alignments, around the headings that are open, and marks.
+        outer_aligns: the alignments around the paragraphs that are open.
+        outer_headings: the headings, and alignments, around the headings that are open.
         lists: the lists that are open, the innermost last.
         items: the items of lists that are open, the innermost last.
 
@@ -120,15 +122,18 @@ class DocumentBuilder:
         self.title = ""
         self.inline = InlineText(addresses, hard_breaks=hard_breaks)
         self._closing: dict[str, list[Closing]] = {}
+        self._styles: dict[str, list[tuple[str, ...]]] = {}
         self.align = ""
         self.row_align = ""
+        self.ground: str | None = None
+        self.row_ground: str | None = None
         self.heading: tuple[int, str] | None = None
         self.code: list[str] | None = None
         self.language = ""
         self.has_picture = False
         self.footnote: str | None = None
-        self.outer_aligns: list[tuple[str, Sequence[Node]]] = []
-        self.outer_headings: list[tuple[tuple[int, str] | None, str, Sequence[Node]]] = []
+        self.outer_aligns: list[str] = []
+        self.outer_headings: list[tuple[tuple[int, str] | None, str]] = []
         self.lists: list[Frame] = []
         self.items: list[Frame] = []
 
@@ -148,34 +153,46 @@ class DocumentBuilder:
         if waiting := self._closing.get(tag):
             waiting.pop()()
 
-    def open_marks(self, attributes: dict[str, str]) -> Sequence[Node]:
-        """Have a block's text carry the marks that its attributes say; return them."""
-        marks = block_marks_of(attributes)
-        for mark in marks:
-            self.inline.open_mark(mark)
-        return marks
+    def open_style(self, tag: str, attributes: str) -> None:
+        """Have the text of this element carry the marks that its attributes say."""
+        marks = marks_of(tag, attributes) if attributes else ()
+        has_ground = self.ground is not None or self.inline.has_mark("backgroundColor")
+        for mark in reversed(marks):  # the ground before the colour of what stands on it
+            is_unreadable = mark["type"] == "textColor" and not has_ground and is_light(mark)
+            self.inline.open_mark(UNMARKED["textColor"] if is_unreadable else mark)
+            has_ground = has_ground or mark["type"] == "backgroundColor"
+        self._styles.setdefault(tag, []).append(tuple(mark["type"] for mark in marks))
 
-    def close_marks(self, marks: Sequence[Node]) -> None:
-        """End a block's marks."""
-        for mark in marks:
-            self.inline.close_mark(mark["type"])
+    def close_style(self, tag: str) -> None:
+        """End the marks of the innermost element of this name."""
+        if styles := self._styles.get(tag):
+            for kind in styles.pop():
+                self.inline.close_mark(kind)
+
+    def set_grounds(self, ground: str | None, of_row: str | None) -> None:
+        """Set the colours of the grounds of the cell or table, and of the row."""
+        self.ground, self.row_ground = ground, of_row
 
     def open_aligned(self, tag: str, attributes: dict[str, str]) -> None:
-        """Align and mark what this element holds as its attributes say."""
+        """Align what this element holds as its attributes say."""
         before, aligned = self.align, alignment(attributes)
         if aligned is not None:
             self.align = aligned
-        marks = self.open_marks(attributes)
 
         def close() -> None:
             self.flush()
             self.align = before
-            self.close_marks(marks)
 
         self.later(tag, close)
 
-    def open_frame(self, tag: str, kind: str, attributes: Node | None = None) -> None:
-        """Open a container of ADF until this element closes."""
+    def open_frame(
+        self,
+        tag: str,
+        kind: str,
+        attributes: Node | None = None,
+        closing: Closing = lambda: None,
+    ) -> None:
+        """Open a container of ADF until this element closes, when `closing` is called too."""
         if self.inline.nodes:
             self.flush()
         frame = self.tree.open(kind, attributes)
@@ -184,6 +201,7 @@ class DocumentBuilder:
             if self.inline.nodes:
                 self.flush()
             self.tree.close(frame)
+            closing()
 
         self.later(tag, close)
 

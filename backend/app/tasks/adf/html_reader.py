@@ -36,11 +36,12 @@ def read_html(builder: DocumentBuilder, html: str, *, max_nodes: int) -> Documen
 
     """
     position, end = 0, len(html)
+    is_styled = _is_styled(html)
     with _without_collection():
         while position < end:
             stop = html.find("<", position + _CHUNK_CHARACTERS)
             stop = end if stop < 0 else stop
-            _read_chunk(builder, html[position:stop])
+            _read_chunk(builder, html[position:stop], is_styled=is_styled)
             if builder.tree.node_count + builder.inline.node_count > max_nodes:
                 raise too_many_nodes(max_nodes)
             position = stop
@@ -49,7 +50,15 @@ def read_html(builder: DocumentBuilder, html: str, *, max_nodes: int) -> Documen
     return builder
 
 
-def _read_chunk(builder: DocumentBuilder, html: str) -> None:
+def _is_styled(html: str) -> bool:
+    """Whether any element may have a style, the alignment of Markdown's cells left aside."""
+    aligned = html.count(' style="text-align: ')
+    return ' color="' in html or html.count(' style="') > aligned
+
+
+def _read_chunk(  # noqa: C901 - the hot loop
+    builder: DocumentBuilder, html: str, *, is_styled: bool
+) -> None:
     pieces = iter(_PIECE.split(html))
     inline, at_tag, at_text_element = builder.inline, _AT_TAG, _AT_TEXT_ELEMENT
     add_markup = inline.add_markup
@@ -59,7 +68,9 @@ def _read_chunk(builder: DocumentBuilder, html: str) -> None:
         if builder.code is not None:
             _read_piece_in_code(builder, name, attributes, only_text, text)
             continue
-        if only_text is None:
+        if is_styled and (attributes or only_text is None) and name not in _WITHOUT_STYLE:
+            _read_styled(builder, name, attributes, only_text)
+        elif only_text is None:
             if (handle := at_tag.get(name)) is not None:
                 handle(builder, attributes)
         elif (read := at_text_element.get(name)) is None or not read(
@@ -71,6 +82,22 @@ def _read_chunk(builder: DocumentBuilder, html: str) -> None:
                 builder.code.append(plain(text))
             elif text != "\n" or inline.nodes:
                 add_markup(text)
+
+
+def _read_styled(
+    builder: DocumentBuilder, name: str, attributes: str, only_text: str | None
+) -> None:
+    """Read a tag, or an element of nothing but text, with the marks of its style."""
+    if name[0] == "/":
+        builder.close_style(name[1:])
+    if (handle := _AT_TAG.get(name)) is not None:
+        handle(builder, attributes)
+    if name[0] != "/":
+        builder.open_style(name, attributes)
+    if only_text is not None:
+        if only_text:
+            builder.inline.add_markup(only_text)
+        _read_styled(builder, f"/{name}", "", None)
 
 
 def _read_piece_in_code(
@@ -159,7 +186,7 @@ _OPENING: dict[str, _TagHandler] = {
     ),
     **_named(inlines.hide, "svg", "rp", "annotation", "annotation-xml"),
     **_named(inlines.open_embedded, "video", "audio", "iframe", "embed", "object"),
-    **_named(inlines.open_span, "span", "font"),
+    "span": inlines.open_span,
 }
 _AT_TAG: dict[str, _TagHandler] = {
     **_OPENING,
@@ -187,6 +214,12 @@ _AT_TAG: dict[str, _TagHandler] = {
     **dict.fromkeys(("/thead", "/tbody", "/tfoot", "/body", "/optgroup", "/option"), _flush),
 }
 """What to do at each tag; any other is passed over."""
+
+_WITHOUT_STYLE = frozenset({
+    "area", "br", "col", "embed", "footnote-reference", "hr", "img", "input", "link", "meta",
+    "param", "source", "track", "wbr", "pre", "/pre",
+})  # fmt: skip
+"""Elements without an end tag, and code blocks, which hold text only."""
 
 _AT_TAG_IN_CODE: dict[str, _TagHandler] = {
     **{tag: _AT_TAG[tag] for tag in ("a", "/a", "br", "code", "img", "/pre")},

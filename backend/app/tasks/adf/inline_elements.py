@@ -8,9 +8,9 @@ from typing import Any
 from app.tasks.adf.attributes import read_attributes
 from app.tasks.adf.code_languages import language_of
 from app.tasks.adf.document_builder import DocumentBuilder
-from app.tasks.adf.inline_text import UNMARKED, link_to, plain_text
+from app.tasks.adf.inline_text import link_to, plain_text
 from app.tasks.adf.pictures import picture_node, text_of_picture
-from app.tasks.adf.styles import HIGHLIGHT, declarations, marks_of
+from app.tasks.adf.styles import HIGHLIGHT
 
 Node = dict[str, Any]
 
@@ -47,10 +47,9 @@ CODE = ("code", "kbd", "samp", "tt", "var")
 _PERMALINKS = frozenset({"headerlink", "header-anchor", "anchor-link", "anchorjs-link"})
 
 
-def open_mark(builder: DocumentBuilder, attributes: str, tag: str) -> None:
-    """Begin a mark; a style can take it back, as in what Google Docs copies."""
-    mark = MARKS[tag]
-    builder.inline.open_mark(UNMARKED[mark["type"]] if _takes_back(attributes, mark) else mark)
+def open_mark(builder: DocumentBuilder, _attributes: str, tag: str) -> None:
+    """Begin a mark."""
+    builder.inline.open_mark(MARKS[tag])
 
 
 def close_mark(builder: DocumentBuilder, _attributes: str, tag: str) -> None:
@@ -58,19 +57,10 @@ def close_mark(builder: DocumentBuilder, _attributes: str, tag: str) -> None:
     builder.inline.close_mark(MARKS[tag]["type"])
 
 
-def read_mark(builder: DocumentBuilder, attributes: str, text: str, tag: str) -> bool:
+def read_mark(builder: DocumentBuilder, _attributes: str, text: str, tag: str) -> bool:
     """Read a marked text."""
-    if attributes and _takes_back(attributes, MARKS[tag]):
-        return False
     builder.inline.add_marked(text, MARKS[tag])
     return True
-
-
-def _takes_back(attributes: str, mark: Node) -> bool:
-    if "style" not in attributes or mark["type"] not in UNMARKED:
-        return False
-    style = declarations(read_attributes(attributes).get("style", ""))
-    return style.get("font-weight") in {"normal", "400"} or style.get("font-style") == "normal"
 
 
 def open_code(builder: DocumentBuilder, attributes: str) -> None:
@@ -98,24 +88,15 @@ def read_code(builder: DocumentBuilder, _attributes: str, text: str) -> bool:
     return True
 
 
-def open_span(builder: DocumentBuilder, attributes: str, tag: str) -> None:
-    """Begin the marks that a style stands for."""
-    said = read_attributes(attributes) if attributes else {}
-    if "status-macro" in said.get("class", ""):
-        _open_status(builder, said["class"], tag)
-        return
-    marks = marks_of(said)
-    for mark in marks:
-        builder.inline.open_mark(mark)
-
-    def close() -> None:
-        for mark in marks:
-            builder.inline.close_mark(mark["type"])
-
-    builder.later(tag, close)
+def open_span(builder: DocumentBuilder, attributes: str) -> None:
+    """Begin a status, or what has no meaning but its style."""
+    if "status-macro" in attributes:
+        _open_status(builder, read_attributes(attributes).get("class", ""))
+    else:
+        builder.later("span", lambda: None)
 
 
-def _open_status(builder: DocumentBuilder, classes: str, tag: str) -> None:
+def _open_status(builder: DocumentBuilder, classes: str) -> None:
     """Read a status of Confluence, or of Jira's markup."""
     aside = builder.inline.put_aside()
     colour = next((found for name, found in _STATUS_COLOURS.items() if name in classes), "neutral")
@@ -127,7 +108,7 @@ def _open_status(builder: DocumentBuilder, classes: str, tag: str) -> None:
             attributes = {"text": text, "color": colour}
             builder.inline.add_node({"type": "status", "attrs": attributes})
 
-    builder.later(tag, close)
+    builder.later("span", close)
 
 
 def open_link(builder: DocumentBuilder, attributes: str) -> None:

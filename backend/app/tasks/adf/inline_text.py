@@ -11,6 +11,7 @@ from typing import Any
 from app.tasks.adf.addresses import AddressResolver
 from app.tasks.adf.autolinks import find_addresses
 from app.tasks.adf.emoji_names import find_emoji
+from app.tasks.adf.styles import UNMARKED
 
 Node = dict[str, Any]
 
@@ -19,12 +20,6 @@ _LINE_END = re.compile(r"[ \t\f\r]*\n[ \t\n\f\r]*")
 _HARD_BREAK: Node = {"type": "hardBreak"}
 _CODE: Node = {"type": "code"}
 _CODE_MARKS = [_CODE]
-UNMARKED: dict[str, Node] = {
-    "strong": {"type": "strong", "is": False},
-    "em": {"type": "em", "is": False},
-}
-"""Marks that stand for the absence of one."""
-
 _HAS_MARKUP = re.compile(r"[&\n\t@:]|  |www\.")
 """What has to be looked at closely before it is the text of a node."""
 
@@ -75,6 +70,10 @@ class InlineText:
             marks.pop()
             self._set_marks()
 
+    def has_mark(self, kind: str) -> bool:
+        """Whether what follows carries a mark of this type."""
+        return bool(marks := self._open.get(kind)) and "is" not in marks[-1]
+
     def open_code(self) -> None:
         """Have what follows be code."""
         self._code_depth += 1
@@ -91,7 +90,7 @@ class InlineText:
         if resolved is not None:
             self._is_link_shown = False
             self.link = link_to(resolved, title)
-            self._set_marks()
+            self.open_mark(UNMARKED["textColor"])  # a link has a colour of its own
 
     def close_link(self) -> None:
         """End the link; one without any text to click on shows its address."""
@@ -99,7 +98,7 @@ class InlineText:
             if not self._is_link_shown:
                 self.add_text(self.link["attrs"]["href"])
             self.link = None
-            self._set_marks()
+            self.close_mark("textColor")
 
     def _set_marks(self) -> None:
         if self._code_depth:
@@ -109,6 +108,9 @@ class InlineText:
         if self.link is not None:
             marks.append(self.link)
         self.marks = marks or None
+
+    def _marks_of_link(self) -> list[Node]:
+        return [mark for mark in self.marks or () if mark["type"] != "textColor"]
 
     # Nodes
 
@@ -203,7 +205,7 @@ class InlineText:
         if self._is_at_start and text[0] == " ":
             text = text[1:]
         link = {"type": "link", "attrs": {"href": resolved}}
-        marks = [*self.marks, link] if self.marks else [link]
+        marks = [*self._marks_of_link(), link]
         self.add_node({"type": "text", "text": text, "marks": marks})
         self._is_at_start = text[-1] == " "
 
@@ -227,7 +229,7 @@ class InlineText:
             href = self._addresses.resolve(address)
             if href is not None:
                 self._add_with_emoji(text[done:start])
-                marks = [*(self.marks or ()), link_to(href)]
+                marks = [*self._marks_of_link(), link_to(href)]
                 self.add_node({"type": "text", "text": text[start:end], "marks": marks})
                 done = end
         self._add_with_emoji(text[done:])

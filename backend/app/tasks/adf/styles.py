@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 import re
+from colorsys import hls_to_rgb
+from functools import lru_cache
 from typing import Any
+
+from app.tasks.adf.attributes import read_attributes
+from app.tasks.adf.css_colours import CSS_COLOURS
 
 Node = dict[str, Any]
 
 _ALIGNMENTS = {"center": "center", "right": "end", "end": "end", "middle": "center"}
-_HEX = re.compile(r"#([0-9a-f]{3}|[0-9a-f]{6})\b", re.IGNORECASE)
-_RGB = re.compile(r"rgba?\(\s*(\d{1,3})[\s,]+(\d{1,3})[\s,]+(\d{1,3})(?:[\s,/]+([\d.]+))?")
-_NAMED = {
-    "aqua": "#00ffff", "black": "#000000", "blue": "#0000ff", "brown": "#a52a2a",
-    "crimson": "#dc143c", "cyan": "#00ffff", "darkblue": "#00008b", "darkgreen": "#006400",
-    "darkorange": "#ff8c00", "darkred": "#8b0000", "fuchsia": "#ff00ff", "gold": "#ffd700",
-    "gray": "#808080", "green": "#008000", "grey": "#808080", "indigo": "#4b0082",
-    "lightblue": "#add8e6", "lightgray": "#d3d3d3", "lightgreen": "#90ee90", "lime": "#00ff00",
-    "magenta": "#ff00ff", "maroon": "#800000", "navy": "#000080", "olive": "#808000",
-    "orange": "#ffa500", "pink": "#ffc0cb", "purple": "#800080", "red": "#ff0000",
-    "silver": "#c0c0c0", "teal": "#008080", "tomato": "#ff6347", "violet": "#ee82ee",
-    "white": "#ffffff", "yellow": "#ffff00",
-}  # fmt: skip
-"""The colours of CSS that people name; any other is left out, as the text is what counts."""
-
+_HEX = re.compile(r"(?:#([0-9a-f]{3})([0-9a-f])?|#?([0-9a-f]{6})([0-9a-f]{2})?)$", re.IGNORECASE)
+_LEVEL = r"(\d{1,3}(?:\.\d{1,9})?%?)"
+_RGB = re.compile(rf"rgba?\(\s*{_LEVEL}[\s,]+{_LEVEL}[\s,]+{_LEVEL}(?:[\s,/]+([\d.]{{1,9}}%?))?")
+_HSL = re.compile(r"hsla?\(\s*(\d{1,3})(?:deg)?[\s,]+(\d{1,3})%[\s,]+(\d{1,3})%")
 _OF_CONFLUENCE = {
     "grey": "#f4f5f7", "red": "#ffebe6", "yellow": "#fffae6", "green": "#e3fcef",
     "blue": "#deebff", "teal": "#e6fcff", "purple": "#eae6ff",
 }  # fmt: skip
 """The grounds of cells that Confluence calls by these names."""
+
+_BLACK, WHITE = "#000000", "#ffffff"
+_LIGHTEST = 235
+_NO_GROUND_OF_TEXT = frozenset({
+    "address", "article", "aside", "body", "center", "details", "dialog", "div", "dl", "fieldset",
+    "figure", "footer", "form", "header", "main", "nav", "ol", "section", "table", "tbody", "td",
+    "tfoot", "th", "thead", "tr", "ul",
+})  # fmt: skip
+_BLOCKS = _NO_GROUND_OF_TEXT | {
+    "blockquote", "dd", "dt", "h1", "h2", "h3", "h4", "h5", "h6", "li", "p",
+}  # fmt: skip
+UNMARKED: dict[str, Node] = {
+    kind: {"type": kind, "is": False} for kind in ("strong", "em", "textColor", "backgroundColor")
+}
+"""Marks that stand for the absence of one."""
 
 HIGHLIGHT: Node = {"type": "backgroundColor", "attrs": {"color": "#fff59d"}}
 
@@ -48,56 +57,77 @@ def alignment(attributes: dict[str, str]) -> str | None:
 
 def hex_colour(colour: str) -> str | None:
     """Return a colour of CSS as `#rrggbb`; None for one that is not known, or transparent."""
-    colour = colour.strip().lower()
+    colour = colour.strip().lower().removesuffix("!important").rstrip()
     if found := _HEX.match(colour):
-        digits = found[1]
-        return "#" + (digits if len(digits) > 3 else "".join(d * 2 for d in digits))  # noqa: PLR2004
-    if found := _RGB.match(colour):
-        if found[4] is not None and found[4].strip("0.") == "":
+        short, short_alpha, long, alpha = found.groups()
+        if (short_alpha or alpha or "f").strip("0") == "":
             return None
-        return "#" + "".join(f"{min(int(part), 255):02x}" for part in found.groups()[:3])
-    return _NAMED.get(colour)
+        return f"#{long or ''.join(digit * 2 for digit in short)}"
+    if found := _RGB.match(colour):
+        *parts, alpha = found.groups()
+        if alpha is not None and alpha.strip("0.%") == "":
+            return None
+        levels = (float(part.rstrip("%")) * (2.55 if "%" in part else 1) for part in parts)
+        return "#" + "".join(f"{min(round(level), 255):02x}" for level in levels)
+    if found := _HSL.match(colour):
+        hue, saturation, lightness = (float(part) for part in found.groups())
+        parts = hls_to_rgb(hue % 360 / 360, min(lightness, 100) / 100, min(saturation, 100) / 100)
+        return "#" + "".join(f"{round(part * 255):02x}" for part in parts)
+    return CSS_COLOURS.get(colour)
 
 
 def ground_of(attributes: dict[str, str]) -> str | None:
-    """Return the colour of a cell's ground; None where it is the page's."""
-    style = declarations(attributes.get("style", ""))
-    said = style.get("background-color") or style.get("background") or attributes.get("bgcolor")
+    """Return the colour of the ground of a table, row or cell; None where it has none."""
+    said = _ground(declarations(attributes.get("style", ""))) or attributes.get("bgcolor")
     highlight = attributes.get("data-highlight-colour", "").lower()
-    colour = hex_colour(said or _OF_CONFLUENCE.get(highlight, highlight))
-    return None if colour == "#ffffff" else colour
+    return hex_colour(said or _OF_CONFLUENCE.get(highlight, highlight))
 
 
-def block_marks_of(attributes: dict[str, str]) -> list[Node]:
-    """Return the marks that a block's `style` and `color` give to all the text in it."""
-    if "style" not in attributes and "color" not in attributes:
-        return []
-    return [mark for mark in marks_of(attributes) if mark["type"] not in _NOT_OF_BLOCKS]
+def _ground(style: dict[str, str]) -> str:
+    shorthand = style.get("background", "")
+    return style.get("background-color") or (
+        shorthand if "(" in shorthand else shorthand.partition(" ")[0]
+    )
 
 
-_NOT_OF_BLOCKS = frozenset({"backgroundColor", "subsup"})
+@lru_cache(maxsize=1024)
+def marks_of(tag: str, written: str) -> tuple[Node, ...]:
+    """Return the marks that an element's attributes, as written, give to the text in it.
 
-
-def marks_of(attributes: dict[str, str]) -> list[Node]:
-    """Return the marks that an inline element's `style` and `color` stand for."""
+    A mark of `UNMARKED` takes back what an element around it gave. The ground of a wrapper, table,
+    row or cell is none of its text's.
+    """
+    attributes = read_attributes(written)
     style = declarations(attributes.get("style", ""))
     marks: list[Node] = []
     weight = style.get("font-weight", "")
-    if weight in {"bold", "bolder"} or (weight.isdigit() and int(weight[:4]) >= 600):  # noqa: PLR2004 - CSS: semi-bold
-        marks.append({"type": "strong"})
-    if style.get("font-style") in {"italic", "oblique"}:
-        marks.append({"type": "em"})
+    if weight:
+        is_bold = weight[:4] == "bold" or (weight.isdigit() and int(weight[:4]) >= 600)  # noqa: PLR2004 - CSS: semi-bold
+        marks.append({"type": "strong"} if is_bold else UNMARKED["strong"])
+    if slant := style.get("font-style"):
+        is_slanted = slant.startswith(("italic", "oblique"))
+        marks.append({"type": "em"} if is_slanted else UNMARKED["em"])
     decoration = style.get("text-decoration", "") + style.get("text-decoration-line", "")
-    if "underline" in decoration:
+    if "underline" in decoration and tag != "a":
         marks.append({"type": "underline"})
     if "line-through" in decoration:
         marks.append({"type": "strike"})
-    if (position := style.get("vertical-align", "")) in {"sub", "super"}:
+    position = style.get("vertical-align", "")
+    if position in {"sub", "super"} and tag not in _BLOCKS:
         marks.append({"type": "subsup", "attrs": {"type": position[:3]}})
-    colour = hex_colour(style.get("color", attributes.get("color", "")))
-    if colour and colour != "#000000":
-        marks.append({"type": "textColor", "attrs": {"color": colour}})
-    ground = hex_colour(style.get("background-color", ""))
-    if ground and ground != "#ffffff":
-        marks.append({"type": "backgroundColor", "attrs": {"color": ground}})
-    return marks
+    if colour := hex_colour(style.get("color", attributes.get("color", ""))):
+        marks.append(_coloured("textColor", colour, _BLACK))
+    if tag not in _NO_GROUND_OF_TEXT and (ground := hex_colour(_ground(style))):
+        marks.append(_coloured("backgroundColor", ground, WHITE))
+    return tuple(marks)
+
+
+def _coloured(kind: str, colour: str, of_page: str) -> Node:
+    return UNMARKED[kind] if colour == of_page else {"type": kind, "attrs": {"color": colour}}
+
+
+def is_light(mark: Node) -> bool:
+    """Whether a text of this colour cannot be read on a white page."""
+    colour = mark.get("attrs", {}).get("color", _BLACK)
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return red * 0.3 + green * 0.6 + blue * 0.1 > _LIGHTEST
