@@ -72,7 +72,8 @@ class InlineText:
 
     def has_mark(self, kind: str) -> bool:
         """Whether what follows carries a mark of this type."""
-        return bool(marks := self._open.get(kind)) and "is" not in marks[-1]
+        marks = self._open.get(kind, ())
+        return len(marks) > 0 and "is" not in marks[-1]
 
     def open_code(self) -> None:
         """Have what follows be code."""

@@ -71,8 +71,8 @@ def hex_colour(colour: str) -> str | None:
         return "#" + "".join(f"{min(round(level), 255):02x}" for level in levels)
     if found := _HSL.match(colour):
         hue, saturation, lightness = (float(part) for part in found.groups())
-        parts = hls_to_rgb(hue % 360 / 360, min(lightness, 100) / 100, min(saturation, 100) / 100)
-        return "#" + "".join(f"{round(part * 255):02x}" for part in parts)
+        rgb = hls_to_rgb(hue % 360 / 360, min(lightness, 100) / 100, min(saturation, 100) / 100)
+        return "#" + "".join(f"{round(part * 255):02x}" for part in rgb)
     return CSS_COLOURS.get(colour)
 
 
