@@ -5,7 +5,8 @@ small Markdown document and starts it, by two requests or, with `start`, by one,
 the next after the response; the clock stops when the last session has completed. Beside this
 checkout's server another one can be measured in turns, in the same run:
 `SESSION_TASKS_BENCH_BASELINE` names the Python of its environment. That one gets two requests,
-as 7d606b2 has no other way, and both ways of ours are compared with it.
+as 7d606b2 has no other way, and both ways of ours are compared with it. In each round stands what
+a team would write itself (`benchmarks.rest_peer`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import psycopg
 
+from benchmarks import rest_peer
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -35,6 +38,7 @@ SECONDS = 6.0
 ROUNDS = 3
 ALONE = 60
 ONE_REQUEST = ", one request"
+PEER = "bare FastAPI and PgQueuer"
 DOCUMENT = (
     b"# Kettle\n\nThe *kettle* does not switch off.\n\n- fill it\n- wait\n\n"
     b"```python\nprint('steam')\n```\n"
@@ -63,6 +67,9 @@ def measure() -> dict[str, Any]:
         for name, python in servers.items():
             with serving(python) as server:
                 figures[name] = asyncio.run(server.measure(one_request=name == "ours"))
+        with rest_peer.serving() as (process, port, database):
+            bare = Server([], {}, [port], "", process, database)
+            figures[PEER] = asyncio.run(bare.measure_load([ONE_REQUEST]))
         rounds.append(figures)
     return _summary(rounds)
 
@@ -83,6 +90,11 @@ def _summary(rounds: list[dict[str, Any]]) -> dict[str, Any]:
             for figure, value in summary["ours"].items()
             if (compared := summary["baseline"].get(figure.replace(ONE_REQUEST, "")))
         }
+    summary["ours_per_peer"] = {
+        figure: round(summary["ours"][figure] / value, 2)
+        for figure, value in summary[PEER].items()
+        if value and "CPU" not in figure  # its worker's is not known
+    }
     return summary
 
 
@@ -109,9 +121,19 @@ class Server:
 
     async def measure(self, *, one_request: bool) -> dict[str, float]:
         """Figures by name; latencies in milliseconds."""
-        await self._load(2, 2.0)  # children started, connections open
+        figures = await self.measure_load(["", ONE_REQUEST] if one_request else [""])
+        if one_request:
+            figures |= await self._measure_two_processes()
+        alone = [await self._one_alone() for _ in range(ALONE)]
+        figures["alone: p50 ms"] = 1_000 * percentile(alone, 50)
+        figures["alone: p99 ms"] = 1_000 * percentile(alone, 99)
+        return figures
+
+    async def measure_load(self, ways: list[str]) -> dict[str, float]:
+        """Figures of sessions opened in these ways, by each number of clients."""
+        one_request = ways[0] == ONE_REQUEST
+        await self._load(2, 2.0, one_request=one_request)  # children started, connections open
         figures: dict[str, float] = {}
-        ways = ("", ONE_REQUEST) if one_request else ("",)
         for clients, way in itertools.product(CLIENTS, ways):
             before = self._processor_seconds()
             done_before = self._completed()
@@ -133,11 +155,6 @@ class Server:
             }
             if seen.start_seconds:
                 figures[f"{at}: POST task p99 ms"] = 1_000 * percentile(seen.start_seconds, 99)
-        if one_request:
-            figures |= await self._measure_two_processes()
-        alone = [await self._one_alone() for _ in range(ALONE)]
-        figures["alone: p50 ms"] = 1_000 * percentile(alone, 50)
-        figures["alone: p99 ms"] = 1_000 * percentile(alone, 99)
         return figures
 
     async def _measure_two_processes(self) -> dict[str, float]:
