@@ -96,7 +96,8 @@ def test_a_real_table_keeps_every_word_once_its_title_column_is_named(path: Path
 def _text_of(node: dict[str, object]) -> str:
     content = node.get("content", [])
     assert isinstance(content, list)
-    return " ".join([str(node.get("text", "")), *map(_text_of, content)])
+    between = "" if node["type"] == "paragraph" else " "
+    return str(node.get("text", "\n")) + between.join(map(_text_of, content))
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def text_to_adf(source: str, *, max_nodes: int = DEFAULT_MAX_NODES) -> Node:
     node_count = 0
     for line in [*text.splitlines(), ""]:
         if line.strip():
-            linked = _linked(line.rstrip(), addresses)
+            linked = linked_text(line.rstrip(), addresses)
             node_count += 1 + len(linked)  # the break or paragraph, too
             if node_count > max_nodes:
                 raise too_many_nodes(max_nodes)
@@ -41,7 +41,8 @@ def text_to_adf(source: str, *, max_nodes: int = DEFAULT_MAX_NODES) -> Node:
     return {"type": "doc", "version": 1, "content": blocks}
 
 
-def _linked(line: str, addresses: AddressResolver) -> list[Node]:
+def linked_text(line: str, addresses: AddressResolver) -> list[Node]:
+    """Return the text with its addresses as links."""
     nodes: list[Node] = []
     done = 0
     for start, end, address in find_addresses(line):

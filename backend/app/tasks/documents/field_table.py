@@ -6,7 +6,10 @@ import re
 from json.encoder import encode_basestring as as_json_string
 from typing import TYPE_CHECKING
 
+from pydantic_core import to_json
+
 from app.tasks.adf.addresses import AddressResolver
+from app.tasks.adf.plain_text import linked_text
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -74,10 +77,20 @@ def _paragraph(value: str) -> str:
     if ";" in value and (of_jira := _OF_JIRA.fullmatch(value)) is not None:
         inline = _comment_or_attachment(*of_jira.groups())
     elif "\n" not in value and "\r" not in value:
-        inline = _text(value)
+        inline = _line(value)
     else:
         inline = _lines(value)
     return f'{{"type":"paragraph","content":[{inline}]}}'
+
+
+def _line(line: str) -> str:
+    """Give a text whose addresses are links."""
+    if "://" not in line and "@" not in line and "www." not in line:
+        return _text(line)
+    return ",".join(
+        _text(node["text"], to_json(node["marks"]).decode() if "marks" in node else "")
+        for node in linked_text(line, AddressResolver(None))
+    )
 
 
 def _lines(value: str) -> str:
@@ -86,7 +99,7 @@ def _lines(value: str) -> str:
         if nodes:
             nodes.append(_HARD_BREAK)
         if line:
-            nodes.append(_text(line))
+            nodes.append(_line(line))
     return ",".join(nodes)
 
 

@@ -1,4 +1,4 @@
-"""How large the sheets of a workbook are, measured before they are read.
+"""How large the sheets of a workbook are, measured before they are read; and what links they have.
 
 The library that reads them fills the whole rectangle up to the last cell, and copies a shared
 string for each cell that shows it: a few kilobytes can name a cell in row 1,048,576, or show one
@@ -7,14 +7,17 @@ long text a million times.
 
 from __future__ import annotations
 
+import posixpath
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from xml.parsers import expat
 
 from app.core.errors import DocumentError
 from app.tasks.documents.office import open_archive, read_entry
+from app.tasks.documents.sheet_links import MOST_LINKS, SheetLinks, place_of
 
 if TYPE_CHECKING:
+    import zipfile
     from collections.abc import Mapping, Sequence
 
 MOST_CELLS = 3_000_000
@@ -31,11 +34,31 @@ _IN_XLSX_SHEET = b"sheetData"
 
 _SHARED_STRINGS = "xl/sharedStrings.xml"
 _ODS_CONTENT = "content.xml"
-_REFERENCE = re.compile(r"([A-Z]{1,3})(\d{1,10})", re.IGNORECASE | re.ASCII)
+_COMMENTS = re.compile(r"xl/comments[^/]*\.xml$")
+_WORKBOOK = "xl/workbook.xml"
+_LOST_SIGNS = {"line-break": "\n", "tab": "\t"}
+"""Of a text in an .ods: the library that reads it leaves them out, and joins the words."""
+
+_MOST_SPACES = 1_000
 
 
-def refuse_huge_sheets(name: str, content: bytes, *, max_rows: int, max_columns: int) -> None:
-    """Return if each sheet has no more rows, columns, cells and text than can be read.
+class Measured(NamedTuple):
+    """The links and comments of a workbook that is not too large.
+
+    Attributes:
+        links: of its sheets, by their names.
+        comments: how many comments its cells have.
+
+    """
+
+    links: dict[str, SheetLinks]
+    comments: int
+
+
+def measure_sheets(name: str, content: bytes, *, max_rows: int, max_columns: int) -> Measured:
+    """Return what is known of a workbook, if no sheet has more than can be read.
+
+    What is bounded is the number of rows, columns, cells and characters.
 
     Raises:
         DocumentError: one has more, named in the message; or the archive cannot be used at all.
@@ -51,12 +74,29 @@ def refuse_huge_sheets(name: str, content: bytes, *, max_rows: int, max_columns:
             _parse(read_entry(name, archive, _SHARED_STRINGS), strings)
             lengths = strings.lengths
         sheets = _XlsxSheets(*limits, lengths)
+        open_document = _OdsSheets(*limits)
+        comments = 0
         for entry in entries:
+            written = read_entry(name, archive, entry)
             if entry == _ODS_CONTENT:
-                _parse(read_entry(name, archive, entry), _OdsSheets(*limits))
-            elif _IN_XLSX_SHEET in (written := read_entry(name, archive, entry)):
-                sheets.begin_sheet()
+                _parse(written, open_document)
+            if _COMMENTS.search(entry) is not None:
+                comments += written.count(b"<comment ")
+            if _IN_XLSX_SHEET in written:
+                sheets.begin_sheet(entry)
                 _parse(written, sheets)
+                sheets.resolve(_relations(name, archive, entry))
+        if not any(links.addresses or links.unread for links in sheets.links.values()):
+            return Measured(open_document.links, open_document.comments + comments)
+        named = _SheetNames()
+        _parse(read_entry(name, archive, _WORKBOOK), named)
+        targets = _relations(name, archive, _WORKBOOK)
+        links = {
+            one: sheets.links[targets[relation]]
+            for one, relation in named.relations.items()
+            if targets.get(relation) in sheets.links
+        }
+        return Measured(links, comments)
     except expat.ExpatError as error:
         raise DocumentError(
             f"{name} is damaged ({error})", name=name, next_step="Save it again."
@@ -70,10 +110,10 @@ class _Reader:
         raise NotImplementedError
 
     def end(self, element: str) -> None:
-        raise NotImplementedError
+        """Take the end of an element."""
 
     def text(self, text: str) -> None:
-        raise NotImplementedError
+        """Take a text."""
 
 
 def _parse(xml: bytes, reader: _Reader) -> None:
@@ -95,12 +135,47 @@ class _SharedStrings(_Reader):
         if element == "si":
             self.lengths.append(0)
 
-    def end(self, element: str) -> None:
-        pass
-
     def text(self, text: str) -> None:
         if self.lengths:
             self.lengths[-1] += len(text)
+
+
+def _relations(name: str, archive: zipfile.ZipFile, entry: str) -> dict[str, str]:
+    """Return what a file of the archive refers to, by the numbers it has for these."""
+    folder, base = posixpath.split(entry)
+    relations = f"{folder}/_rels/{base}.rels"
+    if relations not in archive.namelist():
+        return {}
+    reader = _Relations(folder)
+    _parse(read_entry(name, archive, relations), reader)
+    return reader.targets
+
+
+class _Relations(_Reader):
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self.targets: dict[str, str] = {}
+
+    def start(self, element: str, attributes: Mapping[str, str]) -> None:
+        if element == "Relationship":
+            target = attributes.get("Target", "")
+            if attributes.get("TargetMode") != "External":
+                target = posixpath.normpath(posixpath.join("/", self._folder, target)).lstrip("/")
+            self.targets[attributes.get("Id", "")] = target
+
+
+class _SheetNames(_Reader):
+    def __init__(self) -> None:
+        self.relations: dict[str, str] = {}
+
+    def start(self, element: str, attributes: Mapping[str, str]) -> None:
+        if element == "sheet":
+            self.relations[attributes.get("name", "")] = _attribute(attributes, "id")
+
+
+def _attribute(attributes: Mapping[str, str], name: str) -> str:
+    """Return the attribute of this name, whatever its prefix."""
+    return next((v for k, v in attributes.items() if k.rpartition(":")[2] == name), "")
 
 
 class _Sheets(_Reader):
@@ -111,10 +186,13 @@ class _Sheets(_Reader):
         self._max_rows = max_rows
         self._max_columns = max_columns
         self.cells_before = self.characters = 0
+        self.links: dict[str, SheetLinks] = {}
+        self.sheet = SheetLinks()
         self.row = self.column = self.last_row = self.last_column = 0
 
-    def begin_sheet(self) -> None:
+    def begin_sheet(self, name: str) -> None:
         """Begin the next sheet."""
+        self.sheet = self.links[name] = SheetLinks()
         self.cells_before += self.last_row * self.last_column
         self.row = self.column = self.last_row = self.last_column = 0
 
@@ -151,24 +229,48 @@ class _XlsxSheets(_Sheets):
         super().__init__(name, max_rows, max_columns)
         self._lengths = lengths
         self._is_shared = False
+        self._formula: list[str] | None = None
+        self._shared_formula = ""
+        self._hyperlinks: list[tuple[str, str]] = []
 
     def start(self, element: str, attributes: Mapping[str, str]) -> None:
         if element == "c":
             self.column += 1
-            if place := _REFERENCE.fullmatch(attributes.get("r", "")):
-                self.row, self.column = int(place[2]), _column_number(place[1])
+            if place := place_of(attributes.get("r", "")):
+                self.row, self.column = place
             self._is_shared = attributes.get("t") == "s"
             self.count()
         elif element == "row":
             number = attributes.get("r", "")
             self.row = int(number) if number.isdecimal() else self.row + 1
             self.column = 0
+        elif element == "f":
+            self._formula, self._shared_formula = [], attributes.get("si", "")
+        elif element == "hyperlink" and (relation := _attribute(attributes, "id")):
+            if len(self._hyperlinks) < MOST_LINKS:
+                self._hyperlinks.append((attributes.get("ref", ""), relation))
+            else:
+                self.sheet.unread += 1
 
     def end(self, element: str) -> None:
         if element == "c":
             self._is_shared = False
+        elif element == "f" and self._formula is not None:
+            place = self.row, self.column
+            self.sheet.add_formula(place, "".join(self._formula), self._shared_formula)
+            self._formula = None
+
+    def resolve(self, targets: Mapping[str, str]) -> None:
+        """Take the addresses of the sheet's hyperlinks from its relations."""
+        for reference, relation in self._hyperlinks:
+            if relation in targets:
+                self.sheet.add_range(reference, targets[relation])
+        self._hyperlinks = []
 
     def text(self, text: str) -> None:
+        if self._formula is not None:
+            self._formula.append(text)
+            return
         length = len(text)
         if self._is_shared and text.isdecimal() and len(text) <= _LONGEST_NUMBER:
             number = int(text)
@@ -183,37 +285,59 @@ class _OdsSheets(_Sheets):
         super().__init__(name, max_rows, max_columns)
         self._rows = self._columns = 1
         self._is_in_cell = False
+        self._text: list[str] = []
+        self._is_told = False
+        self.comments = 0
 
     def start(self, element: str, attributes: Mapping[str, str]) -> None:
         if element in {"table-cell", "covered-table-cell"}:
-            self._columns = _repeated(attributes, "columns")
+            self._columns = _repeated(attributes, "number-columns-repeated")
             self.column += self._columns
             self._is_in_cell = True
+            self._text, self._is_told = [], False
             if any(name.endswith(":value-type") for name in attributes):
                 self.count()
+            if formula := _attribute(attributes, "formula"):
+                self.sheet.add_formula((self.row, self.column), formula)
         elif element == "table-row":
-            self._rows = _repeated(attributes, "rows")
+            self._rows = _repeated(attributes, "number-rows-repeated")
             self.row += self._rows
             self.column = 0
         elif element == "table":
-            self.begin_sheet()
+            self.begin_sheet(_attribute(attributes, "name"))
+        elif self._is_in_cell:
+            self._start_in_cell(element, attributes)
+
+    def _start_in_cell(self, element: str, attributes: Mapping[str, str]) -> None:
+        if element == "a" and (href := _attribute(attributes, "href")):
+            self.count(characters=len(href))
+            self.sheet.add((self.row, self.column), (href,))
+        elif element == "annotation":
+            self._is_in_cell = False  # until its end
+            self.comments += 1
+        elif element == "p" and self._text:
+            self._text.append("\n")
+        elif element == "s":
+            self._text.append(" " * min(_repeated(attributes, "c"), _MOST_SPACES))
+        elif element in _LOST_SIGNS:
+            self._text.append(_LOST_SIGNS[element])
+            self._is_told = True
 
     def end(self, element: str) -> None:
-        if element in {"table-cell", "covered-table-cell"}:
+        if element == "annotation":
+            self._is_in_cell = True
+        elif element in {"table-cell", "covered-table-cell"}:
             self._is_in_cell = False
+            if self._is_told:
+                self.sheet.texts[self.row, self.column] = "".join(self._text)
 
     def text(self, text: str) -> None:
-        if self._is_in_cell and not text.isspace():
-            self.count(self._rows, self._columns, len(text))
+        if self._is_in_cell:
+            self._text.append(text)
+            if not text.isspace():
+                self.count(self._rows, self._columns, len(text))
 
 
 def _repeated(attributes: Mapping[str, str], what: str) -> int:
-    given = next((v for k, v in attributes.items() if k.endswith(f":number-{what}-repeated")), "1")
+    given = _attribute(attributes, what) or "1"
     return max(1, int(given)) if given.isdecimal() else 1
-
-
-def _column_number(letters: str) -> int:
-    number = 0
-    for letter in letters.upper():
-        number = number * 26 + ord(letter) - 64
-    return number

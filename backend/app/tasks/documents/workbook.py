@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,8 @@ from app.tasks.documents.column_names import BODY_COLUMNS, TITLE_COLUMNS
 from app.tasks.documents.csv_table import Table, table_of
 from app.tasks.documents.delimiter import has_content
 from app.tasks.documents.office import require
-from app.tasks.documents.sheet_size import refuse_huge_sheets
+from app.tasks.documents.sheet_links import SheetLinks, with_links
+from app.tasks.documents.sheet_size import measure_sheets
 
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet
@@ -58,7 +59,7 @@ def read_workbook(  # noqa: PLR0913 - the options of a workbook are these
     require("python_calamine")
     import python_calamine  # noqa: PLC0415 - an extra
 
-    refuse_huge_sheets(name, content, max_rows=max_rows, max_columns=max_columns)
+    links, comments = measure_sheets(name, content, max_rows=max_rows, max_columns=max_columns)
     try:
         workbook = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(content))
         names = [
@@ -75,14 +76,14 @@ def read_workbook(  # noqa: PLR0913 - the options of a workbook are these
             )
         chosen = [sheet] if sheet is not None else names
         sheets = [(one, workbook.get_sheet_by_name(one)) for one in chosen]
-        read = [(one, _rows(found), _merged_header(found)) for one, found in sheets]
+        read = [(one, _rows(found, links.get(one)), _merged_header(found)) for one, found in sheets]
     except (python_calamine.CalamineError, OSError, ValueError) as error:
         raise DocumentError(
             f"{name} cannot be read as a workbook: {error}",
             name=name,
             next_step="Save it again, or save its sheets as CSV.",
         ) from error
-    return _tables(
+    made = _tables(
         name,
         read,
         title_column=title_column,
@@ -90,6 +91,13 @@ def read_workbook(  # noqa: PLR0913 - the options of a workbook are these
         usual_titles=usual_titles,
         usual_bodies=usual_bodies,
     )
+    unread = sum(links[one].unread for one, _ in sheets if one in links)
+    left_out = (
+        ("links that are left out, as formulas compute them", unread),
+        ("comments on cells, which are left out", comments),
+    )
+    notes = [f"{name}: {what}: {count:,}" for what, count in left_out if count]
+    return Workbook(made.tables, (*made.notes, *notes))
 
 
 def _tables(
@@ -132,8 +140,11 @@ def _tables(
     return Workbook(tuple(tables), tuple(notes))
 
 
-def _rows(sheet: CalamineSheet) -> list[list[str]]:
-    rows = ([_text(value) for value in row] for row in sheet.iter_rows())
+def _rows(sheet: CalamineSheet, links: SheetLinks | None) -> list[list[str]]:
+    rows: Iterable[list[str]] = ([_text(value) for value in row] for row in sheet.iter_rows())
+    if links is not None and (links.addresses or links.texts) and sheet.start:
+        rows = whole = list(rows)
+        with_links(whole, links, 1, sheet.start[1] + 1)
     return [row for row in rows if has_content(row)]
 
 
