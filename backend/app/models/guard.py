@@ -76,11 +76,10 @@ BEGIN
     ELSIF TG_OP = 'DELETE' THEN changed := OLD.session_id;
     ELSE changed := NEW.session_id;
     END IF;
-    EXECUTE format('
-        SELECT session.stage <> {_STAGE.replace("'", "''")}
-          FROM %1$I.sessions AS session
-          LEFT JOIN %1$I.session_tasks AS task ON task.session_id = session.id
-         WHERE session.id = $1', TG_TABLE_SCHEMA) INTO differs USING changed;
+    SELECT session.stage <> {_STAGE} INTO differs
+      FROM {{schema}}.sessions AS session
+      LEFT JOIN {{schema}}.session_tasks AS task ON task.session_id = session.id
+     WHERE session.id = changed;
     IF differs THEN
         RAISE EXCEPTION USING ERRCODE = 'check_violation',
             MESSAGE = format('the stage of session %s does not follow its task', changed),
