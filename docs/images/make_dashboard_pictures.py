@@ -14,6 +14,8 @@ import os
 import shutil
 import sys
 import threading
+import uuid
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +24,8 @@ from playwright.sync_api import sync_playwright
 
 from app.api.application import create_app
 from app.api.server import ApiServer
-from app.cli.demo import demo_settings, prepare_demo
+from app.cli.demo import demo_settings, prepare_demo, slow_worker
+from app.cli.demo_documents import backlog, handbook
 from app.cli.login import LOCAL_OWNER
 from app.core.config import Settings
 from app.core.database import Database
@@ -46,13 +49,14 @@ CHROMIUM_OPTIONS = (
     "--no-first-run",
     "--disable-quic",
 )
-WIDTHS = (360, 768, 1280)
+WIDTHS = (360, 768, 1400)
 THEMES = ("light", "dark")
 QUALITY = 82
 
 
 def take(page: Page, target: Path, *, whole: bool = True) -> None:
     """Write what the page shows as WebP, which Playwright itself does not."""
+    page.evaluate("scrollTo(0, 0)")
     page.wait_for_timeout(400)  # a picture of a page that has come to rest
     size = page.evaluate("[innerWidth, document.documentElement.scrollHeight, innerHeight]")
     height = size[1] if whole else size[2]
@@ -73,16 +77,22 @@ def take_all(browser: Browser, url: str, cookie: tuple[str, str], made: Made, fo
     paths = {
         "overview": "/",
         "sessions": "/sessions",
-        "failed": f"/sessions/{made.failed}",
-        "completed": f"/sessions/{made.completed}",
+        **{
+            f"session-{name}": f"/sessions/{session_id}"
+            for name, session_id in asdict(made).items()
+        },
         "ticket": f"/sessions/{made.completed}/tickets/1",
-        "cancelled": f"/sessions/{made.cancelled}",
-        "running": f"/sessions/{made.running}",
         "new": "/new",
         "keys": "/keys",
         "workers": "/workers",
         "nothing": "/sessions?q=nothing+like+it",
         "missing": "/no-such-page",
+        "no-session": f"/sessions/{uuid.UUID(int=1)}",
+    }
+    acts = {
+        "preview": lambda page: preview(page, url),
+        "retry": lambda page: open_retry(page, f"{url}/sessions/{made.failed}"),
+        "keyboard": lambda page: open_keyboard(page, url),
     }
     for theme in THEMES:
         for width in WIDTHS:
@@ -100,7 +110,36 @@ def take_all(browser: Browser, url: str, cookie: tuple[str, str], made: Made, fo
                 take(page, folder / f"{name}-{theme}-{width}.png")
                 if width == WIDTHS[-1] and (name, theme) in README:
                     take(page, HERE / README[name, theme], whole=False)
+            for name, act in acts.items():
+                act(page)
+                take(page, folder / f"{name}-{theme}-{width}.png", whole=name != "keyboard")
             context.close()
+
+
+def preview(page: Page, url: str) -> None:
+    """Preview a handbook and a backlog in the form of a new session."""
+    page.goto(f"{url}/new")
+    page.set_input_files(
+        "#documents",
+        [
+            {"name": each.name, "mimeType": "text/plain", "buffer": each.content}
+            for each in (handbook("handbook.md", 3), backlog("backlog.csv", 5))
+        ],
+    )
+    page.click("#look")
+    page.wait_for_selector("#preview-title")
+
+
+def open_retry(page: Page, address: str) -> None:
+    """Open the form of a retry."""
+    page.goto(address)
+    page.click("#act-retry > summary")
+
+
+def open_keyboard(page: Page, url: str) -> None:
+    """Open the list of keys."""
+    page.goto(f"{url}/sessions")
+    page.keyboard.press("?")
 
 
 def cookie_of(database: Database, port: int) -> tuple[str, str]:
@@ -132,7 +171,7 @@ def main(folder: Path) -> None:
         thread = threading.Thread(target=server.run)
         thread.start()
         server.is_listening.wait()
-        with Worker(database, settings, concurrency=2):
+        with Worker(database, slow_worker(settings), concurrency=2):
             try:
                 with sync_playwright() as playwright:
                     browser = playwright.chromium.launch(

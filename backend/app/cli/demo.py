@@ -72,8 +72,13 @@ class Made:
 
     completed: uuid.UUID
     failed: uuid.UUID
-    running: uuid.UUID
+    too_long: uuid.UUID
+    used_up: uuid.UUID
+    retrying: uuid.UUID
     cancelled: uuid.UUID
+    created: uuid.UUID
+    running: uuid.UUID
+    waiting: uuid.UUID
 
 
 @contextmanager
@@ -89,7 +94,7 @@ def demo_settings(settings: Settings) -> Iterator[Settings]:
                 "database_url": None,
                 "data_dir": Path(place),
                 "engine": EngineName.EMBEDDED,
-                "handlers": _SLOW_HANDLERS,
+                "handlers": "",
                 "jira_project": PROJECT,
             }
         )
@@ -111,12 +116,11 @@ def prepare_demo(database: Database, settings: Settings) -> Made:
         _open(database, f"Price list of supplier {n}", list_without_titles(f"supplier-{n}.csv"))
         for n in range(1, 4)
     ]
-    _open(database, "Minutes of the board", overlong("minutes.md"))
-    quick = settings.model_copy(update={"handlers": ""})
-    with Worker(database, quick, concurrency=2, threads=True):
+    too_long = _open(database, "Minutes of the board", overlong("minutes.md"))
+    with Worker(database, settings, concurrency=2, threads=True):
         _wait_until_settled(database)
     _spread(database)
-    _fail_with(
+    used_up = _fail_with(
         database,
         "Backlog of the mobile team",
         ConfigurationError(
@@ -126,7 +130,7 @@ def prepare_demo(database: Database, settings: Settings) -> Made:
         ),
         times=MAX_RETRY_COUNT,
     )
-    _fail_with(
+    retrying = _fail_with(
         database,
         "Glossary",
         TaskError("The network was down for a moment", ErrorCategory.TEMPORARY),
@@ -136,11 +140,30 @@ def prepare_demo(database: Database, settings: Settings) -> Made:
     with database.transaction() as db:
         SessionRepository(db, owner=LOCAL_OWNER).cancel_task(cancelled)
     with database.transaction() as db:
-        SessionRepository(db, owner=LOCAL_OWNER).create_session(
+        sessions = SessionRepository(db, owner=LOCAL_OWNER)
+        created = sessions.create_session(
             [handbook("ideas.md", 4)], label="Ideas for next year", options=_options("ideas.md")
-        )
+        ).id
     live = [_open_live(database) for _ in range(MOST_LIVE)]
-    return Made(completed[-1], untitled[-1], live[0], cancelled)
+    return Made(
+        completed=completed[-1],
+        failed=untitled[-1],
+        too_long=too_long,
+        used_up=used_up,
+        retrying=retrying,
+        cancelled=cancelled,
+        created=created,
+        running=live[0],
+        waiting=live[-1],
+    )
+
+
+def slow_worker(settings: Settings) -> Settings:
+    """Return the settings of a worker whose handlers are the real ones, made slow.
+
+    Only the worker has them: the API and the pages check and preview as for the real ones.
+    """
+    return settings.model_copy(update={"handlers": _SLOW_HANDLERS})
 
 
 @contextmanager
@@ -219,7 +242,7 @@ def _top_up(database: Database) -> float:
     return SECONDS_BETWEEN_SESSIONS
 
 
-def _fail_with(database: Database, label: str, error: TaskError, *, times: int) -> None:
+def _fail_with(database: Database, label: str, error: TaskError, *, times: int) -> uuid.UUID:
     session_id = _open(database, label, backlog("sample.csv", 12))
     for attempt in range(1, times + 1):
         with database.transaction() as db:
@@ -228,13 +251,14 @@ def _fail_with(database: Database, label: str, error: TaskError, *, times: int) 
                 sessions.retry_task(session_id)
             task = sessions.get(session_id).task
         if task is None:
-            return
+            break
         with database.transaction() as db:
             sessions = SessionRepository(db, owner=LOCAL_OWNER)
             claim = sessions.claim_task(session_id, task.task_id, uuid.uuid4())
             if claim is not None:
                 context = failure_context(error)
                 sessions.fail_task(claim, context, backoff_seconds=SECONDS_TO_RETRY)
+    return session_id
 
 
 def _wait_until_settled(database: Database) -> None:

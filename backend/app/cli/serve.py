@@ -105,7 +105,7 @@ def serve_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
             daemon=True,
         ).start()
         worker = (
-            Worker(database, settings, concurrency=concurrency)
+            Worker(database, _of_worker(settings, is_demo=demo), concurrency=concurrency)
             if with_worker and settings.engine is EngineName.EMBEDDED
             else contextlib.nullcontext()
         )
@@ -126,6 +126,14 @@ def _settings_for(settings: Settings, *, is_demo: bool) -> Iterator[Settings]:
 
     with demo_settings(settings) as changed:
         yield changed
+
+
+def _of_worker(settings: Settings, *, is_demo: bool) -> Settings:
+    if not is_demo:
+        return settings
+    from app.cli.demo import slow_worker  # noqa: PLC0415 - only here
+
+    return slow_worker(settings)
 
 
 def _sample(database: Database, settings: Settings) -> AbstractContextManager[None]:

@@ -87,6 +87,7 @@ class FailureGroup:
 
     Attributes:
         message: their common message, with `…` for varying parts.
+        example: the message of one of them.
         retryable_count: how many of them have attempts left.
 
     """
@@ -94,6 +95,7 @@ class FailureGroup:
     task_type: TaskType
     error: str
     message: str
+    example: str
     category: ErrorCategory
     count: int
     retryable_count: int
@@ -352,6 +354,7 @@ class Statistics:
             null().label("task_type"),
             null().label("error"),
             null().label("message"),
+            null().label("example"),
             null().label("category"),
             func.count().label("session_count"),
             func.count().filter(Session.stage == SessionStage.CREATED).label("special_count"),
@@ -373,6 +376,7 @@ class Statistics:
                 cast(SessionTask.task_type, String),
                 failure.c.error,
                 normalised(failure.c.message),
+                func.min(failure.c.message.collate("C")),
                 fixable_by_sql(failure.c.category),
                 func.count(),
                 func.count().filter(is_special),
@@ -390,7 +394,7 @@ class Statistics:
             )
             .outerjoin(failure, true())
             .where(owned_by(self._owner), SessionTask.status != TaskStatus.COMPLETED)
-            .group_by(text("1, 2, 3, 4, 5"))
+            .group_by(text("1, 2, 3, 4, 6"))
         )
         return union_all(sessions, groups)
 
@@ -405,6 +409,7 @@ def _group_of(row: Row[Any]) -> FailureGroup:
         task_type=TaskType(row.task_type),
         error=row.error or "",
         message=row.message or "",
+        example=row.example or "",
         category=ErrorCategory.of(row.category),
         count=row.session_count,
         retryable_count=row.special_count,

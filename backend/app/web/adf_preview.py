@@ -158,6 +158,8 @@ class _Preview:
         with self._out.element("div", "adf"):
             if type_of(document) == "doc" and isinstance(document, dict):
                 self._block_sequence(children_of(document))
+                if not children_of(document):
+                    self._note("It has no text.")
             else:
                 self._note("This is not an ADF document; its content:")
                 self._block_sequence([document])

@@ -54,7 +54,7 @@ CHOICES = {
         ("html", "HTML"),
     ),
     "day_first": (
-        ("", "Unchanged"),
+        ("", "Detected"),
         ("true", "Day first: 3 April"),
         ("false", "Month first: 4 March"),
     ),
@@ -145,6 +145,14 @@ def changes(offered: Sequence[EditableOption], given: Mapping[str, str]) -> dict
             continue
         changed[option.name] = value.splitlines() if option.name == "map" else value or None
     return changed
+
+
+def options_text(options: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Return the options as the forms word them: (label, value)."""
+    return [
+        (LABELS.get(name, name), dict(CHOICES.get(name, ())).get(_text(value), _text(value)))
+        for name, value in options.items()
+    ]
 
 
 def option_label(name: str) -> str:

@@ -53,6 +53,7 @@ from app.web.retry_form import (
     changes,
     editable_options,
     option_label,
+    options_text,
     takes_documents,
     target_choices,
 )
@@ -275,6 +276,7 @@ def _render(  # noqa: PLR0913 - what a route is given
         takes_documents=takes_documents(session),
         choices=CHOICES | {"to": target_choices(services.settings)},
         refused=refused or {},
+        options=options_text(session.options),
         content=content,
         documents_shown=DOCUMENTS_SHOWN,
         tickets=tickets,
@@ -297,8 +299,8 @@ def seen(db: DbSession, caller: Principal, session_id: UUID) -> SessionSnapshot:
     if snapshot is None:
         raise SessionNotFound(
             f"There is no session {session_id}",
-            next_step="It was deleted, by a user or some days after its last activity. See the "
-            "list of sessions.",
+            next_step="It may have been deleted, by a user or some days after its last activity. "
+            "See the list of sessions.",
             session_id=session_id,
         )
     return snapshot

@@ -14,6 +14,7 @@ from app.presentation.workers import paused_text
 from app.tasks.documents.decoding import place_text
 from app.tasks.preview import field_label
 from app.web.adf_preview import render_adf
+from app.web.headline import NAMES_IN_SENTENCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,6 +100,11 @@ def task_name(task_type: TaskType) -> str:
     return TASK_NAMES[task_type]
 
 
+def task_in_sentence(task_type: TaskType) -> str:
+    """Return the task's name, as within a sentence."""
+    return NAMES_IN_SENTENCES[task_type]
+
+
 def in_count(count: int, one: str) -> str:
     """Return `1 ticket` or `2,000 tickets`."""
     return count_text(count, one)
@@ -111,7 +117,8 @@ def first_capital(text: str) -> str:
 
 def source_place(made: TicketDraft | TicketTitle | Finding) -> str:
     """Return where a ticket comes from: `notes.md, line 3`, `rows.csv, row 3`."""
-    return place_text(made.source_name, made.source_row)
+    name, _, place = place_text(made.source_name, made.source_row).rpartition(" ")
+    return f"{name}\u00a0{place}"  # "row 3" stays on one line
 
 
 FILTERS: dict[str, Callable[..., object]] = {
@@ -131,5 +138,6 @@ FILTERS: dict[str, Callable[..., object]] = {
     "since": since,
     "source_place": source_place,
     "size": size_text,
+    "task_in_sentence": task_in_sentence,
     "task_name": task_name,
 }

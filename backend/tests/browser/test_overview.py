@@ -31,8 +31,10 @@ def test_failures_that_are_alike_are_retried_together_and_counted_first(
         to="failed",
         failure={"error": "DiskFull", "message": "full", "category": "temporary"},
     )
+    owner.session("Alone", to="failed", failure={"error": "E", "message": "No type “Story”"})
     page = look(java_script_enabled=scripts)
-    expect(page.get_by_role("link", name="4 Failed")).to_be_visible()
+    expect(page.get_by_role("link", name="No type “Story”")).to_be_visible()
+    expect(page.get_by_role("link", name="5 Failed")).to_be_visible()
     expect(page.get_by_role("link", name="Row … of … has … columns")).to_be_visible()
     page.get_by_role("button", name="Retry 3 of: Row … of … has … columns").click()
     expect(page.get_by_role("heading", name="Retry 3 sessions?")).to_be_visible()
@@ -42,7 +44,7 @@ def test_failures_that_are_alike_are_retried_together_and_counted_first(
     expect(page.get_by_role("link", name="3 Running")).to_be_visible()
     states = [owner.act(lambda s, i=i: s.get(i)).task.status.value for i in [*failed, other]]
     assert states == ["running"] * 3 + ["failed"]
-    page.get_by_role("link", name="1 Failed").click()
+    page.get_by_role("link", name="2 Failed").click()
     expect(page.get_by_role("link", name="Other")).to_be_visible()
     expect(page.get_by_role("link", name="Import 1")).to_have_count(0)
 
@@ -77,4 +79,8 @@ def test_overview_is_accessible_fits_a_telephone_and_runs_nothing_of_what_it_sho
     assert page.locator("main img, main script").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     check_accessible(page)
+    page.set_viewport_size({"width": 768, "height": 900})
+    retry = page.get_by_role("button", name="Retry 1 of").bounding_box()
+    assert retry is not None
+    assert retry["x"] + retry["width"] < 768
     assert page.evaluate("window.policyViolations") == []

@@ -74,7 +74,7 @@ def test_claims_are_paused_and_resumed_and_every_page_says_so(
         session_id = admin.session("Waits", to="waiting")
         let_it_wait(server.database, session_id)
         page = open_page(server.url, admin, path="/workers")
-        page.get_by_role("button", name="Pause Processing").click()
+        page.get_by_role("button", name="Pause processing").click()
         expect(page.get_by_role("status")).to_contain_text("Paused: Processing")
         expect(page.locator("#claims-processing")).to_contain_text(f"by {admin.name}")
         check_accessible(page)

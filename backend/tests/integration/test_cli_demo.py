@@ -10,9 +10,11 @@ from sqlalchemy import text
 
 from app.cli import demo
 from app.engines.worker import Worker
+from app.models.options import SessionOptions
 from app.models.session import TaskStatus
 from app.repositories.session_queries import SessionFilter, SessionQueries
 from app.repositories.session_snapshot import LeaseState
+from app.tasks.preview import preview
 
 if TYPE_CHECKING:
     import pytest
@@ -31,6 +33,7 @@ def test_the_persons_own_database_is_never_used(settings: Settings) -> None:
         assert changed.database_url is None
         assert changed.data_dir.is_dir()
         assert not list(changed.data_dir.iterdir())
+        assert preview([], [], SessionOptions(), changed).notes == []  # it previews as usual
     assert not changed.data_dir.exists()
     assert not Path("/never").exists()
 
@@ -70,7 +73,7 @@ def test_sessions_that_run_go_through_the_real_handlers_with_moving_progress(
     monkeypatch.setattr(demo, "SECONDS_PER_TICKET", 0.0)
     monkeypatch.setattr(demo, "SECONDS_PER_FILE", 0.0)
     session_id = demo._open_live(database)
-    slow = settings.model_copy(update={"handlers": demo._SLOW_HANDLERS})
+    slow = demo.slow_worker(settings)
     ended = threading.Event()
     with database.transaction() as db:
         session = SessionQueries(db, owner="local").get(session_id)

@@ -155,6 +155,7 @@ def test_a_preview_shows_problems_mapping_and_tickets_and_stores_nothing(
     assert "odd.csv has no column" in page
     assert "empty.md is empty" in page
     assert re.search(r'id="project_key-problem" data-problem>.*?Write it as SHOP', page)
+    assert 'name="project_key" value="SHOP"' in page
     assert '<option value="i.csv:Severity=priority" selected>Priority</option>' in page
     assert '<option value="i.csv:Due=duedate">Due date</option>' in page
     assert re.search(r'name="more_rules"[^>]*>Due=</textarea>', page)

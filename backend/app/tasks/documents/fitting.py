@@ -69,7 +69,7 @@ def fitted(
         )
         if fit.too_long is TooLong.REFUSE:
             advice = _advice(ticket.document["content"], limit, is_table=bool(ticket.table))
-            notes.append(f"{said}, more than the {limit:,} that Jira takes: {advice}")
+            notes.append(f"{said}, where {limit:,} are allowed: {advice}")
             yield ticket.number, _draft(ticket, ticket.title, description, name)
         elif fit.too_long is TooLong.CUT:
             notes.append(f"{said}, and was cut after {limit:,}")

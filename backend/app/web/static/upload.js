@@ -123,6 +123,7 @@
         return;
       }
       form.elements.token.value = corrected.elements.token.value;
+      form.elements.project_key.value = corrected.elements.project_key.value; // SHOP for shop
       for (const place of page.querySelectorAll("[data-problem]")) {
         tell(place.id.replace(/-problem$/, ""), place.querySelector("span").textContent);
       }
