@@ -156,14 +156,16 @@ COMMANDS: Mapping[str, Command] = {
 
 
 class _PlainFlags:
-    """Help that shows no type beside flags: `--json`, not `--json <bool>`."""
+    """Help that shows no type beside flags and arguments: `--json`, not `--json <bool>`."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """Return the parameters, flags without a type."""
+        """Return the parameters, flags and arguments without a type."""
         found: list[Any] = super().get_params(ctx)  # type: ignore[misc]  # typer's classes have it
         for each in found:
             if getattr(each, "is_flag", False) or getattr(each, "count", False):
                 each.metavar = ""
+            elif each.param_type_name == "argument":
+                each.display_type_rich = lambda **_: None
         return found
 
 

@@ -49,7 +49,7 @@ SplitLevel = Annotated[
     int | None,
     typer.Option(
         "--split-level",
-        metavar="1|2|3",
+        metavar="LEVEL",
         min=1,
         max=3,
         help="Markdown: one ticket per heading of this level or above, not one per file.",

@@ -21,7 +21,7 @@ BY_COMMAND = "local"
 
 TaskTypes = Annotated[
     list[TaskType] | None,
-    typer.Argument(metavar="[TASK_TYPE...]", help="processing, export, adf_validation; none: all."),
+    typer.Argument(metavar="TASK_TYPE", help="processing, export, adf_validation; none: all."),
 ]
 
 

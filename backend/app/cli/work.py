@@ -109,7 +109,7 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command are thes
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FILES...", help="Markdown, CSV, HTML, plain text, workbooks and Word."
+            metavar="FILES", help="Markdown, CSV, HTML, plain text, workbooks and Word."
         ),
     ],
     out: Out = None,
@@ -194,9 +194,7 @@ def retry_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
     session: SessionId,
     files: Annotated[
         list[Path] | None,
-        typer.Argument(
-            metavar="[FILES...]", help="Replace the documents of the same names with these."
-        ),
+        typer.Argument(metavar="FILES", help="Replace the documents of the same names with these."),
     ] = None,
     out: Out = None,
     to: To = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
 
 UNAUTHORIZED = 401
 NOT_FOUND = 404
+METHOD_NOT_ALLOWED = 405
+
+_SESSION = re.compile(r"(/sessions/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/.")
+_NO_PAGE = {
+    "status": NOT_FOUND,
+    "title": "There is no such page",
+    "detail": "There is no page at this address",
+    "next_step": "The address may be mistyped, or from another version.",
+}
 
 
 class ErrorPages:
@@ -78,27 +88,43 @@ def _page_of(scope: Scope, problem: dict[str, Any]) -> Response:
         wanted = scope["path"] + (f"?{query}" if query else "")
         after = f"?{urlencode({'then': wanted})}" if wanted != "/" else ""
         return RedirectResponse(SIGN_IN_PATH + after, status_code=303)
-    problem = _of_address(scope, problem)
-    return Page(Request(scope)).render("error.html", status_code=problem["status"], problem=problem)
+    problem |= _in_words(scope["path"], problem)
+    session = _SESSION.match(scope["path"])
+    return Page(Request(scope)).render(
+        "error.html",
+        status_code=problem["status"],
+        problem=problem,
+        session_path=session[1] if session else None,
+    )
 
 
-def _of_address(scope: Scope, problem: dict[str, Any]) -> dict[str, Any]:
-    """Return the problem; for an address that cannot exist (`/sessions/abc`), “not found”."""
+def _in_words(path: str, problem: dict[str, Any]) -> dict[str, Any]:
+    """Return what a page says in other words than the API: about addresses and forms."""
     if problem["status"] == NOT_FOUND and problem["type"] == "about:blank":  # no such route
-        said = {
-            "title": "There is no such page",
-            "detail": "There is no page at this address",
-            "next_step": "The address may be mistyped, or from another version.",
+        return _NO_PAGE
+    if problem["status"] == METHOD_NOT_ALLOWED:
+        return {
+            "title": "There is nothing to show here",
+            "detail": "This address only takes what a form sends",
+            "next_step": "Go back to the page with the form, and send it again.",
         }
-        return problem | said
-    faults = problem.get("errors") or []
-    if not faults or not all(each["where"].startswith("path.") for each in faults):
-        return problem
-    first, _, rest = scope["path"].strip("/").partition("/")
-    thing = "session" if first == "sessions" else "page"
-    return problem | {
-        "status": NOT_FOUND,
-        "title": f"There is no such {thing}",
-        "detail": f"There is no {thing} “{rest[:80] or first[:80]}”",
-        "next_step": "The address is incomplete or mistyped.",
+    places = [each["where"].partition(".") for each in problem.get("errors") or []]
+    if not places:
+        return {}
+    if all(of == "path" for of, _, _ in places):
+        first, _, rest = path.strip("/").partition("/")
+        if first != "sessions" or "/" in rest:
+            return _NO_PAGE
+        return {
+            "status": NOT_FOUND,
+            "title": "There is no such session",
+            "detail": f"There is no session “{rest[:80]}”",
+            "next_step": "The address is incomplete or mistyped.",
+        }
+    names = ", ".join(dict.fromkeys(name for _, _, name in places if name))
+    thing = "address" if all(of == "query" for of, _, _ in places) else "form"
+    return {
+        "title": "It cannot be used",
+        "detail": f"The {thing} has a value that cannot be used: {names}",
+        "next_step": f"Correct it in the {thing}.",
     }

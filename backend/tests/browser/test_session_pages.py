@@ -311,6 +311,18 @@ def test_a_preview_shows_tickets_and_offers_each_column_and_the_files_stay_chose
     assert page.evaluate("window.policyViolations") == []
 
 
+def test_an_error_page_of_an_upload_is_said_beside_the_files(look: Callable[..., Page]) -> None:
+    page = look("/new")
+    refused = '<main><h1>It is too large</h1><p class="next">Split it.</p></main>'
+    page.route(
+        "**/new",
+        lambda route: route.fulfill(status=413, content_type="text/html", body=refused),
+    )
+    page.get_by_label("Drop files here").set_input_files(ODD)
+    page.get_by_role("button", name="Open session").click()
+    expect(page.locator("#documents-problem")).to_contain_text("It is too large. Split it.")
+
+
 @pytest.mark.parametrize("width", [360, 768, 1400])
 def test_a_preview_fits_its_page(
     look: Callable[..., Page], check_accessible: Callable[[Page], None], width: int

@@ -85,6 +85,7 @@ def test_help_shows_no_type_beside_flags(
         assert run_command([*words, each, "--help"]) == 0
     shown += capsys.readouterr().out
     assert "bool" not in shown
+    assert "<list" not in shown
     assert not inner or "--json" in shown
 
 

@@ -79,10 +79,10 @@ def _site(
     target: str, prefix: str, url: str | None, email: str | None, token: SecretStr | None
 ) -> JiraSite:
     if not url or token is None or not token.get_secret_value().strip():
-        missing = [f"{prefix}URL"] if not url else []
-        missing += [f"{prefix}TOKEN"] if token is None or not token.get_secret_value() else []
+        has_token = token is not None and token.get_secret_value().strip()
+        missing = [f"{prefix}URL"] * (not url) + [f"{prefix}TOKEN"] * (not has_token)
         raise ConfigurationError(
-            f"Jira is not set up: {' and '.join(missing) or prefix + 'TOKEN'} is missing",
+            f"Jira is not set up: {' and '.join(missing)} {'are' if missing[1:] else 'is'} missing",
             next_step=f"Set {prefix}URL, {prefix}EMAIL and {prefix}TOKEN, and try "
             "session-tasks jira check.",
         )

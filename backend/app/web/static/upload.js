@@ -119,7 +119,8 @@
       if (request.status < 400 && !isPreview) { location.assign(request.responseURL); return; }
       stopped("");
       if (!corrected) {
-        tell("documents", page.querySelector("main p:not(.state-code)")?.textContent.trim() || `The server returned ${request.status}.`);
+        const said = [...page.querySelectorAll("main h1, main .next")].map((part) => part.textContent.trim());
+        tell("documents", said.join(". ") || `The server returned ${request.status}.`);
         return;
       }
       form.elements.token.value = corrected.elements.token.value;
