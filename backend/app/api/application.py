@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -87,15 +87,15 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        stop_counting = services.metrics.observe()
-        async with anyio.create_task_group() as background:
+        async with AsyncExitStack() as at_end:
+            at_end.callback(services.metrics.observe())
+            at_end.push_async_callback(services.snapshots.stop)
+            at_end.callback(services.transitions.close)
+            background = await at_end.enter_async_context(anyio.create_task_group())
             background.start_soon(services.broadcaster.run)
             yield
             services.broadcaster.end_streams()
             background.cancel_scope.cancel()
-        services.transitions.close()
-        await services.snapshots.stop()
-        stop_counting()
 
     app = FastAPI(
         title="Session Tasks",
