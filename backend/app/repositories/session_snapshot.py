@@ -22,13 +22,13 @@ from app.core.errors import DELIVERY_DIFFERS, ErrorCategory
 from app.core.wording import short_id
 from app.models.lease import SessionTaskLease, SessionTaskRetry
 from app.models.session import (
-    MAX_RETRY_COUNT,
     Session,
     SessionStage,
     SessionTask,
     TaskStatus,
     TaskType,
 )
+from app.models.task_state import TaskRules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,8 +56,8 @@ class LeaseState(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class SessionSnapshot:
-    """A session, its task, its lease and its due retry, at one moment.
+class SessionSnapshot(TaskRules):
+    """A session, its task, its lease and its due retry, at one moment; with the task's rules.
 
     Attributes:
         task_type, task_id, status, started_at: None before the first task starts.
@@ -133,16 +133,6 @@ class SessionSnapshot:
         return self.task_type.next if self.status == TaskStatus.COMPLETED else self.task_type
 
     @property
-    def can_be_retried(self) -> bool:
-        """Whether the task failed and has attempts left."""
-        return self.status == TaskStatus.FAILED and self.retry_count < MAX_RETRY_COUNT
-
-    @property
-    def can_be_restarted(self) -> bool:
-        """Whether the same task may run again."""
-        return self.can_be_retried or self.status == TaskStatus.CANCELLED
-
-    @property
     def failure(self) -> Mapping[str, Any]:
         """The context of the last failure; empty if there is none that can be read."""
         return self.failure_context if isinstance(self.failure_context, dict) else {}
@@ -186,15 +176,14 @@ def fixable_by_sql(category: ColumnElement[str]) -> ColumnElement[str | None]:
     Null for a task that has not failed.
     """
     temporary = ErrorCategory.TEMPORARY.value
-    is_used_up = SessionTask.retry_count >= MAX_RETRY_COUNT
     return case(
         (SessionTask.status != TaskStatus.FAILED, null()),
-        (and_(category == temporary, ~is_used_up), temporary),
+        (and_(category == temporary, SessionTask.can_be_retried), temporary),
         (
             and_(
                 category == ErrorCategory.USER_FIXABLE.value,
                 or_(
-                    ~is_used_up,
+                    SessionTask.can_be_retried,
                     and_(
                         SessionTask.task_type == TaskType.ADF_VALIDATION,
                         SessionTask.failure_context["error"].astext.is_distinct_from(
