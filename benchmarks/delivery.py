@@ -86,7 +86,7 @@ def _deliver(
         worker.stop(grace_seconds=0)
     requests = Counter(name for name, *_ in jira.requests)
     with database.transaction() as db:
-        times = SessionRepository(db).get(session_id).session.stage_times
+        times = SessionRepository(db).get(session_id).stage_times
         bodies = [each.body.encode() for each in ContentRepository(db).exports(session_id)]
     in_a_row = _seconds_in_a_row(str(settings.jira_url), bodies)
     ran = [times[task].ran_seconds for task in (TaskType.EXPORT, TaskType.ADF_VALIDATION)]
@@ -124,7 +124,7 @@ def _open(database: Database) -> uuid.UUID:
 
 def _is_over(database: Database, session_id: uuid.UUID) -> bool:
     with database.transaction() as db:
-        view = SessionRepository(db).get(session_id)
-        if view.task is not None and view.task.failure_context:
-            raise RuntimeError(view.task.failure_context)
-        return view.session.stage is SessionStage.COMPLETED
+        session = SessionRepository(db).get(session_id)
+        if session.task is not None and session.task.failure_context:
+            raise RuntimeError(session.task.failure_context)
+        return session.stage is SessionStage.COMPLETED

@@ -110,7 +110,7 @@ def _wrong_reports(run: Delivering, session_id: uuid.UUID, surplus: dict[int, st
     def validate() -> None:
         with rig.database.transaction() as db:
             sessions = SessionRepository(db)
-            if sessions.get(session_id).session.task.task_type is TaskType.EXPORT:  # type: ignore[union-attr]
+            if sessions.get(session_id).task.task_type is TaskType.EXPORT:  # type: ignore[union-attr]
                 sessions.start_task(session_id, TaskType.ADF_VALIDATION)
             else:
                 sessions.retry_task(session_id)

@@ -51,10 +51,10 @@ def deliver(server: LiveServer) -> uuid.UUID:
 
     def is_over() -> bool:
         with server.database.transaction() as db:
-            view = SessionRepository(db).get(session_id)
-        if view.task is not None and view.task.failure_context:
-            raise RuntimeError(view.task.failure_context)
-        return view.session.stage is SessionStage.COMPLETED
+            session = SessionRepository(db).get(session_id)
+        if session.task is not None and session.task.failure_context:
+            raise RuntimeError(session.task.failure_context)
+        return session.stage is SessionStage.COMPLETED
 
     with Worker(server.database, server.settings, concurrency=1):
         until(is_over, "the session is delivered", 300)

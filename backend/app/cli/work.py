@@ -51,7 +51,6 @@ from app.cli.terminal import Terminal
 from app.core.config import EngineName, Settings
 from app.core.database import Database
 from app.core.errors import (
-    DocumentError,
     OutputError,
     TaskConflict,
     TaskError,
@@ -72,7 +71,7 @@ from app.tasks.documents.intake import read_files, read_usable_files
 from app.tasks.intake_check import check_intake
 from app.tasks.preview import preview
 from app.tasks.registry import checked_handlers
-from app.tasks.retrying import Changes, check_retry, retry_changed
+from app.tasks.retrying import Changes, check_retry, no_document_named, retry_changed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -326,12 +325,7 @@ def _name_in_session(path: Path, given: str, names: Sequence[str]) -> str:
     ]
     if fitting:
         return max(fitting, key=len)
-    known = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")  # noqa: PLR2004
-    raise DocumentError(
-        f"The session has no document named {given}",
-        name=given,
-        next_step=f"Give a file of one of these names: {known}.",
-    )
+    raise no_document_named(given, names)
 
 
 def finish(job: Job) -> ExitCode:

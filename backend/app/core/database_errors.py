@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import time
 from typing import TYPE_CHECKING
 
@@ -16,12 +15,10 @@ from app.core.errors import (
     DatabaseFull,
     DatabaseUnavailable,
     DatabaseUnsuitable,
-    StorageFull,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _LOST_STATES = ("08", "57P0", "25P03", "25P04", "53300")
 """Connection lost, shutdown, a transaction idle or open too long, too many connections
@@ -118,22 +115,6 @@ def read_only(reason: str) -> DatabaseUnsuitable:
         next_step="Point SESSION_TASKS_DATABASE_URL at the primary server, or have this one take "
         "writes: promote it, or set default_transaction_read_only to off.",
     )
-
-
-@contextlib.contextmanager
-def translated_disk_errors(directory: Path) -> Iterator[None]:
-    """Turn the operating system's "no space left" while writing files into our own error.
-
-    Raises:
-        StorageFull: the disk of `directory` is full; names it.
-
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-            raise
-        raise StorageFull(f"The disk of {directory} is full") from error
 
 
 def is_connection_loss(error: BaseException) -> bool:

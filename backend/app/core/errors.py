@@ -18,12 +18,11 @@
     │   └── MissingExtra           an extra that is needed and not installed
     ├── NoTransaction              a query needs an open transaction, and there is none
     ├── OutputError                a result that cannot be written where it was asked for
-    ├── StorageFull                a disk is full: PostgreSQL's, or that of temporary files
+    ├── StorageFull                a disk is full
     ├── DatabaseBusy               PostgreSQL gave up on a statement: a lock, a timeout
     │   └── DatabaseFull           its disk is full (a StorageFull, too)
     ├── BrokerUnavailable          Celery's broker cannot be reached
     └── DatabaseUnavailable        PostgreSQL cannot be reached or started
-        ├── DatabaseOutOfSpace     it cannot be started: its disk is full (a StorageFull, too)
         ├── DatabaseUnsuitable     it is read-only, or its encoding is not UTF8
         └── SchemaOutdated         the database is not at this version's migration
 
@@ -308,7 +307,3 @@ class SchemaOutdated(DatabaseUnavailable):
 
 class DatabaseUnsuitable(DatabaseUnavailable):
     """PostgreSQL responds, but cannot be used: it is read-only, or its encoding is not UTF8."""
-
-
-class DatabaseOutOfSpace(StorageFull, DatabaseUnavailable):
-    """PostgreSQL has stopped, and cannot be started while its disk is full."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from app.core.wording import duration_text, short_id
 from app.models.session import TaskType
 
 if TYPE_CHECKING:
@@ -99,11 +98,3 @@ def worker_document(worker: LiveWorker) -> dict[str, Any]:
             for task in worker.held
         ],
     }
-
-
-def held_lines(worker: LiveWorker) -> list[str]:
-    """Return `export of 0190aaaa, for 12 s`, one for each task that is named."""
-    return [
-        f"{task.task_type.value} of {short_id(task.session_id)}, for {duration_text(task.seconds)}"
-        for task in worker.held
-    ]

@@ -9,12 +9,14 @@ One class, and so one file of more than 450 lines: half of it documents the inte
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, func, literal, update
+from sqlalchemy import ARRAY, Uuid, any_, bindparam, delete, func, literal, select, update
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import joinedload
 
 from app.core.database import after_commit, driver_connection
 from app.core.errors import StaleClaim, TaskError
@@ -32,7 +34,6 @@ from app.repositories.lifecycle_log import log_reset
 from app.repositories.maintenance import Maintenance
 from app.repositories.own_writes import run_writes
 from app.repositories.results_writer import Produced, write_results
-from app.repositories.session_views import SessionView, SessionViews
 from app.repositories.transition_errors import (
     moved_on,
     no_agreement,
@@ -47,7 +48,7 @@ from app.repositories.transitions import Claim, ClaimRequest, Heartbeat, Start, 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ALL_TASK_TYPES", "SessionRepository", "SessionView"]
+__all__ = ["ALL_TASK_TYPES", "SessionRepository"]
 
 ATTEMPTS_TO_AGREE = 10
 """How often a start is repeated if the row, read back, shows that it was legal."""
@@ -57,11 +58,34 @@ ALL_TASK_TYPES = tuple(TaskType)
 
 LABEL_CHARACTERS = 200
 
+_HEXADECIMAL = re.compile(r"[0-9a-f]{1,32}", re.ASCII)
 
-class SessionRepository(SessionViews, Maintenance):
+
+class SessionRepository(Maintenance):
     """Named transitions and reads, in the transaction of `db`; it never commits."""
 
     # -- sessions ---------------------------------------------------------------------------------
+
+    def get(self, session_id: uuid.UUID) -> Session:
+        """Return the session with its task, as one statement reads them.
+
+        Raises:
+            SessionNotFound: there is none, or it is another owner's.
+
+        """
+        session = self._read([session_id]).get(session_id)
+        if session is None:
+            raise session_not_found(session_id)
+        return session
+
+    def find_by_prefix(self, prefix: str, *, limit: int = 2) -> list[uuid.UUID]:
+        """Return up to `limit` ids of sessions that begin with these characters."""
+        digits = prefix.strip().lower().replace("-", "")
+        if not _HEXADECIMAL.fullmatch(digits):
+            return []
+        first, last = uuid.UUID(digits.ljust(32, "0")), uuid.UUID(digits.ljust(32, "f"))
+        found = select(Session.id).where(Session.id.between(first, last), *self._owned())
+        return list(self._db.scalars(found.order_by(Session.id).limit(limit)))
 
     def create_session(
         self,
@@ -154,8 +178,8 @@ class SessionRepository(SessionViews, Maintenance):
         """
         if not starts:
             return {}
-        views = self.get_many([session_id for session_id, _, _ in starts])
-        meanings = {start[2]: _meaning(start, views.get(start[0])) for start in starts}
+        sessions = self._read([session_id for session_id, _, _ in starts])
+        meanings = {start[2]: _meaning(start, sessions.get(start[0])) for start in starts}
         self._after([each for each in meanings.values() if isinstance(each, Transition)])
         return {task_id: meaning for task_id, meaning in meanings.items() if meaning is not None}
 
@@ -456,9 +480,15 @@ class SessionRepository(SessionViews, Maintenance):
                 raise error
         raise no_agreement(session_id)
 
+    def _owned(self) -> list[Any]:
+        return [] if self._owner is None else [Session.owner == self._owner]
+
     def _is(self, session_id: uuid.UUID) -> list[Any]:
-        mine = [] if self._owner is None else [Session.owner == self._owner]
-        return [Session.id == session_id, *mine]
+        return [Session.id == session_id, *self._owned()]
+
+    def _read(self, session_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Session]:
+        sessions = self._db.scalars(_SESSIONS.where(*self._owned()), {"session_ids": session_ids})
+        return {session.id: session for session in sessions}
 
     def _read_back(self, session_id: uuid.UUID) -> SessionTask:
         task = self.get(session_id).task
@@ -470,6 +500,14 @@ class SessionRepository(SessionViews, Maintenance):
         starts = next_starts(completed)
         if starts:
             self._after(transitions.start(driver_connection(self._db), starts))
+
+
+_SESSIONS = (
+    select(Session)
+    .where(Session.id == any_(bindparam("session_ids", type_=ARRAY(Uuid))))
+    .options(joinedload(Session.task))
+    .execution_options(populate_existing=True)
+)
 
 
 def _ended(
@@ -504,12 +542,12 @@ def successor_id(task_id: uuid.UUID) -> uuid.UUID:
     return uuid.uuid5(task_id, "next")
 
 
-def _meaning(start: Start, view: SessionView | None) -> Transition | TaskError | None:
+def _meaning(start: Start, session: Session | None) -> Transition | TaskError | None:
     """Return the result of a start that moved nothing; None if it is legal by now."""
     session_id, task_type, task_id = start
-    if view is None:
+    if session is None:
         return session_not_found(session_id)
-    task = view.task
+    task = session.task
     if task is None:
         if task_type == TaskType.PROCESSING:
             return None
@@ -524,6 +562,6 @@ def _meaning(start: Start, view: SessionView | None) -> Transition | TaskError |
         task.retry_count,
         task.started_at,
         0.0,
-        view.session.auto_advance,
+        session.auto_advance,
         None,
     )

@@ -149,8 +149,6 @@ class RunTimes:
     count: int
     ran_median: float
     ran_p95: float
-    waited_median: float
-    waited_p95: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,17 +271,14 @@ class Statistics:
         """Return completions since then, by task type and slice of time, the earliest first."""
         rows = []
         for task_type in TaskType:
-            completed_at, waited, ran = _times_of(task_type)
+            completed_at, ran = _times_of(task_type)
             begins_at = func.date_bin(slice_length, completed_at, datetime(2020, 1, 1, tzinfo=UTC))
             statement = (
                 select(
                     begins_at,
                     func.count(),
-                    *(
-                        func.percentile_cont(share).within_group(seconds)
-                        for seconds in (ran, waited)
-                        for share in (0.5, 0.95)
-                    ),
+                    func.percentile_cont(0.5).within_group(ran),
+                    func.percentile_cont(0.95).within_group(ran),
                 )
                 .where(owned_by(self._owner), completed_at >= since)
                 .group_by(begins_at)
@@ -316,9 +311,9 @@ class Statistics:
             *(
                 select(
                     literal(task_type.value).label("task_type"),
-                    _times_of(task_type, past_session)[2].label("ran"),
+                    _times_of(task_type, past_session)[1].label("ran"),
                     _document_bytes(past_session).label("bytes"),
-                ).where(_times_of(task_type, past_session)[2].is_not(None))
+                ).where(_times_of(task_type, past_session)[1].is_not(None))
                 for task_type in TaskType
             )
         ).cte("past")
@@ -420,13 +415,10 @@ def _group_of(row: Row[Any]) -> FailureGroup:
 
 def _times_of(
     task_type: TaskType, session: type[Session] = Session
-) -> tuple[ColumnElement[datetime], ColumnElement[float], ColumnElement[float]]:
-    """Return the columns for when a task of this type completed, how long it waited, and ran."""
-    completed_at, waited, ran = (
-        getattr(session, f"{task_type.value}_{part}")
-        for part in ("completed_at", "waited_seconds", "ran_seconds")
-    )
-    return completed_at, waited, ran
+) -> tuple[ColumnElement[datetime], ColumnElement[float]]:
+    """Return the columns for when a task of this type completed, and how long it ran."""
+    name = task_type.value
+    return getattr(session, f"{name}_completed_at"), getattr(session, f"{name}_ran_seconds")
 
 
 def _document_bytes(session: type[Session] = Session) -> ColumnElement[int]:

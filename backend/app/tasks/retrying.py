@@ -197,12 +197,7 @@ def _names_left(content: ContentRepository, session_id: UUID, changes: Changes) 
     there = content.document_names(session_id)
     for name in (*changes.without, *(document.name for document in changes.documents)):
         if name not in there:
-            known = ", ".join(there[:5]) + (" …" if len(there) > 5 else "")  # noqa: PLR2004
-            raise DocumentError(
-                f"The session has no document named {name}",
-                name=name,
-                next_step=f"Give one of these names: {known}.",
-            )
+            raise no_document_named(name, there)
     left = [name for name in there if name not in changes.without]
     if there and not left:
         raise DocumentError(
@@ -211,6 +206,16 @@ def _names_left(content: ContentRepository, session_id: UUID, changes: Changes) 
             next_step="Open a new session with other documents instead.",
         )
     return left
+
+
+def no_document_named(name: str, there: Sequence[str]) -> DocumentError:
+    """Return the error for a name that none of the session's documents has."""
+    known = ", ".join(there[:5]) + (" …" if len(there) > 5 else "")  # noqa: PLR2004
+    return DocumentError(
+        f"The session has no document named {name}",
+        name=name,
+        next_step=f"Give one of these names: {known}.",
+    )
 
 
 def _documents_left(

@@ -243,7 +243,7 @@ def _render(  # noqa: PLR0913 - what a route is given
         tickets = repository.ticket_titles(session_id, after=after, limit=TICKETS_PER_PAGE)
         on_page = range(after + 1, after + TICKETS_PER_PAGE + 1)
         faulty = {found.ticket for found in repository.findings(session_id, tickets=on_page)}
-        times = SessionRepository(db, owner=caller.sees).get(session_id).session.stage_times
+        times = SessionRepository(db, owner=caller.sees).get(session_id).stage_times
         is_waiting = session.status is TaskStatus.RUNNING and session.claimed_at is None
         changes_by_itself = is_waiting or session.retry_at is not None
         workers = live_workers(db.connection()) if is_waiting else None

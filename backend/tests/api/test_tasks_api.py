@@ -33,9 +33,9 @@ def fail_the_task(api: Any, session: str) -> None:
     session_id = uuid.UUID(session.rsplit("/", 1)[1])
     with api.database.transaction() as db:
         sessions = SessionRepository(db)
-        lease = sessions.get(session_id).lease
-        assert lease is not None
-        claim = sessions.claim_task(session_id, lease.task_id, uuid.uuid4())
+        task = sessions.get(session_id).task
+        assert task is not None
+        claim = sessions.claim_task(session_id, task.task_id, uuid.uuid4())
         assert claim is not None
         error = RuntimeError("no luck: password=hunter2hunter2")
         sessions.fail_task(claim, failure_context(error, category="user_fixable"))
@@ -155,9 +155,9 @@ def test_what_a_retry_changes_too_late_is_refused(
         sessions = SessionRepository(db)
         session_id = uuid.UUID(session.rsplit("/", 1)[1])
         sessions.start_task(session_id, TaskType.PROCESSING)
-        lease = sessions.get(session_id).lease
-        assert lease is not None
-        claim = sessions.claim_task(session_id, lease.task_id, uuid.uuid4())
+        task = sessions.get(session_id).task
+        assert task is not None
+        claim = sessions.claim_task(session_id, task.task_id, uuid.uuid4())
         assert claim is not None
         sessions.complete_task(claim, TaskResults())
         sessions.start_task(session_id, TaskType.EXPORT)

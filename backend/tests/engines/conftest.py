@@ -14,6 +14,7 @@ from app.engines.worker import Worker
 from app.models.session import SessionTask, TaskStatus, TaskType
 from app.repositories.content_reader import IncomingDocument
 from app.repositories.session_repository import SessionRepository
+from tests.leases import lease_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,7 +74,7 @@ class Bench:
 
     def lease(self, session_id: UUID) -> Any:
         with self.database.transaction() as db:
-            return SessionRepository(db).get(session_id).lease
+            return lease_of(SessionRepository(db), session_id)
 
     def cancel(self, session_id: UUID) -> None:
         with self.database.transaction() as db:

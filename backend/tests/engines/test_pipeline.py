@@ -53,7 +53,7 @@ def test_documents_become_a_validated_import(built_in: Any, threads: bool) -> No
         view = SessionRepository(db).get(session_id)
         bodies = list(ContentRepository(db).exports(session_id))
         counts = ContentRepository(db).counts(session_id)
-    assert view.session.stage == SessionStage.COMPLETED
+    assert view.stage == SessionStage.COMPLETED
     assert counts.tickets == 103
     assert [body.issue_count for body in bodies] == [50, 50, 3]
     issues = [issue["fields"] for body in bodies for issue in json.loads(body.body)["issueUpdates"]]

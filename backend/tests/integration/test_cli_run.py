@@ -30,6 +30,7 @@ from app.presentation.import_files import ImportFile
 from app.repositories.content_reader import IncomingDocument
 from app.repositories.session_queries import SessionFilter, SessionQueries
 from app.repositories.session_repository import SessionRepository
+from tests.leases import lease_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -297,7 +298,7 @@ def test_a_reader_who_leaves_strands_no_session(
         process.stdout.close()
         assert process.wait(DEADLINE_SECONDS) == 0
     view = latest(shared_database)
-    assert (view.session.label, view.session.stage.value) == ("piped", "completed")
+    assert (view.label, view.stage.value) == ("piped", "completed")
 
 
 def test_handlers_that_cannot_be_used_are_refused_before_a_session_is_opened(
@@ -335,10 +336,9 @@ def test_a_mistyped_handler_is_told_before_anything_is_claimed(
     assert "SESSION_TASKS_HANDLERS" in err
     assert _session_count(shared_database) == before
     with shared_database.transaction() as db:
-        view = SessionRepository(db).get(session_id)
-        assert view.lease is not None
-        assert view.lease.claim_token is None
-        SessionRepository(db).cancel_task(session_id)
+        sessions = SessionRepository(db)
+        assert lease_of(sessions, session_id).claim_token is None
+        sessions.cancel_task(session_id)
 
 
 def _session_count(database: Database) -> int:
@@ -740,4 +740,4 @@ def test_what_comes_too_late_is_refused_and_changes_nothing(
         view = SessionRepository(db).get(uuid.UUID(session_id))
         assert view.task is not None
         assert view.task.status == TaskStatus.COMPLETED
-        assert "split_level" not in view.session.options
+        assert "split_level" not in view.options

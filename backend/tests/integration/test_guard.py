@@ -121,9 +121,9 @@ def test_whole_lives_through_every_door_are_legal(
         batcher.start_task(first, task_type)
         with guarded.transaction() as db:
             sessions = SessionRepository(db)
-            lease = sessions.get(first).lease
-            assert lease is not None
-            claim = sessions.claim_task(first, lease.task_id, uuid.uuid4())
+            task = sessions.get(first).task
+            assert task is not None
+            claim = sessions.claim_task(first, task.task_id, uuid.uuid4())
         assert claim is not None
         batcher.complete_task(claim)
     with guarded.transaction() as db:

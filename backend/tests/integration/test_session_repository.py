@@ -28,6 +28,7 @@ from app.repositories import transitions
 from app.repositories.content_repository import ContentRepository
 from app.repositories.session_queries import SessionFilter, SessionQueries
 from app.repositories.session_repository import SessionRepository
+from tests.leases import lease_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,8 +80,8 @@ def test_a_start_asks_the_row_and_not_the_stage(
     started = act(lambda s: s.start_task(session_id, P))
     view = act(lambda s: s.get(session_id))
     assert (started.task_id, started.retry_count) == (view.task.task_id, int(has_row))
-    assert view.session.stage == SessionStage.PROCESSING
-    assert view.lease.task_id == started.task_id
+    assert view.stage == SessionStage.PROCESSING
+    assert act(lambda s: lease_of(s, session_id)).task_id == started.task_id
 
 
 def test_leases_go_with_their_sessions(
@@ -165,8 +166,8 @@ def test_a_released_task_waits_again_and_has_cost_no_attempt(
     act(lambda s: s.release_task(claim))
     view = act(lambda s: s.get(claim.session_id))
     assert (view.task.status, view.task.retry_count) == (TaskStatus.RUNNING, 0)
-    assert view.lease.claim_token is None
-    assert view.lease.progress_current is None
+    lease = act(lambda s: lease_of(s, claim.session_id))
+    assert (lease.claim_token, lease.progress_current) == (None, None)
     (again,) = act(lambda s: s.claim_next(uuid.uuid4()))
     assert (again.task_id, again.attempt) == (claim.task_id, 1)
     assert again.claim_token != claim.claim_token
@@ -188,7 +189,8 @@ def test_three_lost_workers_in_a_row_end_failed_and_never_in_a_loop(
             assert claim.task_id not in seen
             seen.append(claim.task_id)
     view = act(lambda s: s.get(claim.session_id))
-    assert (view.task.status, view.task.retry_count, view.lease) == (TaskStatus.FAILED, 3, None)
+    assert (view.task.status, view.task.retry_count) == (TaskStatus.FAILED, 3)
+    assert act(lambda s: lease_of(s, claim.session_id)) is None
     context = view.task.failure_context
     assert context["error"] == "worker_lost"
     assert [earlier["error"] for earlier in context["earlier"]] == ["worker_lost", "worker_lost"]
@@ -215,8 +217,8 @@ def test_completion_results_and_the_next_start_are_one_transaction(
         assert list(ContentRepository(db).tickets(claim.session_id)) == list(TICKETS.tickets)
     view = act(lambda s: s.get(claim.session_id))
     assert (view.task.task_type, view.task.status) == (E, TaskStatus.RUNNING)
-    assert view.session.stage == SessionStage.EXPORT
-    assert view.lease.task_id == view.task.task_id
+    assert view.stage == SessionStage.EXPORT
+    assert act(lambda s: lease_of(s, view.id)).task_id == view.task.task_id
 
 
 def test_a_session_keeps_how_long_each_task_took(
@@ -227,17 +229,17 @@ def test_a_session_keeps_how_long_each_task_took(
         db.execute(text("UPDATE session_tasks SET started_at = started_at - interval '7 s'"))
         db.execute(text("UPDATE session_task_leases SET claimed_at = claimed_at - interval '5 s'"))
     act(lambda s: s.complete_task(claim))
-    of_processing = act(lambda s: s.get(claim.session_id)).session.stage_times[P]
+    of_processing = act(lambda s: s.get(claim.session_id)).stage_times[P]
     assert 2 <= of_processing.waited_seconds < 3
     assert 5 <= of_processing.ran_seconds < 60
 
     later = act(lambda s: s.claim_next(uuid.uuid4(), lease_seconds=30))
     act(lambda s: s.fail_task(later[0], TEMPORARY))
-    assert list(act(lambda s: s.get(claim.session_id)).session.stage_times) == [P]
+    assert list(act(lambda s: s.get(claim.session_id)).stage_times) == [P]
     act(lambda s: s.retry_task(claim.session_id))
     again = act(lambda s: s.claim_next(uuid.uuid4(), lease_seconds=30))
     act(lambda s: s.complete_task(again[0]))
-    times = act(lambda s: s.get(claim.session_id)).session.stage_times
+    times = act(lambda s: s.get(claim.session_id)).stage_times
     assert list(times) == [P, E]
     assert times[P] == of_processing
 
@@ -260,7 +262,7 @@ def test_sessions_go_on_by_themselves_only_where_they_should(
     claim = running(auto_advance=False)
     act(lambda s: s.complete_task(claim))
     view = act(lambda s: s.get(claim.session_id))
-    assert (view.task.status, view.session.stage) == (TaskStatus.COMPLETED, SessionStage.PROCESSING)
+    assert (view.task.status, view.stage) == (TaskStatus.COMPLETED, SessionStage.PROCESSING)
     claim = running(auto_advance=True)
     for expected in (E, V):
         act(lambda s, c=claim: s.complete_task(c))
@@ -268,8 +270,8 @@ def test_sessions_go_on_by_themselves_only_where_they_should(
         assert claim.task_type == expected
     act(lambda s: s.complete_task(claim))
     view = act(lambda s: s.get(claim.session_id))
-    assert (view.task.status, view.session.stage) == (TaskStatus.COMPLETED, SessionStage.COMPLETED)
-    assert view.lease is None
+    assert (view.task.status, view.stage) == (TaskStatus.COMPLETED, SessionStage.COMPLETED)
+    assert act(lambda s: lease_of(s, view.id)) is None
 
 
 class ChangedMyMind(Exception):  # noqa: N818 - not an error of the product
@@ -424,7 +426,7 @@ def test_a_start_that_is_repeated_begins_nothing_that_has_ended_since(
     (repeated,) = act(lambda s: s.start_as([(session_id, P, task_id)]))
     assert repeated.task_id == task_id
     assert act(lambda s: s.get(session_id)).task.status == TaskStatus.CANCELLED
-    assert act(lambda s: s.get(session_id)).lease is None
+    assert act(lambda s: lease_of(s, session_id)) is None
 
 
 def test_a_start_that_is_repeated_after_the_session_went_on_counts_as_started(
@@ -467,13 +469,13 @@ def test_what_was_loaded_before_a_transition_is_true_after_it(
         claim = sessions.claim_task(session_id, started.task_id, uuid.uuid4())
         assert claim is not None
         during = sessions.get(session_id)
-        assert during.lease is not None
+        assert lease_of(sessions, session_id) is not None
         sessions.complete_task(claim)
-        assert view.session.stage == SessionStage.PROCESSING
+        assert view.stage == SessionStage.PROCESSING
         assert during.task is not None
         assert during.task.status == TaskStatus.COMPLETED
-        assert sessions.get(session_id).lease is None
-    assert view.session.id == session_id, "readable after the transaction"
+        assert lease_of(sessions, session_id) is None
+    assert view.id == session_id, "readable after the transaction"
     assert during.task.status == TaskStatus.COMPLETED
 
 
@@ -482,7 +484,7 @@ def test_options_change_one_by_one(
 ) -> None:
     session_id = make_session(options={"a": 1, "b": 2}).id
     act(lambda s: s.change_options(session_id, {"b": 3}))
-    assert act(lambda s: s.get(session_id)).session.options == {"a": 1, "b": 3}
+    assert act(lambda s: s.get(session_id)).options == {"a": 1, "b": 3}
 
 
 @pytest.mark.parametrize("prefix", ["", "xyz", "%", "_", "0" * 40, "-"])
@@ -515,7 +517,7 @@ def test_progress_that_postgres_could_not_hold_costs_nobody_a_lease(
 ) -> None:
     claim = running()
     act(lambda s: s.report_progress(claim, 2**70, -5, "\x00\ud800" + "é" * 900))
-    lease = act(lambda s: s.get(claim.session_id)).lease
+    lease = act(lambda s: lease_of(s, claim.session_id))
     assert lease.progress_current == 2**63 - 1
     assert lease.progress_total == 0
     assert len(lease.progress_message) == 500

@@ -22,7 +22,7 @@ from app.tasks.adf.validation import find_violations
 from app.tasks.documents import office
 from app.tasks.documents.column_names import BODY_COLUMNS_BY_TOOL, TITLE_COLUMNS_BY_TOOL
 from app.tasks.documents.length import length_of
-from app.tasks.documents.tickets import TicketOptions, check_readable, tickets_from
+from app.tasks.documents.tickets import TicketOptions, tickets_from
 
 Node = dict[str, Any]
 OPTIONS: dict[str, Any] = {"max_rows": 1000, "max_columns": 100, "max_nesting": 100}
@@ -509,7 +509,7 @@ def test_office_document_that_cannot_be_used_is_refused(
 def test_archive_that_unpacks_to_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(office, "MOST_UNPACKED_BYTES", 1_000_000)
     with pytest.raises(DocumentError, match="unpacks to"):
-        check_readable("a.xlsx", workbook({"S": ISSUES}, **{"xl/media/x": b"\0" * 2_000_000}))
+        read("a.xlsx", workbook({"S": ISSUES}, **{"xl/media/x": b"\0" * 2_000_000}))
 
 
 def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,7 @@ def make(server: LiveServer, owner: str) -> Callable[..., str]:
 
 def status_of(server: LiveServer, session_id: str) -> TaskStatus | None:
     with server.database.transaction() as db:
-        session = SessionRepository(db).get(uuid.UUID(session_id)).session
+        session = SessionRepository(db).get(uuid.UUID(session_id))
         return session.task.status if session.task is not None else None
 
 

@@ -105,19 +105,6 @@ class DocumentTickets:
         return self._make()
 
 
-def check_readable(name: str, content: bytes) -> None:
-    """Return if the document can be opened, without reading what is in it.
-
-    Raises:
-        DocumentError: it cannot; see `decode` and `open_archive`.
-
-    """
-    if kind_of(name).is_text:
-        decode(name, content)
-    else:
-        open_archive(name, content)
-
-
 def check_document(name: str, content: bytes, options: TicketOptions) -> tuple[str, ...]:
     """Return the names of the document's columns, if it has any; no ticket is made.
 
