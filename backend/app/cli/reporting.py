@@ -171,7 +171,7 @@ def _run_command(
     return shlex.join(words)
 
 
-def print_findings(terminal: Terminal, content: ContentSummary) -> None:
+def print_findings(terminal: Terminal, content: ContentSummary, *, short_id: str) -> None:
     """List the tickets that Jira would refuse, with file, row, path and reason."""
     if not content.findings:
         return
@@ -186,7 +186,7 @@ def print_findings(terminal: Terminal, content: ContentSummary) -> None:
         terminal.say(f"    {place}{finding.rule}", style="dim")
     more = content.counts.findings - min(len(content.findings), FINDINGS_SHOWN)
     if more > 0:
-        terminal.say(f"  … and {more:,} more: session-tasks show ID --json", style="dim")
+        terminal.say(f"  … and {more:,} more: session-tasks show {short_id} --json", style="dim")
 
 
 def print_summary(

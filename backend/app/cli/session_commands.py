@@ -124,10 +124,10 @@ def show_command(
         print_issues(terminal, content, short_id=snapshot.short_id)
     if snapshot.status == TaskStatus.FAILED:
         print_failure(terminal, snapshot, command)
-        print_findings(terminal, content)
+        print_findings(terminal, content, short_id=snapshot.short_id)
     elif snapshot.status == TaskStatus.CANCELLED:
         terminal.say()
-        terminal.say(f"To take it up again: {command}")
+        terminal.say(f"To retry it: {command}")
     elif snapshot.stage == SessionStage.COMPLETED and not content.issue_count:
         terminal.say()
         terminal.say(f"To write the import: session-tasks export {snapshot.short_id} --out DIR")
@@ -218,7 +218,7 @@ def watch_command(session: SessionId, as_json: AsJson = False) -> ExitCode:
         terminal.write_json(whole, is_line=True)
     elif code == ExitCode.TASK_FAILED:
         print_failure(terminal, snapshot, command)
-        print_findings(terminal, content)
+        print_findings(terminal, content, short_id=snapshot.short_id)
     elif code == ExitCode.OK and snapshot.stage == SessionStage.COMPLETED:
         terminal.say(f"✓ To write the import: session-tasks export {snapshot.short_id} --out DIR")
     elif command:

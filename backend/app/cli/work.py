@@ -344,7 +344,7 @@ def finish(job: Job) -> ExitCode:
         job.terminal.write_json(whole_document(last, content, exit_code=code, retry=command))
     elif code == ExitCode.TASK_FAILED:
         print_failure(job.terminal, last, command, sources=job.sources, out=job.out)
-        print_findings(job.terminal, content)
+        print_findings(job.terminal, content, short_id=job.short_id)
     else:
         job.terminal.say()
         job.terminal.say("■ It was cancelled by someone else; nothing is lost.", style="yellow")

@@ -302,6 +302,30 @@ def test_what_jira_refuses_is_a_finding_and_alone_is_sent_again(
     assert_delivered(jira, session, 10)
 
 
+def test_a_field_that_leaves_the_screen_midway_asks_for_no_session_that_doubles_the_others(
+    open_session: Callable[..., Exporting], jira: JiraStandIn, project: Project
+) -> None:
+    session = open_session([ticket(number, {"labels": ["a"]}) for number in range(1, 61)])
+    requests = iter(range(3))
+
+    def remove(operation: str) -> None:
+        if operation == "createIssues" and next(requests) == 1:
+            for issue_type in project.issue_types:
+                del issue_type.screen["labels"]
+
+    jira.choose_fault = remove
+    session.attempt()
+    assert len(session.keys()) == 50
+    assert {finding.ticket for finding in session.findings()} == set(range(51, 61))
+    jira.choose_fault = lambda _operation: None
+    outcome = session.retry().attempt()
+    assert isinstance(outcome, Failed)
+    next_step = outcome.context["next_step"]
+    assert "a new session would create them again" in next_step
+    assert "open a new session" not in next_step
+    assert len(session.keys()) == 50
+
+
 def test_children_of_a_refused_parent_wait_for_it(
     open_session: Callable[..., Exporting], jira: JiraStandIn
 ) -> None:

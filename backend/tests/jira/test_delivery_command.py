@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,20 @@ def test_what_jira_refuses_is_named_and_a_retry_sends_it_alone(
     assert code == 0, err
     assert len(jira.site.issues) == 3
     assert "✓ 3 issues created in Jira" in out
+
+
+def test_the_command_that_shows_every_refusal_names_the_session(
+    command: Callable[..., Answer], jira: JiraStandIn, tmp_path: Path
+) -> None:
+    rows = "".join(f"Row {number}\n" for number in range(12))
+    (tmp_path / "issues.csv").write_text(f"Summary\n{rows}", encoding="utf-8")
+    jira.misbehave(Fault(refused=frozenset(range(12))))
+    code, out, _ = command(*RUN)
+    assert code == 6
+    shown = re.search(r"and 2 more: session-tasks (show \w{8} --json)", out)
+    assert shown is not None
+    findings = json.loads(command(*shown[1].split())[1])["findings"]
+    assert len(findings) == 12
 
 
 @pytest.mark.parametrize("to", ["jira:none", "trello"])

@@ -183,9 +183,7 @@ class _Delivery:
                 plan.findings,
                 self.results().issues,
                 next_step="Nothing of these was sent. Correct it in Jira, or choose another "
-                "project or issue type, and retry; or open a new session with corrected "
-                "documents, other fields for their columns (--map) or another type of parents "
-                "(--parent-type). "
+                f"project or issue type, and retry{self._instead_of_a_retry()} "
                 f"What the site takes: session-tasks jira check --project {self._project}.",
                 options=self._mending_options(plan.findings),
             )
@@ -199,6 +197,15 @@ class _Delivery:
                 "type, and retry: only what was refused is sent again.",
             )
         return TaskResults(exports=list(self._bodies(plan)), issues=self.results().issues)
+
+    def _instead_of_a_retry(self) -> str:
+        """Return the rest of the sentence: a new session would create the others again."""
+        if self._issues:
+            return ": the others are created, and a new session would create them again."
+        return (
+            "; or open a new session with corrected documents, other fields for their columns "
+            "(--map) or another type of parents (--parent-type)."
+        )
 
     def _mending_options(self, findings: Sequence[Finding]) -> tuple[str, ...]:
         """Return the options that correct all of this: the type of issues that name none."""

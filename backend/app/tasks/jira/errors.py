@@ -27,7 +27,10 @@ class JiraDenied(ConfigurationError):  # noqa: N818 - reads as the state it name
 class JiraUnavailable(TaskError):  # noqa: N818 - reads as the state it names
     """The site cannot be reached, or asks for more patience than there is."""
 
-    default_next_step = "See whether the site is up: https://jira-software.status.atlassian.com."
+    default_next_step = (
+        "See whether the site is up (https://jira-software.status.atlassian.com), and its address "
+        "right (session-tasks jira check)."
+    )
 
 
 class OutcomeUnknown(JiraUnavailable):
