@@ -181,7 +181,7 @@ def _preview(
         for name in PROBLEM_FIELDS
         if (of_field := [each for each in made.problems if name in each.options])
     }
-    given = _with_offered_key(given, refused)
+    given = with_offered_key(given, refused)
     return _form(page, services.settings, given, refused, 200, preview=made)
 
 
@@ -219,10 +219,10 @@ def _refused(
         raise error
     status = BUSY if isinstance(error, Busy) else UNUSABLE
     problems = refused_fields(error, PROBLEM_FIELDS)
-    return _form(page, services.settings, _with_offered_key(given, problems), problems, status)
+    return _form(page, services.settings, with_offered_key(given, problems), problems, status)
 
 
-def _with_offered_key(given: Mapping[str, str], problems: dict[str, str]) -> Mapping[str, str]:
+def with_offered_key(given: Mapping[str, str], problems: dict[str, str]) -> Mapping[str, str]:
     """Return the form with `SHOP` for a refused `shop`, and say so beside the field."""
     offered = offered_key(given.get("project_key", ""))
     if not offered or "project_key" not in problems:

@@ -46,7 +46,7 @@ from app.tasks.retrying import Changes, check_retry, retry_changed
 from app.web import wording
 from app.web.expectation import times_left
 from app.web.headline import NAMES_IN_SENTENCES, headline
-from app.web.new_session import UNUSABLE, field_problems, refused_fields
+from app.web.new_session import UNUSABLE, field_problems, refused_fields, with_offered_key
 from app.web.page import PageOf
 from app.web.retry_form import (
     CHOICES,
@@ -219,6 +219,7 @@ def _retry(  # noqa: PLR0913, PLR0917 - what a route is given
         return _render(page, services, caller, session_id, refused=said, given=given)
     except (DocumentError, ConfigurationError) as error:
         said = refused_fields(error, (option.name for option in offered))
+        given = with_offered_key(given, said)
         return _render(page, services, caller, session_id, refused=said, given=given)
     except TaskError as error:
         return _refused(page, session_id, error)

@@ -154,6 +154,15 @@ def test_a_retry_can_bring_the_option_and_the_document_that_were_missing(
     assert document.content == b"just,some\nbetter,now\n"
 
 
+def test_a_retry_offers_a_key_in_capitals(browser: httpx.Client, stage: Stage) -> None:
+    stage.fail(stage.start())
+    form = {"run": run_of(browser, stage.path), "project_key": "shop"}
+    answer = browser.post(f"{stage.path}/retry", data=form)
+    assert answer.status_code == 422
+    assert re.search(r'id="project_key-problem".*?Write it as SHOP', answer.text, re.DOTALL)
+    assert re.search(r'name="project_key" value="SHOP"', answer.text)
+
+
 def test_a_retry_maps_columns_reads_dates_and_leaves_documents_out(
     browser: httpx.Client, make: Callable[..., Stage]
 ) -> None:
