@@ -25,6 +25,7 @@ from chaos.programmes import (
     paused_delivery,
     postmaster,
     steps,
+    writes,
 )
 from chaos.rig import HOSTILITY_ENDED, Rig, Verdict, own_server
 
@@ -73,6 +74,9 @@ PROGRAMMES: dict[str, Programme] = {
         rig, pauses=4 if short else 80, at_once=4 if short else 8
     ),
     "steps": lambda rig, _s, _f, short: steps.steps(rig, kills=10 if short else 200),
+    "writes": lambda rig, _s, _f, short: writes.writes(
+        rig, kills=15 if short else 300, restarts=1 if short else 10
+    ),
     "kill": lambda rig, _s, _f, short: kill.kill(rig, kills=15 if short else 1_000),
 }
 

@@ -13,6 +13,13 @@ from typing import Any
 
 from app.repositories import commit_effects, statements
 
+BUG = "CHAOS_BUG"
+"""The environment variable that names the bug to be planted in a worker's processes."""
+
+SEND_FIRST = "send before look"
+STALE_CLAIMS_KEEP = "steps are kept without a look at the claim"
+WRITE_APART = "writes in a transaction of their own, before the completion"
+
 
 @dataclass(frozen=True, slots=True)
 class Bug:

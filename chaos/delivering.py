@@ -15,6 +15,7 @@ from app.tasks.export import export_tickets
 from app.tasks.jira import delivery
 from app.tasks.jira.client import JiraClient
 from chaos import journal
+from chaos.bugs import BUG, SEND_FIRST
 from chaos.handlers import GATES
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from app.tasks.context import TaskContext
 
 DEATH_RATE = "CHAOS_DEATH_RATE"
-BUG = "CHAOS_BUG"
-SEND_FIRST = "send before look"
 
 POINTS = (
     "before an intent", "intent kept", "before a request", "response read", "issues kept",

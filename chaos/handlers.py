@@ -14,10 +14,12 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.core.errors import ErrorCategory, TaskError
+from app.core.errors import ErrorCategory, StaleClaim, TaskError
 from app.models.results import ExportBody, TaskResults, TicketDraft
 from app.models.session import TaskType
+from app.repositories import steps
 from chaos import journal
+from chaos.bugs import BUG, STALE_CLAIMS_KEEP
 from chaos.points import reach
 
 if TYPE_CHECKING:
@@ -85,16 +87,24 @@ def _stumble(context: TaskContext, options: dict[str, Any]) -> None:
 
 def _steps(context: TaskContext, options: dict[str, Any]) -> None:
     """Run this many steps, and record each run and each result that was returned."""
+    if os.environ.get(BUG) == STALE_CLAIMS_KEEP:
+        steps.KEEP = steps.KEEP.replace("AND l.claim_token = %(claim_token)s", "").replace(
+            "l.task_id = %(task_id)s", "%(task_id)s::uuid IS NOT NULL"
+        )
     seconds = float(options.get("seconds", 0.1)) / STEPS
     for number in range(STEPS):
         name = f"step {number}"
-        result = context.step(name, _run_step, context, name, seconds)
+        try:
+            result = context.step(name, _run_step, context, name, seconds)
+        except StaleClaim:
+            journal.write("step refused", context.session_id, context.task_id, name)
+            raise
         journal.write("step given", context.session_id, context.task_id, name, result)
 
 
 def _run_step(context: TaskContext, name: str, seconds: float) -> str:
     result = uuid.uuid4().hex
-    journal.write("step ran", context.session_id, name, result)
+    journal.write("step ran", context.session_id, name, result, context.task_id)
     threading.Event().wait(seconds)
     return result
 

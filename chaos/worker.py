@@ -14,6 +14,7 @@ from app.core.config import Settings
 from app.core.database import Database
 from app.core.logging import configure_logging
 from app.engines.worker import Worker
+from chaos import writing
 from chaos.points import arm
 
 
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", action="store_true")
     options = parser.parse_args(arguments)
     arm()
+    writing.plant()
     configure_logging("INFO")
     settings = Settings()
     with Database.open(settings) as database:

@@ -7,7 +7,7 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
@@ -67,10 +67,17 @@ LOCKS: dict[str, tuple[Callable[[psycopg.Connection[Any], UUID], object], float]
 
 
 @contextlib.contextmanager
-def load(rig: Rig, database: Database) -> Iterator[Callable[[], int]]:
+def load(
+    rig: Rig,
+    database: Database,
+    choose: Callable[[], Mapping[str, Any]] = dict,
+    *,
+    live: int = LIVE_SESSIONS,
+) -> Iterator[Callable[[], int]]:
     """Start sessions all the time, over connections that are cut like the workers'.
 
-    Yields a function that returns how many starts were in doubt.
+    Each has the options that `choose` returns. Yields a function that returns how many starts were
+    in doubt.
     """
     stopped = threading.Event()
     doubtful = 0
@@ -79,11 +86,12 @@ def load(rig: Rig, database: Database) -> Iterator[Callable[[], int]]:
         nonlocal doubtful
         while not stopped.wait(0.05):
             try:
-                if rig.live_count() < LIVE_SESSIONS:
+                if rig.live_count() < live:
                     rig.start(
                         auto_advance=True,
                         seconds=rig.random.uniform(0, 0.2),
                         database=database,
+                        **choose(),
                     )
             except (DatabaseUnavailable, DatabaseBusy):
                 doubtful += 1
@@ -101,7 +109,7 @@ def load(rig: Rig, database: Database) -> Iterator[Callable[[], int]]:
 
 
 @contextlib.contextmanager
-def _proxied(rig: Rig) -> Iterator[tuple[Proxy, str]]:
+def proxied(rig: Rig) -> Iterator[tuple[Proxy, str]]:
     """Yield a proxy in front of the rig's database, and the URL through it."""
     parsed = make_url(rig.url)
     path = f"{parsed.query['host']}/.s.PGSQL.{parsed.query.get('port', '5432')}"
@@ -114,7 +122,7 @@ def _proxied(rig: Rig) -> Iterator[tuple[Proxy, str]]:
 
 def cut_connections(rig: Rig, *, cuts: int, silences: int) -> Verdict:
     """Cut connections before and after COMMIT and around other statements; then be silent."""
-    with _proxied(rig) as (proxy, url):
+    with proxied(rig) as (proxy, url):
         by_proxy = {
             "SESSION_TASKS_DATABASE_URL": url,
             "SESSION_TASKS_STATEMENT_TIMEOUT_SECONDS": "1",
@@ -127,7 +135,7 @@ def cut_connections(rig: Rig, *, cuts: int, silences: int) -> Verdict:
         ):
             proxy.cut_share = MOSTLY_COMMITS
             until(
-                lambda: _cuts(proxy) >= cuts or rig.is_time_up,
+                lambda: cut_count(proxy) >= cuts or rig.is_time_up,
                 f"{cuts} connections are cut",
                 60 + cuts * 2,
             )
@@ -152,13 +160,15 @@ def cut_connections(rig: Rig, *, cuts: int, silences: int) -> Verdict:
     }
     if silent:
         figures["until 6 more runs were done after a silence"] = f"max {max(silent):.1f} s"
-    return Verdict("cut connections", f"{_cuts(proxy)} cuts, {silences} silences", figures, broken)
+    return Verdict(
+        "cut connections", f"{cut_count(proxy)} cuts, {silences} silences", figures, broken
+    )
 
 
 def local_starts(rig: Rig, *, starts: int) -> Verdict:
     """Start tasks in the process of the worker that runs them, over connections that are cut."""
     with (
-        _proxied(rig) as (proxy, url),
+        proxied(rig) as (proxy, url),
         Database(rig.settings_for(url), url) as database,
         Worker(database, database.settings, concurrency=STARTERS, threads=True) as worker,
         ThreadPoolExecutor(STARTERS) as starters,
@@ -177,12 +187,12 @@ def local_starts(rig: Rig, *, starts: int) -> Verdict:
         ),
     }
     begun = sum(rig.outcome_counts().get(name, 0) for name in ("completed", "failed"))
-    return Verdict("local starts", f"{begun} runs, {_cuts(proxy)} cuts", figures, broken)
+    return Verdict("local starts", f"{begun} runs, {cut_count(proxy)} cuts", figures, broken)
 
 
 def named_sessions(rig: Rig, *, rounds: int) -> Verdict:
     """Run named sessions to their end, as `run` does, over connections that are cut."""
-    with _proxied(rig) as (proxy, url):
+    with proxied(rig) as (proxy, url):
         for _ in range(rounds):
             if rig.is_time_up:
                 break
@@ -214,7 +224,9 @@ def named_sessions(rig: Rig, *, rounds: int) -> Verdict:
         "runs whose handler was interrupted, and retried": str(failed - lost),
     }
     sessions = rig.rows("SELECT count(*) FROM sessions")[0][0]
-    return Verdict("named sessions", f"{sessions} sessions, {_cuts(proxy)} cuts", figures, broken)
+    return Verdict(
+        "named sessions", f"{sessions} sessions, {cut_count(proxy)} cuts", figures, broken
+    )
 
 
 def locked_sessions(rig: Rig, *, locks: int) -> Verdict:
@@ -302,7 +314,7 @@ def _start_some_way(rig: Rig, batcher: TransitionBatcher, session_id: UUID) -> T
     return unwrap(outcome)
 
 
-def _cuts(proxy: Proxy) -> int:
+def cut_count(proxy: Proxy) -> int:
     return sum(proxy.counts[kind] for kind in Proxy.KINDS)
 
 

@@ -16,7 +16,8 @@ from app.models.results import TaskResults, TicketDraft
 from app.models.session import TaskType
 from app.repositories.session_repository import SessionRepository
 from app.tasks.jira.delivery import PROPERTY
-from chaos.delivering import BUG, DEATH_RATE, POINTS
+from chaos.bugs import BUG
+from chaos.delivering import DEATH_RATE, POINTS
 from chaos.rig import Rig, Verdict, WorkerProcess
 from chaos.waiting import TooLate, until
 from tests.jira_stand_in.misbehaving import Does, Fault, Says

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from app.engines.sweeper import Sweeper
 from chaos import history
+from chaos.fleet import NO_CHILD
 from chaos.points import POINTS
 from chaos.rig import LEASE_SECONDS, SWEEP_SECONDS, Rig, Verdict, WorkerProcess
 
@@ -20,9 +21,6 @@ _CHILD = re.compile(r"\(pid (\d+)\)")
 LIVE_SESSIONS = 24
 DEATHS_OF_CHILDREN = 6
 """A worker whose children die at a point is replaced after so many, and dies with the last."""
-
-NO_CHILD = "No process for tasks can be started here"
-"""What a worker says, as an error, when three children in a row were killed: so they were."""
 
 KILLS_THAT_REACH_EVERY_POINT = 200
 CHILD_SECONDS = 1.0

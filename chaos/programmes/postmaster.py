@@ -43,8 +43,8 @@ class _Killer:
 
     def __init__(self, rig: Rig, folder: Path) -> None:
         self._rig = rig
-        self._pid_file = folder / POSTMASTER
-        self._url = make_url(rig.url).set(drivername="postgresql").render_as_string()
+        self._folder = folder
+        self._url = _plain_url(rig)
 
     def kill(self, kills: _Kills, address: str, *, is_under_load: bool) -> None:
         """Kill it at some moment, and wait until database, API and leases are there again."""
@@ -54,11 +54,11 @@ class _Killer:
         time.sleep(self._rig.random.uniform(0, 0.3))  # where in the work it falls
         with psycopg.connect(self._url) as connection:
             before = connection.execute("SELECT clock_timestamp()").fetchone()
-        killed = self._postmaster()
+        killed = _postmaster(self._folder)
         began = time.monotonic()
         os.kill(killed, signal.SIGKILL)
         until(lambda: not Path(f"/proc/{killed}").exists(), "the postmaster dies")
-        until(lambda: self._postmaster() not in {0, killed}, "its users start another")
+        until(lambda: _postmaster(self._folder) not in {0, killed}, "its users start another")
         kills.until_started.append(time.monotonic() - began)
         until(lambda: self._count("sessions") >= 0, "the database is back")
         kills.until_database.append(time.monotonic() - began)
@@ -76,23 +76,40 @@ class _Killer:
             )  # fmt: skip
             kills.until_rebuilt.append(time.monotonic() - began)
 
-    def _postmaster(self) -> int:
-        """Return the number in its file; 0 where there is none."""
-        try:
-            lines = self._pid_file.read_text().splitlines()
-        except FileNotFoundError:
-            return 0
-        return int(lines[0]) if lines else 0
-
     def _count(self, rows: str, parameters: tuple[object, ...] = ()) -> int:
-        """Count rows; -1 where there is no server."""
-        try:
-            with psycopg.connect(self._url) as connection:
-                found = connection.execute(f"SELECT count(*) FROM {rows}".encode(), parameters)
-                (count,) = found.fetchone() or (0,)
-                return int(count)
-        except psycopg.OperationalError:
-            return -1
+        return _count(self._url, rows, parameters)
+
+
+def kill_postmaster(rig: Rig, folder: Path) -> None:
+    """Kill the embedded server, and wait until its users have started it again."""
+    killed = _postmaster(folder)
+    os.kill(killed, signal.SIGKILL)
+    until(lambda: _postmaster(folder) not in {0, killed}, "its users start another")
+    until(lambda: _count(_plain_url(rig), "sessions") >= 0, "the database is back")
+
+
+def _plain_url(rig: Rig) -> str:
+    return make_url(rig.url).set(drivername="postgresql").render_as_string()
+
+
+def _postmaster(folder: Path) -> int:
+    """Return the number in its file; 0 where there is none."""
+    try:
+        lines = (folder / POSTMASTER).read_text().splitlines()
+    except FileNotFoundError:
+        return 0
+    return int(lines[0]) if lines else 0
+
+
+def _count(url: str, rows: str, parameters: tuple[object, ...] = ()) -> int:
+    """Count rows; -1 where there is no server."""
+    try:
+        with psycopg.connect(url) as connection:
+            found = connection.execute(f"SELECT count(*) FROM {rows}".encode(), parameters)
+            (count,) = found.fetchone() or (0,)
+            return int(count)
+    except psycopg.OperationalError:
+        return -1
 
 
 def _reaches_database(address: str) -> bool:

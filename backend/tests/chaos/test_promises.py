@@ -6,8 +6,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from chaos.bugs import BUGS, Bug, WrongFunction
-from chaos.delivering import SEND_FIRST
+from chaos.bugs import BUGS, SEND_FIRST, STALE_CLAIMS_KEEP, WRITE_APART, Bug, WrongFunction
 from chaos.programmes import (
     broker,
     checker,
@@ -20,6 +19,7 @@ from chaos.programmes import (
     paused_delivery,
     postmaster,
     steps,
+    writes,
 )
 from chaos.rig import Rig, Verdict
 from sqlalchemy import URL
@@ -94,6 +94,22 @@ def test_a_delivery_that_sends_before_it_looks_is_caught(rig: Rig) -> None:
 
 def test_steps_that_were_kept_are_neither_lost_nor_run_again(rig: Rig) -> None:
     _assert_kept(steps.steps(rig, kills=5, fleet=2))
+
+
+@pytest.mark.long
+def test_steps_that_a_stale_claim_keeps_are_caught(rig: Rig) -> None:
+    verdict = steps.steps(rig, kills=30, fleet=3, bug=STALE_CLAIMS_KEEP)
+    assert any("had superseded" in what for what in verdict.broken), verdict
+
+
+def test_rows_of_a_team_s_own_are_there_once_for_each_completed_task(rig: Rig) -> None:
+    _assert_kept(writes.writes(rig, kills=8, restarts=1, fleet=3))
+
+
+@pytest.mark.long
+def test_rows_written_in_a_transaction_of_their_own_are_caught(rig: Rig) -> None:
+    verdict = writes.writes(rig, kills=15, restarts=0, fleet=3, bug=WRITE_APART)
+    assert any("its rows" in what for what in verdict.broken), verdict
 
 
 def test_a_paused_worker_that_wakes_up_writes_nothing(rig: Rig) -> None:
