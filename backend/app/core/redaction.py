@@ -63,20 +63,32 @@ def _hidden(value: JsonValue) -> JsonValue:
     return value if value is None or isinstance(value, bool) or value in ("", [], {}) else REDACTED
 
 
-_SECRET_NAME = re.compile(
-    r"passw(?:or)?d|passwort|kennwort|passphrase|secret|credential|authorization|cookie"
-    r"|api_?key|access_?key|account_?key|private_?key|signing_?key|encryption_?key"
-    r"|tokens?$|pwd$|pgpass|dsn$|connection_?string|(?:^|_)auth$"
+_KEY_NAMES: Final = (
+    r"(?:access|account|api|encryption|functions|license|master|private|secret|service|shared"
+    r"|signing|ssh|storage|subscription)[_-]?keys?"
 )
+_IN_OTHER_LANGUAGES: Final = (
+    r"mot[ _]de[ _]passe|contrase[nñ]a|senha|wachtwoord|l[oö]senord|adgangskode|passord|salasana"
+    r"|has[lł]o(?![a-z])|heslo|jelsz[oó]|[sş]ifre|parola|zugangsdaten|пароль|κωδικός|パスワード"
+    r"|密码|密碼|口令|비밀번호|암호|كلمة المرور|كلمة السر|סיסמה|סיסמא|पासवर्ड|mật khẩu"
+)
+"""The word for a password, in Latin and other scripts."""
+
+_SECRET_NAME = re.compile(
+    r"passw(?:or)?d|passwort|kennwort|passphrase|passcode|secret|credential|authorization|cookie"
+    rf"|{_KEY_NAMES}|connection_?string|webhook_url|pgpass|dsn$|{_IN_OTHER_LANGUAGES}"
+    r"|(?<!max_)(?<!put_)(?<!prompt_)(?<!completion_)(?<!total_)tokens?(?:_(?:value|[0-9]{1,4}))?$"
+    r"|pwd(?:_[a-z0-9]{1,4})?$|(?:^|_)(?:auth|bearer|cvc|cvv|jwt|otp|pass|pin|sas)$"
+)
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _SHORTEST_NAME: Final = 3
 
 
 def is_secret_name(name: str) -> bool:
     """Tell whether values of this name are secrets (`db-password`, `apiKey`, `X-Auth-Token`)."""
-    return (
-        len(name) >= _SHORTEST_NAME
-        and _SECRET_NAME.search(name.lower().replace("-", "_").replace(" ", "_")) is not None
-    )
+    return (len(name) >= _SHORTEST_NAME or not name.isascii()) and _SECRET_NAME.search(
+        _HUMP.sub("_", name).lower().replace("-", "_").replace(" ", "_")
+    ) is not None
 
 
 def redact_text(text: str) -> str:
@@ -84,9 +96,9 @@ def redact_text(text: str) -> str:
 
     Recognised are: passwords in URLs, Authorization and Cookie headers, Bearer and Basic
     credentials, `password=…` and its like (also in JSON, Python, XML, sentences, addresses and
-    command lines), our own API keys (their id stays, it says whose key it was), private key
-    blocks, JSON Web Tokens, signatures of Azure, and the tokens of some twenty services, each by
-    its prefix. Idempotent; linear time; never raises.
+    command lines, and in twenty other languages), our own API keys (their id stays, it says whose
+    key it was), private key blocks, JSON Web Tokens, signatures of Azure, and the tokens of some
+    sixty services, each by its prefix. Idempotent; linear time; never raises.
     """
     lowered = text.lower()
     for rule in _RULES:
@@ -107,7 +119,7 @@ class _Rule(NamedTuple):
 def _replacing(
     pattern: str, replacement: str | Callable[[re.Match[str]], str], flags: int = 0
 ) -> Callable[[str], str]:
-    compiled = re.compile(pattern, flags | re.ASCII)
+    compiled = re.compile(pattern, flags | (0 if flags & re.UNICODE else re.ASCII))
     return lambda text: compiled.sub(replacement, text)
 
 
@@ -153,7 +165,8 @@ _VALUE_AFTER_NAME = r"""
     (?: (?P<open>\\++["'])[^"'\r\n]++                # \"…\": JSON in JSON
       | (?P<double>[bfru]{0,2}")(?:[^"\\\r\n]|\\.)++  # "…", to the line's end if never closed
       | (?P<single>[bfru]{0,2}')(?:[^'\\\r\n]|\\.)++
-      | (?!\\++["'])[^\s"']++                         # a bare word
+      | (?!\\++["'])(?![^\w\s"'](?:[\s,;.)]|\Z))     # a bare word, or SecretStr('…')
+        [^\s"']++(?:(?<=\()["'][^"'\r\n]*+["']?[^\s"']*+)?
     )"""
 
 
@@ -164,7 +177,42 @@ def _keep_quote(match: re.Match[str]) -> str:
 
 
 _KEYWORD: Final = r"(?:passw(?:or[dt]|d)|kennwort|passphrase)"
+_WORDS: Final = r"[^\r\n,;|&]{0,100}?[ ]"
 _SHELL_WORD: Final = r"""(?:"[^"\r\n]*+"|'[^'\r\n]*+')?[^\s]*+"""
+
+_SIGNS_OF_LANGUAGES: Final = (
+    "mot de passe", "contrase", "senha", "wachtwoord", "senord", "adgangskode", "passord",
+    "salasana", "haslo", "hasło", "heslo", "jelsz", "ifre", "parola", "zugangsdaten", "пароль",
+    "κωδικός", "パスワード", "密", "口令", "비밀번호", "암호", "كلمة", "סיסמ", "पासवर्ड",
+    "mật khẩu", "clave", "geheimnis", "passwort", "password", "pin",
+)  # fmt: skip
+
+_PREFIXES: Final = (
+    "GR1348941", "gldt-", "glcbt-", "glrt-", "glft-", "glptt-", "glimt-", "glagent-", "glsoat-",
+    "dckr_pat_", "dckr_oat_", "shpat_", "shpca_", "shppa_", "shpss_", "sq0atp-", "sq0csp-", "EAA",
+    "glsa_", "glc_", "hvs.", "hvb.", "hvr.", "lin_api_", "lin_oauth_", "ntn_", "secret_", "figd_",
+    "sntrys_", "sntryu_", "NRAK-", "rubygems_", "cio", "fm1_", "fm2_", "nfp_", "vcp_", "sbp_",
+    "gsk_", "xai-", "pplx-", "r8_", "GOCSPX-", "1//0", "AGE-SECRET-KEY-1", "PMAK-", "pat", "dp.pt.",
+    "pul-", "pscale_", "AKCp", "cmVmdGtu",
+)  # fmt: skip
+"""How the tokens of services begin; a long random part with a digit follows."""
+
+
+def _token(prefix: str) -> re.Pattern[str]:
+    start = re.escape(prefix)  # the pattern begins with it: such are searched fastest
+    boundary = rf"(?<![A-Za-z0-9_.-]{start})(?=[A-Za-z0-9_.=+/-]{{0,40}}[0-9])"
+    return re.compile(rf"{start}{boundary}[A-Za-z0-9_.=+/-]{{20,}}+")
+
+
+_TOKENS: Final = {prefix: _token(prefix) for prefix in _PREFIXES}
+
+
+def _redact_tokens(text: str) -> str:
+    for prefix, token in _TOKENS.items():
+        if prefix in text:
+            text = token.sub(REDACTED, text)
+    return text
+
 
 # The order matters for idempotence: first what may remove white space and line ends, last what
 # needs a boundary before it, since a replacement makes new boundaries. No group that looks ahead is
@@ -214,7 +262,8 @@ _RULES: Final = (
     _Rule(
         ("</",),
         _replacing(
-            rf"(?P<name><[\w:.-]{{0,40}}(?:{_KEYWORD}|secret|token|api_?key|pin)>)[^<]++(?=</)",
+            rf"(?P<name><[\w:.-]{{0,40}}(?:{_KEYWORD}|secret|token|api_?key"
+            r"|pin(?=>[0-9]{4}))>)[^<]++(?=</)",
             rf"\g<name>{REDACTED}",
             re.IGNORECASE,
         ),
@@ -232,6 +281,48 @@ _RULES: Final = (
         _replacing(
             r"(?P<name>(?:mysql|mariadb)[^\r\n]{0,100}?[ ]-p)(?=\S)" + _SHELL_WORD,
             rf"\g<name>{REDACTED}",
+        ),
+    ),
+    _Rule(
+        (" -p", " -a ", " -w "),
+        _replacing(
+            r"(?P<name>(?<![A-Za-z0-9_])(?:(?:sshpass|mongo[a-z]{0,7}|(?:docker|az|oc)[ ]login)"
+            rf"{_WORDS}-p[ ]?|7z[a-z]?{_WORDS}-p|(?:sqlcmd|bcp|unzip|zip){_WORDS}-P[ ]?"
+            rf"|redis-cli{_WORDS}-a[ ]|ldap[a-z]{{1,10}}{_WORDS}-w[ ]))"
+            r"(?=[^\s-])" + _SHELL_WORD,
+            rf"\g<name>{REDACTED}",
+        ),
+    ),
+    _Rule(
+        (
+            "htpasswd",
+            "smbclient",
+            "net use",
+            "identified by",
+            "pass:",
+            "jdbc:oracle",
+            "login ",
+            ":5432:",
+        ),
+        _replacing(
+            r"""(?P<name>htpasswd[ ]-[a-z]{0,8}b[a-z]{0,8}[ ]\S{1,100}[ ]\S{1,64}[ ](?=\S)"""
+            r"""|smbclient[ ][^\r\n]{0,100}?[ ]-U[ ]?[^\s%]{1,64}%"""
+            r"""|net[ ]use[ ][^\r\n]{0,100}?/user:\S{1,64}[ ]"""
+            r"""|:5432:[^:\s]{1,63}:[^:\s]{1,63}:"""
+            r"""|identified[ ]by[ ]["']|(?<![A-Za-z0-9_])pass:(?=\S)"""
+            r"""|jdbc:oracle:[a-z]{1,8}:[^\s/@]{1,64}/|login[ ]\S{1,64}\s{1,4}password[ ])"""
+            r"""[^\s"'@]++""",
+            rf"\g<name>{REDACTED}",
+            re.IGNORECASE,
+        ),
+    ),
+    _Rule(
+        ('name="',),
+        _replacing(
+            rf"""(?P<name>name="[\w.-]{{0,40}}(?:{_KEYWORD}|secret|token)[\w.-]{{0,40}}"\s{{1,8}})"""
+            r"""(?![\w-]{1,40}=)[^\s"'<>/]++""",
+            rf"\g<name>{REDACTED}",
+            re.IGNORECASE,
         ),
     ),
     _Rule(
@@ -255,19 +346,43 @@ _RULES: Final = (
         ),
     ),
     _Rule(
-        ("passw", "kennwort", "pwd", "pass", "secret", "token", "key", "dsn", "credential"),
+        ("kennwort", "pwd", "pass", "secret", "token", "key", "dsn", "credential"),
         _replacing(
             r"""(?P<name>
                 (?: passw(?:or)?ds? | passwort | kennwort | pwd | pgpass | passphrase
-                  | credentials? | dsn
-                  | (?:api|access|account|private|signing|encryption|secret)[_-]?keys?
-                  | tokens? | secrets? )
+                  | credentials? | dsn | [_-]pass | (?-i:(?<=[a-z])Pass)
+                  | (?<![A-Za-z0-9])pass(?=["'=]|\\++["'])
+                  | """
+            + _KEY_NAMES
+            + r"""
+                  | tokens?(?![ ]{0,8}[:=][ ]{0,8}[0-9]{1,6}(?![\w.-])) | secrets? )
                 (?: [0-9]{1,4} | (?<=[dt])[_-](?:hash|value|key|base|old|new|[0-9]{1,4}) )?
                 \\{0,8}["']?[ \t]{0,8} (?: => | := | ==? | : ) [ \t]{0,8}
             )"""
             + _VALUE_AFTER_NAME,
             _keep_quote,
             re.IGNORECASE | re.VERBOSE,
+        ),
+    ),
+    _Rule(
+        ("%3a", "%3d"),
+        _replacing(
+            rf"(?P<name>(?:{_KEYWORD}|secret|token)(?:%22)?%3[AD](?:%22)?)[^\s%&\"'<>]++",
+            rf"\g<name>{REDACTED}",
+            re.IGNORECASE,
+        ),
+    ),
+    _Rule(
+        _SIGNS_OF_LANGUAGES,
+        _replacing(
+            rf"(?P<name>(?<![A-Za-z])(?:(?:{_IN_OTHER_LANGUAGES})(?:[ ]\w{{1,10}})?"
+            r"\s{0,2}[:=\uff1a\uff1d]\s?"  # also as wide as a letter of Chinese
+            rf"|(?:clave|geheimnis)[ ]?[:=][ ]?(?=\S{{0,64}}[0-9])"
+            rf"|(?:{_IN_OTHER_LANGUAGES}|clave|passwor[dt]|pin)[ ]"
+            r"(?:is|ist|lautet|est|es|è|é|är|er|on|jest|je)[ :]{1,2}(?=\S{4})(?=\S{0,64}[0-9])))"
+            r"[^\s\"']++",
+            rf"\g<name>{REDACTED}",
+            re.IGNORECASE | re.UNICODE,
         ),
     ),
     _Rule(
@@ -305,7 +420,7 @@ _RULES: Final = (
     _Rule(
         ("key=", "sig=", "signature="),
         _replacing(
-            r"""(?P<name>[?&](?:key|sig|signature)=)[^\s&"'#<>]++""",
+            r"""(?P<name>[?&](?:x-(?:amz|goog)-)?(?:key|sig|signature)=)[^\s&"'#<>]++""",
             rf"\g<name>{REDACTED}",
             re.IGNORECASE,
         ),
@@ -322,10 +437,31 @@ _RULES: Final = (
             REDACTED,
         ),
     ),
+    _Rule(tuple(prefix.lower() for prefix in _TOKENS), _redact_tokens),
     _Rule(
-        ("pin", "sig="),
+        ("key-", "-us", "dapi", "atlasv1", "bot", ":aa", "webhook"),
         _replacing(
-            r"""(?P<name>(?<![A-Za-z0-9_])(?:pin["']?[ ]?[=:][ ]?["']?(?=[0-9]{4})"""
+            r"(?P<name>/api/webhooks/[0-9]{10,24}/|webhook\.office\.com/webhookb2/"
+            r"|(?<![A-Za-z0-9])(?:bot)?[0-9]{6,12}:(?=[A-Za-z0-9_-]{30})"
+            r"|(?<![A-Za-z0-9_-])(?:key-|dapi|[A-Za-z0-9]{14}\.atlasv1\.)(?=[A-Za-z0-9_=-]{32})"
+            r"|(?<![A-Za-z0-9_-])(?=[0-9a-f]{32}-us[0-9]{1,2}(?![A-Za-z0-9_-])))"
+            r"[A-Za-z0-9_.@/=-]{20,}+",
+            rf"\g<name>{REDACTED}",
+        ),
+    ),
+    _Rule(
+        ("code",),
+        _replacing(
+            r"(?P<name>(?:verification|one-time|security|login|confirmation|access)[ ]code"
+            r"(?:[ ]is|:)?[ ])[0-9]{4,8}(?![\w.-])",
+            rf"\g<name>{REDACTED}",
+            re.IGNORECASE,
+        ),
+    ),
+    _Rule(
+        ("pin", "otp", "cvv", "cvc", "sig="),
+        _replacing(
+            r"""(?P<name>(?<![A-Za-z0-9_])(?:(?:pin|otp|cv[cv])["']?[ ]?[=:][ ]?["']?(?=[0-9]{3})"""
             r"""|sig=(?=[A-Za-z0-9%+/]{16})))[A-Za-z0-9%+/=_-]++""",
             rf"\g<name>{REDACTED}",
             re.IGNORECASE,

@@ -132,6 +132,85 @@ RUN = "Zq9" + "aB3d" * 10  # what a token's random part looks like
         f"the password is {RUN}",
         f"Passwort: {RUN}",
         f"Das Kennwort ist {RUN}",
+        *(
+            "".join(parts) + RUN
+            for parts in [
+                ("gld", "t-"),
+                ("GR13", "48941"),
+                ("dckr", "_pat_"),
+                ("shp", "at_"),
+                ("sq0", "atp-"),
+                ("gls", "a_"),
+                ("hv", "s."),
+                ("lin_", "api_"),
+                ("nt", "n_"),
+                ("fig", "d_"),
+                ("sntry", "s_"),
+                ("gs", "k_"),
+                ("xa", "i-"),
+                ("GOC", "SPX-"),
+                ("PMA", "K-"),
+                ("dp.", "pt."),
+                ("r", "8_"),
+                ("psc", "ale_tkn_"),
+                ("https://discord.example/api/web", "hooks/123456789012/"),
+                ("https://api.telegram.example/bo", "t123456789:"),
+                ("https://x.webhook.off", "ice.com/webhookb2/"),
+                ("x?a=1&X-Amz-Sig", "nature="),
+                ("Ocp-Apim-Subscription-K", "ey: "),
+            ]
+        ),
+        f"sshpass -p {RUN} ssh root@host",
+        f"docker login -u me -p {RUN} registry.example",
+        f"redis-cli -h host -a {RUN} ping",
+        f"unzip -P {RUN} a.zip",
+        f"7z x -p{RUN} a.7z",
+        f"ldapsearch -D cn=a -w {RUN} -b x",
+        f"htpasswd -bc file user {RUN}",
+        f"smbclient //host/share -U user%{RUN}",
+        f"openssl rsa -in k -passin pass:{RUN}",
+        f"ansible-playbook -e ansible_become_pass={RUN}",
+        f"CREATE USER a IDENTIFIED BY '{RUN}'",
+        f"jdbc:oracle:thin:scott/{RUN}@host:1521/x",
+        f"machine host login me password {RUN}",
+        f"db.example:5432:app:me:{RUN}",
+        f"Settings(password=SecretStr('{RUN}'))",
+        f'{{"user": "a", "pass": "{RUN}"}}',
+        f"smtpPass: {RUN}",
+        f"%22password%22%3A%22{RUN}%22",
+        f'name="password"\r\n\r\n{RUN}\r\n--x',
+        *(
+            f"{words}{RUN}"
+            for words in [
+                "mot de passe : ",
+                "Le mot de passe est ",
+                "contraseña: ",
+                "La contraseña es ",
+                "senha: ",
+                "wachtwoord: ",
+                "lösenord: ",
+                "adgangskode: ",
+                "passord: ",
+                "salasana: ",
+                "hasło: ",
+                "heslo: ",
+                "jelszó: ",
+                "şifre: ",
+                "parola: ",
+                "Пароль: ",
+                "κωδικός πρόσβασης: ",
+                "パスワード\uff1a",
+                "密码\uff1a",
+                "密碼: ",
+                "비밀번호: ",
+                "كلمة المرور: ",
+                "סיסמה: ",
+                "पासवर्ड: ",
+                "mật khẩu: ",
+                "Das Passwort lautet ",
+                "clave: ",
+            ]
+        ),
     ],
 )
 def test_kind_of_secret_is_replaced(text: str) -> None:
@@ -141,7 +220,17 @@ def test_kind_of_secret_is_replaced(text: str) -> None:
     assert redact_text(redacted) == redacted
 
 
-@pytest.mark.parametrize("secret", ["pin=1234", "PIN: 123456", "S" + "K" + "0af1" * 8])
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "pin=1234",
+        "PIN: 123456",
+        "PIN ist 4321",
+        "otp=123321",
+        "your verification code is 123123",
+        "S" + "K" + "0af1" * 8,
+    ],
+)
 def test_short_or_hexadecimal_secret_is_replaced(secret: str) -> None:
     assert REDACTED in redact_text(secret)
     assert not set("123") & set(redact_text(secret))
@@ -161,6 +250,15 @@ def test_short_or_hexadecimal_secret_is_replaced(secret: str) -> None:
         "task-processing-of-a-rather-long-name, risk-aaaaaaaaaaaaaaaaaaaaaaaaaaa",
         "the option --token is missing; --password must be given",
         "npm_config_registry, hf_hub, mysql -u root -p",
+        "max_tokens=4096, tokens used: 512",
+        "Unexpected token: }",
+        "the pass: second; compass: north; pass 2 of 3",
+        "<pin>board</pin>",
+        "mot de passe oublié, wachtwoord vergeten, heslo bylo změněno",
+        "exit code is 137, code is 482913 bytes",
+        "docker login succeeded, mkdir -p a/b, ssh -p 2222 host",
+        "secret_ballot_of_a_rather_long_name, figd, pat Smith, lin_api_client_of_a_long_name",
+        "/usr/lib/python3/site-packages/sqlalchemy/engine/base.py:12:34",
     ],
 )
 def test_prose_and_ids_stay(text: str) -> None:
@@ -186,6 +284,17 @@ def test_prose_and_ids_stay(text: str) -> None:
         "SG.aaaaaaaaaaaaaaaa",
         "pin=",
         "sig=",
+        "sshpass -p",
+        "7z ",
+        'name="password"',
+        "mot de passe ",
+        "パスワード ",
+        "hvs.",
+        "gsk_a",
+        "bot123456:",
+        ":5432:a:",
+        "password=a(",
+        "%3Dtoken%3D",
     ],
 )
 def test_hostile_text_of_200_kilobytes_takes_under_a_second(unit: str) -> None:
@@ -215,6 +324,12 @@ def test_secret_in_json_inside_json_is_replaced() -> None:
         "AWS_SECRET_ACCESS_KEY",
         "credentials",
         "private_key",
+        "smtpPass",
+        "contraseña",
+        "密码",
+        "passcode",
+        "token_1",
+        "Ocp-Apim-Subscription-Key",
     ],
 )
 @pytest.mark.parametrize("value", ["s3cret", 12345, ["s3cret"], {"a": "s3cret"}])
@@ -223,7 +338,14 @@ def test_value_under_a_telling_key_is_hidden(key: str, value: Any) -> None:
 
 
 def test_keys_and_values_that_tell_nothing_stay() -> None:
-    value = {"session_id": "1", "keyboard": "x", "author": "y", "rows": [1, 2.5, None, True]}
+    value = {
+        "session_id": "1",
+        "keyboard": "x",
+        "author": "y",
+        "compass": "n",
+        "max_tokens": 4096,
+        "rows": [1, 2.5, None, True],
+    }
     assert redact(value) == value
     assert redact({"password": None, "token": "", "secret": False}) == {
         "password": None,
@@ -295,6 +417,19 @@ fragments = st.sampled_from(
         "password is ",
         "</",
         "<token>",
+        "_pass",
+        "sshpass -p ",
+        "pass:",
+        "SecretStr('",
+        "senha: ",
+        "密码",
+        "gsk_" + "a1" * 10,
+        "%3D",
+        "bot1234567:",
+        ":5432:a:b:",
+        "login a password ",
+        'name="token"\n',
+        "code is 1234",
     ]
 )
 hard_texts = st.lists(fragments, max_size=25).map("".join) | st.text()
