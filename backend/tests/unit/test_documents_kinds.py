@@ -436,17 +436,6 @@ def test_word_document() -> None:
     assert document["content"][0]["content"][1]["marks"] == [{"type": "strong"}]
 
 
-def test_what_a_word_document_shows_otherwise_is_noted() -> None:
-    content = word(
-        "<w:p><w:r><w:t>see </w:t></w:r>"
-        "<m:oMath xmlns:m='http://schemas.openxmlformats.org/officeDocument/2006/math'/></w:p>"
-        "<w:p><w:r><w:rPr><w:highlight w:val='yellow'/></w:rPr><w:t>this</w:t></w:r></w:p>"
-    )
-    ((_, document),), notes = read("a.docx", content)
-    assert "formulas are left out" in notes
-    assert document["content"][1]["content"][0]["marks"][0]["type"] == "backgroundColor"
-
-
 FAR_OUT = (
     "<sheetData><row r='1'><c r='A1'><v>1</v></c><c r='XFD1048576'><v>1</v></c></row></sheetData>"
 )

@@ -7,9 +7,7 @@ from typing import Any, NamedTuple
 
 from app.core.errors import DocumentError
 from app.tasks.documents.office import open_archive, require
-
-MOST_XML_BYTES = 16 * 1024 * 1024
-"""Of the document's text; the library holds some 20 bytes for each."""
+from app.tasks.documents.word_parts import prepare_parts, with_signs_read
 
 _STYLES = """
 p[style-name='Title'] => h1:fresh
@@ -21,7 +19,6 @@ p[style-name='HTML Preformatted'] => pre:separator('\\n')
 r[style-name='HTML Code'] => code
 u => u
 strike => s
-highlight => mark
 """
 
 
@@ -43,15 +40,7 @@ def read_word(name: str, content: bytes) -> WordDocument:
     require("mammoth")
     import mammoth  # noqa: PLC0415 - an extra
 
-    archive = open_archive(name, content)
-    sizes = [entry.file_size for entry in archive.infolist() if entry.filename.endswith(".xml")]
-    if max(sizes, default=0) > MOST_XML_BYTES:
-        raise DocumentError(
-            f"{name} has more than {MOST_XML_BYTES:,} bytes of text",
-            name=name,
-            next_step="Split it into several documents.",
-        )
-
+    parts = prepare_parts(name, open_archive(name, content))
     pictures = 0
 
     def without_picture(_image: Any) -> dict[str, str]:
@@ -61,7 +50,7 @@ def read_word(name: str, content: bytes) -> WordDocument:
 
     try:
         read = mammoth.convert_to_html(
-            io.BytesIO(content),
+            io.BytesIO(parts.content),
             style_map=_STYLES,
             convert_image=mammoth.images.img_element(without_picture),
         )
@@ -72,9 +61,9 @@ def read_word(name: str, content: bytes) -> WordDocument:
     notes = []
     if pictures:
         notes.append(f"{name}: pictures that are shown by their alternative texts: {pictures:,}")
-    if any("}oMath" in message.message for message in read.messages):
-        notes.append(f"{name}: its formulas are left out; add them by hand")
-    return WordDocument(str(read.value), tuple(notes))
+    for what, count in parts.left_out.items():
+        notes.append(f"{name}: {what} that are left out: {count:,}")
+    return WordDocument(with_signs_read(str(read.value)), tuple(notes))
 
 
 def _unusable(name: str, reason: str) -> DocumentError:
