@@ -68,7 +68,8 @@ _KEY_NAMES: Final = (
     r"|signing|ssh|storage|subscription)[_-]?keys?"
 )
 _IN_OTHER_LANGUAGES: Final = (
-    r"mot[ _]de[ _]passe|contrase[nñ]a|senha|wachtwoord|l[oö]senord|adgangskode|passord|salasana"
+    r"mot[ _]de[ _]passe|mdp|cl[ée][ _]secr[èe]te|zugangsschlüssel"
+    r"|contrase[nñ]a|senha|wachtwoord|l[oö]senord|adgangskode|passord|salasana"
     r"|has[lł]o(?![a-z])|heslo|jelsz[oó]|[sş]ifre|parola|zugangsdaten|пароль|κωδικός|パスワード"
     r"|密码|密碼|口令|비밀번호|암호|كلمة المرور|كلمة السر|סיסמה|סיסמא|पासवर्ड|mật khẩu"
 )
@@ -78,7 +79,7 @@ _SECRET_NAME = re.compile(
     r"passw(?:or)?d|passwort|kennwort|passphrase|passcode|secret|credential|authorization|cookie"
     rf"|{_KEY_NAMES}|connection_?string|webhook_url|pgpass|dsn$|{_IN_OTHER_LANGUAGES}"
     r"|(?<!max_)(?<!put_)(?<!prompt_)(?<!completion_)(?<!total_)tokens?(?:_(?:value|[0-9]{1,4}))?$"
-    r"|pwd(?:_[a-z0-9]{1,4})?$|(?:^|_)(?:auth|bearer|cvc|cvv|jwt|otp|pass|pin|sas)$"
+    r"|pwd(?:_[a-z0-9]{1,4})?$|key_data$|psk$|(?:^|_)(?:auth|bearer|cvc|cvv|jwt|otp|pass|pin|sas)$"
 )
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _SHORTEST_NAME: Final = 3
@@ -100,6 +101,8 @@ def redact_text(text: str) -> str:
     key it was), private key blocks, JSON Web Tokens, signatures of Azure, and the tokens of some
     sixty services, each by its prefix. Idempotent; linear time; never raises.
     """
+    if _HOLDS_NONE.fullmatch(text):
+        return text
     lowered = text.lower()
     for rule in _RULES:
         for sign in rule.signs:
@@ -107,6 +110,10 @@ def redact_text(text: str) -> str:
                 text = rule.apply(text)
                 break
     return text
+
+
+_HOLDS_NONE = re.compile(r"[0-9a-fTZ:.+-]{0,40}|[a-z_]{0,20}")
+"""An id, a moment, a single word: most fields of a log record."""
 
 
 class _Rule(NamedTuple):
@@ -162,16 +169,23 @@ def _redact_basic(match: re.Match[str]) -> str:
 
 _QUOTED_OR_TO_LINE_END = r"""(?:(?P<quote>[bfru]{0,2}["'])[^"'\r\n]++|[^"'\r\n][^\r\n]*+)"""
 _VALUE_AFTER_NAME = r"""
-    (?: (?P<open>\\++["'])[^"'\r\n]++                # \"…\": JSON in JSON
+    (?: (?<==)\{[^}\r\n]++[^\s"']*+                    # {…}: ODBC
+      | \[["'][^\]\r\n]++\]?                           # ["…", "…"]
+      | (?P<open>\\++["'])[^"'\r\n]++                # \"…\": JSON in JSON
       | (?P<double>[bfru]{0,2}")(?:[^"\\\r\n]|\\.)++  # "…", to the line's end if never closed
       | (?P<single>[bfru]{0,2}')(?:[^'\\\r\n]|\\.)++
-      | (?!\\++["'])(?![^\w\s"'](?:[\s,;.)]|\Z))     # a bare word, or SecretStr('…')
+      | (?!\\++["']|\{["'])(?![^\w\s"'](?:[\s,;.)]|\Z))     # a bare word, or SecretStr('…')
         [^\s"']++(?:(?<=\()["'][^"'\r\n]*+["']?[^\s"']*+)?
     )"""
 
 
+_NO_SECRET = re.compile(r"(?:null|none|nil|undefined|true|false)[,;)}\]]*", re.IGNORECASE)
+
+
 def _keep_quote(match: re.Match[str]) -> str:
     groups = match.groupdict()
+    if _NO_SECRET.fullmatch(match[0], len(match["name"])):
+        return match[0]
     quote = next((groups[name] for name in ("open", "double", "single") if groups[name]), "")
     return f"{match['name']}{quote}{REDACTED}"
 
@@ -181,8 +195,9 @@ _WORDS: Final = r"[^\r\n,;|&]{0,100}?[ ]"
 _SHELL_WORD: Final = r"""(?:"[^"\r\n]*+"|'[^'\r\n]*+')?[^\s]*+"""
 
 _SIGNS_OF_LANGUAGES: Final = (
-    "mot de passe", "contrase", "senha", "wachtwoord", "senord", "adgangskode", "passord",
-    "salasana", "haslo", "hasło", "heslo", "jelsz", "ifre", "parola", "zugangsdaten", "пароль",
+    "mot de passe", "mdp", "secr", "zugangss", "contrase", "senha", "wachtwoord", "senord",
+    "adgangskode", "passord", "salasana", "haslo", "hasło", "heslo", "jelsz", "ifre", "parola",
+    "zugangsdaten", "пароль",
     "κωδικός", "パスワード", "密", "口令", "비밀번호", "암호", "كلمة", "סיסמ", "पासवर्ड",
     "mật khẩu", "clave", "geheimnis", "passwort", "password", "pin",
 )  # fmt: skip
@@ -192,8 +207,8 @@ _PREFIXES: Final = (
     "dckr_pat_", "dckr_oat_", "shpat_", "shpca_", "shppa_", "shpss_", "sq0atp-", "sq0csp-", "EAA",
     "glsa_", "glc_", "hvs.", "hvb.", "hvr.", "lin_api_", "lin_oauth_", "ntn_", "secret_", "figd_",
     "sntrys_", "sntryu_", "NRAK-", "rubygems_", "cio", "fm1_", "fm2_", "nfp_", "vcp_", "sbp_",
-    "gsk_", "xai-", "pplx-", "r8_", "GOCSPX-", "1//0", "AGE-SECRET-KEY-1", "PMAK-", "pat", "dp.pt.",
-    "pul-", "pscale_", "AKCp", "cmVmdGtu",
+    "gsk_", "xai-", "pplx-", "r8_", "GOCSPX-", "1//0", "AGE-SECRET-KEY-1", "PMAK-", "pat", "sl.",
+    "dp.pt.", "pul-", "pscale_", "AKCp", "cmVmdGtu",
 )  # fmt: skip
 """How the tokens of services begin; a long random part with a digit follows."""
 
@@ -262,8 +277,9 @@ _RULES: Final = (
     _Rule(
         ("</",),
         _replacing(
-            rf"(?P<name><[\w:.-]{{0,40}}(?:{_KEYWORD}|secret|token|api_?key"
-            r"|pin(?=>[0-9]{4}))>)[^<]++(?=</)",
+            rf"(?P<name><[\w:.-]{{0,40}}(?:{_KEYWORD}|secret|token"
+            r"|(?:api|secret|access)_?key|pin(?=>[0-9]{4}))>(?:<!\[CDATA\[)?)"
+            r"[^<\]]++(?=</|\]\]>)",
             rf"\g<name>{REDACTED}",
             re.IGNORECASE,
         ),
@@ -289,7 +305,7 @@ _RULES: Final = (
             r"(?P<name>(?<![A-Za-z0-9_])(?:(?:sshpass|mongo[a-z]{0,7}|(?:docker|az|oc)[ ]login)"
             rf"{_WORDS}-p[ ]?|7z[a-z]?{_WORDS}-p|(?:sqlcmd|bcp|unzip|zip){_WORDS}-P[ ]?"
             rf"|redis-cli{_WORDS}-a[ ]|ldap[a-z]{{1,10}}{_WORDS}-w[ ]))"
-            r"(?=[^\s-])" + _SHELL_WORD,
+            r"(?!is\b)(?=[^\s-])" + _SHELL_WORD,
             rf"\g<name>{REDACTED}",
         ),
     ),
@@ -314,6 +330,54 @@ _RULES: Final = (
             r"""[^\s"'@]++""",
             rf"\g<name>{REDACTED}",
             re.IGNORECASE,
+        ),
+    ),
+    _Rule(
+        ("schtasks", "storepass", "keypass", "-password", "securestring"),
+        _replacing(
+            r"(?P<name>schtasks[^\r\n]{0,100}?[ ]/rp[ ]|[ ]-(?:src|dest)?(?:store|key)pass[ ]"
+            r"|(?<![\w-])-password[ ]|ConvertTo-SecureString[ ])"
+            r"(?!-|(?:and|argument|flag|for|has|is|may|must|needs?|option|or|takes|to|was|with)\b)"
+            r"(?=\S)" + _SHELL_WORD,
+            rf"\g<name>{REDACTED}",
+            re.IGNORECASE,
+        ),
+    ),
+    _Rule(
+        ("'value'", '"value"', "value:"),
+        _replacing(
+            r"""(?P<name>name["']?:[ ]{0,4}["']?[\w.-]{0,40}"""
+            r"""(?:passw(?:or)?d|token|secret|[_-]key|authorization|cookie)["']?,?\s{1,40}"""
+            r"""["']?value["']?:[ ]{0,4}["']?)[^\s"']++""",
+            rf"\g<name>{REDACTED}",
+            re.IGNORECASE,
+        ),
+    ),
+    _Rule(
+        ("',", '",'),
+        _replacing(
+            r"""(?P<name>\(b?["'][\w-]{0,40}(?:passw(?:or)?d|token|secret|[_-]key|authorization"""
+            r"""|cookie)["'],[ ]?b?["'])[^"'\r\n]++(?=["'][,)])""",
+            rf"\g<name>{REDACTED}",
+            re.IGNORECASE,
+        ),
+    ),
+    _Rule(
+        ("auth plain", "auth login", '"d"', "private-lines"),
+        _replacing(
+            r"""(?P<name>auth[ ](?:plain|login)[ ](?=[A-Za-z+/]{0,200}[0-9=])"""
+            r"""|"d"[ ]?:[ ]?"(?=[\w-]{40})|private-lines:[ ]?[0-9]{1,4}\s{1,2})[^\s"']++""",
+            rf"\g<name>{REDACTED}",
+            re.IGNORECASE,
+        ),
+    ),
+    _Rule(
+        ("$2", "$1$", "$5$", "$6$", "$y$", "$apr1$", "$argon2", "scram-sha-"),
+        _replacing(  # a hash can be guessed from
+            r"(?P<name>\$2[abxy]?\$[0-9]{2}\$|\$(?:[156y]|apr1)\$|\$argon2[id]{1,2}\$"
+            r"|SCRAM-SHA-[0-9]{1,3}\$[0-9]{1,9}:)[^\s\"',:]{20,}+(?::[A-Za-z0-9+/=]{20,}+"
+            r"|\$[A-Za-z0-9+/=:]{20,}+){0,2}",
+            rf"\g<name>{REDACTED}",
         ),
     ),
     _Rule(
@@ -346,7 +410,34 @@ _RULES: Final = (
         ),
     ),
     _Rule(
-        ("kennwort", "pwd", "pass", "secret", "token", "key", "dsn", "credential"),
+        ("with password ",),
+        _replacing(
+            r"(?P<name>with password )(?=\S{0,64}[0-9!#$%&*@^])\S{4,}+",
+            rf"\g<name>{REDACTED}",
+            re.IGNORECASE,
+        ),
+    ),
+    _Rule(
+        ("token ", "key ", "secret is "),
+        _replacing(  # ids of ours have one case
+            r"(?P<name>(?:[Tt]oken|[Kk]ey|[Ss]ecret)[ ](?:is[ ]|was[ ])?)(?=[^A-Z\s]{0,40}[A-Z])"
+            r"(?=[^a-z\s]{0,40}[a-z])(?=[^0-9\s]{0,40}[0-9])[A-Za-z0-9_-]{20,}+",
+            rf"\g<name>{REDACTED}",
+        ),
+    ),
+    _Rule(
+        (
+            "kennwort",
+            "pwd",
+            "pass",
+            "secret",
+            "token",
+            "key",
+            "dsn",
+            "credential",
+            "psk",
+            "client_assertion",
+        ),
         _replacing(
             r"""(?P<name>
                 (?: passw(?:or)?ds? | passwort | kennwort | pwd | pgpass | passphrase
@@ -355,8 +446,12 @@ _RULES: Final = (
                   | """
             + _KEY_NAMES
             + r"""
-                  | tokens?(?![ ]{0,8}[:=][ ]{0,8}[0-9]{1,6}(?![\w.-])) | secrets? )
-                (?: [0-9]{1,4} | (?<=[dt])[_-](?:hash|value|key|base|old|new|[0-9]{1,4}) )?
+                  | psk | key-data | client_assertion
+                  | (?:api|access|account|private|secret)[ ]keys?(?:[ ]provided)?
+                  | (?<!unexpected[ ])tokens?(?![ ]{0,8}[:=][ ]{0,8}[0-9]{1,6}(?![\w.-]))
+                  | secrets? )
+                (?: [0-9]{1,4} | (?<=[dt])[_-](?:hash|value|key|base|old|new|[0-9]{1,4})
+                  | (?<=key)_base | [ ](?:for|für|pour|para)[ ][^\s:=]{1,64} )?
                 \\{0,8}["']?[ \t]{0,8} (?: => | := | ==? | : ) [ \t]{0,8}
             )"""
             + _VALUE_AFTER_NAME,
@@ -411,26 +506,40 @@ _RULES: Final = (
             r"(?:gh[opsur]_[A-Za-z0-9]{20,}+|github_pat_[A-Za-z0-9_]{20,}+"
             r"|glpat-[A-Za-z0-9_-]{16,}+"
             r"|(?:xox[a-z]|xapp)-[A-Za-z0-9-]{10,}+"
-            r"|hooks\.slack\.com/services/[A-Za-z0-9/]{10,}+"
+            r"|hooks\.slack\.com/(?:services|workflows|triggers)/[A-Za-z0-9/]{10,}+"
             r"|(?:ATATT|ATCTT|ATBB)[A-Za-z0-9_=-]{16,}+"
             r"|(?:AKIA|ASIA)[A-Z0-9]{16})",
             REDACTED,
         ),
     ),
     _Rule(
-        ("key=", "sig=", "signature="),
+        ("key=", "sig=", "signature=", "code="),
         _replacing(
-            r"""(?P<name>[?&](?:x-(?:amz|goog)-)?(?:key|sig|signature)=)[^\s&"'#<>]++""",
+            r"""(?P<name>[?&](?:x-(?:amz|goog)-)?(?:key|sig|signature|code(?==[^\s&]{16}))=)[^\s&"'#<>]++""",
             rf"\g<name>{REDACTED}",
             re.IGNORECASE,
         ),
     ),
     _Rule(
-        ("aiza", "ya29.", "sk", "rk_", "whsec_", "npm_", "pypi-", "sg.", "_v1_", "hf_"),
+        (
+            "aiza",
+            "ya29.",
+            "sk-",
+            "sk_live",
+            "sk_test",
+            *(f"sk{digit}" for digit in "0123456789abcdef"),
+            "rk_",
+            "whsec_",
+            "npm_",
+            "pypi-",
+            "sg.",
+            "_v1_",
+            "hf_",
+        ),
         _replacing(
             r"(?<![A-Za-z0-9_])(?:AIza[A-Za-z0-9_-]{30,}+|ya29\.[A-Za-z0-9._-]{20,}+"
             r"|[sr]k_(?:live|test)_[A-Za-z0-9_-]{10,}+|whsec_[A-Za-z0-9_+/=-]{16,}+"
-            r"|sk-(?:proj|ant|svcacct|admin|or)-[A-Za-z0-9_-]{16,}+|sk-[A-Za-z0-9]{20}[A-Za-z0-9_-]*+"
+            r"|sk-(?:proj|ant|svcacct|admin|or|None)-[A-Za-z0-9_-]{16,}+|sk-[A-Za-z0-9]{20}[A-Za-z0-9_-]*+"
             r"|npm_[A-Za-z0-9]{20}[A-Za-z0-9_-]*+|pypi-[A-Za-z0-9_-]{32,}+"
             r"|SG\.[A-Za-z0-9_-]{16,}+\.[A-Za-z0-9_-]{16,}+|SK[0-9a-f]{32}(?![A-Za-z0-9_-])"
             r"|do[opr]_v1_[A-Za-z0-9_-]{32,}+|hf_[A-Za-z0-9]{20}[A-Za-z0-9_-]*+)",
@@ -459,9 +568,10 @@ _RULES: Final = (
         ),
     ),
     _Rule(
-        ("pin", "otp", "cvv", "cvc", "sig="),
+        ("pin", "otp", "cvv", "cvc", "sig=", "auth"),
         _replacing(
             r"""(?P<name>(?<![A-Za-z0-9_])(?:(?:pin|otp|cv[cv])["']?[ ]?[=:][ ]?["']?(?=[0-9]{3})"""
+            r"""|(?:x-|_)?auth["']?[ ]?[=:][ ]?["']?(?=[\w+/=-]{12})(?-i:(?=[a-z]{0,40}[A-Z0-9]))"""
             r"""|sig=(?=[A-Za-z0-9%+/]{16})))[A-Za-z0-9%+/=_-]++""",
             rf"\g<name>{REDACTED}",
             re.IGNORECASE,
