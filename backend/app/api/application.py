@@ -20,6 +20,7 @@ from app.api.http_metrics import HttpMetrics
 from app.api.polling import StatusReads
 from app.api.problems import Problem, add_problem_handlers
 from app.api.request_guard import RequestGuard
+from app.api.responses import API
 from app.api.services import Services
 from app.api.snapshot_loader import SnapshotLoader
 from app.core.config import EngineName
@@ -155,6 +156,14 @@ def create_app(
     return app
 
 
+_API_KEY = {
+    "type": "http",
+    "description": "An API key, `st_<id>.<secret>`: make one with `session-tasks keys create`.",
+    "scheme": "bearer",
+    "bearerFormat": "st_<id>.<secret>",
+}
+
+
 def openapi_document(app: FastAPI) -> dict[str, Any]:
     """The app's OpenAPI document, made once."""
     if app.openapi_schema is None:
@@ -164,6 +173,11 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
             description=app.description,
             routes=app.routes,
         )
+        document["components"]["securitySchemes"] = {"api_key": _API_KEY}
+        for path, operations in document["paths"].items():
+            for operation in operations.values():
+                if path.startswith(API):  # `RequestGuard` asks for a key there
+                    operation["security"] = [{"api_key": []}]
         schemas = document["components"]["schemas"]
         problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(problem.pop("$defs", {}))

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Form, Query, Response
+from fastapi import APIRouter, Form, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.api.paging import session_of_token, session_token
@@ -28,6 +28,7 @@ from app.api.services import (
     Services,
     ServicesOf,
     audit_act,
+    known_of,
     owner_wanted,
     problems,
 )
@@ -78,14 +79,14 @@ PageToken = Annotated[
 )
 async def create_session(
     form: Annotated[NewSession, Form(media_type="multipart/form-data")],
-    caller: Caller,
-    services: ServicesOf,
+    request: Request,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Store the documents byte for byte, and return the session; `Location` names it.
 
     With `start`, its first task is started in the same transaction.
     """
+    services, caller = known_of(request)
     usable, refused = usable_documents(form, services.settings)
     if idempotency_key is None and usable.are_text_within(SMALL_BYTES):
         async with services.small_uploads.turn(caller.key_id):

@@ -6,7 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.api.chosen_options import RetryTask
@@ -32,6 +32,7 @@ from app.api.services import (
     Services,
     ServicesOf,
     audit_act,
+    known_of,
     log_act,
     problems,
 )
@@ -95,22 +96,22 @@ async def status_answer(
 )
 async def start_task(
     session_id: UUID,
-    caller: Caller,
-    services: ServicesOf,
+    request: Request,
     body: StartTask | None = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Start the named task, or the next one; `Location` and `Retry-After` are for polling."""
+    services, caller = known_of(request)
     wanted = body.task_type if body is not None else None
     if idempotency_key is None:
-        return stored_response(await _start(services, caller, session_id, wanted))
+        return stored_response(await start(services, caller, session_id, wanted))
     return await run_in_threadpool(
         _start_once, services, caller, session_id, wanted, idempotency_key
     )
 
 
-async def _start(
-    services: Services, caller: Principal, session_id: UUID, wanted: TaskType | None
+async def start(
+    services: Services, caller: Principal, session_id: UUID, wanted: TaskType | None = None
 ) -> StoredResponse:
     """Start the task in one statement with others that start at the same time."""
     before = await _read(services, caller, session_id)

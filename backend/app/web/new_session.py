@@ -245,7 +245,7 @@ def refused_fields(error: TaskError, names: Iterable[str]) -> dict[str, str]:
 def _start(caller: Principal, services: Services, session_id: UUID) -> str:
     """Start processing, unless the form was sent twice and it is running already."""
     try:
-        from_thread.run(tasks.start_task, session_id, caller, services)
+        from_thread.run(tasks.start, services, caller, session_id)
     except TaskValidationError:
         return "This session was opened before."
     return "Session opened, and processing started."

@@ -17,7 +17,7 @@ from starlette.datastructures import UploadFile
 from app.api import tasks
 from app.api.application import MOST_FORM_FIELDS
 from app.api.problems import PreconditionFailed, kind_of
-from app.api.resources import SafeText, StartTask
+from app.api.resources import SafeText
 from app.api.services import Administrator, Caller, ServicesOf, audit_act
 from app.api.uploads import NewSession, usable_documents
 from app.core.errors import (
@@ -143,11 +143,10 @@ def start(
         task_type = session.next_task_type if session is not None else None
     if task_type is None:
         return _moved_on(page, session_id)
-    body = StartTask(task_type=task_type)
     return _acted(
         page,
         session_id,
-        lambda: from_thread.run(tasks.start_task, session_id, caller, services, body),
+        lambda: from_thread.run(tasks.start, services, caller, session_id, task_type),
         f"Started {NAMES_IN_SENTENCES[task_type]}.",
     )
 
@@ -321,7 +320,7 @@ def _task_name(services: Services, caller: Principal, session_id: UUID) -> str:
     return NAMES_IN_SENTENCES[session.task_type] if session.task_type else "the task"
 
 
-def _acted(page: Page, session_id: UUID, act: Callable[[], Response], said: str) -> Response:
+def _acted(page: Page, session_id: UUID, act: Callable[[], object], said: str) -> Response:
     """Do it and redirect to the session's page, which says `said`, or that the state changed."""
     try:
         act()
