@@ -45,6 +45,7 @@ PINNED_SETTINGS: Mapping[str, str] = {
     # Transactions
     "default_transaction_isolation": "read committed",
     "default_transaction_deferrable": "off",
+    "idle_session_timeout": "0",  # connections of the pool, and those that listen, are idle
     # Planning: by index, and once (`use_custom_plans` for searches). A plan
     # that was made while a table was small would read all of it after it has grown, until
     # it is next analysed: a start of 256 tasks among 20,000 took 3.7 s. And if a generic plan looks

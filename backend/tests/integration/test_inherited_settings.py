@@ -45,6 +45,7 @@ HOSTILE = {
     "statement_timeout": "77777",
     "lock_timeout": "77777",
     "idle_in_transaction_session_timeout": "77777",
+    "idle_session_timeout": "77777",
 }
 """Another value for every setting that is pinned."""
 
