@@ -24,6 +24,7 @@ CREATE TABLE history_tasks (
     old_type text, old_status text, old_task_id uuid, old_retries int,
     new_type text, new_status text, new_task_id uuid, new_retries int, message text,
     worker text,     at timestamptz DEFAULT clock_timestamp());
+CREATE INDEX ON history_tasks (session_id);
 CREATE TABLE history_leases (
     n bigint PRIMARY KEY DEFAULT nextval('history_order'), txid bigint, session_id uuid,
     action text, old_task_id uuid, old_token uuid, new_task_id uuid, new_token uuid,
