@@ -56,6 +56,9 @@ PINNED_SETTINGS: Mapping[str, str] = {
 }
 """Session settings that no role, database or environment may change."""
 
+PINNED_FROM_17: Mapping[str, str] = {"transaction_timeout": "0"}
+"""The same for settings that PostgreSQL before 17 does not know, and would refuse in `options`."""
+
 KEEPALIVE: Mapping[str, int] = {
     "keepalives_idle": 30,
     "keepalives_interval": 10,
@@ -72,9 +75,12 @@ PING_SECONDS = 5.0
 MOST_ATTEMPTS = 3
 """Attempts to connect: as usual, without `options`, and after the server was revived."""
 
-_SET = """SELECT pg_catalog.set_config(name, value, false)
-            FROM unnest(%s::text[], %s::text[]) AS wanted (name, value)"""
+_SET = """
+SELECT pg_catalog.current_setting('session_replication_role'),
+       (SELECT pg_catalog.count(pg_catalog.set_config(name, value, false))
+          FROM unnest(%s::text[], %s::text[]) AS wanted (name, value))"""
 _RETURNED_AT = "returned_at"
+_POSTGRESQL_17 = 170_000
 
 
 def timeouts(settings: Settings) -> dict[str, str]:
@@ -122,12 +128,12 @@ class Connector:
         self._read_timeout = read_timeout
         self._revive = revive
         self._takes_options = True
-        inherited = self._url.query.get("options") or os.environ.get("PGOPTIONS", "")
+        self._is_first = True
+        self._inherited = self._url.query.get("options") or os.environ.get("PGOPTIONS", "")
         self._parameters: dict[str, Any] = {
             "connect_timeout": connect_timeout,
             "application_name": "session-tasks",
             "client_encoding": self._settings["client_encoding"],
-            "options": f"{inherited} {startup_options(self._settings)}".strip(),
             **KEEPALIVE,
         }
 
@@ -164,14 +170,16 @@ class Connector:
                     raise
         require_suitable(connection)
         connection.read_timeout = self._read_timeout
-        if missing := self._missing(connection):
+        if (missing := self._missing(connection)) or self._is_first:
             try:
                 connection.autocommit = True
-                connection.execute(_SET, [list(missing), list(missing.values())])
+                cursor = connection.execute(_SET, [list(missing), list(missing.values())])
+                _require_triggers(cursor.fetchone())
                 connection.autocommit = False
             except BaseException:
                 connection.close()
                 raise
+            self._is_first = False
         return connection
 
     async def connect_async(self, application_name: str) -> psycopg.AsyncConnection[Any]:
@@ -195,17 +203,20 @@ class Connector:
                 ):
                     raise
         require_suitable(connection)
-        if missing := self._missing(connection):
+        if (missing := self._missing(connection)) or self._is_first:
             try:
-                await connection.execute(_SET, [list(missing), list(missing.values())])
+                cursor = await connection.execute(_SET, [list(missing), list(missing.values())])
+                _require_triggers(await cursor.fetchone())
             except BaseException:
                 await connection.close()
                 raise
+            self._is_first = False
         return connection
 
     def _accepted(self, parameters: dict[str, Any]) -> dict[str, Any]:
         if self._takes_options:
-            return parameters
+            options = f"{self._inherited} {startup_options(self._settings)}".strip()
+            return {**parameters, "options": options}
         return {name: value for name, value in parameters.items() if name != "options"}
 
     def _may_try_again(self, error: psycopg.OperationalError) -> bool:
@@ -219,13 +230,20 @@ class Connector:
 
         libpq sends PGDATESTYLE and PGTZ in a way that overrides `options`.
         """
+        info = connection.info
+        newer = PINNED_FROM_17 if info.server_version >= _POSTGRESQL_17 else {}
+        unsent = {name: value for name, value in newer.items() if name not in info.options}
+        self._settings |= newer  # from now on `options` has them
         if not self._takes_options:
             return self._settings
-        report = connection.info.parameter_status
+        report = info.parameter_status
         return {
-            name: value
-            for name, value in self._settings.items()
-            if report(name) not in {None, value}
+            **unsent,
+            **{
+                name: value
+                for name, value in self._settings.items()
+                if report(name) not in {None, value}
+            },
         }
 
 
@@ -254,6 +272,21 @@ def require_suitable(connection: psycopg.BaseConnection[Any]) -> None:
     if error is not None:
         connection.pgconn.finish()
         raise error
+
+
+def _require_triggers(row: tuple[Any, ...] | None) -> None:
+    """Check that foreign keys and triggers act, once for each program.
+
+    Raises:
+        DatabaseUnsuitable: the role or the database has them switched off.
+
+    """
+    if row is not None and row[0] == "replica":
+        raise DatabaseUnsuitable(
+            "Foreign keys and triggers do not act here: session_replication_role is replica",
+            next_step="ALTER ROLE … RESET session_replication_role (or ALTER DATABASE …), and "
+            "remove it from PGOPTIONS and the URL.",
+        )
 
 
 def startup_options(settings: Mapping[str, str]) -> str:

@@ -19,8 +19,13 @@ from app.models import Base
 ADVISORY_LOCK = 0x5E55_1047
 """Ours alone by convention (PostgreSQL, section 13.3.5); held until the migration commits."""
 
-SESSION_SETTINGS = {"statement_timeout": "0", "plan_cache_mode": "auto", "enable_seqscan": "on"}
-"""A migration may take long, and may have to read a whole table."""
+SESSION_SETTINGS = {
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "plan_cache_mode": "auto",
+    "enable_seqscan": "on",
+}
+"""A migration may take long, also between two statements, and may have to read a whole table."""
 
 
 _HAS_SCHEMA = text("SELECT to_regnamespace(:schema) IS NOT NULL")

@@ -18,6 +18,7 @@ import psycopg
 import pytest
 import typer
 from sqlalchemy import URL, make_url, text
+from sqlalchemy.exc import ProgrammingError
 
 from app.cli.application import application, run_command
 from app.core.config import Settings
@@ -108,6 +109,37 @@ def administer(blank_database_url: str, server_url: URL) -> Iterator[Callable[..
 
 def test_every_pinned_setting_is_tried() -> None:
     assert set(PINNED_SETTINGS) <= set(HOSTILE)
+
+
+def test_limits_of_transactions_interrupt_neither_migrations_nor_the_program(
+    blank_database_url: str, administer: Any, settings: Settings
+) -> None:
+    name = make_url(blank_database_url).database
+    administer(f"ALTER DATABASE {name} SET idle_in_transaction_session_timeout = '1ms'")
+    try:
+        administer(f"ALTER DATABASE {name} SET transaction_timeout = '2s'")
+        shown_limit = "SHOW transaction_timeout"
+    except ProgrammingError:  # PostgreSQL before 17 has none
+        shown_limit = "SELECT '0'"
+    upgrade_schema(blank_database_url)
+    with Database(settings, blank_database_url) as database:
+        for _ in range(2):  # the first learns what the server knows
+            with database.driver_connection() as one, database.driver_connection() as other:
+                assert one.execute(shown_limit).fetchone() == ("0",)
+                assert other.execute(shown_limit).fetchone() == ("0",)
+
+
+def test_a_database_without_triggers_is_refused_with_the_way_out(
+    blank_database_url: str, administer: Any, settings: Settings
+) -> None:
+    upgrade_schema(blank_database_url)
+    name = make_url(blank_database_url).database
+    administer(f"ALTER DATABASE {name} SET session_replication_role = 'replica'")
+    with Database(settings, blank_database_url) as database:
+        for ask in KINDS:
+            with pytest.raises(DatabaseUnsuitable, match="session_replication_role") as refused:
+                ask(database)
+            assert "RESET session_replication_role" in str(refused.value.next_step)
 
 
 @pytest.mark.parametrize("level", ["database", "role", "role in the database"])
