@@ -13,14 +13,18 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, cast
 
 from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError
 
-from app.core.errors import SchemaOutdated
+from app.core.errors import DatabaseUnsuitable, SchemaOutdated
 
 if TYPE_CHECKING:
     from alembic.config import Config
     from sqlalchemy import Connection, Engine
 
 _REVISION = re.compile(r'^(revision|down_revision) = "(\w+)"$', re.MULTILINE)
+
+_NOT_ALLOWED = {"42501", "3F000"}
+"""Insufficient privilege, no such schema (PostgreSQL, appendix A)."""
 
 _one_at_a_time = threading.Lock()
 """Alembic keeps the migration that runs in module globals; processes wait in PostgreSQL."""
@@ -71,6 +75,7 @@ def upgrade_schema(url: str, revision: str = "head", *, schema: str | None = Non
 
     Raises:
         SchemaOutdated: the database is at a migration that this version does not know.
+        DatabaseUnsuitable: the role may not create tables there, or `search_path` names no schema.
 
     """
     from alembic import command  # noqa: PLC0415 - see the module
@@ -83,6 +88,14 @@ def upgrade_schema(url: str, revision: str = "head", *, schema: str | None = Non
         raise SchemaOutdated(
             f"The database cannot be upgraded: {error}",
             next_step="It was made by a newer version, it seems: upgrade session-tasks.",
+        ) from error
+    except ProgrammingError as error:
+        if getattr(error.orig, "sqlstate", None) not in _NOT_ALLOWED:
+            raise
+        raise DatabaseUnsuitable(
+            f"The database cannot be upgraded: {str(error.orig).splitlines()[0]}",
+            next_step="GRANT CREATE ON SCHEMA … TO the role, upgrade as the tables' owner, or name "
+            "a schema of its own: SESSION_TASKS_DATABASE_SCHEMA.",
         ) from error
 
 

@@ -129,6 +129,16 @@ def test_limits_of_transactions_interrupt_neither_migrations_nor_the_program(
                 assert other.execute(shown_limit).fetchone() == ("0",)
 
 
+@pytest.mark.parametrize("path", ["pg_catalog", "nosuch"])
+def test_an_upgrade_that_is_not_allowed_says_what_to_grant(
+    path: str, blank_database_url: str, administer: Any
+) -> None:
+    administer(f"ALTER DATABASE {make_url(blank_database_url).database} SET search_path = {path}")
+    with pytest.raises(DatabaseUnsuitable, match="cannot be upgraded") as refused:
+        upgrade_schema(blank_database_url)
+    assert "GRANT CREATE" in str(refused.value.next_step)
+
+
 def test_a_database_without_triggers_is_refused_with_the_way_out(
     blank_database_url: str, administer: Any, settings: Settings
 ) -> None:
