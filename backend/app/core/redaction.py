@@ -202,24 +202,34 @@ _SIGNS_OF_LANGUAGES: Final = (
     "mật khẩu", "clave", "geheimnis", "passwort", "password", "pin",
 )  # fmt: skip
 
-_PREFIXES: Final = (
-    "GR1348941", "gldt-", "glcbt-", "glrt-", "glft-", "glptt-", "glimt-", "glagent-", "glsoat-",
-    "dckr_pat_", "dckr_oat_", "shpat_", "shpca_", "shppa_", "shpss_", "sq0atp-", "sq0csp-", "EAA",
-    "glsa_", "glc_", "hvs.", "hvb.", "hvr.", "lin_api_", "lin_oauth_", "ntn_", "secret_", "figd_",
-    "sntrys_", "sntryu_", "NRAK-", "rubygems_", "cio", "fm1_", "fm2_", "nfp_", "vcp_", "sbp_",
-    "gsk_", "xai-", "pplx-", "r8_", "GOCSPX-", "1//0", "AGE-SECRET-KEY-1", "PMAK-", "pat", "sl.",
-    "dp.pt.", "pul-", "pscale_", "AKCp", "cmVmdGtu",
-)  # fmt: skip
-"""How the tokens of services begin; a long random part with a digit follows."""
+_TOKEN_BODIES: Final = {
+    r"[A-Za-z0-9_.=+/-]{20,}+": (
+        "GR1348941", "gldt-", "glcbt-", "glrt-", "glft-", "glptt-", "glimt-", "glagent-", "glsoat-",
+        "dckr_pat_", "dckr_oat_", "sq0atp-", "sq0csp-", "glsa_", "glc_", "hvs.", "hvb.", "hvr.",
+        "figd_", "sntrys_", "fm1_", "fm2_", "GOCSPX-", "PMAK-", "dp.pt.", "pscale_",
+    ),
+    r"[A-Za-z0-9]{20,}+": (
+        "shpat_", "shpca_", "shppa_", "shpss_", "lin_api_", "lin_oauth_", "ntn_", "sntryu_",
+        "NRAK-", "rubygems_", "nfp_", "vcp_", "sbp_", "gsk_", "xai-", "pplx-", "AGE-SECRET-KEY-1",
+        "AKCp", "cmVmdGtu",
+    ),
+    r"[A-Za-z0-9]{32,}+(?![_.-])": ("cio", "r8_", "pul-", "secret_"),
+    r"[A-Za-z0-9_-]{60,}+": ("EAA", "sl."),
+    r"[A-Za-z0-9_-]{40,}+": ("1//0",),
+    r"[A-Za-z0-9]{14}\.[a-f0-9]{40,}+": ("pat",),
+}  # fmt: skip
+"""What follows the beginnings of services' tokens, and has a digit; words begin like the last."""
 
 
-def _token(prefix: str) -> re.Pattern[str]:
+def _token(prefix: str, body: str) -> re.Pattern[str]:
     start = re.escape(prefix)  # the pattern begins with it: such are searched fastest
     boundary = rf"(?<![A-Za-z0-9_.-]{start})(?=[A-Za-z0-9_.=+/-]{{0,40}}[0-9])"
-    return re.compile(rf"{start}{boundary}[A-Za-z0-9_.=+/-]{{20,}}+")
+    return re.compile(start + boundary + body)
 
 
-_TOKENS: Final = {prefix: _token(prefix) for prefix in _PREFIXES}
+_TOKENS: Final = {
+    prefix: _token(prefix, body) for body, prefixes in _TOKEN_BODIES.items() for prefix in prefixes
+}
 
 
 def _redact_tokens(text: str) -> str:
@@ -326,7 +336,8 @@ _RULES: Final = (
             r"""|net[ ]use[ ][^\r\n]{0,100}?/user:\S{1,64}[ ]"""
             r"""|:5432:[^:\s]{1,63}:[^:\s]{1,63}:"""
             r"""|identified[ ]by[ ]["']|(?<![A-Za-z0-9_])pass:(?=\S)"""
-            r"""|jdbc:oracle:[a-z]{1,8}:[^\s/@]{1,64}/|login[ ]\S{1,64}\s{1,4}password[ ])"""
+            r"""|jdbc:oracle:[a-z]{1,8}:[^\s/@]{1,64}/"""
+            r"""|login[ ]\S{1,64}\s{1,4}password[ ](?=[a-z]{0,64}[^a-z\s]|\S{1,64}(?:\r?\n|\Z)))"""
             r"""[^\s"'@]++""",
             rf"\g<name>{REDACTED}",
             re.IGNORECASE,

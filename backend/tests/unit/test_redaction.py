@@ -259,6 +259,13 @@ def test_short_or_hexadecimal_secret_is_replaced(secret: str) -> None:
         "docker login succeeded, mkdir -p a/b, ssh -p 2222 host",
         "secret_ballot_of_a_rather_long_name, figd, pat Smith, lin_api_client_of_a_long_name",
         "/usr/lib/python3/site-packages/sqlalchemy/engine/base.py:12:34",
+        "path/to/documents/report_2024.csv: row 3",
+        "https://example.com/path/1/22/333/4444/list",
+        "patients/2024/january/list-of-all.csv, pattern-matching-of-2024-documents",
+        "cio-report-2024-quarter-three-final.csv, secret_santa_list_2024_december.csv",
+        "EAA2024-regulation-on-accessibility.docx, vcp_2024_report_final_version.csv",
+        "sl.2024-quarter-report-final-version.pdf, pul-2024-report-final-version.pdf",
+        "login admin password reset page",
     ],
 )
 def test_prose_and_ids_stay(text: str) -> None:
