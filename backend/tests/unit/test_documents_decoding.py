@@ -86,6 +86,7 @@ def test_utf_16_without_a_mark_is_read_and_called_a_guess(encoding: str) -> None
         ("Título,Descripción\nContraseña olvidada,El señor Núñez no puede entrar\n", "cp1252"),
         ("Titel,Beskrivning\nFörsta åtgärden,Användaren når inte sidan på måndagar\n", "cp1252"),
         ("a,b,c\n1,2,3\n4,5,©", "cp1252"),
+        ("Titel;Beschreibung;Priorität;Fällig\nÄ;Text;Hoch;31.12.2026\n", "cp1252"),
         ("标题,描述\n无法登录,用户输入密码后无法登录系统\n", "gb18030"),
         ("Τίτλος,Περιγραφή\nΔεν μπορώ να συνδεθώ,Ο χρήστης δεν μπορεί\n", "cp1253"),  # noqa: RUF001
         ("Résumé,Détail\nCafé crème à côté,très bien depuis février\n", "mac_roman"),

@@ -17,7 +17,7 @@ TITLE_COLUMNS_BY_TOOL: dict[str, tuple[str, ...]] = {
     "French": ("résumé", "titre", "sujet", "tâche"),
     "Spanish": ("resumen", "título", "asunto", "tarea"),
     "Portuguese": ("resumo", "assunto", "tarefa"),
-    "Japanese": ("要約", "タイトル", "件名"),
+    "Japanese": ("要約", "タイトル", "件名", "概要"),
     "tables made by hand": ("issue summary", "headline", "issue", "story", "user story", "item"),
 }
 BODY_COLUMNS_BY_TOOL: dict[str, tuple[str, ...]] = {

@@ -257,13 +257,15 @@ def _by_guess(name: str, content: bytes) -> Decoded:
     # Compressed data and machine code have about a tenth; text in an old encoding has none.
     if _control_share(content) > 0.02:  # noqa: PLR2004
         raise _binary(name)
-    matches = from_bytes(_sample_of(content), cp_isolation=_PLAUSIBLE_ENCODINGS)
+    sample = _sample_of(content)
+    matches = from_bytes(sample, cp_isolation=_PLAUSIBLE_ENCODINGS)
     candidates = [match.encoding for match in matches]
     best = matches.best()
     western = next((match for match in matches if "cp1252" in match.could_be_from_charset), None)
     # If no language was recognised, or a Western one fits as well as any, the Western encoding of
     # Windows is by far the most likely.
-    if best and western and (not best.coherence or western.coherence >= best.coherence):
+    is_as_good = best and western and (not best.coherence or western.coherence >= best.coherence)
+    if is_as_good or (candidates[:1] == ["mac_roman"] and _has_letters_of_windows(sample)):
         candidates.insert(0, "cp1252")
     for encoding in candidates:
         try:
@@ -284,6 +286,18 @@ _PLAUSIBLE_ENCODINGS = [
     *("cp850", "cp874", "mac_roman", "koi8_r"),
     *("cp932", "euc_jp", "gb18030", "big5", "cp949"),
 ]
+
+_IN_WORD = re.compile(rb"(?<=[A-Za-z])[\x80-\xff]|[\x80-\xff](?=[A-Za-z])")
+_APOSTROPHE = 0x92
+"""The typographic one of Windows, which stands in words."""
+
+
+def _has_letters_of_windows(sample: bytes) -> bool:
+    """Return whether letters in words have codes of Windows; the Macintosh has 80 to 9F."""
+    codes = b"".join(_IN_WORD.findall(sample))
+    of_windows = sum(code >= 0xC0 for code in codes)  # noqa: PLR2004
+    return of_windows >= sum(code < 0xA0 and code != _APOSTROPHE for code in codes)  # noqa: PLR2004
+
 
 _FIRST_NON_ASCII = re.compile(rb"[\x80-\xff]")
 
