@@ -222,7 +222,7 @@ def test_pages_of_other_tools(source: str, expected: str) -> None:
     assert ticket("page.html", source) == ("page", expected)
 
 
-def test_grounds_of_cells_are_those_of_confluence() -> None:
+def test_backgrounds_of_cells_are_those_of_confluence() -> None:
     source = "<table><tr><td data-highlight-colour=green>a</td></tr></table>"
     assert shown(html_to_adf(source)) == "table(tr(td=#e3fcef(p(a))))"
 
@@ -274,7 +274,7 @@ def test_styles_reach_the_text_that_css_would_have_them_reach(source: str, expec
     assert " ".join(map(coloured, document["content"])) == expected
 
 
-def test_grounds_of_tables_and_rows_are_those_of_their_cells() -> None:
+def test_backgrounds_of_tables_and_rows_are_those_of_their_cells() -> None:
     rows = "<tr bgcolor=red><td>a<td style='background:#fff'>b<tr><td style='background:lime'>c"
     table = f"<table style='background-color:#eee'>{rows}<td>d</table><table><tr><td>e</table>"
     assert shown(html_to_adf(table)) == (

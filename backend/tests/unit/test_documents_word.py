@@ -104,7 +104,7 @@ def test_styles_can_hide() -> None:
     assert read(body, **{"word/styles.xml": styles})[1] == "b"
 
 
-def test_cells_have_grounds_and_paragraphs_are_aligned() -> None:
+def test_cells_have_backgrounds_and_paragraphs_are_aligned() -> None:
     right = paragraph(run("b"), "<w:jc w:val='right'/>")
     cells = (
         f"<w:tc><w:tcPr><w:shd w:fill='DDEEFF'/></w:tcPr>{paragraph(run('a'))}</w:tc>"

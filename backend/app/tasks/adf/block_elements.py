@@ -15,7 +15,7 @@ from app.tasks.adf.code_languages import language_of
 from app.tasks.adf.document_builder import DocumentBuilder, as_card
 from app.tasks.adf.inline_text import plain_text
 from app.tasks.adf.panels import panel_type
-from app.tasks.adf.styles import WHITE, alignment, ground_of
+from app.tasks.adf.styles import WHITE, alignment, background_of
 
 Node = dict[str, Any]
 
@@ -278,10 +278,10 @@ def open_definition(builder: DocumentBuilder, _attributes: str, tag: str) -> Non
 
 def open_table(builder: DocumentBuilder, attributes: str) -> None:
     """Begin a table."""
-    before = builder.ground, builder.row_ground
-    if attributes and (ground := ground_of(read_attributes(attributes))):
-        builder.ground = ground
-    builder.open_frame("table", "table", closing=lambda: builder.set_grounds(*before))
+    before = builder.background, builder.row_background
+    if attributes and (background := background_of(read_attributes(attributes))):
+        builder.background = background
+    builder.open_frame("table", "table", closing=lambda: builder.set_backgrounds(*before))
 
 
 def open_row(builder: DocumentBuilder, attributes: str) -> None:
@@ -289,7 +289,7 @@ def open_row(builder: DocumentBuilder, attributes: str) -> None:
     builder.flush()
     said = read_attributes(attributes) if attributes else {}
     builder.row_align = alignment(said) or ""
-    builder.row_ground = ground_of(said) if said else None
+    builder.row_background = background_of(said) if said else None
     if builder.tree.top.kind == "table":
         builder.open_frame("tr", "tableRow")
     else:
@@ -308,11 +308,11 @@ def open_cell(builder: DocumentBuilder, attributes: str, tag: str) -> None:
         for name in ("colspan", "rowspan")
         if (span := number(said.get(name), 1, 1, _LARGEST_SPAN)) > 1
     }
-    grounds = builder.ground, builder.row_ground
-    colour = ground_of(said) or builder.row_ground or builder.ground
-    builder.ground = None if colour == WHITE else colour
-    if builder.ground is not None:
-        given["background"] = builder.ground
+    backgrounds = builder.background, builder.row_background
+    colour = background_of(said) or builder.row_background or builder.background
+    builder.background = None if colour == WHITE else colour
+    if builder.background is not None:
+        given["background"] = builder.background
     frame = builder.tree.open("tableHeader" if tag == "th" else "tableCell", given or None)
     before, aligned = builder.align, alignment(said)
     builder.align = builder.row_align if aligned is None else aligned
@@ -320,7 +320,7 @@ def open_cell(builder: DocumentBuilder, attributes: str, tag: str) -> None:
 
     def close() -> None:
         builder.flush()
-        builder.set_grounds(*grounds)
+        builder.set_backgrounds(*backgrounds)
         builder.tree.close(frame)
         builder.align, builder.heading = before, heading
 
@@ -334,8 +334,8 @@ def read_cell(builder: DocumentBuilder, attributes: str, text: str, tag: str) ->
         align is None
         or top.kind != "tableRow"
         or builder.row_align
-        or builder.row_ground
-        or builder.ground
+        or builder.row_background
+        or builder.background
         or not text.strip()
     ):
         return False

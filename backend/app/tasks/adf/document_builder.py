@@ -93,8 +93,8 @@ class DocumentBuilder:
         title: the `<title>` of an HTML document; often empty.
         align: how paragraphs here are aligned: `center`, `end` or empty.
         row_align: how the cells of the table's row are aligned that say nothing themselves.
-        ground: the colour of the ground of the cell or table that is open, where it is not white.
-        row_ground: that of the table's row.
+        background: the colour behind the cell or table that is open, where it is not white.
+        row_background: that of the table's row.
         heading: the level and mark of the heading that is open.
         code: the text of the code block that is open.
         language: the language of the code block to come.
@@ -125,8 +125,8 @@ class DocumentBuilder:
         self._styles: dict[str, list[tuple[str, ...]]] = {}
         self.align = ""
         self.row_align = ""
-        self.ground: str | None = None
-        self.row_ground: str | None = None
+        self.background: str | None = None
+        self.row_background: str | None = None
         self.heading: tuple[int, str] | None = None
         self.code: list[str] | None = None
         self.language = ""
@@ -156,11 +156,11 @@ class DocumentBuilder:
     def open_style(self, tag: str, attributes: str) -> None:
         """Have the text of this element carry the marks that its attributes say."""
         marks = marks_of(tag, attributes) if attributes else ()
-        has_ground = self.ground is not None or self.inline.has_mark("backgroundColor")
-        for mark in reversed(marks):  # the ground before the colour of what stands on it
-            is_unreadable = mark["type"] == "textColor" and not has_ground and is_light(mark)
+        has_background = self.background is not None or self.inline.has_mark("backgroundColor")
+        for mark in reversed(marks):  # the background before the colour of what stands on it
+            is_unreadable = mark["type"] == "textColor" and not has_background and is_light(mark)
             self.inline.open_mark(UNMARKED["textColor"] if is_unreadable else mark)
-            has_ground = has_ground or mark["type"] == "backgroundColor"
+            has_background = has_background or mark["type"] == "backgroundColor"
         self._styles.setdefault(tag, []).append(tuple(mark["type"] for mark in marks))
 
     def close_style(self, tag: str) -> None:
@@ -169,9 +169,9 @@ class DocumentBuilder:
             for kind in styles.pop():
                 self.inline.close_mark(kind)
 
-    def set_grounds(self, ground: str | None, of_row: str | None) -> None:
-        """Set the colours of the grounds of the cell or table, and of the row."""
-        self.ground, self.row_ground = ground, of_row
+    def set_backgrounds(self, background: str | None, of_row: str | None) -> None:
+        """Set the background colours of the cell or table, and of the row."""
+        self.background, self.row_background = background, of_row
 
     def open_aligned(self, tag: str, attributes: dict[str, str]) -> None:
         """Align what this element holds as its attributes say."""

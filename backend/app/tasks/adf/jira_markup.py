@@ -70,7 +70,7 @@ _PANEL_GROUNDS = {
     "#deebff": "info", "#eae6ff": "important", "#e3fcef": "tip", "#fffae6": "warning",
     "#ffebe6": "caution",
 }  # fmt: skip
-"""The grounds by which Jira's own export tells its panels apart."""
+"""The backgrounds by which Jira's own export tells its panels apart."""
 
 _PANELS = {"info": "info", "note": "warning", "tip": "tip", "warning": "caution", "panel": "info"}
 

@@ -21,16 +21,16 @@ _OF_CONFLUENCE = {
     "grey": "#f4f5f7", "red": "#ffebe6", "yellow": "#fffae6", "green": "#e3fcef",
     "blue": "#deebff", "teal": "#e6fcff", "purple": "#eae6ff",
 }  # fmt: skip
-"""The grounds of cells that Confluence calls by these names."""
+"""The backgrounds of cells that Confluence calls by these names."""
 
 _BLACK, WHITE = "#000000", "#ffffff"
 _LIGHTEST = 235
-_NO_GROUND_OF_TEXT = frozenset({
+_NO_BACKGROUND_OF_TEXT = frozenset({
     "address", "article", "aside", "body", "center", "details", "dialog", "div", "dl", "fieldset",
     "figure", "footer", "form", "header", "main", "nav", "ol", "section", "table", "tbody", "td",
     "tfoot", "th", "thead", "tr", "ul",
 })  # fmt: skip
-_BLOCKS = _NO_GROUND_OF_TEXT | {
+_BLOCKS = _NO_BACKGROUND_OF_TEXT | {
     "blockquote", "dd", "dt", "h1", "h2", "h3", "h4", "h5", "h6", "li", "p",
 }  # fmt: skip
 UNMARKED: dict[str, Node] = {
@@ -76,14 +76,14 @@ def hex_colour(colour: str) -> str | None:
     return CSS_COLOURS.get(colour)
 
 
-def ground_of(attributes: dict[str, str]) -> str | None:
-    """Return the colour of the ground of a table, row or cell; None where it has none."""
-    said = _ground(declarations(attributes.get("style", ""))) or attributes.get("bgcolor")
+def background_of(attributes: dict[str, str]) -> str | None:
+    """Return the background colour of a table, row or cell; None where it has none."""
+    said = _background(declarations(attributes.get("style", ""))) or attributes.get("bgcolor")
     highlight = attributes.get("data-highlight-colour", "").lower()
     return hex_colour(said or _OF_CONFLUENCE.get(highlight, highlight))
 
 
-def _ground(style: dict[str, str]) -> str:
+def _background(style: dict[str, str]) -> str:
     shorthand = style.get("background", "")
     return style.get("background-color") or (
         shorthand if "(" in shorthand else shorthand.partition(" ")[0]
@@ -94,8 +94,8 @@ def _ground(style: dict[str, str]) -> str:
 def marks_of(tag: str, written: str) -> tuple[Node, ...]:
     """Return the marks that an element's attributes, as written, give to the text in it.
 
-    A mark of `UNMARKED` takes back what an element around it gave. The ground of a wrapper, table,
-    row or cell is none of its text's.
+    A mark of `UNMARKED` takes back what an element around it gave. The background of a wrapper,
+    table, row or cell is none of its text's.
     """
     attributes = read_attributes(written)
     style = declarations(attributes.get("style", ""))
@@ -117,8 +117,8 @@ def marks_of(tag: str, written: str) -> tuple[Node, ...]:
         marks.append({"type": "subsup", "attrs": {"type": position[:3]}})
     if colour := hex_colour(style.get("color", attributes.get("color", ""))):
         marks.append(_coloured("textColor", colour, _BLACK))
-    if tag not in _NO_GROUND_OF_TEXT and (ground := hex_colour(_ground(style))):
-        marks.append(_coloured("backgroundColor", ground, WHITE))
+    if tag not in _NO_BACKGROUND_OF_TEXT and (background := hex_colour(_background(style))):
+        marks.append(_coloured("backgroundColor", background, WHITE))
     return tuple(marks)
 
 

@@ -181,8 +181,8 @@ def _with_attributes(found: re.Match[str]) -> str:
         name, attributes = opened.groups()
         if name == "ol" and "start" in said:
             attributes += f' start="{said["start"]}"'
-        elif name in {"td", "th"} and "ground" in said:
-            attributes += f' bgcolor="#{said["ground"]}"'
+        elif name in {"td", "th"} and "background" in said:
+            attributes += f' bgcolor="#{said["background"]}"'
         elif name[0] in "ph" and "align" in said:
             attributes += f' align="{said["align"]}"'
         return f"<{name}{attributes}>"
@@ -256,7 +256,7 @@ class _Part:
         self._formula: Formula | None = None
         self._runs: list[_Run] = []
         self._paragraphs: list[_Paragraph] = []
-        self._grounds: list[str] = []  # of the cells that are open, until they are written
+        self._backgrounds: list[str] = []  # of the cells that are open, until they are written
         self._choices: list[int] = []  # where the first way begins to show what has several
         self._boxes: list[tuple[int, list[str]]] = []  # of drawings
         self._style = ""
@@ -334,8 +334,8 @@ class _Part:
             self._left_out[_WITHOUT_TEXT[name]] += 1
         elif around == "w:rPr":
             self._note_of_run(name, value, attributes)
-        elif name == "w:shd" and around == "w:tcPr" and self._grounds:
-            self._grounds[-1] = _colour(attributes.get("w:fill", ""))
+        elif name == "w:shd" and around == "w:tcPr" and self._backgrounds:
+            self._backgrounds[-1] = _colour(attributes.get("w:fill", ""))
         elif self._paragraphs and around in {"w:pPr", "w:numPr"}:
             self._note_of_paragraph(name, value)
         else:
@@ -348,7 +348,7 @@ class _Part:
         elif name == "w:r":
             self._runs.append(_Run(len(self._written), in_link="w:hyperlink" in self._names))
         elif name == "w:tc":
-            self._grounds.append("")
+            self._backgrounds.append("")
         elif name == "w:style":
             self._style = attributes.get("w:styleId", "")
         elif name == "mc:AlternateContent":
@@ -397,8 +397,8 @@ class _Part:
             return
         paragraph = self._paragraphs[-1]
         paragraph.is_begun = True
-        if self._grounds and self._grounds[-1]:
-            paragraph.said["ground"], self._grounds[-1] = self._grounds[-1], ""
+        if self._backgrounds and self._backgrounds[-1]:
+            paragraph.said["background"], self._backgrounds[-1] = self._backgrounds[-1], ""
         number = self._numbers.count(paragraph.list, paragraph.level, paragraph.style)
         if number > 1:
             paragraph.said["start"] = str(number)
@@ -435,7 +435,7 @@ class _Part:
             self._begin_text()  # an empty item counts
             self._paragraphs.pop()
         elif name == "w:tc":
-            self._grounds.pop()
+            self._backgrounds.pop()
         elif name == "w:style":
             self._style = ""
         elif name == "w:txbxContent" and self._is_in_drawing():
