@@ -195,7 +195,7 @@ def seconds_of(unit: str, *, characters: int) -> float:
         ("fatal: unable to access 'https://oauth2:§@gitlab.com/x.git/'", LONG[:20]),
         ("https://x-access-token:§@github.com/x", LONG[:20]),
         ("https://__token__:§@pypi.x/simple", LONG[:20]),
-        ("//registry.npmjs.org/:_authToken=§", LONG[:36]),
+        ("//registry.example.org/:_authToken=§", LONG[:36]),
         ("_auth=§", "dXNlcjpwYXNz"),
         ("machine h login u password §", "hunter2x"),
         ('{"auths":{"r":{"auth":"§"}}}', "dXNlcjpwYXNz"),
