@@ -134,52 +134,55 @@ async def _work(url: str) -> None:
     pool = await asyncpg.create_pool(url, min_size=MOST_CONNECTIONS, max_size=MOST_CONNECTIONS)
     worker = PgQueuer(AsyncpgDriver(await asyncpg.connect(url)))
 
+    async def store(
+        connection: Any, job: Any, statement: str, rows: list[tuple[object, ...]], then: str
+    ) -> None:
+        """Store the rows of the job's session, and enqueue the next job, in one transaction."""
+        async with connection.transaction():
+            await connection.executemany(statement, [(_session_of(job), *row) for row in rows])
+            await Queries(AsyncpgDriver(connection)).enqueue(then, job.payload)
+
+    # One connection for each job: asyncpg's pool resets it by a round trip at every release.
     @worker.entrypoint("processing")
     async def processing(job: Any) -> None:
-        session_id = uuid.UUID(bytes=job.payload)
         async with pool.acquire() as connection:
             rows = await connection.fetch(
-                "SELECT name, content FROM documents WHERE session_id = $1", session_id
+                "SELECT name, content FROM documents WHERE session_id = $1", _session_of(job)
             )
-            documents = [IncomingDocument(*row) for row in rows]
-            results = process_documents(Context(documents=documents))
-            async with connection.transaction():
-                await connection.executemany(
-                    "INSERT INTO tickets VALUES ($1, $2, $3)",
-                    [(session_id, each.title, each.description) for each in results.tickets or ()],
-                )
-                await Queries(AsyncpgDriver(connection)).enqueue("export", job.payload)
+            results = process_documents(Context(documents=[IncomingDocument(*row) for row in rows]))
+            made = [(each.title, each.description) for each in results.tickets or ()]
+            insert = "INSERT INTO tickets VALUES ($1, $2, $3)"
+            await store(connection, job, insert, made, "export")
 
     @worker.entrypoint("export")
     async def export(job: Any) -> None:
-        session_id = uuid.UUID(bytes=job.payload)
         async with pool.acquire() as connection:
             rows = await connection.fetch(
-                "SELECT title, description FROM tickets WHERE session_id = $1", session_id
+                "SELECT title, description FROM tickets WHERE session_id = $1", _session_of(job)
             )
             tickets = [TicketDraft(*row, "kettle.md", 1) for row in rows]
             results = export_tickets(Context(tickets=tickets))
-            async with connection.transaction():
-                await connection.executemany(
-                    "INSERT INTO exports VALUES ($1, $2, $3)",
-                    [(session_id, each.body, each.issue_count) for each in results.exports or ()],
-                )
-                await Queries(AsyncpgDriver(connection)).enqueue("adf_validation", job.payload)
+            made = [(each.body, each.issue_count) for each in results.exports or ()]
+            insert = "INSERT INTO exports VALUES ($1, $2, $3)"
+            await store(connection, job, insert, made, "adf_validation")
 
     @worker.entrypoint("adf_validation")
     async def adf_validation(job: Any) -> None:
-        session_id = uuid.UUID(bytes=job.payload)
         async with pool.acquire() as connection:
             rows = await connection.fetch(
-                "SELECT body, issues FROM exports WHERE session_id = $1", session_id
+                "SELECT body, issues FROM exports WHERE session_id = $1", _session_of(job)
             )
             exports = [ExportBody(*row) for row in rows]
             validate_export(Context(tickets=exports, exports=exports))
             await connection.execute(
-                "UPDATE sessions SET stage = 'completed' WHERE id = $1", session_id
+                "UPDATE sessions SET stage = 'completed' WHERE id = $1", _session_of(job)
             )
 
     await worker.run(batch_size=BATCH)
+
+
+def _session_of(job: Any) -> uuid.UUID:
+    return uuid.UUID(bytes=job.payload)
 
 
 if __name__ == "__main__":
