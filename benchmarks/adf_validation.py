@@ -10,10 +10,10 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from app.models.results import TicketDraft
 from app.tasks.adf.atlassian_schema import load_validator
 from app.tasks.adf.validation import find_violations, is_valid_adf
 from app.tasks.jira_import import build_bodies
+from app.values.results import TicketDraft
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

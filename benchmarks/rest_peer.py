@@ -24,12 +24,12 @@ import uvloop
 from fastapi import FastAPI, Response, UploadFile
 
 from app.core.config import Settings
-from app.models.options import SessionOptions
-from app.models.results import ExportBody, TicketDraft
 from app.repositories.content_reader import ContentCounts, IncomingDocument
 from app.tasks.adf_validation import validate_export
 from app.tasks.export import export_tickets
 from app.tasks.processing import process_documents
+from app.values.options import SessionOptions
+from app.values.results import ExportBody, TicketDraft
 from benchmarks.race.environment import peer_environment
 from benchmarks.race.fixtures import open_server
 

@@ -14,8 +14,8 @@ from app.core.config import Settings
 from app.core.database import Database
 from app.models.session import TaskType
 from app.repositories.session_repository import SessionRepository
-from app.repositories.transitions import Claim
 from app.tasks.steps import Steps, StepsInDatabase
+from app.values.claims import Claim
 
 ROUNDS = 5
 STEPS = 1_000

@@ -28,7 +28,8 @@ from app.core.errors import (
 from app.models.session import TaskType
 from app.repositories.batcher import TransitionBatcher
 from app.repositories.session_repository import SessionRepository
-from app.repositories.transitions import Claim, Transition
+from app.repositories.transitions import Transition
+from app.values.claims import Claim
 from chaos.history import Acknowledged
 
 if TYPE_CHECKING:

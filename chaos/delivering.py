@@ -21,8 +21,8 @@ from chaos.handlers import GATES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from app.models.results import TaskResults
     from app.tasks.context import TaskContext
+    from app.values.results import TaskResults
 
 DEATH_RATE = "CHAOS_DEATH_RATE"
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.core.errors import ErrorCategory, StaleClaim, TaskError
-from app.models.results import ExportBody, TaskResults, TicketDraft
 from app.models.session import TaskType
 from app.repositories import steps
+from app.values.results import ExportBody, TaskResults, TicketDraft
 from chaos import journal
 from chaos.bugs import BUG, STALE_CLAIMS_KEEP
 from chaos.points import reach

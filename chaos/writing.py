@@ -13,9 +13,9 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session as DbSession
 
 from app.core.errors import ErrorCategory, TaskError
-from app.models.results import TaskResults, Write
 from app.repositories.own_writes import run_writes
 from app.repositories.session_repository import SessionRepository
+from app.values.results import TaskResults, Write
 from chaos.bugs import BUG, WRITE_APART
 from chaos.handlers import behave
 from chaos.points import reach
@@ -23,8 +23,8 @@ from chaos.points import reach
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from app.repositories.transitions import Claim
     from app.tasks.context import TaskContext
+    from app.values.claims import Claim
 
 ROWS = 4
 HALF = "half of its rows written"

@@ -12,10 +12,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.models.results import TaskResults, TicketDraft
 from app.models.session import TaskType
 from app.repositories.session_repository import SessionRepository
 from app.tasks.jira.delivery import PROPERTY
+from app.values.results import TaskResults, TicketDraft
 from chaos.bugs import BUG
 from chaos.delivering import DEATH_RATE, POINTS
 from chaos.rig import Rig, Verdict, WorkerProcess

@@ -15,11 +15,12 @@ from sqlalchemy import make_url
 
 from app.core.database import Database, driver_connection
 from app.core.errors import TaskError
-from app.models.results import TaskResults, TicketDraft
 from app.models.session import Session, SessionTask, TaskStatus, TaskType
 from app.repositories import transitions
 from app.repositories.session_repository import SessionRepository
-from app.repositories.transitions import Claim, Heartbeat, Transition
+from app.repositories.transitions import Heartbeat, Transition
+from app.values.claims import Claim
+from app.values.results import TaskResults, TicketDraft
 from chaos import history
 from chaos.adversary import REFUSALS
 from chaos.bugs import Bug, WrongFunction, planted

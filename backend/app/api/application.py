@@ -25,8 +25,8 @@ from app.api.services import Services
 from app.api.snapshot_loader import SnapshotLoader
 from app.core.config import EngineName
 from app.engines.broker import BrokerProbe
-from app.models.options import MOST_RULES
 from app.repositories.batcher import AsyncTransitionBatcher
+from app.values.options import MOST_RULES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from app.api.resources import Request, SafeText
-from app.models.options import MOST_RULES, BodyFormat, SessionOptions, TooLong
+from app.values.options import MOST_RULES, BodyFormat, SessionOptions, TooLong
 
 Option = Annotated[SafeText, Field(min_length=1, max_length=255)]
 Rule = Annotated[SafeText, Field(min_length=2, max_length=1_000)]

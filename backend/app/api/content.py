@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from app.api.services import Services
-    from app.models.results import JiraIssue, TicketDraft
     from app.repositories.access_repository import Principal
+    from app.values.results import JiraIssue, TicketDraft
 
 router = APIRouter(prefix=API, tags=["results"], responses=problems(*EVERYWHERE))
 

@@ -15,11 +15,11 @@ from app.core.database_errors import translated_errors
 from app.core.errors import BrokerUnavailable, TaskError
 from app.core.schema_version import require_current_schema
 from app.engines.metrics_server import live_counts
-from app.models.session import TaskType
 from app.presentation.workers import paused_text
 from app.repositories.live_counts import LiveCounts, count_live, longest_overdue_seconds
 from app.repositories.pause_repository import read_pauses
 from app.repositories.worker_repository import live_workers, types_without_worker
+from app.values.states import TaskType
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.core.errors import ErrorCategory
 from app.models.access import KeyRole
-from app.models.session import MAX_RETRY_COUNT, SessionStage, TaskStatus, TaskType
+from app.models.session import MAX_RETRY_COUNT
+from app.values.states import SessionStage, TaskStatus, TaskType
 
 EXAMPLE_SESSION = "0b8f7c1e-6a0c-4a53-9f0a-1f0d5c1c7b52"
 EXAMPLE_TASK = "5d0f4a5e-1c1b-4c55-8d0a-0a8f4f2f9f10"

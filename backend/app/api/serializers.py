@@ -16,8 +16,9 @@ from app.api.resources import (
     TaskResource,
     WorkerResource,
 )
-from app.models.session import MAX_RETRY_COUNT, TaskStatus
+from app.models.session import MAX_RETRY_COUNT
 from app.presentation.failures import failure_report
+from app.values.states import TaskStatus
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -41,11 +41,6 @@ from app.api.uploads import (
     usable_documents,
 )
 from app.engines.reading_apart import problems_apart
-from app.models.session import (
-    SessionStage,
-    TaskStatus,
-    TaskType,
-)
 from app.repositories.access_repository import Principal
 from app.repositories.content_repository import ContentRepository
 from app.repositories.creation import SessionDraft
@@ -55,6 +50,7 @@ from app.repositories.session_repository import SessionRepository
 from app.repositories.session_snapshot import SessionSnapshot
 from app.repositories.transition_errors import session_not_found
 from app.tasks.intake_check import check_intake
+from app.values.states import SessionStage, TaskStatus, TaskType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session as DbSession
 
-    from app.models.session import TaskType
     from app.repositories.access_repository import Principal
+    from app.values.states import TaskType
 
 router = APIRouter(prefix=API, tags=["tasks"], responses=problems(*EVERYWHERE))
 

@@ -26,20 +26,21 @@ from app.core.errors import ConfigurationError, DatabaseUnavailable, ErrorCatego
 from app.core.failure import failure_context
 from app.engines.loops import Loop
 from app.engines.worker import Worker
-from app.models.session import LOCAL_OWNER, MAX_RETRY_COUNT, TaskStatus, TaskType
+from app.models.session import LOCAL_OWNER, MAX_RETRY_COUNT
 from app.repositories.session_repository import SessionRepository
 from app.tasks.adf_validation import validate_export
 from app.tasks.export import export_tickets
 from app.tasks.processing import process_documents
+from app.values.states import TaskStatus, TaskType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from app.core.config import Settings
     from app.core.database import Database
-    from app.models.results import TaskResults
     from app.repositories.content_reader import IncomingDocument
     from app.tasks.context import TaskContext
+    from app.values.results import TaskResults
 
 PROJECT = "DEMO"
 HOURS_BEHIND = 5.5

@@ -10,8 +10,8 @@ from rich.text import Text
 
 from app.cli.snapshot import TASK_ORDER, SessionEvent, events_between
 from app.core.wording import count_text, duration_text
-from app.models.session import TaskStatus, TaskType
 from app.repositories.session_snapshot import LeaseState, SessionSnapshot
+from app.values.states import TaskStatus, TaskType
 
 if TYPE_CHECKING:
     from types import TracebackType

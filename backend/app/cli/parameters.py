@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from app.cli.completion import offer_sessions
-from app.models.options import BodyFormat, TooLong
 from app.presentation.labels import OPTION_FLAGS
+from app.values.options import BodyFormat, TooLong
 
 SessionId = Annotated[
     str,

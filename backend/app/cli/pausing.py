@@ -13,9 +13,9 @@ from app.cli.terminal import Terminal
 from app.core.wording import count_text
 from app.engines.dispatch import dispatcher
 from app.engines.pausing import pause_claims, resume_claims
-from app.models.session import TaskType
 from app.presentation.workers import pause_document, paused_text
 from app.repositories.pause_repository import read_pauses
+from app.values.states import TaskType
 
 BY_COMMAND = "local"
 

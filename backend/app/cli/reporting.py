@@ -15,11 +15,12 @@ from app.cli.parameters import correcting_flag, option_flag
 from app.cli.terminal import printable
 from app.core.errors import ErrorCategory, IntakeRefused, TaskError
 from app.core.wording import count_text, duration_text, size_text
-from app.models.session import MAX_RETRY_COUNT, TaskStatus, TaskType
+from app.models.session import MAX_RETRY_COUNT
 from app.presentation.failures import error_next_step, failure_report
 from app.presentation.import_files import import_command
 from app.presentation.labels import WHO_CAN_FIX
 from app.repositories.session_snapshot import LeaseState, SessionSnapshot
+from app.values.states import TaskStatus, TaskType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -30,7 +30,6 @@ from app.cli.terminal import Terminal
 from app.core.database import Database
 from app.core.errors import ErrorCategory, TaskValidationError
 from app.core.wording import age_text, count_text
-from app.models.session import SessionStage, TaskStatus
 from app.presentation.import_files import SessionImport
 from app.presentation.workers import paused_text, why_not_taken
 from app.repositories.content_repository import ContentRepository
@@ -44,6 +43,7 @@ from app.repositories.worker_repository import (
     count_unserved,
     live_workers,
 )
+from app.values.states import SessionStage, TaskStatus
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from app.core.logging import log_audit
-from app.models.session import LOCAL_OWNER, TaskStatus, TaskType
+from app.models.session import LOCAL_OWNER
 from app.repositories.session_queries import SessionQueries
 from app.repositories.session_snapshot import SessionSnapshot
+from app.values.states import TaskStatus, TaskType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -60,8 +60,6 @@ from app.core.wording import count_text, names_text, short_id, size_text
 from app.engines.dispatch import dispatcher
 from app.engines.sweeper import sweep_once
 from app.engines.worker import Worker
-from app.models.options import SessionOptions
-from app.models.session import SessionStage, TaskStatus, TaskType
 from app.repositories.content_reader import IncomingDocument
 from app.repositories.content_repository import ContentRepository
 from app.repositories.content_summary import read_content
@@ -72,6 +70,8 @@ from app.tasks.intake_check import check_intake
 from app.tasks.preview import preview
 from app.tasks.registry import checked_handlers
 from app.tasks.retrying import Changes, check_retry, no_document_named, retry_changed
+from app.values.options import SessionOptions
+from app.values.states import SessionStage, TaskStatus, TaskType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

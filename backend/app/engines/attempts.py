@@ -9,7 +9,7 @@ from app.core.logging import log_execution
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from app.repositories.transitions import Claim
+    from app.values.claims import Claim
 
 STALE = "stale"
 """The outcome of an attempt whose claim the worker had lost: nothing was written."""

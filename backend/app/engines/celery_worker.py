@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from app.core.config import Settings
     from app.core.database import Database
-    from app.repositories.transitions import Claim
+    from app.values.claims import Claim
 
 logger = logging.getLogger(__name__)
 

@@ -44,10 +44,10 @@ from app.engines.messages import (
     Stop,
     results_in_parts,
 )
-from app.models.session import TaskType
-from app.repositories.transitions import Claim
 from app.tasks.context import TaskContext, TaskIdentity
 from app.tasks.registry import max_run_seconds
+from app.values.claims import Claim
+from app.values.states import TaskType
 
 if TYPE_CHECKING:
     from app.tasks.registry import Handler

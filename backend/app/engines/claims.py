@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import psycopg
 
     from app.engines.connections import HeldConnection
-    from app.models.session import TaskType
-    from app.repositories.transitions import Claim
+    from app.values.claims import Claim
+    from app.values.states import TaskType
 
 
 class _Inquiry(NamedTuple):

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Self
 from app.core.config import EngineName
 from app.core.errors import ConfigurationError, MissingExtra
 from app.core.wording import count_text
-from app.models.session import TaskStatus
 from app.repositories.lifecycle_log import observe_transitions
+from app.values.states import TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

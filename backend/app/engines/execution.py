@@ -38,14 +38,14 @@ from app.core.wording import count_text
 from app.engines.attempts import STALE
 from app.engines.loops import backoff_seconds
 from app.engines.messages import PickledItems
-from app.models.results import TaskResults
-from app.models.session import TaskStatus, TaskType
 from app.repositories import transitions
 from app.repositories.batcher import TransitionBatcher
 from app.repositories.results_writer import PARTS_WRITTEN
 from app.repositories.session_repository import SessionRepository
 from app.repositories.transitions import Transition
 from app.tasks.registry import load_handler
+from app.values.results import TaskResults
+from app.values.states import TaskStatus, TaskType
 
 if TYPE_CHECKING:
     import threading
@@ -54,9 +54,10 @@ if TYPE_CHECKING:
     from app.core.database import Database
     from app.models.session import SessionTask
     from app.repositories.local_dispatch import LocalWorker
-    from app.repositories.transitions import Claim, ClaimRequest
+    from app.repositories.transitions import ClaimRequest
     from app.tasks.context import TaskContext
     from app.tasks.registry import Handler
+    from app.values.claims import Claim
 
 logger = logging.getLogger(__name__)
 

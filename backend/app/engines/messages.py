@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
 
-from app.models.results import CheckedItems, TaskResults
+from app.values.results import CheckedItems, TaskResults
 
 if TYPE_CHECKING:
     import socket
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from app.core.config import Settings
     from app.engines.execution import Outcome
-    from app.models.session import TaskType
+    from app.values.states import TaskType
 
 ITEMS_PER_MESSAGE = 250
 FIRST_ITEMS = 4

@@ -8,15 +8,16 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from app.core.errors import WORKER_LOST
 from app.engines.attempts import STALE, observe_attempts
-from app.models.session import TaskStatus, TaskType
 from app.repositories.lifecycle_log import observe_transitions
 from app.repositories.worker_repository import WORKER_STATES
+from app.values.states import TaskStatus, TaskType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from app.repositories.live_counts import LiveCounts
-    from app.repositories.transitions import Claim, Transition
+    from app.repositories.transitions import Transition
+    from app.values.claims import Claim
 
 _TASK_SECONDS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600)
 _WAIT_SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600)

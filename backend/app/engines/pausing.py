@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from app.core.database import Database
     from app.engines.sweeper import Dispatch
-    from app.models.session import TaskType
+    from app.values.states import TaskType
 
 logger = logging.getLogger(__name__)
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from app.core.errors import DatabaseBusy, DatabaseUnavailable
-from app.models.session import TaskType
 from app.repositories.worker_repository import (
     WorkerDescription,
     forget_worker,
     renew_presence,
 )
+from app.values.states import TaskType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

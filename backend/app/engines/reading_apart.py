@@ -19,10 +19,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 from app.core.config import Settings
 from app.core.errors import ConfigurationError, DocumentError, TaskError
-from app.models.options import SessionOptions
 from app.repositories.content_reader import IncomingDocument
 from app.tasks.intake_check import document_problems
 from app.tasks.preview import Preview, preview
+from app.values.options import SessionOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

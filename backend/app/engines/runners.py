@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from app.core.config import Settings
     from app.core.database import Database
-    from app.models.session import TaskType
+    from app.values.states import TaskType
 
 logger = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from app.core.config import Settings
-    from app.repositories.transitions import Claim
     from app.tasks.context import Progress
+    from app.values.claims import Claim
 
 logger = logging.getLogger(__name__)
 

@@ -22,11 +22,11 @@ from app.core.errors import DatabaseUnavailable
 from app.core.wording import count_text
 from app.engines.loops import Loop
 from app.engines.vacuum import TABLE, VACUUM_LEASES, LeaseVacuum
-from app.models.session import TaskStatus
 from app.repositories import maintenance_statements
 from app.repositories.browser_sessions import forget_ended
 from app.repositories.idempotency_repository import forget_old_answers
 from app.repositories.session_repository import SessionRepository
+from app.values.states import TaskStatus
 
 if TYPE_CHECKING:
     from app.core.config import Settings

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext, Tracer
 
     from app.core.config import Settings
-    from app.repositories.transitions import Claim, Transition
+    from app.repositories.transitions import Transition
+    from app.values.claims import Claim
 
 TRACER = "session-tasks"
 ATTEMPT = "session_tasks.attempt"

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from app.engines.loops import Loop
 from app.models.lease import SessionTaskLease
-from app.models.session import TaskStatus
 from app.repositories.lifecycle_log import observe_transitions
+from app.values.states import TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

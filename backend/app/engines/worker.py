@@ -55,8 +55,9 @@ if TYPE_CHECKING:
 
     from app.core.config import Settings
     from app.core.database import Database
-    from app.models.session import TaskType
-    from app.repositories.transitions import Claim, ClaimRequest, Start
+    from app.repositories.transitions import ClaimRequest, Start
+    from app.values.claims import Claim
+    from app.values.states import TaskType
 
 logger = logging.getLogger(__name__)
 

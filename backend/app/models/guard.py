@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import text
 
 from app.core.schema_version import INSTALLED_SCHEMA
-from app.models.task_state import MAX_RETRY_COUNT, NEXT_TYPE, SessionStage, TaskStatus, TaskType
+from app.models.task_state import MAX_RETRY_COUNT
+from app.values.states import NEXT_TYPE, SessionStage, TaskStatus, TaskType
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

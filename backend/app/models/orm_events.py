@@ -38,15 +38,14 @@ from app.models.session import (
     STATE,
     STEPS,
     Session,
-    SessionStage,
     SessionTask,
     TaskState,
-    TaskStatus,
     present_state,
     session_deleted,
     steps,
     stored_state,
 )
+from app.values.states import SessionStage, TaskStatus
 
 _CHANGES = "session_task_changes"
 _LOCKED = "session_tasks_locked"

@@ -8,7 +8,7 @@ from sqlalchemy import String, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, enum_by_value
-from app.models.session import TaskType
+from app.values.states import TaskType
 
 
 class ClaimPause(Base):

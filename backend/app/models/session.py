@@ -48,15 +48,8 @@ from app.core.failure import failure_context
 from app.core.transactions import current_db_session
 from app.models.base import Base, enum_by_value, utc_now
 from app.models.frozen_json import FrozenJson, freeze
-from app.models.task_state import (
-    MAX_RETRY_COUNT,
-    NEXT_TYPE,
-    SessionStage,
-    TaskRules,
-    TaskState,
-    TaskStatus,
-    TaskType,
-)
+from app.models.task_state import MAX_RETRY_COUNT, TaskRules, TaskState
+from app.values.states import NEXT_TYPE, SessionStage, TaskStatus, TaskType
 
 __all__ = [
     "LOCAL_OWNER",
@@ -99,7 +92,7 @@ class Session(Base):
         owner: the owner; every read of the repository is restricted to it.
         label: the name that is shown.
         stage: follows the task, in the same transaction, at every transition; it is not assigned.
-        options: the chosen options (`app.models.options.SessionOptions`, as JSON).
+        options: the chosen options (`app.values.options.SessionOptions`, as JSON).
         auto_advance: whether a task that a worker completes starts the next one automatically.
         created_at: never changes; lists are ordered by it.
         updated_at: the last activity; retention counts from here.

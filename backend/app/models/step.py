@@ -9,9 +9,8 @@ from sqlalchemy import JSON, ForeignKey, String, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, enum_by_value
-from app.models.session import TaskType
-
-STEP_NAME_CHARACTERS = 200
+from app.values.claims import STEP_NAME_CHARACTERS
+from app.values.states import TaskType
 
 
 class TaskStep(Base):

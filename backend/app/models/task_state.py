@@ -13,7 +13,6 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.ext.hybrid import hybrid_method, hybrid_property
@@ -21,47 +20,10 @@ from sqlalchemy.ext.hybrid import hybrid_method, hybrid_property
 from app.core.errors import ErrorCategory, TaskConflict, TaskValidationError
 from app.core.failure import ADDED_KEYS, MAX_EARLIER, brief_of, sanitize_context
 from app.models.base import format_utc
+from app.values.states import NEXT_TYPE, SessionStage, TaskStatus, TaskType
 
 MAX_RETRY_COUNT = 3
 """After this many failures, of any cause, a task can no longer be retried."""
-
-
-class TaskType(str, Enum):
-    """The three background tasks, in the order in which a session goes through them."""
-
-    PROCESSING = "processing"
-    EXPORT = "export"
-    ADF_VALIDATION = "adf_validation"
-
-    @property
-    def next(self) -> TaskType | None:
-        """The type that may follow after this one has completed; None after the last."""
-        return NEXT_TYPE.get(self)
-
-
-NEXT_TYPE = {
-    TaskType.PROCESSING: TaskType.EXPORT,
-    TaskType.EXPORT: TaskType.ADF_VALIDATION,
-}
-
-
-class TaskStatus(str, Enum):
-    """The state of the task; `running` means that an engine owns it, claimed or not."""
-
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-class SessionStage(str, Enum):
-    """The stage of a session; one named like a task is entered when that task starts."""
-
-    CREATED = "created"
-    PROCESSING = "processing"
-    EXPORT = "export"
-    ADF_VALIDATION = "adf_validation"
-    COMPLETED = "completed"
 
 
 class TaskRules:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from app.core.errors import ErrorCategory, TaskError
-from app.models.session import MAX_RETRY_COUNT, TaskStatus
+from app.models.session import MAX_RETRY_COUNT
+from app.values.states import TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from app.core.database import Database
-    from app.models.results import ExportBody
     from app.repositories.content_repository import TicketTitle
+    from app.values.results import ExportBody
 
 BODIES_PER_READ = 10
 TICKETS_PER_READ = 1_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from app.models.session import TaskType
+from app.values.states import TaskType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,17 +15,18 @@ from app.repositories.async_batching import AsyncBatcher
 from app.repositories.batching import Batcher
 from app.repositories.operations import Ending, Operations, StartRequest
 from app.repositories.transition_errors import stale_claim, unwrap
-from app.repositories.transitions import Claim, ClaimRequest, Heartbeat, Transition
+from app.repositories.transitions import ClaimRequest, Heartbeat, Transition
+from app.values.claims import Claim
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from app.core.database import Database
     from app.core.errors import TaskError
-    from app.models.results import TaskResults
-    from app.models.session import TaskType
     from app.repositories.creation import SessionDraft
     from app.repositories.local_dispatch import LocalWorker
+    from app.values.results import TaskResults
+    from app.values.states import TaskType
 
 
 class TransitionBatcher:

@@ -12,7 +12,7 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from app.models.results import ExportBody, JiraIssue, TicketDraft
+from app.values.results import ExportBody, JiraIssue, TicketDraft
 
 if TYPE_CHECKING:
     import uuid

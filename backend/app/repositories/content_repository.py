@@ -23,17 +23,17 @@ from app.models.content import (
     Ticket,
     ValidationFinding,
 )
-from app.models.results import Finding, JiraIssue, TicketDraft
 from app.repositories.content_reader import ContentReader, IncomingDocument
 from app.repositories.results_writer import Produced, write_results
+from app.values.results import Finding, JiraIssue, TicketDraft
 
 if TYPE_CHECKING:
     import uuid
 
     from sqlalchemy.orm import Session as DbSession
 
-    from app.models.results import TaskResults
-    from app.models.session import TaskType
+    from app.values.results import TaskResults
+    from app.values.states import TaskType
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session as DbSession
 
     from app.core.database import Database
-    from app.models.results import Finding, JiraIssue
+    from app.values.results import Finding, JiraIssue
 
 MOST_FINDINGS = 1_000
 MOST_ISSUES = 1_000

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from psycopg.types.json import Jsonb
 
 from app.models.content import Document
-from app.models.session import TaskType
 from app.repositories.content_reader import IncomingDocument
 from app.repositories.results_writer import copy_rows, copy_statement
+from app.values.states import TaskType
 
 if TYPE_CHECKING:
     import psycopg

@@ -11,7 +11,7 @@ from app.core.logging import (
     log_failed,
     log_started,
 )
-from app.models.session import TaskStatus
+from app.values.states import TaskStatus
 
 if TYPE_CHECKING:
     import uuid

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from app.models.session import TaskType
+    from app.values.states import TaskType
 
 
 @dataclass(frozen=True, slots=True)

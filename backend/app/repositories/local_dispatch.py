@@ -11,7 +11,8 @@ import weakref
 from typing import TYPE_CHECKING, Any, Protocol
 
 from app.repositories import transitions
-from app.repositories.transitions import Claim, ClaimRequest, Start, Transition
+from app.repositories.transitions import ClaimRequest, Start, Transition
+from app.values.claims import Claim
 
 if TYPE_CHECKING:
     import uuid
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from app.core.database import Database
-    from app.models.session import TaskType
+    from app.values.states import TaskType
 
 
 class LocalWorker(Protocol):

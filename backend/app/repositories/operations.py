@@ -25,7 +25,7 @@ import psycopg
 from sqlalchemy import select
 
 from app.core.errors import DatabaseBusy, DatabaseUnavailable, StaleClaim, TaskError
-from app.models.session import Session, SessionTask, TaskStatus
+from app.models.session import Session, SessionTask
 from app.repositories import transitions
 from app.repositories.batching import DEFERRED_AT_ONCE, DeferredResult, Input, Operation, Output
 from app.repositories.creation import SessionDraft, create_sessions
@@ -34,13 +34,15 @@ from app.repositories.local_dispatch import LocalStarts, local_worker_for
 from app.repositories.results_writer import Produced, write_results
 from app.repositories.session_repository import SessionRepository, next_starts, successor_id
 from app.repositories.transition_errors import locked_by_another, stale_claim, unwrap
-from app.repositories.transitions import Claim, ClaimRequest, Heartbeat, Start, Transition
+from app.repositories.transitions import ClaimRequest, Heartbeat, Start, Transition
+from app.values.claims import Claim
+from app.values.states import TaskStatus
 
 if TYPE_CHECKING:
     from app.core.database import Database
     from app.core.notifications import Listener
-    from app.models.results import TaskResults
     from app.repositories.local_dispatch import LocalWorker
+    from app.values.results import TaskResults
 
 Answer = TypeVar("Answer")
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session as DbSession
 
-    from app.models.results import Write
+    from app.values.results import Write
 
 
 def run_writes(db: DbSession, session_id: uuid.UUID, writes: Iterable[Write]) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from app.core.logging import log_audit
 from app.core.transactions import after_commit
 from app.models.pause import ClaimPause
-from app.models.session import TaskType
+from app.values.states import TaskType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

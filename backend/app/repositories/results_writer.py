@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from psycopg import sql
 
 from app.models.content import DeliveredIssue, Export, Ticket, ValidationFinding
-from app.models.results import NO_FIELDS, TaskResults
-from app.models.session import TaskType
+from app.values.results import NO_FIELDS, TaskResults
+from app.values.states import TaskType
 
 if TYPE_CHECKING:
     import uuid

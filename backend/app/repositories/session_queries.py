@@ -22,15 +22,10 @@ from sqlalchemy import (
 from app.core.database import driver_connection, use_custom_plans
 from app.core.errors import ErrorCategory
 from app.models.content import Document, Ticket
-from app.models.session import (
-    Session,
-    SessionStage,
-    SessionTask,
-    TaskStatus,
-    TaskType,
-)
+from app.models.session import Session, SessionTask
 from app.repositories.session_snapshot import SNAPSHOTS, SessionSnapshot, fixable_by_sql
 from app.repositories.transition_errors import session_not_found
+from app.values.states import SessionStage, TaskStatus, TaskType
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -23,8 +23,7 @@ from app.core.errors import StaleClaim, TaskError
 from app.core.failure import sanitize_context
 from app.core.json_safety import safe_text
 from app.models.lease import RETRY_BACKOFF_SECONDS
-from app.models.results import TaskResults
-from app.models.session import LOCAL_OWNER, Session, SessionTask, TaskStatus, TaskType
+from app.models.session import LOCAL_OWNER, Session, SessionTask
 from app.models.step import TaskStep
 from app.repositories import transitions
 from app.repositories.content_reader import IncomingDocument
@@ -43,7 +42,10 @@ from app.repositories.transition_errors import (
     stale_claim,
     unwrap,
 )
-from app.repositories.transitions import Claim, ClaimRequest, Heartbeat, Start, Transition
+from app.repositories.transitions import ClaimRequest, Heartbeat, Start, Transition
+from app.values.claims import Claim
+from app.values.results import TaskResults
+from app.values.states import TaskStatus, TaskType
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,14 +21,9 @@ from sqlalchemy.dialects import postgresql
 from app.core.errors import DELIVERY_DIFFERS, ErrorCategory
 from app.core.wording import short_id
 from app.models.lease import SessionTaskLease, SessionTaskRetry
-from app.models.session import (
-    Session,
-    SessionStage,
-    SessionTask,
-    TaskStatus,
-    TaskType,
-)
+from app.models.session import Session, SessionTask
 from app.models.task_state import TaskRules
+from app.values.states import SessionStage, TaskStatus, TaskType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

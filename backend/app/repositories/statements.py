@@ -41,13 +41,8 @@ from app.core.failure import (
     MAX_EARLIER,
 )
 from app.models.lease import RETRY_WAIT
-from app.models.session import (
-    MAX_RETRY_COUNT,
-    SessionStage,
-    SessionTask,
-    TaskStatus,
-    TaskType,
-)
+from app.models.session import MAX_RETRY_COUNT, SessionTask
+from app.values.states import SessionStage, TaskStatus, TaskType
 
 
 def _sql(rule: ColumnElement[bool]) -> str:

@@ -38,11 +38,12 @@ from app.core.errors import ErrorCategory
 from app.models.base import UtcDateTime
 from app.models.content import Document
 from app.models.lease import SessionTaskLease
-from app.models.session import Session, SessionStage, SessionTask, TaskStatus, TaskType
+from app.models.session import Session, SessionTask
 from app.repositories.pause_repository import Pause, read_pauses
 from app.repositories.session_queries import owned_by
 from app.repositories.session_snapshot import fixable_by_sql
 from app.repositories.worker_repository import count_unserved, live_workers
+from app.values.states import SessionStage, TaskStatus, TaskType
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from app.models.session import TaskType
 from app.repositories import transitions
+from app.values.states import TaskType
 
 if TYPE_CHECKING:
     import uuid
 
     import psycopg
 
-    from app.repositories.transitions import Claim
+    from app.values.claims import Claim
 
 # The session is locked before the lease, as everywhere, against a DELETE only (FOR KEY SHARE, which
 # the foreign key takes anyway): a transition that has the session locked delays no step. The lock

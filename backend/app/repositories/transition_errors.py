@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import uuid
 
     from app.models.session import SessionTask
-    from app.repositories.transitions import Claim
+    from app.values.claims import Claim
 
 Outcome = TypeVar("Outcome")
 

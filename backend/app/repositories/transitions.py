@@ -26,10 +26,10 @@ from psycopg.pq import Format, TransactionStatus
 from psycopg.types.json import Jsonb
 
 from app.core.json_safety import safe_text
-from app.models.session import TaskStatus, TaskType
 from app.repositories import statements
+from app.values.claims import MESSAGE_CHARACTERS, Claim
+from app.values.states import TaskStatus, TaskType
 
-MESSAGE_CHARACTERS = 500
 LARGEST_BIGINT = 2**63 - 1
 
 STARTS_PER_STATEMENT = 2_000
@@ -41,23 +41,6 @@ RESTORED_LEASE_SECONDS = 30.0
 
 Start = tuple[uuid.UUID, TaskType, uuid.UUID]
 """A start of a task: `(session_id, task_type, task_id)`, with a new id."""
-
-
-class Claim(NamedTuple):
-    """The right to run one task, until the lease ends; `claim_token` fences every write.
-
-    Attributes:
-        waited_seconds: from the moment the task was due until it was claimed.
-
-    """
-
-    session_id: uuid.UUID
-    task_id: uuid.UUID
-    task_type: TaskType
-    attempt: int
-    claim_token: uuid.UUID
-    worker_id: uuid.UUID
-    waited_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

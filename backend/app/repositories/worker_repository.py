@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 
 from app.core.errors import WorkerNotFound
 from app.core.wording import short_id
-from app.models.session import TaskType
+from app.values.states import TaskType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

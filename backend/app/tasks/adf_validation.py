@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from app.core.errors import ContentViolation
 from app.core.wording import count_text
-from app.models.results import Finding, TaskResults
 from app.tasks.adf.validation import find_violations
 from app.tasks.documents.decoding import place_text
 from app.tasks.jira.reading_back import read_back
+from app.values.results import Finding, TaskResults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

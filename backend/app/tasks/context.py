@@ -12,10 +12,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from app.core.errors import TaskCancelled
-from app.models.options import SessionOptions
-from app.repositories.transitions import MESSAGE_CHARACTERS
 from app.tasks.session_content import SessionContent
 from app.tasks.steps import Steps, StepsInDatabase, StepsInMemory
+from app.values.claims import MESSAGE_CHARACTERS
+from app.values.options import SessionOptions
 
 if TYPE_CHECKING:
     import uuid
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
     from app.core.config import Settings
     from app.core.database import Database
-    from app.models.results import ExportBody, JiraIssue, TicketDraft
-    from app.models.session import TaskType
     from app.repositories.content_reader import ContentCounts, IncomingDocument
-    from app.repositories.transitions import Claim
     from app.tasks.steps import StepStore
+    from app.values.claims import Claim
+    from app.values.results import ExportBody, JiraIssue, TicketDraft
+    from app.values.states import TaskType
 
 Item = TypeVar("Item")
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from app.models.results import TaskResults
 from app.tasks.jira.delivery import deliver_tickets
 from app.tasks.jira_import import build_bodies, project_of
+from app.values.results import TaskResults
 
 if TYPE_CHECKING:
-    from app.models.results import ExportBody
     from app.tasks.context import TaskContext
+    from app.values.results import ExportBody
 
 
 def export_tickets(context: TaskContext) -> TaskResults:

@@ -17,14 +17,14 @@ from app.core.errors import (
     TaskError,
 )
 from app.core.wording import names_text
-from app.models.options import SessionOptions
-from app.models.session import TaskType
 from app.tasks.documents.tickets import check_document
 from app.tasks.jira.column_rules import read_rules
 from app.tasks.jira.sites import find_site
 from app.tasks.jira_import import check_issue_type, project_of
 from app.tasks.processing import ticket_options
 from app.tasks.registry import BUILT_IN_HANDLERS, handler_references
+from app.values.options import SessionOptions
+from app.values.states import TaskType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -14,15 +14,15 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Any
 
 from app.core.errors import ConfigurationError, ContentViolation, ErrorCategory
-from app.models.results import NO_FIELDS, ExportBody
 from app.tasks.jira.payload import default_issue_type, named_fields
+from app.values.results import NO_FIELDS, ExportBody
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from app.core.config import Settings
-    from app.models.options import SessionOptions
-    from app.models.results import TicketDraft
+    from app.values.options import SessionOptions
+    from app.values.results import TicketDraft
 
 MAXIMUM_ISSUES_PER_BODY = 50
 """Issues that Jira takes in one bulk request."""

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from app.core.errors import ConfigurationError, DocumentError, IntakeRefused, TaskError
-from app.models.results import NO_FIELDS
-from app.models.session import TaskType
 from app.tasks.adf.validation import find_violations
 from app.tasks.documents.decoding import place_text
 from app.tasks.documents.tickets import tickets_from
@@ -21,16 +19,18 @@ from app.tasks.jira.spellings import field_named
 from app.tasks.jira_import import build_bodies, make_summary
 from app.tasks.processing import behind, ticket_options
 from app.tasks.registry import BUILT_IN_HANDLERS, handler_references
+from app.values.results import NO_FIELDS
+from app.values.states import TaskType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from app.core.config import Settings
-    from app.models.options import SessionOptions
-    from app.models.results import TicketDraft
     from app.repositories.content_reader import IncomingDocument
     from app.tasks.documents.tickets import TicketOptions
     from app.tasks.jira.columns import ColumnMapping
+    from app.values.options import SessionOptions
+    from app.values.results import TicketDraft
 
 TICKETS_SHOWN = 10
 TICKETS_SHOWN_OF_A_DOCUMENT = 3

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from app.models.results import TaskResults, TicketDraft
 from app.tasks.documents.tickets import TicketOptions, tickets_from
 from app.tasks.jira.column_rules import MappingOptions, read_rules
 from app.tasks.jira.families import arrange_families
+from app.values.results import TaskResults, TicketDraft
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from app.core.config import Settings
-    from app.models.options import SessionOptions
     from app.tasks.context import TaskContext
+    from app.values.options import SessionOptions
 
 
 def process_documents(context: TaskContext) -> TaskResults:

@@ -21,14 +21,14 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, TypeVar
 
 from app.core.errors import ConfigurationError
-from app.models.session import TaskType
+from app.values.states import TaskType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from app.core.config import Settings
-    from app.models.results import TaskResults
     from app.tasks.context import TaskContext
+    from app.values.results import TaskResults
 
     Handler = Callable[[TaskContext], TaskResults | None]
 

@@ -14,12 +14,12 @@ from app.core.errors import (
     ErrorCategory,
     TaskValidationError,
 )
-from app.models.options import SessionOptions
-from app.models.session import TaskStatus, TaskType
 from app.models.step import TaskStep
 from app.repositories.content_repository import ContentRepository
 from app.repositories.session_repository import SessionRepository
 from app.tasks.intake_check import check_intake, option_problems, raise_problems
+from app.values.options import SessionOptions
+from app.values.states import TaskStatus, TaskType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from app.core.database import Database
-    from app.models.results import ExportBody, JiraIssue, TicketDraft
     from app.repositories.content_reader import ContentCounts, IncomingDocument, SessionOverview
+    from app.values.results import ExportBody, JiraIssue, TicketDraft
 
 DOCUMENTS_PER_PAGE = 100
 DOCUMENT_BYTES_PER_PAGE = 1024 * 1024

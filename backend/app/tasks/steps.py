@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from app.core.errors import ErrorCategory, TaskError
 from app.core.json_safety import safe_text
-from app.models.step import STEP_NAME_CHARACTERS
 from app.repositories import steps as kept_steps
 from app.repositories.transition_errors import stale_claim
 from app.tasks.patience import AWAY_OR_BUSY, patiently
+from app.values.claims import STEP_NAME_CHARACTERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from app.core.database import Database
-    from app.models.session import TaskType
-    from app.repositories.transitions import Claim
+    from app.values.claims import Claim
+    from app.values.states import TaskType
 
 BYTES_BESIDE_RESULT = 100
 """What each step counts for in the limit, beside its name and its result."""

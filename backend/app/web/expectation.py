@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from app.core.wording import duration_text
-from app.models.session import TaskStatus
 from app.repositories.statistics import Statistics
+from app.values.states import TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,8 +13,8 @@ from fastapi import Depends, Query
 from app.api.resources import SafeText
 from app.api.services import Caller
 from app.core.errors import ErrorCategory
-from app.models.session import SessionStage, TaskStatus, TaskType
 from app.repositories.session_queries import SessionFilter, SessionOrder
+from app.values.states import SessionStage, TaskStatus, TaskType
 
 if TYPE_CHECKING:
     from app.repositories.access_repository import Principal

@@ -7,11 +7,12 @@ from datetime import timedelta
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from app.models.session import MAX_RETRY_COUNT, SessionStage, TaskStatus, TaskType
+from app.models.session import MAX_RETRY_COUNT
 from app.presentation.failures import USED_UP, failure_report
 from app.presentation.labels import CAN_FIX_IT
 from app.presentation.workers import why_not_taken
 from app.repositories.worker_repository import SECONDS_TO_FIND_A_WORKER
+from app.values.states import SessionStage, TaskStatus, TaskType
 from app.web.retry_form import option_label
 
 if TYPE_CHECKING:

@@ -28,11 +28,11 @@ from app.api.uploads import NewSession
 from app.core.errors import IntakeRefused, TaskError, TaskValidationError
 from app.core.validation_text import problem_text
 from app.core.wording import names_text
-from app.models.options import SessionOptions
 from app.presentation.failures import error_next_step
 from app.presentation.previews import with_option_names
 from app.tasks.documents.decoding import SUFFIXES
 from app.tasks.jira_import import offered_key
+from app.values.options import SessionOptions
 from app.web.column_choices import columns_of
 from app.web.page import PageOf
 from app.web.retry_form import CHOICES, option_label, target_choices

@@ -16,9 +16,9 @@ from app.api.services import Caller, ServicesOf
 from app.core.database import database_now
 from app.core.errors import ErrorCategory
 from app.core.wording import duration_text
-from app.models.session import TaskType
 from app.presentation.labels import CATEGORY_LABELS
 from app.repositories.statistics import Live, RunTimes, Standing, Statistics
+from app.values.states import TaskType
 from app.web.bulk_acts import MOST_AT_ONCE, BulkAct, act_on
 from app.web.charts import Chart, Series, bar_chart, line_chart
 from app.web.page import PageOf, templates

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from app.core.errors import DocumentError
-from app.models.session import TaskStatus, TaskType
 from app.tasks.documents.decoding import DocumentKind, kind_of
 from app.tasks.jira.sites import configured_targets
+from app.values.states import TaskStatus, TaskType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

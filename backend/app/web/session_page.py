@@ -29,7 +29,6 @@ from app.core.errors import (
 )
 from app.engines.reading_apart import problems_apart
 from app.models.access import KeyRole
-from app.models.session import TaskStatus
 from app.presentation.failures import failure_report
 from app.presentation.import_files import import_command
 from app.presentation.labels import OPTION_FLAGS, WHO_CAN_FIX
@@ -43,6 +42,7 @@ from app.repositories.worker_repository import live_workers
 from app.tasks.intake_check import raise_problems
 from app.tasks.jira.sites import configured_targets
 from app.tasks.retrying import Changes, check_retry, retry_changed
+from app.values.states import TaskStatus
 from app.web import wording
 from app.web.expectation import times_left
 from app.web.headline import NAMES_IN_SENTENCES, headline

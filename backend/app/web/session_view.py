@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from app.api.responses import API
-from app.models.session import MAX_RETRY_COUNT, TaskStatus, TaskType
+from app.models.session import MAX_RETRY_COUNT
+from app.values.states import TaskStatus, TaskType
 from app.web.headline import NAMES_IN_SENTENCES
 from app.web.steps import Step, steps_of
 from app.web.wording import NOT_STARTED, StatusBadge, in_count

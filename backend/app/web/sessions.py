@@ -10,9 +10,10 @@ from fastapi import APIRouter, Form, Response
 from app.api.paging import session_of_token, session_token
 from app.api.services import Caller, Services, ServicesOf
 from app.core.errors import ErrorCategory
-from app.models.session import MAX_RETRY_COUNT, SessionStage, TaskStatus, TaskType
+from app.models.session import MAX_RETRY_COUNT
 from app.presentation.labels import CATEGORY_LABELS
 from app.repositories.session_queries import SessionOrder, SessionQueries
+from app.values.states import SessionStage, TaskStatus, TaskType
 from app.web.bulk_acts import MOST_AT_ONCE, BulkAct, act_on
 from app.web.expectation import times_left
 from app.web.filters import AGES, Filters, FiltersOf

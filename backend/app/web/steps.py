@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from app.models.session import TaskStatus, TaskType
+from app.values.states import TaskStatus, TaskType
 from app.web.page import templates
 from app.web.wording import COMPLETED, NOT_STARTED, TASK_NAMES, StatusBadge, badge_of
 

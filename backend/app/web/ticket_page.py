@@ -12,11 +12,11 @@ from fastapi import APIRouter, Path, Response
 from app.api.problems import NotThere
 from app.api.services import Caller, ServicesOf
 from app.core.errors import ConfigurationError, DocumentError
-from app.models.options import SessionOptions
 from app.repositories.content_repository import ContentRepository
 from app.tasks.documents.decoding import DocumentKind, decode, kind_of
 from app.tasks.documents.tickets import csv_row
 from app.tasks.processing import ticket_options
+from app.values.options import SessionOptions
 from app.web.adf_preview import render_adf_text
 from app.web.page import PageOf
 from app.web.session_page import seen
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from app.core.config import Settings
-    from app.models.results import Finding, TicketDraft
     from app.repositories.content_reader import IncomingDocument
     from app.repositories.session_snapshot import SessionSnapshot
+    from app.values.results import Finding, TicketDraft
 
 router = APIRouter(include_in_schema=False)
 

@@ -8,20 +8,20 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from app.core.wording import age_text, count_text, duration_text, short_id, size_text
-from app.models.session import TaskStatus, TaskType
 from app.presentation.previews import field_text
 from app.presentation.workers import paused_text
 from app.tasks.documents.decoding import place_text
 from app.tasks.preview import field_label
+from app.values.states import TaskStatus, TaskType
 from app.web.adf_preview import render_adf
 from app.web.headline import NAMES_IN_SENTENCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from app.models.results import Finding, TicketDraft
     from app.repositories.content_repository import TicketTitle
     from app.repositories.session_snapshot import SessionSnapshot
+    from app.values.results import Finding, TicketDraft
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from app.api.resources import PauseRequest
 from app.api.services import Administrator, Observer, ServicesOf
 from app.core.errors import WorkerNotFound
 from app.core.wording import short_id
-from app.models.session import TaskType
+from app.values.states import TaskType
 from app.web.page import PageOf
 from app.web.wording import TASK_NAMES, WORKER_BADGES
 

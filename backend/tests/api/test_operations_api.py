@@ -27,7 +27,7 @@ from app.engines.metrics import Metrics
 from app.engines.metrics_server import serving_metrics
 from app.engines.worker import Worker
 from app.models.session import TaskType
-from app.repositories.transitions import Claim
+from app.values.claims import Claim
 from tests.worker_rows import add_worker
 
 if TYPE_CHECKING:

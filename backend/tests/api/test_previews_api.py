@@ -11,9 +11,9 @@ from app.core.config import Settings
 from app.core.errors import DocumentError
 from app.engines import reading_apart
 from app.engines.reading_apart import preview_apart, problems_apart
-from app.models.options import SessionOptions
 from app.repositories.content_reader import IncomingDocument
 from app.tasks.intake_check import document_problems
+from app.values.options import SessionOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,10 +17,10 @@ from app.core.database import Database
 from app.core.failure import failure_context
 from app.engines.worker import Worker
 from app.models.content import Document
-from app.models.options import SessionOptions
-from app.models.results import TaskResults
 from app.models.session import TaskType
 from app.repositories.session_repository import SessionRepository
+from app.values.options import SessionOptions
+from app.values.results import TaskResults
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -24,7 +24,7 @@ from app.engines.tracing import ATTEMPT, TRACER, tracing_with
 from app.engines.worker import Worker
 from app.models.session import TaskType
 from app.repositories.session_repository import SessionRepository
-from app.repositories.transitions import Claim
+from app.values.claims import Claim
 from tests.collector import Collector, collecting
 
 if TYPE_CHECKING:

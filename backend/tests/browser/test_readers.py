@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from playwright.sync_api import expect
 
-from app.models.results import TaskResults, TicketDraft
+from app.values.results import TaskResults, TicketDraft
 
 if TYPE_CHECKING:
     from collections.abc import Callable

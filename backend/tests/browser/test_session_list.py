@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 from sqlalchemy import text
 
-from app.models.results import TaskResults, TicketDraft
+from app.values.results import TaskResults, TicketDraft
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,9 +12,9 @@ import pytest
 from playwright.sync_api import expect
 
 from app.engines.worker import Worker
-from app.models.results import Finding, TaskResults, TicketDraft
 from app.models.session import TaskType
 from app.repositories.content_reader import IncomingDocument
+from app.values.results import Finding, TaskResults, TicketDraft
 from tests.live_server import DEADLINE_SECONDS, LiveServer
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from app.repositories.session_repository import SessionRepository
 
 if TYPE_CHECKING:
     from app.core.config import Settings
-    from app.repositories.transitions import Claim
+    from app.values.claims import Claim
 
 SECONDS = 60
 

@@ -32,7 +32,6 @@ from app.core.errors import (
     TaskValidationError,
 )
 from app.engines.connections import vital_database
-from app.models.results import TaskResults
 from app.models.session import Session, TaskStatus, TaskType
 from app.repositories import operations, transitions
 from app.repositories.batcher import AsyncTransitionBatcher, TransitionBatcher
@@ -44,11 +43,12 @@ from app.repositories.lifecycle_log import observe_transitions
 from app.repositories.local_dispatch import offering
 from app.repositories.session_repository import SessionRepository, successor_id
 from app.repositories.transitions import ClaimRequest, Heartbeat, Transition, claim_these
+from app.values.results import TaskResults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from app.repositories.transitions import Claim
+    from app.values.claims import Claim
 
 P = TaskType.PROCESSING
 SECONDS = 60
@@ -206,12 +206,21 @@ def test_a_start_is_observed_in_the_context_of_its_own_caller(
     assert observed == {session_id: session_id for session_id in ids}
 
 
-def test_the_former_names_are_the_same_classes_and_warn() -> None:
-    sys.modules.pop("app.repositories.combiner", None)
+@pytest.mark.parametrize(
+    ("module", "name", "current"),
+    [
+        ("app.repositories.combiner", "TransitionCombiner", TransitionBatcher),
+        ("app.repositories.combiner", "AsyncTransitionCombiner", AsyncTransitionBatcher),
+        ("app.models.results", "TaskResults", TaskResults),
+    ],
+)
+def test_the_former_names_are_the_same_classes_and_warn(
+    module: str, name: str, current: type
+) -> None:
+    sys.modules.pop(module, None)
     with pytest.deprecated_call():
-        former = importlib.import_module("app.repositories.combiner")
-    assert former.TransitionCombiner is TransitionBatcher
-    assert former.AsyncTransitionCombiner is AsyncTransitionBatcher
+        former = importlib.import_module(module)
+    assert getattr(former, name) is current
 
 
 def test_one_bad_row_fails_for_its_own_caller_only(

@@ -28,7 +28,8 @@ from app.core.database import Database
 from app.core.errors import TaskError
 from app.models.session import Session, SessionStage, SessionTask, TaskStatus, TaskType
 from app.repositories.session_repository import SessionRepository, successor_id
-from app.repositories.transitions import Claim, Transition
+from app.repositories.transitions import Transition
+from app.values.claims import Claim
 
 if TYPE_CHECKING:
     from collections.abc import Callable

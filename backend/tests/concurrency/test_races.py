@@ -24,7 +24,8 @@ from app.models.session import SessionTask, TaskStatus, TaskType
 from app.repositories import transitions
 from app.repositories.batcher import TransitionBatcher
 from app.repositories.session_repository import SessionRepository
-from app.repositories.transitions import Claim, Heartbeat, Transition
+from app.repositories.transitions import Heartbeat, Transition
+from app.values.claims import Claim
 from tests.concurrency.conftest import outcome_of
 
 if TYPE_CHECKING:

@@ -15,11 +15,12 @@ from app.core import connections
 from app.core.database import Database
 from app.core.driver import ReadTimeoutConnection
 from app.core.errors import DatabaseUnavailable
-from app.models.results import TaskResults, TicketDraft
 from app.models.session import TaskStatus, TaskType
 from app.repositories.batcher import TransitionBatcher
 from app.repositories.session_repository import SessionRepository
-from app.repositories.transitions import Claim, claim_next
+from app.repositories.transitions import claim_next
+from app.values.claims import Claim
+from app.values.results import TaskResults, TicketDraft
 
 if TYPE_CHECKING:
     from app.core.config import Settings

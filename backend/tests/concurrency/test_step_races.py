@@ -22,7 +22,7 @@ from tests.concurrency.conftest import plain
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from app.repositories.transitions import Claim
+    from app.values.claims import Claim
     from tests.concurrency.conftest import LossyProxy
 
 ROUNDS = 40

@@ -15,8 +15,8 @@ from app.engines.execution import Cancelled, Completed, Failed, Outcome, Release
 from app.engines.runners import ProcessRunner, make_setup
 from app.engines.runs import Run, RunRegistry, StopReason
 from app.models.session import TaskStatus, TaskType
-from app.repositories.transitions import Claim
 from app.tasks.registry import handler_references
+from app.values.claims import Claim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

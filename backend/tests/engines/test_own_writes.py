@@ -16,19 +16,19 @@ from sqlalchemy import text
 from app.core.database import Database
 from app.core.errors import DatabaseUnavailable
 from app.engines.execution import Completed, OutcomeWriter
-from app.models.results import TaskResults, Write
 from app.models.session import TaskStatus, TaskType
 from app.repositories.batcher import TransitionBatcher
 from app.repositories.content_reader import IncomingDocument
 from app.repositories.content_repository import ContentRepository
 from app.repositories.session_repository import SessionRepository
+from app.values.results import TaskResults, Write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy.orm import Session as DbSession
 
-    from app.repositories.transitions import Claim
+    from app.values.claims import Claim
 
 PAGE = Path(__file__).parents[3] / "docs" / "extending.md"
 RESULTS = TaskResults(notes=["done"], writes=[Write("own_writes:note", {"number": 7})])

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from app.repositories.transitions import Claim
+    from app.values.claims import Claim
 
 WAITING_FOR_ADVISORY = """
 SELECT count(*) FROM pg_locks JOIN pg_database AS d ON d.oid = pg_locks.database

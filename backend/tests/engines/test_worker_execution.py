@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
-    from app.repositories.transitions import Claim
+    from app.values.claims import Claim
 
 MODES = pytest.mark.parametrize("threads", [False, True], ids=["processes", "threads"])
 

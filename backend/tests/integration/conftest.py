@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from app.models.session import Session
-    from app.repositories.transitions import Claim
+    from app.values.claims import Claim
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from sqlalchemy import text
 
 from app.cli import demo
 from app.engines.worker import Worker
-from app.models.options import SessionOptions
 from app.models.session import TaskStatus
 from app.repositories.session_queries import SessionFilter, SessionQueries
 from app.repositories.session_snapshot import LeaseState
 from app.tasks.preview import preview
+from app.values.options import SessionOptions
 
 if TYPE_CHECKING:
     import pytest

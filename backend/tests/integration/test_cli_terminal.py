@@ -17,9 +17,9 @@ from app.cli import session_commands
 from app.cli.application import run_command
 from app.cli.commands import COMMANDS
 from app.cli.completion import offer_sessions
-from app.models.results import TaskResults, TicketDraft
 from app.models.session import TaskType
 from app.repositories.session_repository import SessionRepository
+from app.values.results import TaskResults, TicketDraft
 
 if TYPE_CHECKING:
     from collections.abc import Callable

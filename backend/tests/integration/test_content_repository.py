@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.core.errors import SessionNotFound
-from app.models.results import ExportBody, Finding, TaskResults, TicketDraft
 from app.models.session import TaskType
 from app.repositories.content_reader import ContentCounts, IncomingDocument
 from app.repositories.content_repository import ContentRepository, TicketTitle
 from app.repositories.session_repository import SessionRepository
 from app.tasks.session_content import DOCUMENT_BYTES_PER_PAGE, SessionContent
+from app.values.results import ExportBody, Finding, TaskResults, TicketDraft
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from app.core.database import Database
     from app.models.session import Session
-    from app.repositories.transitions import Claim
+    from app.values.claims import Claim
 
 TICKETS = [TicketDraft(f"Ticket {n}", '{ "type":"doc" }', "a.md", n) for n in range(1, 4)]
 BODY = ExportBody('{"issueUpdates":[]}', 3)

@@ -19,12 +19,12 @@ from app.cli.application import run_command
 from app.cli.output_directory import OutputDirectory, WrittenExport
 from app.core.config import Settings
 from app.core.database import Database
-from app.models.results import ExportBody, TaskResults, TicketDraft
 from app.models.session import TaskType
 from app.presentation.import_files import SCRIPT, SessionImport
 from app.repositories.content_repository import ContentRepository
 from app.repositories.session_repository import SessionRepository
 from app.tasks.jira_import import build_bodies
+from app.values.results import ExportBody, TaskResults, TicketDraft
 from tests.jira_stand_in.conftest import TOKEN, account, jira, project
 from tests.jira_stand_in.misbehaving import Does, Fault, Says
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from app.core.database import Database
-    from app.repositories.transitions import Claim
+    from app.values.claims import Claim
 
 P, E, V = TaskType.PROCESSING, TaskType.EXPORT, TaskType.ADF_VALIDATION
 TEMPORARY = {"error": "Away", "message": "away", "category": "temporary"}

@@ -22,19 +22,20 @@ from app.core.errors import (
     TaskValidationError,
 )
 from app.models.lease import SessionTaskLease
-from app.models.results import TaskResults, TicketDraft
 from app.models.session import Session, SessionStage, SessionTask, TaskStatus, TaskType
 from app.repositories import transitions
 from app.repositories.content_repository import ContentRepository
 from app.repositories.session_queries import SessionFilter, SessionQueries
 from app.repositories.session_repository import SessionRepository
+from app.values.results import TaskResults, TicketDraft
 from tests.leases import lease_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from app.core.database import Database
-    from app.repositories.transitions import Claim, Transition
+    from app.repositories.transitions import Transition
+    from app.values.claims import Claim
 
 P, E, V = TaskType.PROCESSING, TaskType.EXPORT, TaskType.ADF_VALIDATION
 TICKETS = TaskResults(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from app.core.database import Database
     from app.models.session import Session
-    from app.repositories.transitions import Claim
+    from app.values.claims import Claim
 
 P, E = TaskType.PROCESSING, TaskType.EXPORT
 TEMPORARY = {"error": "Away", "message": "away", "category": "temporary"}

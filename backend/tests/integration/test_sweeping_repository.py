@@ -15,7 +15,8 @@ import pytest
 from sqlalchemy import text
 
 from app.models.session import TaskStatus, TaskType
-from app.repositories.transitions import Claim, Transition
+from app.repositories.transitions import Transition
+from app.values.claims import Claim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

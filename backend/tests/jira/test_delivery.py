@@ -15,7 +15,6 @@ from app.core.config import Settings
 from app.core.database import Database
 from app.core.errors import ErrorCategory
 from app.engines.execution import Completed, Failed, Outcome, run_handler
-from app.models.results import NO_FIELDS, TaskResults, TicketDraft
 from app.models.session import TaskType
 from app.repositories import steps
 from app.repositories.content_repository import ContentRepository
@@ -23,6 +22,7 @@ from app.repositories.session_repository import SessionRepository
 from app.tasks.context import Progress, TaskContext, TaskIdentity
 from app.tasks.jira.client import JiraClient
 from app.tasks.jira.delivery import PROPERTY
+from app.values.results import NO_FIELDS, TaskResults, TicketDraft
 from tests.jira_stand_in.misbehaving import Does, Fault, Says
 from tests.jira_stand_in.server import JiraStandIn
 from tests.jira_stand_in.site import Account, Issue, Project

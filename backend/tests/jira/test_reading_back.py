@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from app.engines.execution import Completed, Failed
-from app.models.results import TicketDraft
 from app.tasks.jira.comparing import differs
+from app.values.results import TicketDraft
 from tests.jira.test_delivery import Exporting, open_session, ticket
 from tests.jira_stand_in.normalising import normalise_adf
 from tests.jira_stand_in.server import JiraStandIn

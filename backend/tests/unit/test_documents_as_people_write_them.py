@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from app.core.errors import DocumentError
-from app.models.options import BodyFormat
 from app.tasks.adf.html_to_adf import html_to_adf
 from app.tasks.adf.jira_markup import jira_markup_to_adf
 from app.tasks.adf.markdown import markdown_to_adf
 from app.tasks.adf.validation import find_violations
 from app.tasks.documents.tickets import TicketOptions, tickets_from
+from app.values.options import BodyFormat
 
 Node = dict[str, Any]
 

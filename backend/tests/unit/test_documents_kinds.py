@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 
 from app.core.errors import ConfigurationError, DocumentError
-from app.models.options import BodyFormat, SessionOptions, TooLong
 from app.tasks.adf.jira_markup import jira_markup_to_adf
 from app.tasks.adf.validation import find_violations
 from app.tasks.documents import office
 from app.tasks.documents.column_names import BODY_COLUMNS_BY_TOOL, TITLE_COLUMNS_BY_TOOL
 from app.tasks.documents.length import length_of
 from app.tasks.documents.tickets import TicketOptions, tickets_from
+from app.values.options import BodyFormat, SessionOptions, TooLong
 
 Node = dict[str, Any]
 OPTIONS: dict[str, Any] = {"max_rows": 1000, "max_columns": 100, "max_nesting": 100}

@@ -20,7 +20,7 @@ from app.tasks.documents import body_format
 from app.tasks.documents.tickets import DocumentTickets, TicketOptions, tickets_from
 
 if TYPE_CHECKING:
-    from app.models.results import TicketDraft
+    from app.values.results import TicketDraft
 
 OPTIONS = TicketOptions(max_rows=1000, max_columns=100, max_nesting=100)
 SCHEMA = jsonschema_rs.validator_for(

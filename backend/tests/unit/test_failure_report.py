@@ -16,12 +16,12 @@ from app.cli.session_json import session_document
 from app.cli.terminal import Terminal
 from app.core.errors import ErrorCategory, TaskError
 from app.core.failure import failure_context
-from app.models.options import SessionOptions
-from app.models.results import Finding
 from app.models.session import MAX_RETRY_COUNT, SessionStage, TaskStatus, TaskType
 from app.presentation.failures import USED_UP, error_next_step, failure_report
 from app.repositories.session_snapshot import SessionSnapshot
 from app.tasks.adf_validation import DeliveryDiffers, RefusedByJira
+from app.values.options import SessionOptions
+from app.values.results import Finding
 from app.web.retry_form import LABELS, option_label
 
 NOW = datetime(2026, 11, 23, 21, 0, tzinfo=UTC)

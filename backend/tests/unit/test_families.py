@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.models.options import TooLong
-from app.models.results import TicketDraft
 from app.tasks.documents.tickets import TicketOptions, tickets_from
 from app.tasks.jira.families import arrange_families
 from app.tasks.jira_import import build_bodies
+from app.values.options import TooLong
+from app.values.results import TicketDraft
 from tests.unit.test_documents_kinds import WORD, word
 
 if TYPE_CHECKING:

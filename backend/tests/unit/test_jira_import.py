@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.errors import ConfigurationError, ContentViolation, ErrorCategory
-from app.models.results import TicketDraft
 from app.tasks.adf.validation import find_violations
 from app.tasks.jira_import import NO_TITLE, build_bodies, make_summary
+from app.values.results import TicketDraft
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

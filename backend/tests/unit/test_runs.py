@@ -14,7 +14,7 @@ import pytest
 from app.core.config import Settings
 from app.engines.runs import Run, RunRegistry
 from app.models.session import TaskType
-from app.repositories.transitions import Claim
+from app.values.claims import Claim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

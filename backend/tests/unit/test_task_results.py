@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.engines.messages import ITEMS_PER_MESSAGE, ResultParts, results_in_parts
-from app.models.results import ExportBody, Finding, TaskResults, TicketDraft
+from app.values.results import ExportBody, Finding, TaskResults, TicketDraft
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from app.core.config import Settings
 from app.core.errors import ConfigurationError, ErrorCategory, TaskCancelled
-from app.models.options import SessionOptions
 from app.models.session import TaskType
 from app.tasks.context import Progress, TaskContext, TaskIdentity
+from app.values.options import SessionOptions
 
 
 def _context(reports: list[Progress], *, cancelled: list[bool] | None = None) -> TaskContext:

@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, Field, ValidationError
 
 from app.core.validation_text import problem_text
-from app.models.options import BodyFormat, SessionOptions
+from app.values.options import BodyFormat, SessionOptions
 
 
 class Everything(BaseModel):

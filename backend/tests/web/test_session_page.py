@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import text
 
-from app.models.results import ExportBody, Finding, TaskResults, TicketDraft
 from app.models.session import TaskType
 from app.repositories.content_reader import IncomingDocument
 from app.repositories.content_repository import ContentRepository
 from app.repositories.session_repository import SessionRepository
+from app.values.results import ExportBody, Finding, TaskResults, TicketDraft
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,11 +14,11 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from app.models.options import BodyFormat
 from app.tasks.adf.html_to_adf import html_to_adf
 from app.tasks.adf.jira_markup import jira_markup_to_adf
 from app.tasks.adf.markdown import markdown_to_adf
 from app.tasks.adf.plain_text import text_to_adf
+from app.values.options import BodyFormat
 
 Convert = Callable[[str], dict[str, Any]]
 

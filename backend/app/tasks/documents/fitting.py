@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from app.models.options import TooLong
-from app.models.results import NO_FIELDS, TicketDraft
 from app.tasks.adf.inline_text import plain_text
 from app.tasks.documents.length import (
     cut,
@@ -20,6 +18,8 @@ from app.tasks.documents.length import (
     longest_section,
     paragraph,
 )
+from app.values.options import TooLong
+from app.values.results import NO_FIELDS, TicketDraft
 
 Node = dict[str, Any]
 

@@ -11,8 +11,6 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from app.core.errors import DocumentError
-from app.models.options import BodyFormat, TooLong
-from app.models.results import NO_FIELDS, TicketDraft
 from app.tasks.adf.html_to_adf import split_html
 from app.tasks.adf.jira_rules import JIRA_TEXT_LIMIT
 from app.tasks.adf.markdown import DEFAULT_MAX_NODES, read_markdown
@@ -30,6 +28,8 @@ from app.tasks.documents.word import read_word
 from app.tasks.documents.workbook import Workbook, read_workbook
 from app.tasks.jira.column_rules import BODY, TITLE, MappingOptions
 from app.tasks.jira.columns import ColumnMapping, fields_of_front_matter
+from app.values.options import BodyFormat, TooLong
+from app.values.results import NO_FIELDS, TicketDraft
 
 _LONGEST_BORROWED_TITLE = 120
 

@@ -29,7 +29,6 @@ from urllib.parse import quote
 
 from app.core.errors import ContentViolation, StaleClaim
 from app.core.wording import count_text
-from app.models.results import ExportBody, Finding, JiraIssue, TaskResults
 from app.tasks.documents.decoding import place_text
 from app.tasks.jira.errors import JiraDenied, JiraRefused, JiraUnavailable, OutcomeUnknown
 from app.tasks.jira.outcomes import outcome, outcome_of
@@ -37,6 +36,7 @@ from app.tasks.jira.planning import PlannedTicket, plan_tickets
 from app.tasks.jira.sites import open_client
 from app.tasks.jira.waiting import moment_of
 from app.tasks.jira_import import MAXIMUM_ISSUES_PER_BODY, bulk_body, project_of
+from app.values.results import ExportBody, Finding, JiraIssue, TaskResults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence

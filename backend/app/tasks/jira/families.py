@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from app.core.wording import count_text
-from app.models.results import TicketDraft
 from app.tasks.documents.decoding import place_text
 from app.tasks.jira.payload import default_issue_type
+from app.values.results import TicketDraft
 
 Filled = Sequence[tuple[int, str]]
 """The cells of a row that say something, with their columns."""

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from app.models.results import NO_FIELDS, Finding, TicketDraft
 from app.tasks.adf.validation import find_violations
 from app.tasks.jira.project import missing_rights_error, read_project, read_screens
 from app.tasks.jira.resolving import Resolver
 from app.tasks.jira_import import issue_fields
+from app.values.results import NO_FIELDS, Finding, TicketDraft
 
 if TYPE_CHECKING:
     from app.tasks.context import TaskContext

@@ -6,18 +6,18 @@ import json
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from app.models.results import Finding
 from app.tasks.jira.comparing import differs
 from app.tasks.jira.delivery import PROPERTY, Status, find_issues
 from app.tasks.jira.sites import open_client
 from app.tasks.jira_import import project_of
+from app.values.results import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from app.models.results import JiraIssue, TicketDraft
     from app.tasks.context import TaskContext
     from app.tasks.jira.client import JiraClient
+    from app.values.results import JiraIssue, TicketDraft
 
 ISSUES_PER_FETCH = 100
 """The most that `issue/bulkfetch` takes."""

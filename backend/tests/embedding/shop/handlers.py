@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from app.models.results import TaskResults
 from app.tasks.context import TaskContext
+from app.values.results import TaskResults
 
 
 def process(context: TaskContext) -> TaskResults:

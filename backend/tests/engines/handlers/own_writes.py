@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from app.models.results import TaskResults, Write
+from app.values.results import TaskResults, Write
 
 if TYPE_CHECKING:
     import uuid

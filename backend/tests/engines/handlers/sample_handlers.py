@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from app.core.errors import ErrorCategory, TaskCancelled
-from app.models.results import Finding, TaskResults, TicketDraft
 from app.tasks.registry import may_run_for
+from app.values.results import Finding, TaskResults, TicketDraft
 
 if TYPE_CHECKING:
     from app.tasks.context import TaskContext

@@ -1,0 +1,214 @@
+"""Results of handlers, as frozen values, which only the repository writes.
+
+Each is checked when it is created: the traceback of a handler's mistake then ends in the
+handler, not in the database long after its return. `TypeError` says which field has a value of
+the wrong type, `ValueError` which number the database cannot store.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+
+NO_FIELDS = "{}"
+
+_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+LARGEST_NUMBER = 2**31 - 1
+"""Numbers are stored as PostgreSQL's `integer`."""
+
+
+class CheckedItems(Sequence[Item]):
+    """Items that were checked as part of other results, and are not checked again."""
+
+
+def _check_texts(value: object, *names: str) -> None:
+    for name in names:
+        if not isinstance(given := getattr(value, name), str):
+            raise _wrong(value, name, given, "str")
+
+
+def _check_numbers(value: object, *names: str) -> None:
+    for name in names:
+        given = getattr(value, name)
+        if not isinstance(given, int) or isinstance(given, bool):
+            raise _wrong(value, name, given, "int")
+        if not 0 <= given <= LARGEST_NUMBER:
+            raise ValueError(
+                f"{type(value).__name__}.{name} is {given}; it takes 0 to {LARGEST_NUMBER}"
+            )
+
+
+def _wrong(value: object, name: str, given: object, wanted: str) -> TypeError:
+    return TypeError(
+        f"{type(value).__name__}.{name} takes {wanted}, and was given {type(given).__name__}"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TicketDraft:
+    """One ticket made from a document.
+
+    Attributes:
+        title: never empty, one line, of any length (the export cuts it to Jira's 255).
+        description: the ADF document, as compact JSON text.
+        source_name: the document's name.
+        source_row: the CSV's data row (first is 1) or the Markdown's line (first is 1).
+        fields: the issue's other fields, from its document, as compact JSON text: an
+            object by the names of `app.tasks.jira.spellings`.
+        parent: the number of its parent among the session's tickets (first is 1), if it has one.
+
+    """
+
+    title: str
+    description: str
+    source_name: str
+    source_row: int
+    fields: str = NO_FIELDS
+    parent: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_texts(self, "title", "description", "source_name", "fields")
+        _check_numbers(self, "source_row")
+        if self.parent is not None:
+            _check_numbers(self, "parent")
+
+
+@dataclass(frozen=True, slots=True)
+class ExportBody:
+    """One body of `POST /rest/api/3/issue/bulk`, as compact JSON text, and its number of issues.
+
+    The issues are in the order of the tickets: the first issue of the first body is ticket 1.
+    """
+
+    body: str
+    issue_count: int
+
+    def __post_init__(self) -> None:
+        _check_texts(self, "body")
+        _check_numbers(self, "issue_count")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One reason why Jira would refuse a ticket.
+
+    Attributes:
+        ticket: the ticket's number (first is 1).
+        title: the ticket's title.
+        source_name: the document it came from.
+        source_row: the row or line in that document.
+        path: JSON Pointer (RFC 6901) into the description.
+        rule: the name of the rule that was broken, for grouping: `schema`, `text_length`, ...
+        reason: what is wrong and what to do, as text.
+
+    """
+
+    ticket: int
+    title: str
+    source_name: str
+    source_row: int
+    path: str
+    rule: str
+    reason: str
+
+    def __post_init__(self) -> None:
+        _check_texts(self, "title", "source_name", "path", "rule", "reason")
+        _check_numbers(self, "ticket", "source_row")
+
+
+@dataclass(frozen=True, slots=True)
+class JiraIssue:
+    """An issue that was created in Jira for a ticket.
+
+    Attributes:
+        ticket: the ticket's number (first is 1).
+        issue_id: Jira's number for it.
+        url: its address in a browser.
+
+    """
+
+    ticket: int
+    issue_id: str
+    key: str
+    url: str
+
+    def __post_init__(self) -> None:
+        _check_texts(self, "issue_id", "key", "url")
+        _check_numbers(self, "ticket")
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A function of your own, called in the transaction that completes the task.
+
+    It is called as `function(db, session_id, payload)`: `db` is the SQLAlchemy session of that
+    transaction. Its writes are committed with the completion, once, or not at all. It is
+    imported where the transaction is, in the worker's own process.
+
+    Attributes:
+        function: its importable name, as `package.module:function`.
+        payload: JSON values, sent from the handler's process.
+
+    Raises:
+        TypeError: the payload is not made of JSON values.
+        ValueError: the name is not a valid function name, or a number is not finite.
+
+    """
+
+    function: str
+    payload: Any = None
+
+    def __post_init__(self) -> None:
+        _check_texts(self, "function")
+        if not _FUNCTION.fullmatch(self.function):
+            raise ValueError(f"Write.function takes package.module:function, not {self.function!r}")
+        payload = json.loads(json.dumps(self.payload, allow_nan=False))
+        object.__setattr__(self, "payload", payload)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResults:
+    """The results of a run; empty for a run that produced nothing.
+
+    `notes` are information for the user that is not a failure (a guessed encoding, for example).
+    `writes` are called in order when the run completes; those of a failure are not.
+
+    Raises:
+        TypeError: a field is not a sequence (a list or a tuple, not a generator or a text), or has
+            items of another type.
+
+    """
+
+    tickets: Sequence[TicketDraft] = field(default=())
+    exports: Sequence[ExportBody] = field(default=())
+    findings: Sequence[Finding] = field(default=())
+    notes: Sequence[str] = field(default=())
+    issues: Sequence[JiraIssue] = field(default=())
+    writes: Sequence[Write] = field(default=())
+
+    def __post_init__(self) -> None:
+        for name, kind in _ITEMS.items():
+            given = getattr(self, name)
+            if isinstance(given, CheckedItems):
+                continue
+            if not isinstance(given, Sequence) or isinstance(given, str | bytes | bytearray):
+                raise _wrong(self, name, given, f"a list or tuple of {kind.__name__}")
+            for number, item in enumerate(given):
+                if not isinstance(item, kind):
+                    raise _wrong(self, f"{name}[{number}]", item, kind.__name__)
+
+
+_ITEMS: Mapping[str, type] = {
+    "tickets": TicketDraft,
+    "exports": ExportBody,
+    "findings": Finding,
+    "notes": str,
+    "writes": Write,
+    "issues": JiraIssue,
+}
