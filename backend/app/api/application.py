@@ -129,7 +129,7 @@ def create_app(
         workers,
         operations,
     ):  # the hottest first
-        app.include_router(module.router)
+        app.router.routes.extend(module.router.routes)  # an included router matches them twice
     add_problem_handlers(app)
     app.add_middleware(StatusReads, services=services)
     app.add_middleware(

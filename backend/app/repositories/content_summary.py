@@ -59,12 +59,16 @@ def summarize_content(
     db: DbSession, session_id: UUID, *, most_findings: int = MOST_FINDINGS
 ) -> ContentSummary:
     """Return the session's content, as this transaction sees it."""
+    content = ContentRepository(db)
+    counts = content.counts(session_id)
     per_document = (
         select(Ticket.source_name, func.count())
         .where(Ticket.session_id == session_id)
         .group_by(Ticket.source_name)
     )
-    tickets: dict[str, int] = {row[0]: row[1] for row in db.execute(per_document)}
+    tickets: dict[str, int] = {}
+    if counts.tickets:
+        tickets = {row[0]: row[1] for row in db.execute(per_document)}
     documents = tuple(
         DocumentSummary(name, size, tickets.get(name, 0))
         for name, size in db.execute(
@@ -73,12 +77,12 @@ def summarize_content(
             .order_by(Document.position)
         )
     )
-    content = ContentRepository(db)
+    issues = tuple(content.issues(session_id, limit=MOST_ISSUES))
     return ContentSummary(
         documents,
-        content.counts(session_id),
+        counts,
         tuple(content.notes(session_id)),
-        tuple(content.findings(session_id, limit=most_findings)),
-        tuple(content.issues(session_id, limit=MOST_ISSUES)),
-        content.issue_count(session_id),
+        tuple(content.findings(session_id, limit=most_findings)) if counts.findings else (),
+        issues,
+        content.issue_count(session_id) if issues else 0,
     )

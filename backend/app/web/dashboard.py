@@ -53,7 +53,7 @@ class CompressedPages:
 def add_dashboard(app: FastAPI) -> None:
     """Add the pages to the API's app."""
     for router in ROUTERS:
-        app.include_router(router)
+        app.router.routes.extend(router.routes)
     app.mount(STATIC_PREFIX.rstrip("/"), VersionedFiles(), name="static")
     app.add_middleware(CompressedPages)
     app.add_middleware(ErrorPages)

@@ -23,7 +23,7 @@ from app.api import sessions, tasks
 from app.api.application import MOST_FORM_FIELDS
 from app.api.previews import make_preview
 from app.api.problems import Busy, kind_of
-from app.api.services import Caller, ServicesOf, require_act
+from app.api.services import Caller, ServicesOf, known_of, require_act
 from app.api.uploads import NewSession
 from app.core.errors import IntakeRefused, TaskError, TaskValidationError
 from app.core.validation_text import problem_text
@@ -34,7 +34,7 @@ from app.tasks.documents.decoding import SUFFIXES
 from app.tasks.jira_import import offered_key
 from app.values.options import SessionOptions
 from app.web.column_choices import columns_of
-from app.web.page import PageOf
+from app.web.page import Page, PageOf
 from app.web.retry_form import CHOICES, option_label, target_choices
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from app.core.config import Settings
     from app.repositories.access_repository import Principal
     from app.tasks.preview import Preview
-    from app.web.page import Page
 
 router = APIRouter(include_in_schema=False)
 
@@ -64,10 +63,11 @@ SWITCHES = ("auto_advance", "start")
 
 
 @router.get(PATH)
-def new_session_page(page: PageOf, caller: Caller, services: ServicesOf) -> Response:
+async def new_session_page(request: Request) -> Response:
     """Return the empty form; viewers are refused."""
+    services, caller = known_of(request)
     require_act(caller)
-    return _form(page, services.settings)
+    return _form(Page(request), services.settings)
 
 
 @router.post(PATH)

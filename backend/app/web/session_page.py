@@ -242,7 +242,9 @@ def _render(  # noqa: PLR0913 - what a route is given
         repository = ContentRepository(db)
         tickets = repository.ticket_titles(session_id, after=after, limit=TICKETS_PER_PAGE)
         on_page = range(after + 1, after + TICKETS_PER_PAGE + 1)
-        faulty = {found.ticket for found in repository.findings(session_id, tickets=on_page)}
+        findings = content.findings
+        if content.counts.findings > len(findings):
+            findings = tuple(repository.findings(session_id, tickets=on_page))
         times = SessionRepository(db, owner=caller.sees).get(session_id).stage_times
         is_waiting = session.status is TaskStatus.RUNNING and session.claimed_at is None
         changes_by_itself = is_waiting or session.retry_at is not None
@@ -280,7 +282,7 @@ def _render(  # noqa: PLR0913 - what a route is given
         content=content,
         documents_shown=DOCUMENTS_SHOWN,
         tickets=tickets,
-        faulty=faulty,
+        faulty={found.ticket for found in findings},
         after=after,
         tickets_per_page=TICKETS_PER_PAGE,
         retention_days=services.settings.retention_days,
