@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from app.engines import execution
+from app.engines import outcome_writer
 from app.engines.child_process import ChildProcess
 from app.engines.heartbeat import LeaseRenewer
 from app.engines.messages import Assignments
@@ -61,7 +61,7 @@ def arm() -> None:
     _around(LeaseRenewer, "beat", before="before a heartbeat", after="after a heartbeat")
     for write in ("_write_once", "complete_together"):
         _around(
-            execution.OutcomeWriter,
+            outcome_writer.OutcomeWriter,
             write,
             before="outcome known, nothing written",
             after="committed, not announced",

@@ -23,7 +23,6 @@ from app.api.problems import TooManyRequests
 from app.api.serializers import etag_of, session_resource
 from app.api.snapshot_loader import MOST_SESSIONS_PER_READ
 from app.core.database import database_now
-from app.core.database_errors import translated_errors
 from app.core.errors import DatabaseUnavailable
 from app.core.notifications import CHANNEL_TO_LISTEN, announced_sessions
 from app.repositories.access_repository import AccessRepository
@@ -338,7 +337,7 @@ class EventBroadcaster:
             await anyio.sleep(SECONDS_BETWEEN_READS)
 
     def _read(self, session_ids: set[UUID], owners: set[str | None]) -> list[SessionSnapshot]:
-        with translated_errors(), self._database.autocommit.connect() as connection:
+        with self._database.autocommit_connection() as connection:
             return read_snapshots_of_owners(connection, session_ids, owners)
 
     def _hand_out(self, batch: set[UUID], found: list[SessionSnapshot]) -> None:

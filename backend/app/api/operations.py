@@ -11,7 +11,6 @@ from app.api.resources import Check, Health, Readiness
 from app.api.responses import json_response
 from app.api.services import Services, ServicesOf
 from app.core.config import EngineName
-from app.core.database_errors import translated_errors
 from app.core.errors import BrokerUnavailable, TaskError
 from app.core.schema_version import require_current_schema
 from app.engines.metrics_server import live_counts
@@ -81,20 +80,20 @@ def _check(name: str, look: Callable[[], object]) -> Check:
 def _live(services: Services) -> LiveCounts:
     services.database.check_server()
     services.database.check_disk()
-    with translated_errors(), services.database.autocommit.connect() as connection:
+    with services.database.autocommit_connection() as connection:
         return count_live(connection)
 
 
 def _schema(services: Services) -> None:
     if not services.is_schema_current:  # checked only until it is: it does not become outdated
-        with translated_errors():
+        with services.database.translated_errors():
             require_current_schema(services.database.engine)
         services.is_schema_current = True
 
 
 def _workers(services: Services) -> None:
     """Raise if no worker takes a task type: no session can be finished."""
-    with translated_errors(), services.database.autocommit.connect() as connection:
+    with services.database.autocommit_connection() as connection:
         missing = types_without_worker(live_workers(connection))
     if len(missing) == len(TaskType):
         raise TaskError("No worker is alive that takes tasks of any session")
@@ -108,7 +107,7 @@ def _broker(services: Services, broker: BrokerProbe) -> str:
     try:
         broker.count_messages()
     except BrokerUnavailable as error:  # its message has the broker's address
-        with translated_errors(), services.database.autocommit.connect() as connection:
+        with services.database.autocommit_connection() as connection:
             workers = live_workers(connection)
         without = [worker for worker in workers if worker.engine != EngineName.CELERY]
         said = "Celery's broker cannot be reached"
@@ -120,14 +119,14 @@ def _broker(services: Services, broker: BrokerProbe) -> str:
 
 def _paused(services: Services) -> str:
     """Return the pauses: an operator's decision, so work is accepted, and waits."""
-    with translated_errors(), services.database.autocommit.connect() as connection:
+    with services.database.autocommit_connection() as connection:
         return paused_text(read_pauses(connection))
 
 
 def _sweep(services: Services) -> None:
     """Raise if a lease ended long ago and was not rescued: no sweeper runs anywhere."""
     patience = 3 * services.settings.sweep_seconds + 5
-    with translated_errors(), services.database.autocommit.connect() as connection:
+    with services.database.autocommit_connection() as connection:
         overdue = longest_overdue_seconds(connection)
     if overdue > patience:
         raise TaskError(f"A lease ended {overdue:.0f} s ago and nobody has swept it up")

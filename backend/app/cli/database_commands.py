@@ -10,7 +10,6 @@ from app.cli.exit_codes import ExitCode
 from app.cli.opening import load_settings, opened_database
 from app.cli.parameters import AsJson
 from app.cli.terminal import Terminal
-from app.core.database_errors import translated_errors
 from app.core.errors import SchemaOutdated
 from app.core.schema_version import schema_revisions, upgrade_schema
 from app.models.guard import has_guard, install_guard, remove_guard
@@ -42,7 +41,7 @@ def upgrade_command(
     terminal = Terminal(is_json=as_json)
     with opened_database(terminal, load_settings(), require_current=False) as database:
         before, _ = schema_revisions(database.engine)
-        with translated_errors():
+        with database.translated_errors():
             upgrade_schema(database.url, schema=database.settings.database_schema)
             with database.engine.begin() as connection:
                 if guard is not None or has_guard(connection):  # a newer version, a newer law
@@ -67,7 +66,7 @@ def check_command(as_json: AsJson = False) -> ExitCode:
     terminal = Terminal(is_json=as_json)
     with opened_database(terminal, load_settings(), require_current=False) as database:
         present, needed = schema_revisions(database.engine)
-        with translated_errors(), database.engine.connect() as connection:
+        with database.translated_errors(), database.engine.connect() as connection:
             is_guarded = has_guard(connection)
     if as_json:
         terminal.write_json(

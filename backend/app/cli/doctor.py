@@ -370,7 +370,7 @@ def _sessions(database: Database) -> Check:
 
 def _workers(database: Database) -> Check:
     """Count the workers that are alive, and the tasks that no worker takes."""
-    with database.autocommit.connect() as connection:
+    with database.autocommit_connection() as connection:
         workers, unserved = live_workers(connection), count_unserved(connection)
     states = Counter(worker.state for worker in workers)
     found = ", ".join(f"{states[state]:,} {state}" for state in WORKER_STATES if states[state])
@@ -389,7 +389,7 @@ def _workers(database: Database) -> Check:
 
 def _claims(database: Database) -> Check:
     """Report paused claims, since when, and by which account."""
-    with database.autocommit.connect() as connection:
+    with database.autocommit_connection() as connection:
         pauses = read_pauses(connection)
     if not pauses:
         return Check("claims", Verdict.OK, "not paused")

@@ -30,7 +30,7 @@ def pause_command(task_types: TaskTypes = None, as_json: AsJson = False) -> Exit
     terminal = Terminal(is_json=as_json)
     with opened_database(terminal, load_settings()) as database:
         under_way = pause_claims(database, task_types or list(TaskType), by=BY_COMMAND)
-        with database.autocommit.connect() as connection:
+        with database.autocommit_connection() as connection:
             pauses = read_pauses(connection)
     if as_json:
         terminal.write_json({"paused": list(map(pause_document, pauses))})
@@ -50,7 +50,7 @@ def resume_command(task_types: TaskTypes = None, as_json: AsJson = False) -> Exi
     with dispatcher(settings) as dispatch, opened_database(terminal, settings) as database:
         wanted = task_types or list(TaskType)
         told = resume_claims(database, wanted, by=BY_COMMAND, dispatch=dispatch)
-        with database.autocommit.connect() as connection:
+        with database.autocommit_connection() as connection:
             pauses = read_pauses(connection)
     if as_json:
         terminal.write_json({"paused": list(map(pause_document, pauses)), "waiting": told})

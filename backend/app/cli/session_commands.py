@@ -143,7 +143,7 @@ def _why_waiting(database: Database, snapshot: SessionSnapshot) -> str:
         or (snapshot.moment - snapshot.enqueued_at).total_seconds() < SECONDS_TO_FIND_A_WORKER
     ):
         return ""
-    with database.autocommit.connect() as connection:
+    with database.autocommit_connection() as connection:
         workers, pauses = live_workers(connection), read_pauses(connection)
     return why_not_taken(workers, pauses, snapshot.task_type, snapshot.session_id)
 

@@ -53,7 +53,7 @@ def list_command(context: typer.Context, as_json: AsJson = False) -> ExitCode | 
     terminal = Terminal(is_json=as_json)
     with (
         opened_database(terminal, load_settings()) as database,
-        database.autocommit.connect() as connection,
+        database.autocommit_connection() as connection,
     ):
         workers, unserved = live_workers(connection), count_unserved(connection)
         pauses = read_pauses(connection)
@@ -133,7 +133,7 @@ def check_command(
 
 
 def _workers_of(database: Database, host: str) -> list[LiveWorker]:
-    with database.autocommit.connect() as connection:
+    with database.autocommit_connection() as connection:
         return [worker for worker in live_workers(connection) if worker.host == host]
 
 
@@ -164,7 +164,7 @@ def _find(database: Database, prefix: str) -> LiveWorker:
         ConfigurationError: several do (`user_fixable`).
 
     """
-    with database.autocommit.connect() as connection:
+    with database.autocommit_connection() as connection:
         workers = live_workers(connection)
     wanted = prefix.strip().lower().replace("-", "")
     found = [worker for worker in workers if wanted and worker.id.hex.startswith(wanted)]

@@ -10,24 +10,25 @@ all else; `search_path`, too, unless a schema is set.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import select
-import time
-from typing import TYPE_CHECKING, Any
+import threading
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
 
 import psycopg
-from sqlalchemy import Engine, create_engine, event, make_url
-from sqlalchemy.exc import InvalidatePoolError
+from psycopg.conninfo import conninfo_to_dict
 
-from app.core.database_errors import READ_ONLY, read_only
+from app.core.database_errors import read_only, translated_errors
 from app.core.driver import MinimalDescriptionCursor, ReadTimeoutConnection
 from app.core.errors import DatabaseUnsuitable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
-    from sqlalchemy.engine import ExceptionContext
-    from sqlalchemy.pool import ConnectionPoolEntry
+    from psycopg.abc import AdaptContext
 
     from app.core.config import Settings
 
@@ -66,11 +67,11 @@ KEEPALIVE: Mapping[str, int] = {
     "tcp_user_timeout": 30_000,
 }
 
-TRUSTED_SECONDS = 1.0
-"""How long after its last use a pooled connection is trusted, unless its socket is closed."""
+SILENCE_SECONDS = 5.0
+"""How long after its own timeout a silent server is waited for before we disconnect."""
 
-PING_SECONDS = 5.0
-"""How long a pooled connection may take to respond to a test before use."""
+LEAST_SILENCE_SECONDS = 10.0
+"""A lease shorter than this does not shorten the tolerated silence."""
 
 MOST_ATTEMPTS = 3
 """Attempts to connect: as usual, without `options`, and after the server was revived."""
@@ -79,7 +80,6 @@ _SET = """
 SELECT pg_catalog.current_setting('session_replication_role'),
        (SELECT pg_catalog.count(pg_catalog.set_config(name, value, false))
           FROM unnest(%s::text[], %s::text[]) AS wanted (name, value))"""
-_RETURNED_AT = "returned_at"
 _POSTGRESQL_17 = 170_000
 
 
@@ -99,6 +99,17 @@ def session_settings(settings: Settings) -> dict[str, str]:
     return timeouts(settings) | ({} if schema is None else {"search_path": schema})
 
 
+def silence_seconds(settings: Settings) -> float:
+    """Return how long the server may be silent before a connection is given up.
+
+    Some seconds longer than a statement may take, and no longer than a lease.
+    """
+    return min(
+        settings.statement_timeout_seconds + SILENCE_SECONDS,
+        max(settings.lease_seconds, LEAST_SILENCE_SECONDS),
+    )
+
+
 class Connector:
     """Opens connections of all kinds to one database, with the same session settings.
 
@@ -107,7 +118,7 @@ class Connector:
     pooler keeps the server connection (session pooling).
 
     Args:
-        url: SQLAlchemy's; its `options`, or PGOPTIONS, are kept as far as they are not pinned.
+        conninfo: libpq's; its `options`, or PGOPTIONS, are kept as far as they are not pinned.
         session_settings: settings in addition to the pinned ones.
         read_timeout: how many seconds the server may be silent before a connection is given up.
         revive: called when a connection cannot be opened; returns whether to try again.
@@ -116,20 +127,19 @@ class Connector:
 
     def __init__(
         self,
-        url: str,
+        conninfo: str,
         session_settings: Mapping[str, str],
         *,
         connect_timeout: int,
         read_timeout: float | None = None,
         revive: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._url = make_url(url)
+        self._conninfo = conninfo
         self._settings = {**PINNED_SETTINGS, **session_settings}
         self._read_timeout = read_timeout
         self._revive = revive
         self._takes_options = True
         self._is_first = True
-        self._inherited = self._url.query.get("options") or os.environ.get("PGOPTIONS", "")
         self._parameters: dict[str, Any] = {
             "connect_timeout": connect_timeout,
             "application_name": "session-tasks",
@@ -137,33 +147,22 @@ class Connector:
             **KEEPALIVE,
         }
 
-    def engine(self, **pool: Any) -> Engine:
-        """Return an engine whose pool opens its connections here; `pool` as for `create_engine`."""
-        engine = create_engine(
-            self._url,
-            hide_parameters=True,
-            connect_args={"cursor_factory": MinimalDescriptionCursor, **self._parameters},
-            **pool,
-        )
+    def connect(self, context: AdaptContext | None = None) -> ReadTimeoutConnection:
+        """Return a connection, not in autocommit, which converts values as `context` says.
 
-        @event.listens_for(engine, "do_connect")
-        def connect(
-            _dialect: object, _record: object, arguments: list[Any], parameters: dict[str, Any]
-        ) -> ReadTimeoutConnection:
-            return self._connect(*arguments, **parameters)
+        Raises:
+            psycopg.OperationalError: the server cannot be reached.
+            DatabaseUnsuitable: the server or the database cannot be used.
 
-        @event.listens_for(engine, "handle_error")
-        def leave_a_read_only_server(context: ExceptionContext) -> None:
-            """Open new connections, which may reach the server that takes writes by now."""
-            if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
-                context.is_disconnect = True
-
-        return engine
-
-    def _connect(self, *arguments: Any, **parameters: Any) -> ReadTimeoutConnection:
+        """
         for attempt in range(1, MOST_ATTEMPTS + 1):
             try:
-                connection = ReadTimeoutConnection.connect(*arguments, **self._accepted(parameters))
+                connection = ReadTimeoutConnection.connect(
+                    self._conninfo,
+                    context=context,
+                    cursor_factory=MinimalDescriptionCursor,
+                    **self._accepted(self._parameters),
+                )
                 break
             except psycopg.OperationalError as error:
                 if attempt == MOST_ATTEMPTS or not self._may_try_again(error):
@@ -189,12 +188,11 @@ class Connector:
             psycopg.OperationalError: the server cannot be reached.
 
         """
-        url = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
         parameters = {**self._parameters, "application_name": application_name}
         for attempt in range(1, MOST_ATTEMPTS + 1):
             try:
                 connection = await psycopg.AsyncConnection.connect(
-                    url, autocommit=True, **self._accepted(parameters)
+                    self._conninfo, autocommit=True, **self._accepted(parameters)
                 )
                 break
             except psycopg.OperationalError as error:
@@ -212,6 +210,11 @@ class Connector:
                 raise
             self._is_first = False
         return connection
+
+    @cached_property
+    def _inherited(self) -> object:
+        """The options of the URL or the environment; ours come after them, and count."""
+        return conninfo_to_dict(self._conninfo).get("options") or os.environ.get("PGOPTIONS", "")
 
     def _accepted(self, parameters: dict[str, Any]) -> dict[str, Any]:
         if self._takes_options:
@@ -295,45 +298,59 @@ def startup_options(settings: Mapping[str, str]) -> str:
     return " ".join("-c" + pair.replace(" ", "\\ ") for pair in pairs)
 
 
-def test_idle_connections(engine: Engine) -> None:
-    """Test pooled connections before use: by a look at the socket, or by a round trip.
+class ConnectionSource(Protocol):
+    """Lends connections, in autocommit: a `Database`, or a `SingleConnection`."""
 
-    SQLAlchemy's `pool_pre_ping` costs a round trip for every transaction. A
-    server that disconnected is noticed on the socket. Only a network that dropped the connection,
-    which takes longer than a second, needs a round trip to be noticed.
+    def driver_connection(self) -> AbstractContextManager[psycopg.Connection[Any]]:
+        """Lend a connection for the block."""
+
+
+class SingleConnection:
+    """One connection to the database, opened when it is first used; its threads take turns.
+
+    For processes that run handlers: they need no pool, and no SQLAlchemy.
     """
 
-    @event.listens_for(engine, "checkin")
-    def note_the_time(_connection: object, record: ConnectionPoolEntry) -> None:
-        record.info[_RETURNED_AT] = time.monotonic()
+    def __init__(self, settings: Settings, conninfo: str) -> None:
+        self._connector = Connector(
+            conninfo,
+            session_settings(settings),
+            connect_timeout=settings.connect_timeout_seconds,
+            read_timeout=silence_seconds(settings),
+        )
+        self._turn = threading.RLock()
+        self._connection: psycopg.Connection[Any] | None = None
 
-    @event.listens_for(engine, "checkout")
-    def test(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
-        returned_at = record.info.get(_RETURNED_AT)
-        if returned_at is None:
-            return  # it is new
-        try:
-            if time.monotonic() - returned_at < TRUSTED_SECONDS and _is_silent(connection):
-                return
-            alive = _ping(engine, connection)
-        except psycopg.Error as error:
-            raise InvalidatePoolError from error
-        if not alive:
-            raise InvalidatePoolError
+    @contextlib.contextmanager
+    def driver_connection(self) -> Iterator[psycopg.Connection[Any]]:
+        """The connection, in autocommit; one that was lost, or left by an error, is replaced.
+
+        Raises:
+            DatabaseUnavailable: the server cannot be reached.
+
+        """
+        with translated_errors(), self._turn:
+            if self._connection is None or has_news(self._connection):
+                self.close()
+                self._connection = self._connector.connect()
+                self._connection.autocommit = True
+            try:
+                yield self._connection
+            except BaseException:
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """Close it, if it is open."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
-def _ping(engine: Engine, connection: ReadTimeoutConnection) -> bool:
-    """Make a round trip without work: silence is noticed sooner than in a statement."""
-    usual = connection.read_timeout
-    connection.read_timeout = PING_SECONDS if usual is None else min(PING_SECONDS, usual)
-    try:
-        return engine.dialect.do_ping(connection)  # type: ignore[arg-type]
-    finally:
-        connection.read_timeout = usual
-
-
-def _is_silent(connection: psycopg.Connection[Any]) -> bool:
-    """Return whether the server has sent nothing since the last use, such as a disconnect."""
+def has_news(connection: psycopg.Connection[Any]) -> bool:
+    """Return whether the server has sent something since the last use, such as a disconnect."""
+    if connection.closed:
+        return True
     socket = select.poll()
     socket.register(connection.fileno(), select.POLLIN)
-    return not socket.poll(0)
+    return bool(socket.poll(0))

@@ -15,17 +15,21 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import psycopg
 from psycopg.pq import TransactionStatus
 from sqlalchemy import event, make_url, text
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session as DbSession
 
-from app.core.connections import Connector, session_settings, test_idle_connections
+from app.core.connections import Connector, session_settings, silence_seconds
 from app.core.database_errors import DatabaseDisk, read_only, translated_errors
 from app.core.embedded import OLDEST_MAJOR, EmbeddedServer
-from app.core.errors import ConfigurationError, DatabaseFull
+from app.core.errors import ConfigurationError, DatabaseFull, DatabaseUnavailable
 from app.core.notifications import Announcer
+from app.core.pool import conninfo_of, pooled_engine, test_idle_connections
 from app.core.schema_version import bring_schema_up_to_date, require_current_schema
 from app.core.transactions import after_commit, bound, current_db_session
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from app.core.config import Settings
 
 __all__ = ["Database", "after_commit", "bound", "current_db_session", "driver_connection"]
@@ -40,12 +44,6 @@ _LIMIT_LOCK_WAIT = text("SELECT set_config('lock_timeout', :milliseconds, true)"
 
 LEAST_FREE_BYTES = 16 * 1024 * 1024
 """The size of a segment of PostgreSQL's write-ahead log, for which the disk needs room."""
-
-SILENCE_SECONDS = 5.0
-"""How long after its own timeout a silent server is waited for before we disconnect."""
-
-LEAST_SILENCE_SECONDS = 10.0
-"""A lease shorter than this does not shorten the tolerated silence."""
 
 INTERRUPTIONS = (KeyboardInterrupt, SystemExit)
 
@@ -84,8 +82,8 @@ class Database:
     """A PostgreSQL database with Session Tasks in it.
 
     Attributes:
+        conninfo: libpq's form of the URL.
         engine: the engine for transactions of the ORM.
-        autocommit: the same pool in autocommit, for reads outside of transactions.
         server: the embedded server that it started or joined, if any.
         announce, is_own, subscribe: notifications of changed sessions; see
             `Announcer`. Call `announce` once the change is committed.
@@ -94,8 +92,8 @@ class Database:
     it died, and the connection is retried automatically.
 
     Args:
-        silence_seconds: how long the server may be silent before a connection is given up; by
-            default some seconds longer than a statement may take, and no longer than a lease.
+        read_timeout: how many seconds the server may be silent before a connection is given up;
+            by default `silence_seconds`.
         releases_server: whether `close` releases the embedded server.
 
     """
@@ -106,7 +104,7 @@ class Database:
         url: str,
         server: EmbeddedServer | None = None,
         *,
-        silence_seconds: float | None = None,
+        read_timeout: float | None = None,
         releases_server: bool = True,
     ) -> None:
         self.settings = settings
@@ -114,19 +112,17 @@ class Database:
         self.server = server
         self._releases_server = releases_server
         self.disk = DatabaseDisk(_disk_name(url, server))
-        if silence_seconds is None:
-            silence_seconds = min(
-                settings.statement_timeout_seconds + SILENCE_SECONDS,
-                max(settings.lease_seconds, LEAST_SILENCE_SECONDS),
-            )
+        self.conninfo = conninfo_of(url)
         self._connector = Connector(
-            url,
+            self.conninfo,
             session_settings(settings),
             connect_timeout=settings.connect_timeout_seconds,
-            read_timeout=silence_seconds,
+            read_timeout=silence_seconds(settings) if read_timeout is None else read_timeout,
             revive=self.revive,
         )
-        self.engine = self._connector.engine(
+        self.engine = pooled_engine(
+            url,
+            self._connector,
             pool_size=settings.pool_size,
             max_overflow=0,
             # The last used one, and its server process, are in the processor's caches: a third of
@@ -135,7 +131,7 @@ class Database:
             pool_timeout=settings.lock_timeout_seconds,
         )
         test_idle_connections(self.engine)
-        self.autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._announcer = Announcer(self.driver_connection)
         self.announce = self._announcer.announce
         self.is_own = self._announcer.is_own
@@ -206,9 +202,22 @@ class Database:
         ):
             raise DatabaseFull(f"The database's disk is full ({self.disk.name})")
 
-    def translated_errors(self) -> contextlib.AbstractContextManager[None]:
-        """Return `translated_errors` that name the full disk."""
-        return translated_errors(self.disk)
+    @contextlib.contextmanager
+    def translated_errors(self) -> Iterator[None]:
+        """`translated_errors`, which names the full disk, and the pool's own timeout.
+
+        Raises:
+            DatabaseUnavailable: as there, or all connections of the pool are in use.
+
+        """
+        try:
+            with translated_errors(self.disk):
+                yield
+        except PoolTimeout as error:
+            raise DatabaseUnavailable(
+                "All database connections of this process are in use",
+                next_step="Raise SESSION_TASKS_POOL_SIZE, or lower the concurrency.",
+            ) from error
 
     @contextlib.contextmanager
     def transaction(self, *, waits_briefly: bool = False) -> Iterator[DbSession]:
@@ -236,6 +245,17 @@ class Database:
                 except INTERRUPTIONS:  # a statement may still be under way on the connection
                     db.invalidate()
                     raise
+
+    @contextlib.contextmanager
+    def autocommit_connection(self) -> Iterator[Connection]:
+        """SQLAlchemy's connection from the pool, in autocommit: for reads outside a transaction.
+
+        Raises:
+            DatabaseUnavailable: the server cannot be reached.
+
+        """
+        with self.translated_errors(), self._autocommit.connect() as connection:
+            yield connection
 
     @contextlib.contextmanager
     def driver_connection(self) -> Iterator[psycopg.Connection[Any]]:
@@ -274,13 +294,13 @@ class Database:
         """
         return await self._connector.connect_async(application_name)
 
-    def second_pool(self, settings: Settings, *, silence_seconds: float | None = None) -> Database:
+    def second_pool(self, settings: Settings, *, read_timeout: float | None = None) -> Database:
         """Return the same database with another pool; close it before this one."""
         other = Database(
             settings,
             self.url,
             self.server,
-            silence_seconds=silence_seconds,
+            read_timeout=read_timeout,
             releases_server=False,
         )
         other.disk = self.disk
@@ -337,4 +357,13 @@ def _psycopg_url(url: str) -> str:
             f"SESSION_TASKS_DATABASE_URL is for {parsed.drivername}, not PostgreSQL",
             next_step="Write postgresql://user:password@host:5432/database.",
         )
-    return parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+    parsed = parsed.set(drivername="postgresql+psycopg")
+    try:
+        conninfo_of(parsed)
+    except psycopg.ProgrammingError as error:
+        raise ConfigurationError(
+            f"SESSION_TASKS_DATABASE_URL cannot be used: {error}",
+            next_step="Write postgresql://user:password@host:5432/database; after a question mark "
+            "it takes libpq's parameters, such as sslmode=require.",
+        ) from error
+    return parsed.render_as_string(hide_password=False)

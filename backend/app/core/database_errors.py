@@ -7,8 +7,6 @@ import time
 from typing import TYPE_CHECKING
 
 import psycopg
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.core.errors import (
     DatabaseBusy,
@@ -82,13 +80,10 @@ def translated_errors(disk: DatabaseDisk = _ANY_DISK) -> Iterator[None]:
     """
     try:
         yield
-    except PoolTimeout as error:
-        raise DatabaseUnavailable(
-            "All database connections of this process are in use",
-            next_step="Raise SESSION_TASKS_POOL_SIZE, or lower the concurrency.",
-        ) from error
-    except (DBAPIError, psycopg.Error) as error:
-        original = error.orig if isinstance(error, DBAPIError) else error
+    except Exception as error:
+        original = driver_error(error)
+        if original is None:
+            raise
         reason = _first_line(original)
         if is_connection_loss(error):
             raise DatabaseUnavailable(
@@ -96,7 +91,7 @@ def translated_errors(disk: DatabaseDisk = _ANY_DISK) -> Iterator[None]:
                 next_step="See that the server runs and SESSION_TASKS_DATABASE_URL is right: "
                 "session-tasks doctor.",
             ) from error
-        state = getattr(original, "sqlstate", None) or ""
+        state = original.sqlstate or ""
         if state == READ_ONLY:
             raise read_only(reason) from error
         if state == _DISK_FULL:
@@ -117,16 +112,20 @@ def read_only(reason: str) -> DatabaseUnsuitable:
     )
 
 
+def driver_error(error: BaseException) -> psycopg.Error | None:
+    """Return the driver's error: itself, or the one in SQLAlchemy's (`DBAPIError.orig`)."""
+    original = getattr(error, "orig", error)
+    return original if isinstance(original, psycopg.Error) else None
+
+
 def is_connection_loss(error: BaseException) -> bool:
     """Whether the driver's error, or SQLAlchemy's about it, says that the connection is gone."""
-    original = error.orig if isinstance(error, DBAPIError) else error
-    if not isinstance(original, psycopg.Error):
-        return False
-    if original.sqlstate is not None:
+    original = driver_error(error)
+    if original is not None and original.sqlstate is not None:
         return original.sqlstate.startswith(_LOST_STATES)
     return isinstance(original, (psycopg.OperationalError, psycopg.InterfaceError))
 
 
-def _first_line(error: BaseException | None) -> str:
+def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

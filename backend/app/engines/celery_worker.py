@@ -24,10 +24,11 @@ from app.core.failure import failure_context
 from app.engines.attempts import attempt_ended
 from app.engines.change_listener import ChangeListener
 from app.engines.connections import vital_database
-from app.engines.execution import Failed, OutcomeWriter, Released, outcome_name
+from app.engines.execution import Failed, Released, outcome_name
 from app.engines.heartbeat import LeaseRenewer, require_timely_heartbeats
 from app.engines.loops import Loop, backoff_seconds
 from app.engines.memory import SECONDS_OF_LIGHT_WORK, release_memory
+from app.engines.outcome_writer import OutcomeWriter
 from app.engines.runners import ProcessRunner, make_setup
 from app.engines.runs import Run, RunRegistry, StopReason
 from app.repositories import transitions

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
-from app.core.database import Database
+from app.core.connections import SingleConnection
 from app.core.logging import configure_logging
 from app.engines.execution import Completed, Failed, Released, run_handler
 from app.engines.memory import (
@@ -119,7 +119,7 @@ class _Child:
         self._changed = threading.Condition()
         self._waiting: collections.deque[_Task] = collections.deque()
         self._current: _Task | None = None
-        self._database: Database | None = None
+        self._database: SingleConnection | None = None
 
     def serve(self) -> None:
         threading.Thread(target=self._read, name="supervisor", daemon=True).start()
@@ -186,10 +186,9 @@ class _Child:
         if limit is not None:
             self._send(Limited(limit))
 
-    def _open_database(self) -> Database:
+    def _open_database(self) -> SingleConnection:
         if self._database is None:
-            settings = self._setup.settings.model_copy(update={"pool_size": 1})
-            self._database = Database(settings, self._setup.url)
+            self._database = SingleConnection(self._setup.settings, self._setup.conninfo)
         return self._database
 
     def _send(self, *messages: object) -> None:

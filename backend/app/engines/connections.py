@@ -36,7 +36,7 @@ def vital_database(database: Database, settings: Settings) -> Database:
                 "connect_timeout_seconds": max(2, min(settings.connect_timeout_seconds, 5)),
             }
         ),
-        silence_seconds=settings.lease_seconds / 3,
+        read_timeout=settings.lease_seconds / 3,
     )
 
 

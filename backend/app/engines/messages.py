@@ -47,7 +47,7 @@ class Setup:
     """The first message to a child.
 
     Attributes:
-        url: the database's.
+        conninfo: libpq's, of the database.
         references: the handler of each task type, as `package.module:function`.
         worker: the supervisor's id.
         log_level: the supervisor's; None: it has not set up logging, so the child does not.
@@ -55,7 +55,7 @@ class Setup:
     """
 
     settings: Settings
-    url: str
+    conninfo: str
     references: Mapping[TaskType, str]
     worker: str
     log_level: int | None

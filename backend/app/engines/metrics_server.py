@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.core.database_errors import translated_errors
 from app.core.errors import ConfigurationError, MissingExtra, TaskError
 from app.repositories.live_counts import LiveCounts, count_live
 
@@ -75,7 +74,7 @@ class _Told:
 def live_counts(database: Database) -> LiveCounts | None:
     """Return counts of running and waiting tasks; None if the database is unavailable."""
     try:
-        with translated_errors(), database.autocommit.connect() as connection:
+        with database.autocommit_connection() as connection:
             return count_live(connection)
     except (TaskError, SQLAlchemyError):
         return None  # counters are still served; /readyz reports the error

@@ -35,7 +35,7 @@ def pause_claims(database: Database, task_types: Sequence[TaskType], *, by: str)
     with database.transaction() as db:
         insert_pauses(db, task_types, by=by)
     end = time.monotonic() + database.settings.lock_timeout_seconds
-    with database.autocommit.connect() as connection:
+    with database.autocommit_connection() as connection:
         moment = database_moment(connection)
         while under_way := count_claims_under_way(connection, moment):
             if time.monotonic() > end:

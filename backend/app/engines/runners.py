@@ -295,7 +295,7 @@ def make_setup(
     has_logging = any(isinstance(each, RecordHandler) for each in logging.getLogger().handlers)
     return Setup(
         settings=settings,
-        url=database.url,
+        conninfo=database.conninfo,
         references=references,
         worker=worker,
         log_level=logging.getLogger("app").getEffectiveLevel() if has_logging else None,

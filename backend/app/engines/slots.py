@@ -21,15 +21,13 @@ from app.engines.execution import (
     Completed,
     Failed,
     Outcome,
-    OutcomeWriter,
     Released,
-    goes_together,
     is_light,
-    log_dropped,
     outcome_name,
 )
 from app.engines.loops import backoff_seconds
 from app.engines.memory import SECONDS_OF_LIGHT_WORK, release_memory
+from app.engines.outcome_writer import OutcomeWriter, goes_together, log_dropped
 from app.engines.runners import ProcessRunner, Runner, ThreadRunner, make_setup
 from app.engines.runs import Run, RunRegistry
 from app.engines.work_queue import WorkQueue

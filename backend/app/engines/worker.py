@@ -36,10 +36,11 @@ from app.core.wording import count_text
 from app.engines.change_listener import ChangeListener
 from app.engines.claims import ClaimSource
 from app.engines.connections import HeldConnection, vital_database
-from app.engines.execution import OutcomeWriter, Released
+from app.engines.execution import Released
 from app.engines.heartbeat import LeaseRenewer, require_timely_heartbeats
 from app.engines.loops import Loop
 from app.engines.memory import collect_garbage_seldom
+from app.engines.outcome_writer import OutcomeWriter
 from app.engines.presence import Presence
 from app.engines.runs import RunRegistry, StopReason
 from app.engines.slots import Slots

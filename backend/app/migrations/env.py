@@ -7,6 +7,7 @@ from sqlalchemy import NullPool, text
 from sqlalchemy.schema import CreateSchema
 
 from app.core.connections import Connector
+from app.core.pool import conninfo_of, pooled_engine
 from app.core.schema_version import (
     FIRST_WITH_OWN_TABLE,
     VERSION_TABLE,
@@ -37,7 +38,8 @@ def run_migrations() -> None:
     url = context.config.get_main_option("sqlalchemy.url") or ""
     schema = context.config.get_main_option("schema") or None
     settings = SESSION_SETTINGS | ({} if schema is None else {"search_path": schema})
-    engine = Connector(url, settings, connect_timeout=10).engine(poolclass=NullPool)
+    connector = Connector(conninfo_of(url), settings, connect_timeout=10)
+    engine = pooled_engine(url, connector, poolclass=NullPool)
     with engine.connect() as connection, connection.begin():
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
         connection.execute(

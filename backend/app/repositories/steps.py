@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from app.repositories import transitions
 from app.values.states import TaskType
 
 if TYPE_CHECKING:
@@ -67,7 +66,10 @@ def keep(
     for _ in range(2):
         if connection.execute(KEEP, parameters).fetchone() is not None:
             return True
-        # A database crash deletes leases; the claim may still be valid.
+        # A database crash deletes leases; the claim may still be valid. Seldom, so the tables are
+        # imported only now: a handler's process does without them.
+        from app.repositories import transitions  # noqa: PLC0415
+
         if not transitions.restore_leases(connection, [claim]):
             return False
     return False

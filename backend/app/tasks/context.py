@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from app.core.config import Settings
-    from app.core.database import Database
+    from app.core.connections import ConnectionSource
     from app.repositories.content_reader import ContentCounts, IncomingDocument
     from app.tasks.steps import StepStore
     from app.values.claims import Claim
@@ -72,7 +72,7 @@ class TaskContext:
         identity: TaskIdentity,
         *,
         settings: Settings,
-        open_database: Callable[[], Database],
+        open_database: Callable[[], ConnectionSource],
         report: Callable[[Progress], None],
         is_cancelled: Callable[[], bool],
         claim: Callable[[], Claim] | None = None,

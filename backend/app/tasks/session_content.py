@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import uuid
     from collections.abc import Callable, Iterator
 
-    from app.core.database import Database
+    from app.core.connections import ConnectionSource
     from app.repositories.content_reader import ContentCounts, IncomingDocument, SessionOverview
     from app.values.results import ExportBody, JiraIssue, TicketDraft
 
@@ -42,7 +42,7 @@ class SessionContent:
     def __init__(
         self,
         session_id: uuid.UUID,
-        open_database: Callable[[], Database],
+        open_database: Callable[[], ConnectionSource],
         *,
         patience_seconds: float,
         check: Callable[[], None],

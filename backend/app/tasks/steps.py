@@ -21,7 +21,7 @@ from app.values.claims import STEP_NAME_CHARACTERS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from app.core.database import Database
+    from app.core.connections import ConnectionSource
     from app.values.claims import Claim
     from app.values.states import TaskType
 
@@ -77,7 +77,7 @@ class StepsInDatabase:
     def __init__(
         self,
         claim: Claim,
-        open_database: Callable[[], Database],
+        open_database: Callable[[], ConnectionSource],
         *,
         patience_seconds: float,
         check: Callable[[], None],

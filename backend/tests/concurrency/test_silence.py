@@ -11,7 +11,7 @@ import pytest
 from chaos.proxy import Proxy
 from sqlalchemy import URL, make_url
 
-from app.core import connections
+from app.core import pool
 from app.core.database import Database
 from app.core.driver import ReadTimeoutConnection
 from app.core.errors import DatabaseUnavailable
@@ -48,7 +48,7 @@ def silenced(database_url: str, settings: Settings, proxy: Proxy) -> Iterator[Da
     with Database(
         settings.model_copy(update={"pool_size": CONNECTIONS}),
         url.render_as_string(hide_password=False),
-        silence_seconds=SILENCE_SECONDS,
+        read_timeout=SILENCE_SECONDS,
     ) as database:
         _use_all(database)
         proxy.silence()
@@ -104,7 +104,7 @@ def test_of_connections_that_went_silent_one_is_waited_for(  # noqa: PLR0913, PL
     silences: list[str],
     database: Database,
 ) -> None:
-    monkeypatch.setattr(connections, "TRUSTED_SECONDS", trusted_seconds)
+    monkeypatch.setattr(pool, "TRUSTED_SECONDS", trusted_seconds)
     claim = claimed()
     while True:
         try:
@@ -123,8 +123,8 @@ def test_of_connections_that_went_silent_one_is_waited_for(  # noqa: PLR0913, PL
 def test_a_test_of_a_connection_is_brief(
     monkeypatch: pytest.MonkeyPatch, silenced: Database, silences: list[str]
 ) -> None:
-    monkeypatch.setattr(connections, "TRUSTED_SECONDS", -1.0)
-    monkeypatch.setattr(connections, "PING_SECONDS", 0.1)
+    monkeypatch.setattr(pool, "TRUSTED_SECONDS", -1.0)
+    monkeypatch.setattr(pool, "PING_SECONDS", 0.1)
     with silenced.transaction() as db:
         assert db.connection() is not None
     assert silences == ["the server was silent for 0.1 seconds"]

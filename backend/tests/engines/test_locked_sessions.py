@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from app.core.database_errors import translated_errors
 from app.engines import worker as worker_module
-from app.engines.execution import ATTEMPTS_TO_WRITE_RESULTS
+from app.engines.outcome_writer import ATTEMPTS_TO_WRITE_RESULTS
 from app.repositories import operations, session_repository
 from app.repositories.results_writer import write_results
 from app.repositories.session_repository import SessionRepository

@@ -15,7 +15,8 @@ from sqlalchemy import text
 
 from app.core.database import Database
 from app.core.errors import DatabaseUnavailable
-from app.engines.execution import Completed, OutcomeWriter
+from app.engines.execution import Completed
+from app.engines.outcome_writer import OutcomeWriter
 from app.models.session import TaskStatus, TaskType
 from app.repositories.batcher import TransitionBatcher
 from app.repositories.content_reader import IncomingDocument

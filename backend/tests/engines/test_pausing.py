@@ -41,7 +41,7 @@ def resume(bench: Any, *task_types: TaskType) -> int:
 
 
 def paused(database: Database) -> list[TaskType]:
-    with database.autocommit.connect() as connection:
+    with database.autocommit_connection() as connection:
         return [each.task_type for each in read_pauses(connection)]
 
 
@@ -134,7 +134,7 @@ def test_pausing_waits_for_claims_that_are_under_way_and_for_nothing_else(bench:
                 db.execute(text(under_way))
 
         def is_waiting() -> bool:
-            with others.autocommit.connect() as connection:
+            with others.autocommit_connection() as connection:
                 return bool(connection.scalar(text(WAITING_FOR_ADVISORY)))
 
         claiming = threads.submit(claim)
@@ -187,13 +187,13 @@ def test_no_claim_begins_once_pause_has_returned(bench: Any) -> None:
 
 
 def _moment(database: Database) -> datetime:
-    with database.autocommit.connect() as connection:
+    with database.autocommit_connection() as connection:
         moment: datetime = connection.scalar(text("SELECT clock_timestamp()"))
         return moment
 
 
 def _claimed_at(database: Database) -> Iterator[datetime]:
-    with database.autocommit.connect() as connection:
+    with database.autocommit_connection() as connection:
         yield from connection.scalars(
             text("SELECT claimed_at FROM session_task_leases WHERE claimed_at IS NOT NULL")
         )

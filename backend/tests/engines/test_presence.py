@@ -30,7 +30,7 @@ MOST_TRANSACTIONS_PER_SECOND = 2.0
 
 
 def _live(database: Database) -> list[LiveWorker]:
-    with database.autocommit.connect() as connection:
+    with database.autocommit_connection() as connection:
         return live_workers(connection)
 
 
@@ -113,7 +113,7 @@ def test_tasks_that_no_worker_takes_are_counted(bench: Any) -> None:
     )
 
     def unserved(owner: str | None = None) -> int:
-        with bench.database.autocommit.connect() as connection:
+        with bench.database.autocommit_connection() as connection:
             return count_unserved(connection, owner)
 
     assert (unserved(), unserved("local"), unserved("somebody else")) == (1, 1, 0)
@@ -170,7 +170,7 @@ def test_an_idle_worker_takes_two_transactions_a_second_at_most(
     with Database(settings, empty_database_url) as database:
 
         def transactions() -> int:
-            with bench.database.autocommit.connect() as connection:  # beside the one measured
+            with bench.database.autocommit_connection() as connection:  # beside the one measured
                 return int(
                     connection.scalar(
                         text(

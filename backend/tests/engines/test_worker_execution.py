@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.core.errors import ConfigurationError, DatabaseUnavailable
-from app.engines.execution import OutcomeWriter
+from app.engines.outcome_writer import OutcomeWriter
 from app.engines.worker import Worker
 from app.models.session import TaskStatus
 from app.repositories import transitions

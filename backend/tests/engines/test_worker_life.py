@@ -17,10 +17,10 @@ import pytest
 from sqlalchemy import text
 
 from app.core.errors import DatabaseUnavailable
-from app.engines import execution
+from app.engines import outcome_writer
 from app.engines import worker as worker_module
 from app.engines.child_process import ChildDied, ChildProcess
-from app.engines.execution import OutcomeWriter
+from app.engines.outcome_writer import OutcomeWriter
 from app.engines.runners import ProcessRunner
 from app.models.session import TaskStatus
 
@@ -273,7 +273,7 @@ def test_a_commit_whose_outcome_is_unknown_is_read_back(
 
     monkeypatch.setattr(OutcomeWriter, how, lose_the_answer)
     if how == "_write_once":
-        monkeypatch.setattr(execution, "MOST_BYTES_TOGETHER", 0)
+        monkeypatch.setattr(outcome_writer, "MOST_BYTES_TOGETHER", 0)
     session_id = bench.session("make_tickets", auto_advance=True)
     worker = bench.worker(concurrency=1)
     bench.until(lambda: bench.task(session_id).task_type.value == "adf_validation")

@@ -60,6 +60,19 @@ def test_the_list_of_sessions_imports_no_document_reader_and_no_server() -> None
     assert _imported_by("list", "--help") <= FOR_LISTS
 
 
+def test_a_process_that_runs_handlers_imports_no_tables() -> None:
+    """They take 20 MB and half of the time to start (`app.values`)."""
+    program = """
+import sys
+import app.engines.child, app.tasks.adf_validation, app.tasks.export, app.tasks.processing
+print([name for name in sys.modules if name in {"sqlalchemy", "app.models"}])
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert ended.stdout == "[]\n"
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_of_the_tree_is_that_of_each_command(name: str) -> None:
     loaded = COMMANDS[name].load(name)

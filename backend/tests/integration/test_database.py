@@ -13,6 +13,7 @@ from sqlalchemy import make_url, text
 from sqlalchemy.exc import IntegrityError
 
 from app.core.config import Settings
+from app.core.connections import SingleConnection
 from app.core.database import Database, after_commit, current_db_session, driver_connection
 from app.core.errors import ConfigurationError, DatabaseBusy, DatabaseUnavailable, NoTransaction
 from app.core.notifications import CHANNEL, announced_sessions
@@ -43,7 +44,14 @@ def test_an_embedded_database_is_brought_up_to_date_by_itself(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "url", ["mysql://localhost/x", "nonsense", "sqlite:///x.db", "postgresql+asyncpg://h/d"]
+    "url",
+    [
+        "mysql://localhost/x",
+        "nonsense",
+        "sqlite:///x.db",
+        "postgresql+asyncpg://h/d",
+        "postgresql://h/d?pool_size=3",
+    ],
 )
 def test_a_url_that_is_none_of_postgresql_is_refused(url: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
@@ -132,6 +140,31 @@ def test_a_terminated_backend_is_said_so_and_the_next_call_works(database: Datab
             connection.execute("SELECT 1")
     with database.driver_connection() as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_single_connection_is_replaced_once_it_is_lost_or_left_by_an_error(
+    settings: Settings, database: Database
+) -> None:
+    single = SingleConnection(settings, database.conninfo)
+
+    def process() -> int:
+        with single.driver_connection() as connection:
+            connection.execute("SELECT 1")
+            return connection.info.backend_pid
+
+    first = process()
+    assert process() == first
+    with database.driver_connection() as connection:
+        connection.execute("SELECT pg_terminate_backend(%s, 10000)", [first])
+    second = process()
+    assert second != first
+    with pytest.raises(psycopg.errors.SyntaxError), single.driver_connection() as connection:
+        connection.execute("SELEC")
+    assert process() != second
+    with pytest.raises(DatabaseUnavailable), single.driver_connection() as connection:
+        connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    assert process() > 0
+    single.close()
 
 
 def test_a_transaction_that_was_idle_too_long_lost_its_connection(

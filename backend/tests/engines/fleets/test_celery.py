@@ -271,7 +271,7 @@ def test_a_celery_worker_is_one_row_and_leaves_when_it_is_drained(
     fleet = make_fleet("redis")
 
     def live() -> list[LiveWorker]:
-        with fleet.bench.database.autocommit.connect() as connection:
+        with fleet.bench.database.autocommit_connection() as connection:
             return live_workers(connection)
 
     with dispatcher(fleet.settings):

@@ -48,7 +48,7 @@ def by_the_driver(database: Database) -> Any:
 
 
 def outside_of_transactions(database: Database) -> Any:
-    with database.autocommit.connect() as connection:
+    with database.autocommit_connection() as connection:
         return connection.scalar(text(QUESTION))
 
 
