@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import PGconn, Ping
 
 from app.core.embedded.binaries import find_binaries, runnable
 from app.core.embedded.locks import POLL_SECONDS, FileLock, is_held
@@ -43,6 +45,13 @@ if TYPE_CHECKING:
 
 DATABASE = "session_tasks"
 USER = "session_tasks"
+CONNECTION_OPTIONS = {
+    "channel_binding": "disable",
+    "gssencmode": "disable",
+    "target_session_attrs": "any",
+}
+"""What the environment (`PGCHANNELBINDING`, say) sets for another server does not apply here."""
+
 START_SECONDS = 120.0
 """How long a server may take to respond; recovery after a crash is part of it."""
 
@@ -167,14 +176,28 @@ def _listens(directory: ServerDirectory) -> bool:
 def _await_answer(directory: ServerDirectory, log_start: int, deadline: float) -> str | None:
     """Return the version of the running server; None if its last process has ended."""
     began = time.monotonic()
+    address = make_conninfo(
+        host=str(directory.socket_directory), port=PORT, connect_timeout=5, **CONNECTION_OPTIONS
+    )
     reason = "no response"
+    was_ready = False
     while time.monotonic() < deadline:
         try:
-            return _version_with_database(str(directory.socket_directory))
+            return _version_with_database(address)
         except psycopg.OperationalError as error:
             reason = str(error)  # it starts, has ended, or is out of connections for now
         if not is_held(directory.server_lock):
             return None
+        is_ready = PGconn.ping(address.encode()) in {Ping.OK, Ping.NO_ATTEMPT}
+        if was_ready and is_ready and not _is_crowded(reason):
+            names = ", ".join(sorted(name for name in os.environ if name.startswith("PG")))
+            raise DatabaseUnavailable(
+                f"The embedded PostgreSQL in {directory.home} cannot be connected to: {reason}",
+                next_step=f"Of {names}, unset what is meant for another server."
+                if names
+                else f"See {directory.log}.",
+            )
+        was_ready = is_ready
         time.sleep(POLL_SECONDS)
     raise DatabaseUnavailable(
         f"The embedded PostgreSQL in {directory.home} runs but did not take a connection for"
@@ -183,10 +206,15 @@ def _await_answer(directory: ServerDirectory, log_start: int, deadline: float) -
     )
 
 
-def _version_with_database(host: str) -> str:
+def _is_crowded(reason: str) -> bool:
+    return "too many clients" in reason or "connection slots" in reason
+
+
+def _version_with_database(address: str) -> str:
     """Return the server's version; its database is created if it is missing."""
     with psycopg.connect(
-        host=host, port=PORT, user=USER, dbname="postgres", connect_timeout=5, autocommit=True
+        make_conninfo(address, user=USER, dbname="postgres", options=""),
+        autocommit=True,
     ) as connection:
         found = connection.execute(
             "SELECT 1 FROM pg_catalog.pg_database WHERE datname = %s", [DATABASE]

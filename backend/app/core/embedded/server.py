@@ -51,7 +51,11 @@ class EmbeddedServer:
             "postgresql+psycopg",
             username=cluster.USER,
             database=cluster.DATABASE,
-            query={"host": str(directory.socket_directory), "port": PORT},
+            query={
+                "host": str(directory.socket_directory),
+                "port": PORT,
+                **cluster.CONNECTION_OPTIONS,
+            },
         ).render_as_string()
 
     @classmethod

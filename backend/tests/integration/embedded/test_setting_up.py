@@ -110,6 +110,24 @@ def test_a_server_that_will_not_start_shows_its_last_words(data_dir: Path) -> No
     assert not is_running(server)
 
 
+def test_the_environment_of_another_server_changes_nothing_or_is_named(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGCHANNELBINDING", "require")
+    monkeypatch.setenv("PGGSSENCMODE", "require")
+    monkeypatch.setenv("PGTARGETSESSIONATTRS", "standby")
+    monkeypatch.setenv("PGOPTIONS", "-c default_transaction_read_only=on")
+    with EmbeddedServer.acquire(data_dir) as server:
+        monkeypatch.setenv("PGOPTIONS", "")
+        assert query(server, "SELECT 1") == 1
+        for name, value in {"PGSERVICE": "nosuch", "PGREQUIREAUTH": "scram-sha-256"}.items():
+            with monkeypatch.context() as patch:
+                patch.setenv(name, value)
+                with pytest.raises(DatabaseUnavailable, match="cannot be connected to") as refused:
+                    EmbeddedServer.acquire(data_dir)
+            assert name in str(refused.value.next_step)
+
+
 def test_a_cluster_of_another_major_version_is_left_alone_and_explained(data_dir: Path) -> None:
     with EmbeddedServer.acquire(data_dir) as server:
         version = server._directory.cluster / "PG_VERSION"
