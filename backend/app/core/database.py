@@ -49,9 +49,22 @@ INTERRUPTIONS = (KeyboardInterrupt, SystemExit)
 
 
 def driver_connection(db: DbSession) -> psycopg.Connection[Any]:
-    """Return the psycopg connection of `db`, inside its transaction; flush pending objects."""
+    """Return the psycopg connection of `db`, inside its transaction; flush pending objects.
+
+    Raises:
+        ConfigurationError: the session's engine has another driver.
+
+    """
+    connection = db.connection().connection.driver_connection
+    if not isinstance(connection, psycopg.Connection):
+        raise ConfigurationError(
+            "SessionRepository needs a synchronous engine of the driver psycopg, not "
+            f"{type(connection).__module__}.{type(connection).__name__}",
+            next_step="Use objects of SessionTask in this session; or call the repository in a "
+            "thread, within `with database.transaction() as db:`.",
+        )
     db.flush()
-    return cast("psycopg.Connection[Any]", db.connection().connection.driver_connection)
+    return connection
 
 
 def database_now(db: DbSession) -> datetime:

@@ -34,8 +34,10 @@ CHANNEL = "session_tasks"
 CHANNEL_TO_LISTEN = """
 SELECT CASE schema WHEN 'public' THEN 'session_tasks'
        ELSE 'session_tasks_' || md5(schema) END AS channel
-  FROM (SELECT coalesce((SELECT relnamespace::regnamespace::text FROM pg_class
-                          WHERE oid = to_regclass('session_task_leases')), 'public')) AS a (schema)
+  FROM (SELECT coalesce((SELECT nspname
+                           FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+                          WHERE pg_class.oid = to_regclass('session_task_leases')), 'public')
+       ) AS a (schema)
 """
 """Asks for the channel's name, since `LISTEN` takes no expression; another one for tables in
 another schema than `public`."""

@@ -33,6 +33,7 @@ from app.core.logging import (
     log_started,
 )
 from app.core.transactions import after_commit
+from app.models.frozen_json import freeze
 from app.models.lease import RETRY_BACKOFF_SECONDS, RETRY_WAIT, SessionTaskLease
 from app.models.session import (
     STATE,
@@ -117,7 +118,7 @@ def _follow_up(db: DbSession, flush: UOWTransaction) -> None:
                 .values({key: getattr(state, key) for key in STATE})
             )
             for key in STATE:
-                set_committed_value(change.task, key, getattr(state, key))
+                set_committed_value(change.task, key, freeze(getattr(state, key)))
         steps(change.task).clear()
         if change.transitions:
             _write_lease(db, change.task)

@@ -414,7 +414,7 @@ def _member(kind: type[Any], value: Any) -> Any:
     """Return the value as that enum's member, or as a UUID."""
     try:
         return value if value is None or isinstance(value, kind) else kind(value)
-    except ValueError as error:
+    except (AttributeError, ValueError) as error:  # the former for a UUID from an int
         raise TaskValidationError(f"{value!r} is no {kind.__name__}") from error
 
 

@@ -19,6 +19,7 @@ from sqlalchemy.orm import load_only, make_transient_to_detached
 
 from app.core.database import Database, bound
 from app.core.errors import (
+    ConfigurationError,
     NoTransaction,
     SessionDeleted,
     SessionNotFound,
@@ -255,6 +256,21 @@ def test_what_was_marked_and_then_expired_is_forgotten(
     assert stored(engine, session_id) == ("processing", "processing", "cancelled", 0)
 
 
+def test_a_context_that_was_flushed_among_several_states_is_frozen_too(
+    engine: Engine, started: Callable[[], uuid.UUID]
+) -> None:
+    session_id = started()
+    with DbSession(engine, expire_on_commit=False) as db:
+        task = task_of(db, session_id)
+        task.mark_cancelled()
+        task.mark_started(uuid.uuid4())
+        task.mark_failed(BROKEN)
+        db.commit()
+        assert task.failure_context is not None
+        with pytest.raises(TaskValidationError, match="cannot be changed in place"):
+            task.failure_context["message"] = "another"
+
+
 @pytest.mark.parametrize(("category", "is_retried"), [("temporary", True), ("user_fixable", False)])
 def test_an_explanation_after_the_flush_keeps_the_attempt_and_decides_about_the_retry(
     engine: Engine, started: Callable[[], uuid.UUID], category: str, is_retried: bool
@@ -451,6 +467,9 @@ def test_an_async_session_marks_and_finds(engine: Engine, started: Callable[[], 
             task.retry_count = 2
             with pytest.raises(TaskValidationError):
                 await db.commit()
+            await db.rollback()
+            with pytest.raises(ConfigurationError, match="needs a synchronous engine"):
+                await db.run_sync(lambda inside: SessionRepository(inside).cancel_task(session_id))
         await async_engine.dispose()
 
     asyncio.run(use(engine.url))

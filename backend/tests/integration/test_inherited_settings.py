@@ -25,6 +25,7 @@ from app.core.config import Settings
 from app.core.connections import PINNED_SETTINGS, timeouts
 from app.core.database import Database
 from app.core.errors import DatabaseUnsuitable
+from app.core.notifications import CHANNEL_TO_LISTEN
 from app.core.schema_version import newest_revision, upgrade_schema
 from app.models.session import TaskType
 from app.repositories.session_repository import SessionRepository
@@ -217,6 +218,18 @@ def test_options_of_the_user_apply_to_what_is_not_pinned(
     assert commits(in_url.render_as_string(hide_password=False)) == ("off",)
     monkeypatch.setenv("PGOPTIONS", "-c synchronous_commit=local")
     assert commits(blank_database_url) == ("local",)
+
+
+def test_processes_of_different_settings_hear_each_other(
+    database_url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def channel() -> Any:
+        with Database(settings, database_url) as database, database.driver_connection() as raw:
+            return raw.execute(CHANNEL_TO_LISTEN).fetchone()
+
+    usual = channel()
+    monkeypatch.setenv("PGOPTIONS", "-c quote_all_identifiers=on")
+    assert channel() == usual
 
 
 def test_a_whole_life_leaves_no_trace_of_hostile_settings(

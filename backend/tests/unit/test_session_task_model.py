@@ -245,7 +245,8 @@ def test_values_may_be_given_as_strings() -> None:
     assert (task.session_id, task.task_id) == (session_id, run)
     assert task.task_type is E
     assert task.status is TaskStatus.COMPLETED
-    for key, value in (("status", "paused"), ("task_type", "import"), ("task_id", "one")):
+    wrong = (("status", "paused"), ("task_type", "import"), ("task_id", "one"), ("task_id", 1))
+    for key, value in wrong:
         with pytest.raises(TaskValidationError):
             setattr(task, key, value)
 
