@@ -230,7 +230,10 @@ class FindingResource(BaseModel):
     title: str
     source_name: str
     source_row: int
-    path: str = Field(description="JSON Pointer (RFC 6901) into the ticket's description")
+    path: str = Field(
+        description="JSON Pointer (RFC 6901) into the ticket's description; `/fields/NAME`: "
+        "another field of the issue"
+    )
     rule: str
     reason: str
 

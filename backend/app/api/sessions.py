@@ -41,6 +41,7 @@ from app.api.uploads import (
     usable_documents,
 )
 from app.engines.reading_apart import problems_apart
+from app.presentation.notes import note_texts
 from app.repositories.access_repository import Principal
 from app.repositories.content_repository import ContentRepository
 from app.repositories.creation import SessionDraft
@@ -253,7 +254,7 @@ def _detail(services: Services, caller: Principal, session_id: UUID) -> SessionD
         return SessionDetail(
             **session_fields(snapshot),
             documents=content.document_names(session_id),
-            notes=content.notes(session_id),
+            notes=note_texts(content.notes(session_id)),
             counts=ContentCountsResource(
                 documents=counts.documents,
                 tickets=counts.tickets,

@@ -41,7 +41,7 @@ def show_preview(terminal: Terminal, preview: Preview) -> ExitCode:
         terminal.say("The first tickets, as Jira will show them", style="bold")
     for ticket in preview.tickets:
         _show_ticket(terminal, ticket)
-    print_notes(terminal, preview.notes)
+    print_notes(terminal, [note.text for note in preview.notes])
     terminal.say()
     issues = count_text(preview.ticket_count, "issue")
     kinds = ", ".join(f"{count:,} {name}" for name, count in preview.issue_types.items())

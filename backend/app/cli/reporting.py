@@ -19,6 +19,7 @@ from app.models.session import MAX_RETRY_COUNT
 from app.presentation.failures import error_next_step, failure_report
 from app.presentation.import_files import import_command
 from app.presentation.labels import WHO_CAN_FIX
+from app.presentation.notes import note_texts
 from app.repositories.session_snapshot import LeaseState, SessionSnapshot
 from app.values.states import TaskStatus, TaskType
 
@@ -204,7 +205,7 @@ def print_summary(
     """
     terminal.say()
     terminal.people.print(_documents_table(content))
-    print_notes(terminal, content.notes)
+    print_notes(terminal, note_texts(content.notes, option_flag))
     terminal.say()
     issues = count_text(content.counts.tickets, "issue")
     if content.issue_count:
@@ -401,7 +402,7 @@ def print_session(
         terminal.say(f"  {document.name} · {size_text(document.byte_count)} · {tickets}")
     if len(content.documents) > DOCUMENTS_SHOWN:
         terminal.say(f"  … and {len(content.documents) - DOCUMENTS_SHOWN:,} more", style="dim")
-    print_notes(terminal, content.notes)
+    print_notes(terminal, note_texts(content.notes, option_flag))
 
 
 def print_tickets(terminal: Terminal, tickets: Sequence[TicketTitle], total: int) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from app.cli.parameters import option_flag
 from app.core.errors import IntakeRefused, TaskError
 from app.presentation.failures import error_next_step, failure_report
+from app.presentation.notes import note_texts
 from app.repositories.session_snapshot import LeaseState
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def whole_document(
     document = session_document(snapshot) | {
         "counts": asdict(content.counts),
         "documents": [asdict(document) for document in content.documents],
-        "notes": list(content.notes),
+        "notes": note_texts(content.notes, option_flag),
         "findings": [asdict(finding) for finding in content.findings],
         "issues": [asdict(issue) for issue in content.issues],
         "issue_count": content.issue_count,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import uuid
 
-from sqlalchemy import JSON, ForeignKey, LargeBinary, Text
+from sqlalchemy import ARRAY, JSON, ForeignKey, LargeBinary, Text
+from sqlalchemy import text as sql_text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base
@@ -80,3 +81,4 @@ class SessionNote(_Numbered, Base):
     __tablename__ = "session_notes"
 
     text: Mapped[str] = mapped_column(Text)
+    options: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=sql_text("'{}'"))

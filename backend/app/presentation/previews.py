@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from app.presentation.failures import step_text
+from app.presentation.notes import note_text
 from app.tasks.adf.inline_text import plain_text
 
 if TYPE_CHECKING:
@@ -17,12 +18,15 @@ _BLOCKS_OF_TEXT = frozenset(("paragraph", "heading", "codeBlock"))
 
 
 def with_option_names(preview: Preview, option_name: Callable[[str], str]) -> Preview:
-    """Return the preview; next steps name their options as the reader calls them."""
+    """Return the preview; next steps and notes name options as the reader calls them."""
     problems = [
         each.model_copy(update={"next_step": step_text(each.next_step, each.options, option_name)})
         for each in preview.problems
     ]
-    return preview.model_copy(update={"problems": problems})
+    notes = [
+        note.model_copy(update={"text": note_text(note, option_name)}) for note in preview.notes
+    ]
+    return preview.model_copy(update={"problems": problems, "notes": notes})
 
 
 def field_text(value: Any) -> str:

@@ -25,7 +25,7 @@ from app.models.content import (
 )
 from app.repositories.content_reader import ContentReader, IncomingDocument
 from app.repositories.results_writer import Produced, write_results
-from app.values.results import Finding, JiraIssue, TicketDraft
+from app.values.results import Finding, JiraIssue, Note, TicketDraft
 
 if TYPE_CHECKING:
     import uuid
@@ -168,15 +168,14 @@ class ContentRepository(ContentReader):
         )
         return [Finding(*row) for row in rows]
 
-    def notes(self, session_id: uuid.UUID) -> list[str]:
+    def notes(self, session_id: uuid.UUID) -> list[Note]:
         """Return the session's notes, in the order in which they were added."""
-        return list(
-            self._db.scalars(
-                select(SessionNote.text)
-                .where(SessionNote.session_id == session_id)
-                .order_by(SessionNote.position)
-            )
+        rows = self._db.execute(
+            select(SessionNote.text, SessionNote.options)
+            .where(SessionNote.session_id == session_id)
+            .order_by(SessionNote.position)
         )
+        return [Note(text, tuple(options)) for text, options in rows]
 
     def replace_document(self, session_id: uuid.UUID, document: IncomingDocument) -> bool:
         """Replace the bytes of the document of that name; False if there is none."""

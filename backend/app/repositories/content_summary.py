@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session as DbSession
 
     from app.core.database import Database
-    from app.values.results import Finding, JiraIssue
+    from app.values.results import Finding, JiraIssue, Note
 
 MOST_FINDINGS = 1_000
 MOST_ISSUES = 1_000
@@ -43,7 +43,7 @@ class ContentSummary:
 
     documents: tuple[DocumentSummary, ...]
     counts: ContentCounts
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
     findings: tuple[Finding, ...]
     issues: tuple[JiraIssue, ...] = ()
     issue_count: int = 0

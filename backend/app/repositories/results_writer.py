@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from psycopg import sql
 
 from app.models.content import DeliveredIssue, Export, Ticket, ValidationFinding
-from app.values.results import NO_FIELDS, TaskResults
+from app.values.results import NO_FIELDS, Note, TaskResults
 from app.values.states import TaskType
 
 if TYPE_CHECKING:
@@ -72,24 +72,29 @@ def copy_rows(
 
 _INSERT_NOTES = """
 WITH news AS (
-    SELECT session_id, text, min(ordinal) AS ordinal
-      FROM unnest(%s::uuid[], %s::text[]) WITH ORDINALITY AS note(session_id, text, ordinal)
+    SELECT session_id, text, max(options) AS options, min(ordinal) AS ordinal
+      FROM unnest(%s::uuid[], %s::text[], %s::text[])
+           WITH ORDINALITY AS note(session_id, text, options, ordinal)
      WHERE NOT EXISTS (SELECT FROM session_notes known
                         WHERE known.session_id = note.session_id AND known.text = note.text)
      GROUP BY session_id, text)
-INSERT INTO session_notes (session_id, position, text)
+INSERT INTO session_notes (session_id, position, text, options)
 SELECT session_id,
        coalesce((SELECT max(known.position) FROM session_notes known
                   WHERE known.session_id = news.session_id), 0)
          + row_number() OVER (PARTITION BY session_id ORDER BY ordinal),
-       text
+       text,
+       string_to_array(options, ',')
   FROM news"""
 
 
 def _write_notes(connection: psycopg.Connection[Any], produced: Sequence[Produced]) -> None:
-    notes = [(each.session_id, note) for each in produced for note in each.results.notes]
-    session_ids, texts = zip(*notes, strict=True)
-    connection.execute(_INSERT_NOTES, (list(session_ids), list(texts)))
+    notes = [
+        (each.session_id, note.text, ",".join(note.options))
+        for each in produced
+        for note in map(Note.of, each.results.notes)
+    ]
+    connection.execute(_INSERT_NOTES, [*map(list, zip(*notes, strict=True))])
 
 
 class _Part:

@@ -19,7 +19,7 @@ from app.tasks.jira.spellings import field_named
 from app.tasks.jira_import import build_bodies, make_summary
 from app.tasks.processing import behind, ticket_options
 from app.tasks.registry import BUILT_IN_HANDLERS, handler_references
-from app.values.results import NO_FIELDS
+from app.values.results import NO_FIELDS, Note
 from app.values.states import TaskType
 
 if TYPE_CHECKING:
@@ -108,13 +108,20 @@ class PreviewProblem(BaseModel):
     row: int | None
 
 
+class PreviewNote(BaseModel):
+    """Something to know that is no problem; `options` are those that change it."""
+
+    text: str
+    options: list[str]
+
+
 class Preview(BaseModel):
     """A session as it would become; `tickets` are the first ones, the counts are of all."""
 
     documents: list[PreviewDocument]
     tickets: list[PreviewTicket]
     problems: list[PreviewProblem]
-    notes: list[str]
+    notes: list[PreviewNote]
     ticket_count: int
     problem_count: int
     import_file_count: int
@@ -165,7 +172,10 @@ def preview(
         documents=reader.documents,
         tickets=_shown(tickets, options),
         problems=told[:MOST_PROBLEMS],
-        notes=[note[:LONGEST_TEXT] for note in dict.fromkeys([*reader.notes, *notes])][:MOST_NOTES],
+        notes=[
+            PreviewNote(text=note.text[:LONGEST_TEXT], options=list(note.options))
+            for note in dict.fromkeys(map(Note.of, [*reader.notes, *notes]))
+        ][:MOST_NOTES],
         ticket_count=len(tickets),
         problem_count=len(told),
         import_file_count=sum(1 for _body in bodies),
@@ -182,7 +192,7 @@ class _Reader:
         self.documents: list[PreviewDocument] = []
         self.tickets: list[TicketDraft] = []
         self.keys: dict[str, int] = {}
-        self.notes: list[str] = []
+        self.notes: list[str | Note] = []
         self.columns: list[tuple[str, str]] = []
         self._shown = 0
 

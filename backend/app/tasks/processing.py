@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from app.tasks.documents.tickets import TicketOptions, tickets_from
 from app.tasks.jira.column_rules import MappingOptions, read_rules
 from app.tasks.jira.families import arrange_families
-from app.values.results import TaskResults, TicketDraft
+from app.values.results import Note, TaskResults, TicketDraft
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,7 +30,7 @@ def process_documents(context: TaskContext) -> TaskResults:
     """
     options = ticket_options(context.options, context.settings, context.document_names())
     tickets: list[TicketDraft] = []
-    notes: list[str] = []
+    notes: list[str | Note] = []
     keys: dict[str, int] = {}
     for document in context.documents():
         made = tickets_from(document.name, document.content, options)

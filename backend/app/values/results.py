@@ -103,7 +103,7 @@ class Finding:
         title: the ticket's title.
         source_name: the document it came from.
         source_row: the row or line in that document.
-        path: JSON Pointer (RFC 6901) into the description.
+        path: JSON Pointer (RFC 6901) into the description; of another field `field_path`.
         rule: the name of the rule that was broken, for grouping: `schema`, `text_length`, ...
         reason: what is wrong and what to do, as text.
 
@@ -120,6 +120,14 @@ class Finding:
     def __post_init__(self) -> None:
         _check_texts(self, "title", "source_name", "path", "rule", "reason")
         _check_numbers(self, "ticket", "source_row")
+
+
+FIELDS_PATH = "/fields/"
+
+
+def field_path(field_id: str) -> str:
+    """Return the pointer to a field in the request for an issue; "" where no field is named."""
+    return FIELDS_PATH + field_id.replace("~", "~0").replace("/", "~1") if field_id else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +181,32 @@ class Write:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """Information for the user that is not a failure: a guessed encoding, for example.
+
+    Attributes:
+        options: names of the session options that would change it. They are named where it is
+            shown, as its reader knows them; `text` names none.
+
+    """
+
+    text: str
+    options: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_texts(self, "text")
+
+    @classmethod
+    def of(cls, note: str | Note) -> Note:
+        """Return a note; of a text one that names no options."""
+        return cls(note) if isinstance(note, str) else note
+
+
+@dataclass(frozen=True, slots=True)
 class TaskResults:
     """The results of a run; empty for a run that produced nothing.
 
-    `notes` are information for the user that is not a failure (a guessed encoding, for example).
+    `notes` are texts for the user that are no failures, or `Note`s that name options.
     `writes` are called in order when the run completes; those of a failure are not.
 
     Raises:
@@ -188,27 +218,28 @@ class TaskResults:
     tickets: Sequence[TicketDraft] = field(default=())
     exports: Sequence[ExportBody] = field(default=())
     findings: Sequence[Finding] = field(default=())
-    notes: Sequence[str] = field(default=())
+    notes: Sequence[str | Note] = field(default=())
     issues: Sequence[JiraIssue] = field(default=())
     writes: Sequence[Write] = field(default=())
 
     def __post_init__(self) -> None:
-        for name, kind in _ITEMS.items():
+        for name, kinds in _ITEMS.items():
             given = getattr(self, name)
             if isinstance(given, CheckedItems):
                 continue
+            wanted = " or ".join(kind.__name__ for kind in kinds)
             if not isinstance(given, Sequence) or isinstance(given, str | bytes | bytearray):
-                raise _wrong(self, name, given, f"a list or tuple of {kind.__name__}")
+                raise _wrong(self, name, given, f"a list or tuple of {wanted}")
             for number, item in enumerate(given):
-                if not isinstance(item, kind):
-                    raise _wrong(self, f"{name}[{number}]", item, kind.__name__)
+                if not isinstance(item, kinds):
+                    raise _wrong(self, f"{name}[{number}]", item, wanted)
 
 
-_ITEMS: Mapping[str, type] = {
-    "tickets": TicketDraft,
-    "exports": ExportBody,
-    "findings": Finding,
-    "notes": str,
-    "writes": Write,
-    "issues": JiraIssue,
+_ITEMS: Mapping[str, tuple[type, ...]] = {
+    "tickets": (TicketDraft,),
+    "exports": (ExportBody,),
+    "findings": (Finding,),
+    "notes": (str, Note),
+    "writes": (Write,),
+    "issues": (JiraIssue,),
 }

@@ -32,6 +32,7 @@ from app.models.access import KeyRole
 from app.presentation.failures import failure_report
 from app.presentation.import_files import import_command
 from app.presentation.labels import OPTION_FLAGS, WHO_CAN_FIX
+from app.presentation.notes import note_texts
 from app.repositories.content_repository import ContentRepository
 from app.repositories.content_summary import summarize_content
 from app.repositories.pause_repository import read_pauses
@@ -280,6 +281,7 @@ def _render(  # noqa: PLR0913 - what a route is given
         refused=refused or {},
         options=options_text(session.options),
         content=content,
+        notes=note_texts(content.notes, option_label),
         documents_shown=DOCUMENTS_SHOWN,
         tickets=tickets,
         faulty={found.ticket for found in findings},

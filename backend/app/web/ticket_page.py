@@ -17,6 +17,7 @@ from app.tasks.documents.decoding import DocumentKind, decode, kind_of
 from app.tasks.documents.tickets import csv_row
 from app.tasks.processing import ticket_options
 from app.values.options import SessionOptions
+from app.values.results import FIELDS_PATH
 from app.web.adf_preview import render_adf_text
 from app.web.page import PageOf
 from app.web.session_page import seen
@@ -106,6 +107,8 @@ def reasons_by_path(findings: Sequence[Finding]) -> dict[str, str]:
     """Return the findings of the ticket's description, by path."""
     reasons: dict[str, str] = {}
     for finding in findings:
+        if finding.path.startswith(FIELDS_PATH):
+            continue
         said = reasons.get(finding.path)
         reasons[finding.path] = f"{said}\n{finding.reason}" if said else finding.reason
     return reasons

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PREVIEW = "/api/v1/preview"
 ISSUES = ("documents", ("issues.csv", b"Summary,Priority,Owner\nPay,High,Ann\nShip,Low,Bob\n"))
+LINKS = ("documents", ("links.md", b"# Links\n\n[a](b.md)\n"))
 NOTES = ("documents", ("notes.md", b"# Notes\n\n## Part\n\nText\n"))
 
 
@@ -44,6 +45,9 @@ def test_a_preview_has_mapping_tickets_and_counts_and_stores_nothing(client: htt
         ("Pay", None), ("Ship", None), ("Notes", None), ("Part", 3),
     ]  # fmt: skip
     assert said["tickets"][0]["fields"] == {"priority": {"name": "High"}}
+    (note,) = client.post(PREVIEW, files=[LINKS], data={"project_key": "SHOP"}).json()["notes"]
+    assert note["text"].endswith("became text: 1; base_url changes that")
+    assert note["options"] == ["base_url"]
     assert client.get("/api/v1/sessions").json()["items"] == []
 
 
@@ -74,7 +78,8 @@ def test_documents_that_take_too_long_end_their_process_and_the_server_goes_on(
 ) -> None:
     api = make_server(preview_seconds=0.2)
     client = api.client(api.key())
-    refused = client.post(PREVIEW, files=[NOTES], data={"project_key": "A1"})
+    large = ("documents", ("large.csv", b"title\n" + b"One\n" * 300_000))
+    refused = client.post(PREVIEW, files=[large], data={"project_key": "A1"})
     assert refused.status_code == 422
     assert "takes longer than 0.2 seconds" in refused.json()["detail"]
     assert client.get("/healthz").status_code == 200

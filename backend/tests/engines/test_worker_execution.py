@@ -18,6 +18,7 @@ from app.repositories import transitions
 from app.repositories.content_repository import ContentRepository
 from app.repositories.session_repository import SessionRepository
 from app.tasks.registry import checked_handlers
+from tests.notes import said
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +39,7 @@ def test_a_completed_task_has_its_results_written(bench: Any, threads: bool) -> 
         content = ContentRepository(db)
         tickets = list(content.tickets(session_id))
         assert [ticket.title for ticket in tickets] == [f"Ticket {n}" for n in range(1_234)]
-        assert content.notes(session_id) == ["a note"]
+        assert said(content.notes(session_id)) == ["a note"]
     assert bench.lease(session_id) is None
 
 

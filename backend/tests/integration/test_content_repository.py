@@ -13,7 +13,7 @@ from app.repositories.content_reader import ContentCounts, IncomingDocument
 from app.repositories.content_repository import ContentRepository, TicketTitle
 from app.repositories.session_repository import SessionRepository
 from app.tasks.session_content import DOCUMENT_BYTES_PER_PAGE, SessionContent
-from app.values.results import ExportBody, Finding, TaskResults, TicketDraft
+from app.values.results import ExportBody, Finding, Note, TaskResults, TicketDraft
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +82,7 @@ def test_each_run_replaces_what_an_earlier_run_of_its_type_left(
 ) -> None:
     session_id = make_session(auto_advance=True).id
     act(lambda s: s.start_task(session_id, TaskType.PROCESSING))
-    processing = TaskResults(tickets=TICKETS, notes=["a", "a"])
+    processing = TaskResults(tickets=TICKETS, notes=["a", "a", Note("c", ("map", "to"))])
     act(lambda s: s.complete_task(next_claim(), processing))
     export = TaskResults(exports=[BODY], notes=["a", "b"])
     act(lambda s: s.complete_task(next_claim(), export))
@@ -104,7 +104,7 @@ def test_each_run_replaces_what_an_earlier_run_of_its_type_left(
             TicketTitle(2, "Ticket 2", "a.md", 2)
         ]
         assert list(content.exports(session_id)) == [BODY]
-        assert content.notes(session_id) == ["a", "b"]
+        assert content.notes(session_id) == [Note("a"), Note("c", ("map", "to")), Note("b")]
         counts = content.counts(session_id)
     assert (counts.documents, counts.tickets, counts.exports, counts.findings) == (0, 3, 1, 0)
 

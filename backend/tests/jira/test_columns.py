@@ -13,6 +13,7 @@ from app.tasks.jira.column_rules import MappingOptions, read_rules
 from app.tasks.jira.columns import ColumnMapping, MappedRow, fields_of_front_matter
 from app.tasks.jira.payload import named_fields
 from app.tasks.jira.spellings import FIELDS, Origin, field_named, origin_of
+from tests.notes import said
 
 DOCUMENTATION = Path(__file__).parents[3] / "docs" / "jira.md"
 
@@ -73,7 +74,7 @@ def test_a_jira_export_without_a_site_becomes_what_names_can_say() -> None:
     assert shown(header, first) == [
         "Assignee", "Reporter", "Epic Link", "Story Points", "Status", "Sprint",
     ]  # fmt: skip
-    notes = "\n".join(mapping.notes())
+    notes = "\n".join(said(mapping.notes()))
     assert "customer impact" in notes
     for stays in ("Assignee", "Reporter", "Story Points", "Status", "Sprint"):
         assert f"“{stays}” stays in the table" in notes
@@ -181,7 +182,7 @@ def test_columns_of_other_tables_are_not_taken_for_fields() -> None:
     mapping, (row,) = mapped(header, ["Dock", "Mural", "A", "B", "C", "D", "E"])
     assert row.fields == {}
     assert shown(header, row) == header[1:]
-    assert mapping.notes() == []
+    assert said(mapping.notes()) == []
 
 
 def test_rules_win_over_names_and_can_leave_out() -> None:
@@ -229,8 +230,8 @@ def test_rules_that_cannot_be_used_are_refused(text: str) -> None:
 def test_ambiguous_dates_stay_until_somebody_decides() -> None:
     mapping, (row,) = mapped(["Title", "Due"], ["T", "03/04/2026"])
     assert (row.fields, row.shown) == ({}, {1})
-    assert "--day-first" in mapping.notes()[0]
-    assert "03/04/2026" in mapping.notes()[0]
+    assert "--day-first" in said(mapping.notes())[0]
+    assert "03/04/2026" in said(mapping.notes())[0]
     assert fields(["Due"], "03/04/2026", day_first=True) == {"duedate": "2026-04-03"}
     assert fields(["Due"], "03/04/2026", day_first=False) == {"duedate": "2026-03-04"}
 
@@ -238,7 +239,7 @@ def test_ambiguous_dates_stay_until_somebody_decides() -> None:
 def test_numbers_in_a_column_of_dates_are_excel_s_and_a_note_says_what_they_became() -> None:
     mapping, (row,) = mapped(["Title", "Due", "Size"], ["T", "46380", "46380"])
     assert (row.fields, row.shown) == ({"duedate": "2026-12-24"}, {2})
-    (note,) = mapping.notes()
+    (note,) = said(mapping.notes())
     assert "46380 is 2026-12-24" in note
     assert "1904" in note
 
@@ -263,7 +264,7 @@ def test_what_cannot_be_read_stays_in_the_table_and_is_counted() -> None:
         {}, {}, {"duedate": "2026-12-24", "originalEstimate": "3d"},
     ]  # fmt: skip
     assert [row.shown for row in rows] == [{1, 2}, {1, 2}, set()]
-    assert all("2 rows, the first is row 1" in note for note in mapping.notes())
+    assert all("2 rows, the first is row 1" in note for note in said(mapping.notes()))
 
 
 def test_unknown_priorities_are_fields_only_where_jira_or_a_person_says_so() -> None:
@@ -289,8 +290,8 @@ def test_rows_that_name_each_other_keep_their_family() -> None:
         assert [row.parent_key for row in found] == ["", "", "", "BB-9", "", ""]
         shown = [sorted(row.shown & {3, 4}) for row in found]
         assert shown == [[3], [3, 4], [], [4], [3, 4], [3, 4]]
-        assert any("row 5: “the old one”" in note for note in mapping.notes())
-        assert any("row 6: “A-6”" in note for note in mapping.notes())
+        assert any("row 5: “the old one”" in note for note in said(mapping.notes()))
+        assert any("row 6: “A-6”" in note for note in said(mapping.notes()))
 
 
 def test_parents_that_lead_back_stay_in_the_table_and_are_told() -> None:
@@ -299,7 +300,7 @@ def test_parents_that_lead_back_stay_in_the_table_and_are_told() -> None:
     mapping, found = mapped(header, *rows)
     assert [row.parent_row for row in found] == [2, None, None, 1, None]
     assert [2 in row.shown for row in found] == [False, True, True, False, True]
-    (note,) = mapping.notes()
+    (note,) = said(mapping.notes())
     assert "parents that lead back to the row stay in the table (3 rows" in note
     assert "the first is row 2: “3”" in note
 
@@ -342,7 +343,7 @@ def test_the_surest_name_of_a_person_is_taken() -> None:
     }
     mapping, (row,) = mapped(["Title", "Assignees"], ["T", "ann, bob"], has_site=True)
     assert row.fields == {"assignee": "ann"}
-    assert "ann, bob" in mapping.notes()[0]
+    assert "ann, bob" in said(mapping.notes())[0]
 
 
 def test_ragged_rows_are_read_as_far_as_they_go() -> None:
@@ -365,7 +366,7 @@ def test_front_matter_becomes_fields() -> None:
         "priority": {"name": "High"},
         "parent": {"key": "SHOP-1"},
     }
-    (note, *_) = [note for note in mapping.notes() if "two words" in note]
+    (note, *_) = [note for note in said(mapping.notes()) if "two words" in note]
     assert note == "ops.md: blanks in labels became “-”, as Jira takes none (“two words”)"
 
 

@@ -295,7 +295,8 @@ def test_what_jira_refuses_is_a_finding_and_alone_is_sent_again(
     assert outcome.context["category"] == "user_fixable"
     assert outcome.context["refused_ticket_count"] == 2
     findings = [(f.ticket, f.source_name, f.source_row, f.reason) for f in session.findings()]
-    reason = "summary: Something went wrong on our side."
+    assert {f.path for f in session.findings()} == {"/fields/summary"}
+    reason = "Summary: Something went wrong on our side."
     assert findings == [(3, "issues.csv", 3, reason), (8, "issues.csv", 8, reason)]
     assert len(session.keys()) == 8
     assert isinstance(session.retry().attempt(), Completed)
@@ -333,7 +334,10 @@ def test_children_of_a_refused_parent_wait_for_it(
     session = open_session(tickets)
     jira.misbehave(Fault(refused=frozenset((0,))))
     session.attempt()
-    assert session.findings()[1].reason == "Parent: its parent, ticket 1, was not created"
+    orphan = session.findings()[1]
+    assert (orphan.path, orphan.reason) == (
+        "/fields/parent", "Parent: its parent, ticket 1, was not created",
+    )  # fmt: skip
     assert set(session.keys()) == {2}
     assert isinstance(session.retry().attempt(), Completed)
     assert_delivered(jira, session, 3)

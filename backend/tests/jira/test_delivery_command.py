@@ -123,7 +123,7 @@ def test_an_issue_type_that_the_project_lacks_is_mended_by_the_command_that_is_p
     assert "--issue-type NAME" in then
     assert "(issues.csv, row 1)" in out
     assert "does not fit the site" in out
-    assert "at /" not in out
+    assert "at /fields/issuetype" in out
     assert jira.site.issues == {}
     mended = then.split("session-tasks ")[1].replace("NAME", "Bug").split()
     code, out, err = command(*mended)

@@ -23,6 +23,7 @@ from app.tasks.documents.column_names import BODY_COLUMNS_BY_TOOL, TITLE_COLUMNS
 from app.tasks.documents.length import length_of
 from app.tasks.documents.tickets import TicketOptions, tickets_from
 from app.values.options import BodyFormat, SessionOptions, TooLong
+from tests.notes import said
 
 Node = dict[str, Any]
 OPTIONS: dict[str, Any] = {"max_rows": 1000, "max_columns": 100, "max_nesting": 100}
@@ -36,7 +37,7 @@ def read(name: str, content: str | bytes, **options: Any) -> tuple[list[tuple[st
     drafts = [(draft.title, json.loads(draft.description)) for draft in made]
     for _, document in drafts:
         assert find_violations(document, max_characters=10**9) == []
-    return drafts, "\n".join(made.notes)
+    return drafts, "\n".join(said(made.notes))
 
 
 def texts(node: Node) -> str:
@@ -521,10 +522,10 @@ def test_too_long_a_description_names_its_longest_section_and_the_way_out() -> N
     assert len(drafts) == 1
     assert "a.md, line 1: “Long” has" in notes
     assert "its longest section is “Part " in notes
-    assert "--split-level 2 makes tickets that fit" in notes
+    assert "headings down to level 2 would fit; --split-level LEVEL changes that" in notes
     _, notes = read("a.csv", f"Summary,Description\nA,{'word ' * 9_000}\n")
     assert "a.csv, row 1: “A” has" in notes
-    assert "--too-long split" in notes
+    assert "--too-long refuse|split|cut changes that" in notes
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import app.tasks.adf
 from app.core.errors import ConfigurationError, DocumentError
 from app.tasks.documents import body_format
 from app.tasks.documents.tickets import DocumentTickets, TicketOptions, tickets_from
+from tests.notes import said
 
 if TYPE_CHECKING:
     from app.values.results import TicketDraft
@@ -119,7 +120,7 @@ def test_cells_beyond_the_header_stand_under_their_number_and_are_noted() -> Non
     first, second = document
     assert fields_of(first) == {"x": "1", "column 3": "extra", "column 5": "more"}
     assert content_of(second) == []
-    (note,) = document.notes
+    (note,) = said(document.notes)
     assert "a.csv" in note
     assert "header: 1 (the first is row 1)" in note
     assert "“column 3”" in note

@@ -9,6 +9,7 @@ import pytest
 from app.core.errors import DocumentError
 from app.tasks.documents import word_parts
 from app.tasks.documents.tickets import TicketOptions, tickets_from
+from tests.notes import said
 from tests.unit.test_documents_as_people_write_them import coloured, shown
 from tests.unit.test_documents_kinds import OOXML, WORD, word
 
@@ -52,7 +53,7 @@ def read(body: str, **more: str | bytes) -> tuple[str, str, str]:
     (draft,) = tickets
     document = json.loads(draft.description)
     with_colours = " ".join(map(coloured, document["content"]))
-    return shown(document), with_colours, " ".join(tickets.notes)
+    return shown(document), with_colours, " ".join(said(tickets.notes))
 
 
 @pytest.mark.parametrize(

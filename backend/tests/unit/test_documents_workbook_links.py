@@ -8,6 +8,7 @@ from typing import Any
 from app.tasks.adf.validation import find_violations
 from app.tasks.documents.sheet_links import MOST_LINKS, SheetLinks
 from app.tasks.documents.tickets import TicketOptions, tickets_from
+from tests.notes import said
 from tests.unit.test_documents_kinds import OOXML, open_document, rows, workbook
 
 OPTIONS = TicketOptions(max_rows=100, max_columns=100, max_nesting=100)
@@ -33,7 +34,7 @@ def read(name: str, content: bytes) -> tuple[dict[str, str], list[str], str]:
     return (
         {text(label): text(value) for label, value in (row["content"] for row in table)},
         links,
-        " ".join(tickets.notes),
+        " ".join(said(tickets.notes)),
     )
 
 
@@ -104,7 +105,7 @@ def test_links_of_an_open_document_are_links_in_the_ticket() -> None:
     assert "https://a.example" in description
     assert "https://b.example" in description
     assert "why" not in description
-    assert tickets.notes[-1] == "a.ods: comments on cells, which are left out: 1"
+    assert said(tickets.notes)[-1] == "a.ods: comments on cells, which are left out: 1"
 
 
 def test_line_ends_and_tabs_of_an_open_document_stay() -> None:

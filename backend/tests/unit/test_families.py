@@ -14,6 +14,7 @@ from app.tasks.jira.families import arrange_families
 from app.tasks.jira_import import build_bodies
 from app.values.options import TooLong
 from app.values.results import TicketDraft
+from tests.notes import said
 from tests.unit.test_documents_kinds import WORD, word
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def test_circles_and_parents_that_are_nowhere_are_told_with_their_places() -> No
     found, notes = arranged(tickets, {"S-1": 1, "S-2": 2})
     assert [each.parent for each in found] == [None, None, None]
     assert json.loads(found[2].fields) == {"parent": "S-9"}
-    assert notes == [
+    assert said(notes) == [
         NOWHERE,
         "t.csv, row 1: its parents lead back to it, so it gets none (2 tickets: “a1”)",
     ]
@@ -79,13 +80,13 @@ def test_parents_get_the_type_that_is_chosen_unless_their_document_names_one() -
     found, notes = arranged(tickets, parent_type="Epic")
     kinds = {each.title: json.loads(each.fields).get("issuetype") for each in found}
     assert kinds == {"a1": "Epic", "b2": None, "c3": None, "d4": "Story", "e5": None}
-    (note,) = notes
+    (note,) = said(notes)
     assert note.startswith(
-        "t.csv, row 3: Jira takes no Task as the parent of a Task: --parent-type"
+        "t.csv, row 3: Jira takes no Task as the parent of a Task, but an Epic, say"
     )
-    assert note.endswith("(1 ticket: “c3”)")
+    assert note.endswith("(1 ticket: “c3”); --parent-type NAME changes that")
     _found, notes = arranged([draft("a1")], parent_type="Epic")
-    assert "none becomes an Epic" in notes[0]
+    assert "none becomes an Epic" in said(notes)[0]
 
 
 @given(

@@ -33,8 +33,11 @@ def changed(values: tuple[object, ...], index: int, value: object) -> tuple[Any,
         (lambda: ExportBody({}, 1), "ExportBody.body takes str"),  # type: ignore[arg-type]
         (lambda: ExportBody("{}", True), "issue_count takes int, and was given bool"),
         (lambda: TaskResults("one note"), "TaskResults.tickets takes a list"),  # type: ignore[arg-type]
-        (lambda: TaskResults(notes="one note"), "takes a list or tuple of str, and was given str"),
-        (lambda: TaskResults(notes=[None]), r"notes[0] takes str, and was given NoneType"),  # type: ignore[list-item]
+        (
+            lambda: TaskResults(notes="one note"),
+            "takes a list or tuple of str or Note",
+        ),
+        (lambda: TaskResults(notes=[None]), r"notes[0] takes str or Note, and was given NoneType"),  # type: ignore[list-item]
         (lambda: TaskResults(tickets=iter(())), "tickets takes a list or tuple of TicketDraft"),  # type: ignore[arg-type]
         (lambda: TaskResults(tickets=[TICKET]), r"tickets[0] takes TicketDraft"),  # type: ignore[list-item]
         (lambda: TaskResults(exports=["{}"]), r"exports[0] takes ExportBody"),  # type: ignore[list-item]

@@ -15,7 +15,7 @@ from app.models.session import TaskType
 from app.repositories.content_reader import IncomingDocument
 from app.repositories.content_repository import ContentRepository
 from app.repositories.session_repository import SessionRepository
-from app.values.results import ExportBody, Finding, TaskResults, TicketDraft
+from app.values.results import ExportBody, Finding, Note, TaskResults, TicketDraft
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -323,7 +323,11 @@ def test_findings_lead_to_the_ticket_where_the_place_is_marked(
     stage.complete(stage.start(), TaskResults(tickets=tickets))
     stage.complete(stage.start(TaskType.EXPORT), TaskResults(exports=[ExportBody("{}", 2)]))
     finding = Finding(2, "Two", "notes.md", 5, "/content/0", "text_length", f"too long {HOSTILE}")
-    stage.fail(stage.start(TaskType.ADF_VALIDATION), TaskResults(findings=[finding]))
+    of_field = Finding(
+        1, "One", "notes.md", 1, "/fields/duedate", "refused by Jira", "Due date: no"
+    )
+    found = TaskResults(findings=[of_field, finding])
+    stage.fail(stage.start(TaskType.ADF_VALIDATION), found)
 
     page = browser.get(stage.path).text
     assert f'href="{stage.path}/tickets/2#preview"' in page
@@ -339,8 +343,20 @@ def test_findings_lead_to_the_ticket_where_the_place_is_marked(
     first = browser.get(f"{stage.path}/tickets/1").text
     assert "<script>alert" not in second + first
     assert "first &#34;&gt;&lt;script&gt;" in first
+    assert "at <code>/fields/duedate</code>" in first
+    assert "adf-flagged" not in first
     assert "# Two" not in first
     assert browser.get(f"{stage.path}/tickets/3").status_code == 404
+
+
+def test_a_note_names_its_options_as_the_form_does(browser: httpx.Client, stage: Stage) -> None:
+    note = Note("odd.csv: “Text” is read as HTML", ("body_format",))
+    stage.complete(stage.start(), TaskResults(notes=[note, "A note of a handler"]))
+
+    page = browser.get(stage.path).text
+
+    assert "is read as HTML; “Markup of the descriptions” changes that" in page
+    assert "A note of a handler</p>" in page
 
 
 def test_tickets_come_in_pages(browser: httpx.Client, stage: Stage) -> None:

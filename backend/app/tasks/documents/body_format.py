@@ -114,7 +114,7 @@ class BodyReader:
         if self.is_given:
             return ""
         reason = f" ({', '.join(self.signs)})" if self.signs else ""
-        return f"“{column}” is read as {_NAMES[self.format]}{reason}; --body-format decides it"
+        return f"“{column}” is read as {_NAMES[self.format]}{reason}"
 
 
 def body_reader(

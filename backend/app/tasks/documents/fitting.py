@@ -19,7 +19,7 @@ from app.tasks.documents.length import (
     paragraph,
 )
 from app.values.options import TooLong
-from app.values.results import NO_FIELDS, TicketDraft
+from app.values.results import NO_FIELDS, Note, TicketDraft
 
 Node = dict[str, Any]
 
@@ -54,7 +54,7 @@ class Ticket:
 
 
 def fitted(
-    tickets: Iterator[Ticket], name: str, where: str, notes: list[str], fit: Fit
+    tickets: Iterator[Ticket], name: str, where: str, notes: list[str | Note], fit: Fit
 ) -> Iterator[tuple[int, TicketDraft]]:
     """Yield the tickets' numbers and drafts; descriptions too long for Jira as `fit` says."""
     limit = fit.limit
@@ -68,8 +68,7 @@ def fitted(
             f"{where} {ticket.row:,}: “{ticket.title}” has {length:,} characters with its structure"
         )
         if fit.too_long is TooLong.REFUSE:
-            advice = _advice(ticket.document["content"], limit, is_table=bool(ticket.table))
-            notes.append(f"{said}, where {limit:,} are allowed: {advice}")
+            notes.append(_too_long(ticket, f"{said}, where {limit:,} are allowed", limit))
             yield ticket.number, _draft(ticket, ticket.title, description, name)
         elif fit.too_long is TooLong.CUT:
             notes.append(f"{said}, and was cut after {limit:,}")
@@ -98,14 +97,16 @@ def _draft(ticket: Ticket, title: str, description: str, name: str) -> TicketDra
     return TicketDraft(title, description, name, ticket.row, ticket.fields, ticket.parent)
 
 
-def _advice(blocks: list[Node], limit: int, *, is_table: bool) -> str:
-    """Return which section is longest, and the option that makes the description fit."""
+def _too_long(ticket: Ticket, said: str, limit: int) -> Note:
+    """Say which section is longest, and which options make the description fit."""
+    blocks: list[Node] = ticket.document["content"]
     heading, length, _ = longest_section(blocks, lambda block: plain_text(block["content"]))
-    longest = f"its longest section is “{heading}” ({length:,}); " if heading else ""
-    level = None if is_table else fitting_split_level(blocks, limit)
-    if level is not None:
-        return f"{longest}--split-level {level} makes tickets that fit"
-    return f"{longest}--too-long split continues it in further tickets"
+    if heading:
+        said += f"; its longest section is “{heading}” ({length:,})"
+    level = None if ticket.table else fitting_split_level(blocks, limit)
+    if level is None:
+        return Note(said, ("too_long",))
+    return Note(f"{said}; tickets of headings down to level {level} would fit", ("split_level",))
 
 
 def _length(ticket: Ticket) -> int:

@@ -29,7 +29,7 @@ from app.tasks.documents.workbook import Workbook, read_workbook
 from app.tasks.jira.column_rules import BODY, TITLE, MappingOptions
 from app.tasks.jira.columns import ColumnMapping, fields_of_front_matter
 from app.values.options import BodyFormat, TooLong
-from app.values.results import NO_FIELDS, TicketDraft
+from app.values.results import NO_FIELDS, Note, TicketDraft
 
 _LONGEST_BORROWED_TITLE = 120
 
@@ -87,14 +87,14 @@ class DocumentTickets:
 
     """
 
-    _notes: list[str]
+    _notes: list[str | Note]
     _count: int
     _make: Callable[[], Iterator[TicketDraft]]
     mappings: tuple[ColumnMapping, ...] = ()
     keys: dict[str, int] = field(default_factory=dict)
 
     @property
-    def notes(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[str | Note, ...]:
         """Notes for people, no failures; those on rows are there once the rows were read."""
         return (*self._notes, *(note for mapping in self.mappings for note in mapping.notes()))
 
@@ -205,8 +205,8 @@ def _column_choice(name: str, options: TicketOptions) -> dict[str, Any]:
     }
 
 
-def _reading_notes(name: str, decoded: Decoded, replaced: int) -> list[str]:
-    notes = []
+def _reading_notes(name: str, decoded: Decoded, replaced: int) -> list[str | Note]:
+    notes: list[str | Note] = []
     if decoded.guessed:
         notes.append(
             f"{name}: read as {decoded.encoding} (a guess);"
@@ -220,15 +220,19 @@ def _reading_notes(name: str, decoded: Decoded, replaced: int) -> list[str]:
 # Documents of text
 
 
-def _of_markdown(name: str, text: str, notes: list[str], options: TicketOptions) -> DocumentTickets:
+def _of_markdown(
+    name: str, text: str, notes: list[str | Note], options: TicketOptions
+) -> DocumentTickets:
     try:
         read = read_markdown(text, options.split_level, **options.reading)
     except DocumentError as error:
         raise _located(error, name) from error
     if read.unresolved:
         notes.append(
-            f"{name}: relative links and pictures that became text: {read.unresolved:,};"
-            " --base-url makes them absolute"
+            Note(
+                f"{name}: relative links and pictures that became text: {read.unresolved:,}",
+                ("base_url",),
+            )
         )
     if read.has_broken_front_matter:
         notes.append(f"{name}: its front matter is no valid YAML or TOML; read line by line")
@@ -242,7 +246,7 @@ def _of_markdown(name: str, text: str, notes: list[str], options: TicketOptions)
 def _of_sections(
     name: str,
     read: Callable[[], list[Section]],
-    notes: list[str],
+    notes: list[str | Note],
     options: TicketOptions,
     fields: str = NO_FIELDS,
 ) -> DocumentTickets:
@@ -316,7 +320,7 @@ def _text_section(text: str, max_nodes: int) -> Section:
 # Tables
 
 
-def _table_notes(table: Table) -> list[str]:
+def _table_notes(table: Table) -> list[str | Note]:
     if not table.longer_rows:
         return []
     note = (
@@ -327,7 +331,7 @@ def _table_notes(table: Table) -> list[str]:
 
 
 def _of_tables(
-    name: str, tables: tuple[Table, ...], notes: list[str], options: TicketOptions
+    name: str, tables: tuple[Table, ...], notes: list[str | Note], options: TicketOptions
 ) -> DocumentTickets:
     keys: dict[str, int] = {}
     readers = []
@@ -335,7 +339,7 @@ def _of_tables(
     for table in tables:
         reader = body_reader(options.body_format, table.bodies(), **options.reading)
         if table.body is not None and (note := reader.note(table.header[table.body])):
-            notes.append(f"{table.name}: {note}")
+            notes.append(Note(f"{table.name}: {note}", ("body_format",)))
         rows = partial(_rows, table, map_columns(name, table, options), reader.to_adf, keys, before)
         readers.append((table, rows))
         before += table.row_count

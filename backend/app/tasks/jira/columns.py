@@ -35,6 +35,7 @@ from app.tasks.jira.values import (
     read_serial_date,
     split_names,
 )
+from app.values.results import Note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -137,7 +138,7 @@ class ColumnMapping:
             "reporter": self._person,
         }
         self._row_number = 0
-        self._remarks: dict[str, tuple[int, int, str]] = {}
+        self._remarks: dict[Note, tuple[int, int, str]] = {}
         self._day_first: dict[int, bool | None] = {}
 
     def _choose(self) -> set[str]:
@@ -201,7 +202,8 @@ class ColumnMapping:
             if name == "parent":
                 self._parent(row, filled)
             elif not self._becomes(name) or (name == "sprint" and not filled[0][1].isdigit()):
-                self._remark(f"{self._named(indices)} stays in the table: {_WHY_NOT[name]}")
+                why, *options = _WHY_NOT[name][: 1 if self._options.has_site else None]
+                self._remark(f"{self._named(indices)} stays in the table: {why}", "", *options)
             else:
                 value = self._value(name, filled)
                 if value is not None:
@@ -214,19 +216,21 @@ class ColumnMapping:
         ]
         return row
 
-    def notes(self) -> list[str]:
+    def notes(self) -> list[Note]:
         """Return what people should know of the rows so far, one line for each kind."""
         return [
-            f"{self.name}: {remark}{self._where(*where)}" for remark, where in self._remarks.items()
+            Note(f"{self.name}: {remark.text}{self._where(*where)}", remark.options)
+            for remark, where in self._remarks.items()
         ]
 
     def _where(self, count: int, first: int, example: str) -> str:
         known = [_rows_text(count, first) if self._has_rows else "", _quoted(example)]
         return f" ({': '.join(filter(None, known))})" if any(known) else ""
 
-    def _remark(self, text: str, example: str = "") -> None:
-        count, first, shown = self._remarks.get(text, (0, self._row_number, example))
-        self._remarks[text] = (count + 1, first, shown)
+    def _remark(self, text: str, example: str = "", *options: str) -> None:
+        remark = Note(text, options)
+        count, first, shown = self._remarks.get(remark, (0, self._row_number, example))
+        self._remarks[remark] = (count + 1, first, shown)
 
     def _named(self, indices: Sequence[int]) -> str:
         return "“" + "”, “".join(dict.fromkeys(self._header[index] for index in indices)) + "”"
@@ -266,11 +270,7 @@ class ColumnMapping:
         if isinstance(found, AmbiguousDate):
             order = self._order_of(column)
             if order is None:
-                self._remark(
-                    "dates that can be read two ways stay in the table: add --day-first or "
-                    "--month-first",
-                    text,
-                )
+                self._remark("dates that can be read two ways stay in the table", text, "day_first")
                 return None
             return (found.day_first if order else found.month_first).isoformat()
         if found is None and (found := read_serial_date(text)) is not None:
@@ -304,9 +304,10 @@ class ColumnMapping:
         if is_known or is_trusted or self._options.has_site:
             return text
         self._remark(
-            "priorities that are none of Jira's default ones stay in the table: add "
-            f'--map "{self._header[filled[0][0]]}=priority" if your Jira has them',
+            "priorities that are none of Jira's default ones stay in the table; if your Jira has"
+            f" them, choose {self._header[filled[0][0]]}=priority",
             text,
+            "map",
         )
         return None
 
@@ -356,13 +357,14 @@ class ColumnMapping:
 
 
 _WHY_NOT = {
-    "status": "an issue gets its status from its project's workflow",
-    "assignee": "only a site can tell its accounts (--to jira)",
-    "reporter": "only a site can tell its accounts (--to jira)",
-    "storypoints": "the field has another id on every site (--to jira, or --map …=customfield_…)",
-    "startdate": "the field has another id on every site (--to jira, or --map …=customfield_…)",
-    "sprint": "Jira takes a sprint's number only, and --to jira",
+    "status": ("an issue gets its status from its project's workflow",),
+    "assignee": ("only a site can tell its accounts", "to"),
+    "reporter": ("only a site can tell its accounts", "to"),
+    "storypoints": ("the field has another id on every site", "to", "map"),
+    "startdate": ("the field has another id on every site", "to", "map"),
+    "sprint": ("Jira takes a sprint's number only, and on a site", "to"),
 }
+"""Why a field stays in the table, and the options that change it."""
 
 
 _LONGEST_EXAMPLE = 60

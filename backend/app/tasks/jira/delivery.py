@@ -36,7 +36,7 @@ from app.tasks.jira.planning import PlannedTicket, plan_tickets
 from app.tasks.jira.sites import open_client
 from app.tasks.jira.waiting import moment_of
 from app.tasks.jira_import import MAXIMUM_ISSUES_PER_BODY, bulk_body, project_of
-from app.values.results import ExportBody, Finding, JiraIssue, TaskResults
+from app.values.results import ExportBody, Finding, JiraIssue, TaskResults, field_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -191,7 +191,7 @@ class _Delivery:
         self._send_the_rest(plan)
         if self._refused:
             raise DeliveryRefused(
-                self._findings(),
+                self._findings(plan),
                 self.results().issues,
                 next_step="The others are created. Correct it in Jira, or choose another issue "
                 "type, and retry: only what was refused is sent again.",
@@ -204,14 +204,14 @@ class _Delivery:
             return ": the others are created, and a new session would create them again."
         return (
             "; or open a new session with corrected documents, other fields for their columns "
-            "(--map) or another type of parents (--parent-type)."
+            "or another type of parents."
         )
 
     def _mending_options(self, findings: Sequence[Finding]) -> tuple[str, ...]:
         """Return the options that correct all of this: the type of issues that name none."""
         unknown = f"“{self._context.options.issue_type}”"
         is_of_type = all(
-            finding.reason.startswith("Issue type: ") and unknown in finding.reason
+            finding.path == field_path("issuetype") and unknown in finding.reason
             for finding in findings
         )
         return ("issue_type",) if is_of_type else ()
@@ -260,7 +260,7 @@ class _Delivery:
                 batch = []
             if parent is not None and parent not in self._issues:
                 reason = f"its parent, ticket {parent}, was not created"
-                self._refused[planned.number] = {"Parent": reason}
+                self._refused[planned.number] = {"parent": reason}
                 continue
             batch.append(planned)
             if len(batch) == MAXIMUM_ISSUES_PER_BODY:
@@ -395,7 +395,12 @@ class _Delivery:
         self._refused |= {int(ticket): each for ticket, each in found["refused"].items()}
         self._status.report(len(self._issues), f"creating issues in {self._project}")
 
-    def _findings(self) -> list[Finding]:
+    def _findings(self, plan: Plan) -> list[Finding]:
+        labels = {"parent": "Parent"} | {
+            place.id: place.name
+            for issue_type in plan.project.issue_types
+            for place in issue_type.screen.values()
+        }
         findings = []
         for number, errors in sorted(self._refused.items()):
             ticket = next(self._context.tickets(after=number - 1, limit=1), None)
@@ -403,8 +408,8 @@ class _Delivery:
                 continue
             findings += [
                 Finding(
-                    number, ticket.title, ticket.source_name, ticket.source_row, "", REFUSED,
-                    f"{name}: {reason}" if name else reason,
+                    number, ticket.title, ticket.source_name, ticket.source_row, field_path(name),
+                    REFUSED, f"{labels.get(name, name)}: {reason}" if name else reason,
                 )
                 for name, reason in errors.items()
             ]  # fmt: skip

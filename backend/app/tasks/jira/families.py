@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from app.core.wording import count_text
 from app.tasks.documents.decoding import place_text
 from app.tasks.jira.payload import default_issue_type
-from app.values.results import TicketDraft
+from app.values.results import Note, TicketDraft
 
 Filled = Sequence[tuple[int, str]]
 """The cells of a row that say something, with their columns."""
@@ -85,19 +85,24 @@ class _Remark:
 
 @dataclass(slots=True)
 class _Remarks:
-    of: dict[tuple[str, str], _Remark] = field(default_factory=dict)
+    of: dict[tuple[str, Note], _Remark] = field(default_factory=dict)
 
-    def add(self, ticket: TicketDraft, text: str, example: str) -> None:
+    def add(self, ticket: TicketDraft, text: str, example: str, *options: str) -> None:
         """Note this of the ticket; what is said of several tickets of a document is one note."""
-        remark = self.of.setdefault((ticket.source_name, text), _Remark(ticket, example))
+        remark = self.of.setdefault(
+            (ticket.source_name, Note(text, options)), _Remark(ticket, example)
+        )
         remark.count += 1
 
-    def notes(self) -> list[str]:
+    def notes(self) -> list[Note]:
         """Return the notes, each with its first ticket's document and row."""
         return [
-            f"{place_text(remark.first.source_name, remark.first.source_row)}: {text}"
-            f" ({count_text(remark.count, 'ticket')}: “{remark.example}”)"
-            for (_document, text), remark in self.of.items()
+            Note(
+                f"{place_text(remark.first.source_name, remark.first.source_row)}: {note.text}"
+                f" ({count_text(remark.count, 'ticket')}: “{remark.example}”)",
+                note.options,
+            )
+            for (_document, note), remark in self.of.items()
         ]
 
 
@@ -107,7 +112,7 @@ def arrange_families(
     *,
     issue_type: str,
     parent_type: str | None,
-) -> tuple[list[TicketDraft], list[str]]:
+) -> tuple[list[TicketDraft], list[Note]]:
     """Return a session's tickets, each behind its parent, and notes about families.
 
     Generation by generation, and otherwise in order: so the import needs the fewest files in which
@@ -191,11 +196,8 @@ def _note_equal_types(
     for number, parent in parents.items():
         if parent is not None and types[number - 1] == types[parent - 1]:
             name = types[parent - 1]
-            text = (
-                f"Jira takes no {name} as the parent of {_a(name)}: --parent-type makes parents of"
-                " another type, such as Epic"
-            )
-            remarks.add(tickets[number - 1], text, tickets[number - 1].title)
+            text = f"Jira takes no {name} as the parent of {_a(name)}, but an Epic, say"
+            remarks.add(tickets[number - 1], text, tickets[number - 1].title, "parent_type")
 
 
 def _type_of(ticket: TicketDraft) -> str:

@@ -12,12 +12,13 @@ from app.tasks.adf.validation import find_violations
 from app.tasks.jira.project import missing_rights_error, read_project, read_screens
 from app.tasks.jira.resolving import Resolver
 from app.tasks.jira_import import issue_fields
-from app.values.results import NO_FIELDS, Finding, TicketDraft
+from app.values.results import NO_FIELDS, Finding, TicketDraft, field_path
 
 if TYPE_CHECKING:
     from app.tasks.context import TaskContext
     from app.tasks.jira.client import JiraClient
     from app.tasks.jira.project import SiteIssueType, SiteProject
+    from app.tasks.jira.resolving import Mismatch
 
 MISFIT = "does not fit the site"
 FINDINGS_PER_TICKET = 20
@@ -101,21 +102,23 @@ def plan_tickets(
         read_screens(client, project, {each.name for each in types if each is not None})
         looked_up.result()
 
-    def resolved() -> Iterator[tuple[PlannedTicket, list[str]]]:
+    def resolved() -> Iterator[tuple[PlannedTicket, tuple[Mismatch, ...]]]:
         for number, ticket in enumerate(context.tickets(), 1):
             parent_type = None if ticket.parent is None else types[ticket.parent - 1]
             made = resolver.resolve(_fields_of(ticket), parent_type=parent_type)
-            problems = [f"{each.field}: {each.reason}" for each in made.mismatches]
-            yield PlannedTicket(number, ticket, made.fields), problems
+            yield PlannedTicket(number, ticket, made.fields), made.mismatches
 
     findings: list[Finding] = []
     limit = context.settings.max_description_characters
-    for planned, problems in resolved():
+    for planned, mismatches in resolved():
         if has_issue(planned.number):
             continue
         ticket = planned.ticket
         origin = (planned.number, ticket.title, ticket.source_name, ticket.source_row)
-        findings += [Finding(*origin, "", MISFIT, problem) for problem in problems]
+        findings += [
+            Finding(*origin, field_path(each.field_id), MISFIT, f"{each.field}: {each.reason}")
+            for each in mismatches
+        ]
         violations = find_violations(
             json.loads(ticket.description), max_characters=limit, limit=FINDINGS_PER_TICKET
         )
@@ -123,7 +126,7 @@ def plan_tickets(
     return Plan(
         project,
         findings,
-        lambda: (planned for planned, _problems in resolved() if planned.fields),
+        lambda: (planned for planned, _mismatches in resolved() if planned.fields),
     )
 
 

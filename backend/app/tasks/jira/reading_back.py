@@ -10,7 +10,7 @@ from app.tasks.jira.comparing import differs
 from app.tasks.jira.delivery import PROPERTY, Status, find_issues
 from app.tasks.jira.sites import open_client
 from app.tasks.jira_import import project_of
-from app.values.results import Finding
+from app.values.results import Finding, field_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,22 +74,22 @@ def _compared(  # noqa: PLR0913, PLR0917 - a ticket from all sides
     issue: JiraIssue | None,
     read: dict[str, Any] | None,
 ) -> Iterator[Finding]:
-    origin = (number, ticket.title, ticket.source_name, ticket.source_row, "")
+    origin = (number, ticket.title, ticket.source_name, ticket.source_row)
     if issue is None or read is None:
         name = issue.key if issue else "its issue"
         reason = f"{name} is not there, or the account may not see it: restore it in Jira"
-        yield Finding(*origin, MISSING, reason)
+        yield Finding(*origin, "", MISSING, reason)
         return
     value = (read.get("properties") or {}).get(PROPERTY) or {}
     if (value.get("session"), value.get("ticket")) != (str(context.session_id), number):
         reason = f"{issue.key} is not this ticket's issue: its property names ticket "
-        yield Finding(*origin, DIFFERS, f"{reason}{value.get('ticket')}")
+        yield Finding(*origin, "", DIFFERS, f"{reason}{value.get('ticket')}")
         return
     shown = read.get("fields") or {}
     for name, wanted in fields.items():
         if name not in _NOT_COMPARED and differs(wanted, shown.get(name)):
             reason = f"{name} of {issue.key} is not as it was sent: correct it in Jira"
-            yield Finding(*origin, DIFFERS, reason)
+            yield Finding(*origin, field_path(name), DIFFERS, reason)
 
 
 def _sent(context: TaskContext) -> Iterator[dict[str, Any]]:

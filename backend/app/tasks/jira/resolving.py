@@ -45,13 +45,15 @@ class Mismatch(Exception):  # noqa: N818 - what does not agree
 
     Attributes:
         field: what it is about, as people call it.
+        field_id: its id in a request.
         reason: what is wrong, and what would be right.
 
     """
 
-    def __init__(self, field: str, reason: str) -> None:
+    def __init__(self, field: str, reason: str, field_id: str = "parent") -> None:
         super().__init__(reason)
         self.field = field
+        self.field_id = field_id
         self.reason = reason
 
 
@@ -106,19 +108,22 @@ class Resolver:
             name = fields.get("issuetype") or self._default_type
             known = [each.name for each in self._project.issue_types]
             reason = f"{self._project.key} has no issue type “{name}”: choose {_listed(known)}"
-            return ResolvedTicket({}, None, (Mismatch("Issue type", reason),))
+            return ResolvedTicket({}, None, (Mismatch("Issue type", reason, "issuetype"),))
         made: dict[str, Any] = {"issuetype": {"id": issue_type.id}}
         mismatches: list[Mismatch] = []
         for name, value in fields.items():
             if name == "issuetype":
                 continue
+            field_id = _PLACES.get(name, name)
             try:
                 if name == "parent":
                     made["parent"] = self._parent(value, issue_type)
                 else:
                     place = self._place(name, issue_type)
+                    field_id = place.id
                     made[place.id] = self._value(name, place, value)
             except Mismatch as mismatch:
+                mismatch.field_id = field_id
                 mismatches.append(mismatch)
         has_parent = "parent" in fields or parent_type is not None
         mismatches += _missing(issue_type, made, has_parent=has_parent)
@@ -141,7 +146,7 @@ class Resolver:
         raise Mismatch(
             known.label if known else name,
             f"it is not on the create screen of {issue_type.name} in {self._project.key}: have it "
-            "added there, or leave its column out with --map",
+            "added there, or leave its column out",
         )
 
     def _value(self, name: str, place: ScreenField, value: Any) -> Any:
@@ -250,8 +255,9 @@ def _unfit_parent(issue_type: SiteIssueType, level: int, name: str) -> list[Mism
 def _missing(
     issue_type: SiteIssueType, made: Mapping[str, Any], *, has_parent: bool
 ) -> list[Mismatch]:
+    reason = f"{_a(issue_type.name)} needs it: add a column, or choose one for it"
     missing = [
-        Mismatch(each.name, f"{_a(issue_type.name)} needs it: add a column, or name one with --map")
+        Mismatch(each.name, reason, each.id)
         for each in issue_type.screen.values()
         if each.is_required and each.id not in made and each.id not in _SET_BY_US
         and not (each.id == "parent" and has_parent)
