@@ -13,6 +13,7 @@ from typing import Any
 
 from app.tasks.adf.html_to_adf import html_to_adf
 from app.tasks.adf.markdown import DEFAULT_MAX_NESTING, DEFAULT_MAX_NODES
+from app.tasks.adf.panels import kind_of_macro
 from app.tasks.adf.text_cleaning import clean_text
 
 _VERBATIM = re.compile(r"(?<!\\)\{(code|noformat)(?::([^}\n]*))?\}")
@@ -66,13 +67,6 @@ _MARKS = (
 )
 _CODE_STAND_IN = re.compile("\ufdd6(\\d+)\ufdd7")
 _STAND_IN = re.compile("\ufdd4(\\d+)\ufdd5")
-_PANEL_GROUNDS = {
-    "#deebff": "info", "#eae6ff": "important", "#e3fcef": "tip", "#fffae6": "warning",
-    "#ffebe6": "caution",
-}  # fmt: skip
-"""The backgrounds by which Jira's own export tells its panels apart."""
-
-_PANELS = {"info": "info", "note": "warning", "tip": "tip", "warning": "caution", "panel": "info"}
 
 
 def jira_markup_to_adf(
@@ -150,7 +144,7 @@ def _opening(name: str, options: str) -> str:
     if name == "expand":
         return f"<details><summary>{escape(title or options)}</summary>"
     heading = f"<p><strong>{escape(title)}</strong></p>" if title else ""
-    kind = _PANEL_GROUNDS.get(_option(options, "bgColor").lower(), _PANELS[name])
+    kind = kind_of_macro(name, _option(options, "bgColor"))
     return f'<div class="admonition {kind}">{heading}'
 
 

@@ -23,6 +23,26 @@ _CONFLUENCE = {
     "confluence-information-macro-warning": "error",
 }
 
+MACRO_KINDS = {
+    "info": "info",
+    "note": "warning",
+    "tip": "tip",
+    "warning": "caution",
+    "panel": "info",
+}
+"""The kind of panel that each macro of Jira's markup and of Confluence's pages is."""
+
+_GROUNDS = {
+    "#deebff": "info", "#eae6ff": "important", "#e3fcef": "tip", "#fffae6": "warning",
+    "#ffebe6": "caution",
+}  # fmt: skip
+"""The backgrounds by which Atlassian's own exports tell their panels apart."""
+
+
+def kind_of_macro(name: str, background: str) -> str:
+    """Return the kind of the panel that a macro with this background is."""
+    return _GROUNDS.get(background.lower(), MACRO_KINDS[name])
+
 
 def panel_type(classes: str) -> str | None:
     """Return the type of the panel that an element with these classes is; None if it is none."""

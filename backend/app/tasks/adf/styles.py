@@ -15,7 +15,9 @@ Node = dict[str, Any]
 _ALIGNMENTS = {"center": "center", "right": "end", "end": "end", "middle": "center"}
 _HEX = re.compile(r"(?:#([0-9a-f]{3})([0-9a-f])?|#?([0-9a-f]{6})([0-9a-f]{2})?)$", re.IGNORECASE)
 _LEVEL = r"(\d{1,3}(?:\.\d{1,9})?%?)"
-_RGB = re.compile(rf"rgba?\(\s*{_LEVEL}[\s,]+{_LEVEL}[\s,]+{_LEVEL}(?:[\s,/]+([\d.]{{1,9}}%?))?")
+_RGB = re.compile(
+    rf"rgba?\(\s*{_LEVEL}[\s,]+{_LEVEL}[\s,]+{_LEVEL}(?:[\s,/]+(\d{{0,3}}\.?\d{{1,9}}%?))?"
+)
 _HSL = re.compile(r"hsla?\(\s*(\d{1,3})(?:deg)?[\s,]+(\d{1,3})%[\s,]+(\d{1,3})%")
 _OF_CONFLUENCE = {
     "grey": "#f4f5f7", "red": "#ffebe6", "yellow": "#fffae6", "green": "#e3fcef",
@@ -23,6 +25,7 @@ _OF_CONFLUENCE = {
 }  # fmt: skip
 """The backgrounds of cells that Confluence calls by these names."""
 
+_HIGHLIGHT = re.compile(r"(?<!\S)highlight-(#?\w+)")
 _BLACK, WHITE = "#000000", "#ffffff"
 _LIGHTEST = 235
 _NO_BACKGROUND_OF_TEXT = frozenset({
@@ -56,7 +59,7 @@ def alignment(attributes: dict[str, str]) -> str | None:
 
 
 def hex_colour(colour: str) -> str | None:
-    """Return a colour of CSS as `#rrggbb`; None for one that is not known, or transparent."""
+    """Return a colour of CSS on white as `#rrggbb`; None for one not known, or transparent."""
     colour = colour.strip().lower().removesuffix("!important").rstrip()
     if found := _HEX.match(colour):
         short, short_alpha, long, alpha = found.groups()
@@ -68,7 +71,9 @@ def hex_colour(colour: str) -> str | None:
         if alpha is not None and alpha.strip("0.%") == "":
             return None
         levels = (float(part.rstrip("%")) * (2.55 if "%" in part else 1) for part in parts)
-        return "#" + "".join(f"{min(round(level), 255):02x}" for level in levels)
+        share = 1.0 if alpha is None else _share(alpha)
+        on_white = (255 + (min(level, 255) - 255) * share for level in levels)
+        return "#" + "".join(f"{round(level):02x}" for level in on_white)
     if found := _HSL.match(colour):
         hue, saturation, lightness = (float(part) for part in found.groups())
         rgb = hls_to_rgb(hue % 360 / 360, min(lightness, 100) / 100, min(saturation, 100) / 100)
@@ -76,10 +81,16 @@ def hex_colour(colour: str) -> str | None:
     return CSS_COLOURS.get(colour)
 
 
+def _share(alpha: str) -> float:
+    """Return the opacity that is written as a number or percentage, at most 1."""
+    return min(float(alpha.rstrip("%")) / (100 if "%" in alpha else 1), 1.0)
+
+
 def background_of(attributes: dict[str, str]) -> str | None:
     """Return the background colour of a table, row or cell; None where it has none."""
     said = _background(declarations(attributes.get("style", ""))) or attributes.get("bgcolor")
-    highlight = attributes.get("data-highlight-colour", "").lower()
+    classes = _HIGHLIGHT.search(attributes.get("class", ""))
+    highlight = attributes.get("data-highlight-colour", classes[1] if classes else "").lower()
     return hex_colour(said or _OF_CONFLUENCE.get(highlight, highlight))
 
 

@@ -55,6 +55,7 @@ _SIGNS: dict[BodyFormat, tuple[tuple[str, re.Pattern[str]], ...]] = {
             ("<td>", r"</(?:td|tr|table)>"),
             ("<b>", r"</(?:b|strong|i|em|u|span|font|a|code)>"),
             ("<br>", r"<br ?/?>"),
+            ("<ac:…>", r"<ac:(?:structured-macro|link|image|task-list|layout)[ >]"),
         )
     ),
     BodyFormat.MARKDOWN: tuple(
@@ -81,6 +82,13 @@ _NAMES = {
     BodyFormat.TEXT: "plain text",
 }
 _WEAK_JIRA = re.compile(r"^[*#]+ \S|(?<!\w)[*_+-]\S[^*_+\n-]*[*_+-](?!\w)", re.MULTILINE)
+_ALL_HTML = re.compile(
+    r"\s*<(p|div|h[1-6]|ul|ol|table|blockquote|pre|span|html|body|ac:[a-z-]+)\b[^>]*>"
+    r".*</\w[\w:-]*>\s*\Z",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A description that is an element of HTML, or several, from beginning to end."""
+
 _ENTITY = re.compile(r"&(?:[a-z]{2,8}|#\d{1,7});", re.IGNORECASE)
 
 
@@ -89,7 +97,8 @@ class BodyReader:
     """Reads the descriptions of one table.
 
     Attributes:
-        format: the markup; a description without any of its signs is plain text.
+        format: the markup; a description without any of its signs is plain text, or what its own
+            signs tell.
         signs: what tells that it is this one; empty where it was given.
 
     """
@@ -106,8 +115,16 @@ class BodyReader:
             DocumentError: it nests too deeply or has too many nodes.
 
         """
-        is_marked = self.is_given or _has_signs(self.format, body)
-        return self._convert[self.format if is_marked else BodyFormat.TEXT](body)
+        return self._convert[self.format if self.is_given else self._format_of(body)](body)
+
+    def _format_of(self, body: str) -> BodyFormat:
+        """Return the markup of one description: the column's, another's that it shows, or none."""
+        if self.format is not BodyFormat.HTML and _ALL_HTML.match(body) is not None:
+            return BodyFormat.HTML
+        if _has_signs(self.format, body):
+            return self.format
+        of_jira = self.format is not BodyFormat.TEXT and _has_strong_signs(BodyFormat.JIRA, body)
+        return BodyFormat.JIRA if of_jira else BodyFormat.TEXT
 
     def note(self, column: str) -> str:
         """Say for people how the column was read, and why."""
@@ -163,8 +180,12 @@ def _by_signs(bodies: Iterable[str]) -> tuple[BodyFormat, tuple[str, ...]]:
     return best, tuple(sign for sign, _ in signs[best].most_common(_SIGNS_SHOWN))
 
 
+def _has_strong_signs(kind: BodyFormat, body: str) -> bool:
+    return any(pattern.search(body) for _, pattern in _SIGNS.get(kind, ()))
+
+
 def _has_signs(kind: BodyFormat, body: str) -> bool:
-    if any(pattern.search(body) for _, pattern in _SIGNS.get(kind, ())):
+    if _has_strong_signs(kind, body):
         return True
     if kind is BodyFormat.JIRA:
         return _WEAK_JIRA.search(body) is not None

@@ -1,0 +1,298 @@
+"""Pages of Confluence, in its storage format and as HTML, of Notion and of Google Docs."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from app.tasks.adf.html_to_adf import html_to_adf, split_html
+from app.tasks.adf.storage_format import storage_to_html
+from app.tasks.adf.validation import find_violations
+from app.tasks.documents.body_format import body_reader
+from app.values.options import BodyFormat
+
+
+def outline(node: dict[str, Any]) -> Any:
+    """Return the node in short: its type and what tells, then text or content."""
+    told = [
+        str(value)
+        for name, value in node.get("attrs", {}).items()
+        if name not in {"localId", "layout", "widthType", "type"}
+    ]
+    name = " ".join([node["type"], *told])
+    content = node.get("content", [])
+    if all(child["type"] in {"text", "emoji", "status"} for child in content):
+        return f"{name}: {''.join(map(inline, content))}" if content else name
+    return {name: [outline(child) for child in content]}
+
+
+def inline(node: dict[str, Any]) -> str:
+    """Return the text of an inline node with its marks."""
+    if node["type"] != "text":
+        return f"<{' '.join(node['attrs'].values())}>"
+    marks = [
+        next((str(value) for value in mark.get("attrs", {}).values()), mark["type"])
+        for mark in node.get("marks", ())
+    ]
+    return f"{node['text']}[{', '.join(marks)}]" if marks else node["text"]
+
+
+def outlines(document: dict[str, Any]) -> list[Any]:
+    """Return the outlines of the document's blocks."""
+    assert find_violations(document) == []
+    return [outline(block) for block in document["content"]]
+
+
+def macro(name: str, body: str = "", /, **parameters: str) -> str:
+    """Return a macro of the storage format."""
+    said = "".join(
+        f'<ac:parameter ac:name="{key}">{value}</ac:parameter>' for key, value in parameters.items()
+    )
+    return (
+        f'<ac:structured-macro ac:name="{name}" ac:schema-version="1">{said}{body}'
+        "</ac:structured-macro>"
+    )
+
+
+def rich(html: str) -> str:
+    """Return a macro's body of markup."""
+    return f"<ac:rich-text-body>{html}</ac:rich-text-body>"
+
+
+def code(text: str) -> str:
+    """Return a macro's body of text."""
+    return f"<ac:plain-text-body><![CDATA[{text}]]></ac:plain-text-body>"
+
+
+TASK = (
+    "<ac:task><ac:task-id>1</ac:task-id><ac:task-uuid>9-a</ac:task-uuid>"
+    "<ac:task-status>%s</ac:task-status><ac:task-body>%s</ac:task-body></ac:task>"
+)
+ADF_PANEL = (
+    '<ac:adf-extension><ac:adf-node type="panel"><ac:adf-attribute key="panel-type">note'
+    "</ac:adf-attribute><ac:adf-content><p>a</p></ac:adf-content></ac:adf-node>"
+    '<ac:adf-fallback><div class="panel"><p>a</p></div></ac:adf-fallback></ac:adf-extension>'
+)
+
+CODE_CELL = {"tableCell": ["codeBlock: x"]}
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (
+            macro("code", code('\nif a < b:\n    "x & <b>"'), language="py", title="a.py"),
+            ["paragraph: a.py[strong]", 'codeBlock python: if a < b:\n    "x & <b>"'],
+        ),
+        (macro("noformat", code("a]]]]><![CDATA[>b")), ["codeBlock: a]]>b"]),
+        (
+            macro("info", rich("<p>a</p>"), title="T &amp; U"),
+            [{"panel info": ["paragraph: T & U[strong]", "paragraph: a"]}],
+        ),
+        (macro("note", rich("<p>a</p>")), [{"panel warning": ["paragraph: a"]}]),
+        (macro("tip", rich("<p>a</p>")), [{"panel success": ["paragraph: a"]}]),
+        (macro("warning", rich("<p>a</p>")), [{"panel error": ["paragraph: a"]}]),
+        (macro("panel", rich("a"), bgColor="#E3FCEF"), [{"panel success": ["paragraph: a"]}]),
+        (ADF_PANEL, [{"panel note": ["paragraph: a"]}]),
+        (macro("expand", rich("<p>a</p>"), title="T"), [{"expand T": ["paragraph: a"]}]),
+        (
+            f"<p>a {macro('status', colour='Green', title='DONE')} b</p>",
+            ["paragraph: a <DONE green> b"],
+        ),
+        (f"<p>a</p>{macro('toc', maxLevel='2')}<p>b</p>", ["paragraph: a", "paragraph: b"]),
+        (f"<p>a {macro('jira', server='J', key='AB-1')} b</p>", ["paragraph: a AB-1 b"]),
+        (f"<p>{macro('anchor', key='')}a</p>", ["paragraph: a"]),
+        (macro("my-own", rich("<p>a</p>")), ["paragraph: a"]),
+        (
+            macro("view-file", name='<ri:attachment ri:filename="a.pdf"/>', height="9"),
+            ["paragraph: a.pdf"],
+        ),
+        (
+            '<p>a <ac:link><ri:page ri:content-title="P &quot;Q&quot;"/></ac:link> b</p>',
+            ['paragraph: a P "Q" b'],
+        ),
+        (
+            (
+                '<p><ac:link><ri:attachment ri:filename="x"/><ac:plain-text-link-body>'
+                "<![CDATA[the <file>]]></ac:plain-text-link-body></ac:link> b</p>"
+            ),
+            ["paragraph: the <file> b"],
+        ),
+        (
+            '<p>a <ac:link><ri:user ri:username="jo"/></ac:link>, b</p><p>c</p>',
+            ["paragraph: a @jo, b", "paragraph: c"],
+        ),
+        (
+            '<ac:image ac:alt="alt" ac:width="90"><ri:url ri:value="https://e.org/a.png"/></ac:image>',
+            [{"mediaSingle 90": ["media https://e.org/a.png alt"]}],
+        ),
+        (
+            (
+                '<p>a <ac:image><ri:attachment ri:filename="a.png"><ri:page ri:content-title="P"/>'
+                "</ri:attachment></ac:image> b</p>"
+            ),
+            ["paragraph: a a.png b"],
+        ),
+        ('<p>a <ac:emoticon ac:name="tick" /> b</p>', ["paragraph: a <:white_check_mark: ✅> b"]),
+        ('<p><ac:emoticon ac:name="x" ac:emoji-fallback="✨"/>b</p>', ["paragraph: ✨b"]),
+        (
+            (
+                f"<ac:task-list>{TASK % ('complete', '<span>a</span>')}{TASK % ('incomplete', 'b')}"
+                "</ac:task-list>"
+            ),
+            [{"taskList": ["taskItem DONE: a", "taskItem TODO: b"]}],
+        ),
+        ('<p>by <time datetime="2026-03-01" /> or so</p>', ["paragraph: by 2026-03-01 or so"]),
+        (
+            (
+                '<ac:layout><ac:layout-section ac:type="x"><ac:layout-cell>a</ac:layout-cell>'
+                "<ac:layout-cell>b</ac:layout-cell></ac:layout-section></ac:layout>"
+            ),
+            ["paragraph: a", "paragraph: b"],
+        ),
+        ("<p><strong/>a<ac:x/></p><p />", ["paragraph: a"]),
+        (
+            f"<table><tbody><tr><td /><td>{macro('code', code('x'))}</td></tr></tbody></table>",
+            [{"table": [{"tableRow": [{"tableCell": ["paragraph"]}, CODE_CELL]}]}],
+        ),
+    ],
+)
+def test_the_storage_format_of_confluence_is_read(source: str, expected: list[Any]) -> None:
+    assert outlines(html_to_adf(f"{source}<ac:inline-comment-marker/>")) == expected
+    assert outlines(split_html(f"<ac:x/>{source}", None)[0].document) == expected
+
+
+@pytest.mark.parametrize(
+    "piece", ["<ac:link><ri:page/>", '<ac:a b="', "<![CDATA[", "<ac:link></ac:image>", "<!--"]
+)
+def test_a_hostile_page_takes_linear_time(piece: str) -> None:
+    def seconds(count: int) -> float:
+        start = time.process_time()
+        storage_to_html(piece * count)
+        return time.process_time() - start
+
+    assert seconds(40_000) < 12 * max(seconds(10_000), 0.02)
+
+
+STYLES = """<style>@import url(x.css); /* .c1{color:blue} */
+.c1{font-weight:700;color:#FF0000;font-size:11pt} .c2,p.c2{background:rgba(255,0,0,.5)}
+p.c3{text-align:center} .c3 b{color:blue} @media print{.c1{color:blue}} td.c4{background:#00ff00}
+.c5{text-decoration:line-through}</style>"""
+
+
+@pytest.mark.parametrize(
+    ("html", "expected"),
+    [
+        ('<p><span class="c1 x">a</span>b</p>', ["paragraph: a[strong, #ff0000]b"]),
+        ('<p><span class="c1" style="color:#0f0">a</span></p>', ["paragraph: a[strong, #00ff00]"]),
+        ('<p class="c3">a <b>b</b></p>', ["paragraph: a b[strong]"]),
+        ('<p class="c2">a</p>', ["paragraph: a[#ff8080]"]),
+        ('<p class="c4">a</p>', ["paragraph: a"]),
+        ('<p><mark class="c5">a</mark></p>', ["paragraph: a[strike, #fff59d]"]),
+        (
+            '<table><tr><td class="c4">a</td></tr></table>',
+            [{"table": [{"tableRow": [{"tableCell #00ff00": ["paragraph: a"]}]}]}],
+        ),
+    ],
+)
+def test_rules_for_classes_style_as_attributes_do(html: str, expected: list[Any]) -> None:
+    for document in (
+        html_to_adf(STYLES + html),
+        split_html(f"<html><head>{STYLES}</head><body>{html}</body></html>", None)[0].document,
+    ):
+        assert outlines(document) == expected
+    assert "center" not in str(html_to_adf(html)) + str(html_to_adf(STYLES + '<b class="c3">a</b>'))
+
+
+def test_titles_of_the_panels_of_an_exported_page_are_strong() -> None:
+    page = """<div class="panel"><div class="panelHeader">A</div><div class="panelContent"><p>a</p>
+    </div></div><div class="confluence-information-macro confluence-information-macro-note">
+    <p class="title">B</p><div class="confluence-information-macro-body"><p>b</p></div></div>
+    <div class="code panel"><div class="codeHeader panelHeader"><b>C</b></div>
+    <div class="codeContent panelContent"><pre>c</pre></div></div>"""
+    assert outlines(split_html(page, None)[0].document) == [
+        {"panel info": ["paragraph: A[strong]", "paragraph: a"]},
+        {"panel warning": ["paragraph: B[strong]", "paragraph: b"]},
+        "paragraph: C[strong]",
+        "codeBlock: c",
+    ]
+
+
+def test_cells_that_confluence_highlights_by_class_are_coloured() -> None:
+    row = '<td class="highlight-green confluenceTd">a</td><td class="highlight-#FFEBE6">b</td>'
+    assert outlines(html_to_adf(f"<table><tr>{row}</tr></table>")) == [
+        {
+            "table": [
+                {
+                    "tableRow": [
+                        {"tableCell #e3fcef": ["paragraph: a"]},
+                        {"tableCell #ffebe6": ["paragraph: b"]},
+                    ]
+                }
+            ]
+        }
+    ]
+
+
+def items(tag: str, level: int, *texts: str) -> str:
+    """Return a list as Google Docs exports it."""
+    inner = "".join(f'<li class="c1">{text}</li>' for text in texts)
+    return f'<{tag} class="c4 lst-kix_ab1-{level} start">{inner}</{tag}>'
+
+
+def test_lists_of_google_docs_are_nested_as_they_are_shown() -> None:
+    page = "".join((
+        *(items("ol", 0, "1"), items("ol", 1, "a"), items("ul", 2, "x"), items("ol", 1, "b")),
+        *(items("ol", 0, "2"), "<p>p</p>", items("ul", 1, "y"), items("ul", 0, "z")),
+    ))  # fmt: skip
+
+    def item(text: str, *content: Any) -> Any:
+        return {"listItem": [f"paragraph: {text}", *content]}
+
+    deepest = {"bulletList": [item("x")]}
+    assert outlines(split_html(page, None)[0].document) == [
+        {
+            "orderedList": [
+                item("1", {"orderedList": [item("a", deepest), item("b")]}),
+                item("2"),
+            ]
+        },
+        "paragraph: p",
+        {"bulletList": [item("y")]},
+        {"bulletList": [item("z")]},
+    ]
+
+
+def test_links_of_google_docs_lead_where_they_are_to_lead() -> None:
+    href = "https://www.google.com/url?q=https://e.org/a?b%3D1%26c%3D2&amp;sa=D&amp;ust=1"
+    document = split_html(f'<p><a href="{href}">a</a></p>', None)[0].document
+    assert outlines(document) == ["paragraph: a[https://e.org/a?b=1&c=2]"]
+
+
+def test_blank_lines_at_the_beginning_of_code_are_not_doubled() -> None:
+    assert outlines(html_to_adf("<pre>\n\na</pre>")) == ["codeBlock: \na"]
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "expected"),
+    [
+        ("h2. A\n* b", "<p>a <b>b</b></p>", ["paragraph: a b[strong]"]),
+        ("**a**", "<ul><li>a</li></ul>\n", [{"bulletList": [{"listItem": ["paragraph: a"]}]}]),
+        ("<p>a</p>", "h2. A", ["heading 2: A"]),
+        ("a **b** c", "h2. A", ["heading 2: A"]),
+        ("h2. A", "a <b> c </b> d", ["paragraph: a <b> c </b> d"]),
+        ("h2. A", "<b> of *this*", ["paragraph: <b> of this[strong]"]),
+        ("plain", "a [~b] c", ["paragraph: a [~b] c"]),
+        ("<p>a</p>", macro("code", code("x")), ["codeBlock: x"]),
+        (macro("code", code("x")), macro("code", code("y")), ["codeBlock: y"]),
+    ],
+)
+def test_a_description_in_another_markup_than_its_column_is_read_as_its_own(
+    column: str, cell: str, expected: list[Any]
+) -> None:
+    reader = body_reader(
+        BodyFormat.AUTO, [column, column], base_url=None, max_nesting=100, max_nodes=1000
+    )
+    assert outlines(reader.to_adf(cell)) == expected
