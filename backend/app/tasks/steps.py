@@ -201,8 +201,8 @@ class Steps:
             self._loaded()[name] = result
             self._bytes += needed
 
-    def _check_name(self, name: str) -> None:
-        if not name or safe_text(name) != name:
+    def _check_name(self, name: object) -> None:
+        if not isinstance(name, str) or not name or safe_text(name) != name:
             raise StepError(
                 f"A step's name is text without control characters, not {name!r:.100}",
                 next_step=f"Correct it in {self._handler}.",

@@ -176,7 +176,10 @@ class Write:
         _check_texts(self, "function")
         if not _FUNCTION.fullmatch(self.function):
             raise ValueError(f"Write.function takes package.module:function, not {self.function!r}")
-        payload = json.loads(json.dumps(self.payload, allow_nan=False))
+        try:
+            payload = json.loads(json.dumps(self.payload, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"Write.payload takes JSON values: {error}") from error
         object.__setattr__(self, "payload", payload)
 
 

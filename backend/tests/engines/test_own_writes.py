@@ -88,6 +88,9 @@ def test_writes_are_committed_with_the_completion(bench: Any, effects: Any, thre
         ("own_writes:refuse", "no such customer"),
         ("own_writes:leave", "called for an exit"),
         ("own_writes:gone", "The write own_writes:gone cannot be imported"),
+        ("own_writes:commit", "A write does not commit"),
+        ("own_writes:roll_back", "The write own_writes:roll_back ended the transaction"),
+        ("own_writes:wait", "The write own_writes:wait is no plain function"),
     ],
 )
 def test_a_write_that_fails_fails_the_task_and_leaves_nothing(
@@ -171,7 +174,7 @@ def test_a_run_with_writes_is_not_for_the_batcher(bench: Any, effects: Any, clai
 def test_a_write_is_checked_where_it_is_made(
     function: Any, payload: Any, kind: type[Exception]
 ) -> None:
-    with pytest.raises(kind):
+    with pytest.raises(kind, match=r"Write\.(function|payload) takes"):
         Write(function, payload)
 
 

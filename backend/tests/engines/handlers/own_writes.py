@@ -39,3 +39,16 @@ def refuse(db: DbSession, session_id: uuid.UUID, payload: Any) -> None:
 
 def leave(_db: DbSession, _session_id: uuid.UUID, _payload: Any) -> None:
     raise SystemExit(1)
+
+
+def commit(db: DbSession, session_id: uuid.UUID, payload: Any) -> None:
+    note(db, session_id, payload)
+    db.commit()
+
+
+def roll_back(db: DbSession, _session_id: uuid.UUID, _payload: Any) -> None:
+    db.rollback()
+
+
+async def wait(db: DbSession, session_id: uuid.UUID, payload: Any) -> None:
+    note(db, session_id, payload)
