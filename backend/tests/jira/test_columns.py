@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from app.core.errors import ConfigurationError, ErrorCategory
+from app.tasks.documents.tickets import TicketOptions, tickets_from
 from app.tasks.jira.column_rules import MappingOptions, read_rules
 from app.tasks.jira.columns import ColumnMapping, MappedRow, fields_of_front_matter
 from app.tasks.jira.payload import named_fields
@@ -415,6 +416,42 @@ def test_payloads_are_by_names_and_types() -> None:
         "customfield_2": "five",
         "priority": {"name": "Highest"},
     }  # fmt: skip
+
+
+def test_a_rule_frees_the_column_of_the_descriptions_and_the_titles_keep_theirs() -> None:
+    rules = read_rules(["Description=", "Summary=labels"], ["a.csv"])
+    options = TicketOptions(
+        max_rows=9, max_columns=9, max_nesting=9, mapping=MappingOptions(rules=rules)
+    )
+    made = tickets_from("a.csv", b"Summary,Description\nA,gone\n", options)
+    (ticket,) = made
+    assert (ticket.title, "gone" in ticket.description) == ("A", False)
+    assert said(made.notes) == [
+        "a.csv: “Summary” stays the title; --title-column NAME changes that"
+    ]
+
+
+def test_youtrack_and_monday_are_read_as_what_they_are() -> None:
+    header = [
+        "Issue Id",
+        "Project",
+        "Tags",
+        "Summary",
+        "Priority",
+        "Type",
+        "State",
+        "Subsystem",
+        "Estimation",
+    ]
+    row = ["A-1", "A", "one two", "T", "Show-stopper", "Bug", "Open", "UI", "1w 2d"]
+    mapping, (made,) = mapped(header, row, title=3)
+    assert mapping.origin is Origin.YOUTRACK
+    assert made.fields == {
+        "labels": ["one-two"], "priority": "Show-stopper", "issuetype": "Bug",
+        "components": ["UI"], "originalEstimate": "1w 2d",
+    }  # fmt: skip
+    assert named_fields(made.fields)["priority"] == {"name": "Highest"}
+    assert fields(["Priority"], "Critical \u26a0\ufe0f") == {"priority": "Critical"}
 
 
 if __name__ == "__main__":

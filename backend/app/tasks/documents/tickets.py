@@ -337,6 +337,8 @@ def _of_tables(
     readers = []
     before = 0
     for table in tables:
+        if table.body is not None and options.mapping.frees_body(name, table.header[table.body]):
+            table = replace(table, body=None)  # noqa: PLW2901 - the same table
         reader = body_reader(options.body_format, table.bodies(), **options.reading)
         if table.body is not None and (note := reader.note(table.header[table.body])):
             notes.append(Note(f"{table.name}: {note}", ("body_format",)))

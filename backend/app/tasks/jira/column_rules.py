@@ -92,6 +92,11 @@ class MappingOptions:
     day_first: bool | None = None
     has_site: bool = False
 
+    def frees_body(self, document: str, column: str) -> bool:
+        """Return whether a rule makes something else of the column of the descriptions."""
+        rules = (rule for rule in self.rules if rule.holds_for(document, column))
+        return next((rule.field != BODY for rule in rules), False)
+
     def column_for(self, document: str, wanted: str) -> str | None:
         """Return the column that a rule for this document makes its title or its body."""
         return self._column(document, wanted)

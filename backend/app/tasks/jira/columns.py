@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     _Filled = Sequence[tuple[int, str]]
 
 _ISSUE_KEY = re.compile(r"[A-Z][A-Z0-9_]+-\d+")
+_EMOJI = " \u26a0\ufe0f"
+"""What monday.com writes behind a priority: a warning sign."""
+
 _TRELLO_COLOUR = re.compile(r" \([a-z_ ]+\)$")
 _SECONDS_IN_UNIT = {
     Origin.JIRA: 1, Origin.GITLAB: 1, Origin.AZURE_DEVOPS: 3600, Origin.REDMINE: 3600,
@@ -114,6 +117,7 @@ class ColumnMapping:
             index: name for index, name in ((body, BODY), (title, TITLE)) if index is not None
         }
         self._left_out: set[int] = set()
+        self._kept_title = ""
         self._columns: dict[str, list[int]] = {}
         self._chosen = self._choose()
         self._place()
@@ -147,7 +151,11 @@ class ColumnMapping:
             rule = next(
                 (rule for rule in self._options.rules if rule.holds_for(self._document, name)), None
             )
-            if rule is None or index in self._taken:
+            if rule is None:
+                continue
+            if taken := self._taken.get(index):
+                if rule.field != taken:
+                    self._kept_title = name
                 continue
             if rule.field:
                 self._columns.setdefault(rule.field, []).append(index)
@@ -203,7 +211,8 @@ class ColumnMapping:
                 self._parent(row, filled)
             elif not self._becomes(name) or (name == "sprint" and not filled[0][1].isdigit()):
                 why, *options = _WHY_NOT[name][: 1 if self._options.has_site else None]
-                self._remark(f"{self._named(indices)} stays in the table: {why}", "", *options)
+                stays = f"{self._named(indices)} {'stays' if len(indices) == 1 else 'stay'}"
+                self._remark(f"{stays} in the table: {why}", "", *options)
             else:
                 value = self._value(name, filled)
                 if value is not None:
@@ -218,7 +227,8 @@ class ColumnMapping:
 
     def notes(self) -> list[Note]:
         """Return what people should know of the rows so far, one line for each kind."""
-        return [
+        kept = f"{self.name}: “{self._kept_title}” stays the title"
+        return [Note(kept, ("title_column",))] * bool(self._kept_title) + [
             Note(f"{self.name}: {remark.text}{self._where(*where)}", remark.options)
             for remark, where in self._remarks.items()
         ]
@@ -299,10 +309,11 @@ class ColumnMapping:
         text = " ".join(filled[0][1].split())
         if text.casefold() in NO_PRIORITIES:
             return None
-        is_known = text.casefold() in OTHER_PRIORITIES or text.title() in DEFAULT_PRIORITIES
+        bare = text.strip(_EMOJI)
+        is_known = bare.casefold() in OTHER_PRIORITIES or bare.title() in DEFAULT_PRIORITIES
         is_trusted = self.origin is Origin.JIRA or "priority" in self._chosen
         if is_known or is_trusted or self._options.has_site:
-            return text
+            return bare if is_known else text
         self._remark(
             "priorities that are none of Jira's default ones stay in the table; if your Jira has"
             f" them, choose {self._header[filled[0][0]]}=priority",

@@ -27,6 +27,7 @@ class Origin(Enum):
     ASANA = "Asana"
     CLICKUP = "ClickUp"
     GITLAB = "GitLab"
+    YOUTRACK = "YouTrack"
     OTHER = ""
 
 
@@ -58,7 +59,7 @@ FIELDS = (
          "arbeitselementtyp", "type de ticket", "type de demande", "tipo de incidencia",
          "tipo de item", "tipo de pendência", "課題タイプ"),
         ((Origin.REDMINE, ("tracker",)), (Origin.LINEAR, ("type",)), (Origin.JIRA, ("type",)),
-         (Origin.CLICKUP, ("task type",))),
+         (Origin.CLICKUP, ("task type",)), (Origin.YOUTRACK, ("type",))),
     ),
     FieldName(
         "priority",
@@ -76,7 +77,7 @@ FIELDS = (
         ("components", "component", "component/s", "komponenten", "komponente",
          "komponente(n)", "komponente/n", "composants", "componentes",
          "コンポーネント"),
-        ((Origin.REDMINE, ("category", "kategorie")),),
+        ((Origin.REDMINE, ("category", "kategorie")), (Origin.YOUTRACK, ("subsystem",))),
     ),
     FieldName(
         "fixVersions",
@@ -126,6 +127,7 @@ FIELDS = (
          "time estimated", "ursprüngliche schätzung", "geschätzter aufwand",
          "geschätzte zeit", "estimation originale",
          "estimación original", "estimativa original", "初期見積り"),
+        ((Origin.YOUTRACK, ("estimation",)),),
     ),
     FieldName(
         "assignee",
@@ -173,6 +175,7 @@ FIELDS = (
         "Status",
         ("status", "statut", "estado", "ステータス"),
         ((Origin.AZURE_DEVOPS, ("state", "zustand")), (Origin.GITHUB, ("state",)),
+         (Origin.YOUTRACK, ("state",)),
          (Origin.TRELLO, ("list name",)), (Origin.ASANA, ("section/column",))),
         needs_site=True,
     ),
@@ -189,6 +192,7 @@ _SIGNS: tuple[tuple[Origin, tuple[str, ...]], ...] = (
     (Origin.AZURE_DEVOPS, ("work item type",)),
     (Origin.AZURE_DEVOPS, ("arbeitselementtyp",)),
     (Origin.GITLAB, ("issue id", "title", "author username")),
+    (Origin.YOUTRACK, ("issue id", "project", "summary", "tags")),
     (Origin.JIRA, ("issue key",)),
     (Origin.JIRA, ("issue id",)),
     (Origin.JIRA, ("vorgangsschlüssel",)),

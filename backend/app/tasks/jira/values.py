@@ -9,7 +9,8 @@ from datetime import UTC, date, datetime, timedelta
 
 DEFAULT_PRIORITIES = ("Highest", "High", "Medium", "Low", "Lowest")
 OTHER_PRIORITIES = {
-    "blocker": "Highest", "critical": "Highest", "immediate": "Highest", "urgent": "Highest",
+    "blocker": "Highest", "critical": "Highest", "show-stopper": "Highest",
+    "immediate": "Highest", "urgent": "Highest",
     "major": "High", "normal": "Medium", "minor": "Low", "trivial": "Lowest",
     "1": "Highest", "2": "High", "3": "Medium", "4": "Low", "5": "Lowest",
     "p0": "Highest", "p1": "High", "p2": "Medium", "p3": "Low", "p4": "Lowest",
