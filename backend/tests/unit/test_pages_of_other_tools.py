@@ -275,6 +275,77 @@ def test_blank_lines_at_the_beginning_of_code_are_not_doubled() -> None:
     assert outlines(html_to_adf("<pre>\n\na</pre>")) == ["codeBlock: \na"]
 
 
+def word_item(name: str, level: int, mark: str, text: str) -> str:
+    """Return an item of a list as Word writes it."""
+    return (
+        f"<p class=MsoListParagraph style='text-indent:-18.0pt;mso-list:{name} level{level} lfo1'>"
+        f"<![if !supportLists]><span style='mso-list:Ignore'>{mark}<span>&nbsp;&nbsp;</span></span>"
+        f"<![endif]>{text}<o:p></o:p></p>\n\n"
+    )
+
+
+def test_paragraphs_that_word_has_for_items_of_lists_are_such() -> None:
+    page = "".join((
+        *(word_item("l0", 1, "·", "a"), word_item("l0", 2, "o", "b"), word_item("l0", 1, "·", "c")),
+        *(word_item("l1", 1, "1.", "d"), word_item("l1", 1, "2.", "e"), "<p>p</p>"),
+        word_item("l1", 1, "3.", "f"),
+    ))  # fmt: skip
+    for document in (html_to_adf(page), split_html(page, None)[0].document):
+        assert outlines(document) == [
+            {
+                "bulletList": [
+                    {
+                        "listItem": [
+                            "paragraph: a",
+                            {"bulletList": [{"listItem": ["paragraph: b"]}]},
+                        ]
+                    },
+                    {"listItem": ["paragraph: c"]},
+                ]
+            },
+            {"orderedList": [{"listItem": ["paragraph: d"]}, {"listItem": ["paragraph: e"]}]},
+            "paragraph: p",
+            {"orderedList 3": [{"listItem": ["paragraph: f"]}]},
+        ]
+
+
+@pytest.mark.parametrize(
+    ("html", "expected"),
+    [
+        (
+            (
+                '<ul class="en-todolist"><li style="--en-checked:true;"><div>a</div></li>'
+                '<li style="--en-checked:false;"><div>b</div></li></ul>'
+            ),
+            [{"taskList": ["taskItem DONE: a", "taskItem TODO: b"]}],
+        ),
+        (
+            '<div style="-en-codeblock: true;"><div>a</div><div>&nbsp; b</div></div>',
+            ["codeBlock: a\n\xa0 b"],
+        ),
+        (
+            '<p data-tag="to-do">a</p><p data-tag="to-do:completed">b</p>',
+            ["paragraph: ☐ a", "paragraph: ☑ b"],
+        ),
+        (
+            '<style>.highlight-red{color:#f00}</style><p><mark class="highlight-red">a</mark></p>',
+            ["paragraph: a[#ff0000]"],
+        ),
+        (
+            (
+                '<ul class="to-do-list"><li><div class="checkbox checkbox-off"></div>a'
+                '<ul class="to-do-list"><li><div class="checkbox checkbox-on"></div>b</li></ul>'
+                "</li></ul>"
+            ),
+            [{"taskList": ["taskItem TODO: a", {"taskList": ["taskItem DONE: b"]}]}],
+        ),
+    ],
+    ids=["evernote's tasks", "evernote's code", "onenote", "notion's colour", "notion's tasks"],
+)
+def test_pages_of_note_takers_are_read(html: str, expected: list[Any]) -> None:
+    assert outlines(split_html(html, None)[0].document) == expected
+
+
 @pytest.mark.parametrize(
     ("column", "cell", "expected"),
     [
@@ -285,6 +356,7 @@ def test_blank_lines_at_the_beginning_of_code_are_not_doubled() -> None:
         ("h2. A", "a <b> c </b> d", ["paragraph: a <b> c </b> d"]),
         ("h2. A", "<b> of *this*", ["paragraph: <b> of this[strong]"]),
         ("plain", "a [~b] c", ["paragraph: a [~b] c"]),
+        ("h2. A", "a&nbsp;b &lt;c&gt;", ["paragraph: a\xa0b <c>"]),
         ("<p>a</p>", macro("code", code("x")), ["codeBlock: x"]),
         (macro("code", code("x")), macro("code", code("y")), ["codeBlock: y"]),
     ],

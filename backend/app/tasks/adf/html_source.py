@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from urllib.parse import parse_qs, urlsplit
 
 import turbohtml
 
 from app.tasks.adf.storage_format import is_storage_format, storage_to_html
 from app.tasks.adf.style_rules import write_class_rules
+from app.tasks.adf.tool_exports import list_items_of_word, make_plain
 
 KNOWN_ELEMENTS = frozenset({
     "a", "abbr", "acronym", "address", "annotation", "article", "aside", "audio", "b", "basefont",
@@ -47,8 +47,6 @@ END_TAG_LEFT_OUT = frozenset({
 AROUND_END_TAGS_LEFT_OUT = frozenset({"DL", "OL", "SELECT", "TABLE", "UL"})
 
 _INVISIBLE = ("script", "style", "template", "noembed", "noframes", "xmp", "plaintext", "noscript")
-_FRAME = "#breadcrumb-section,#footer,.expand-control-icon,.aui-icon,.confluence-embedded-chrome"
-_TASKS = ".inline-task-list > li,.to-do-list > li"
 _TASK_BOX = re.compile(
     r"<li((?:[^>\"]|\"[^\"]*\")*)>(\s*(?:<(?:p|label)(?:[^>\"]|\"[^\"]*\")*>\s*)*)"
     r"<input((?:[^>\"]|\"[^\"]*\")*)>"
@@ -64,8 +62,6 @@ _MAY_HIDE = (
     re.compile("DISPLAY"),
     re.compile("katex-html"),
 )
-_GOOGLE = "https://www.google.com/url?q="
-_GOOGLE_LEVEL = re.compile(r"lst-kix_\w+-([0-8])(?!\S)")
 _COMMENT = re.compile(r"<!--.*?-->|<[!?][^>]*>", re.DOTALL)
 _PRE = re.compile(r'(<pre(?:[^>"]|"[^"]*")*+>)\n')
 """The line end that a serializer adds for the one that a parser drops."""
@@ -79,81 +75,23 @@ def balanced_fragment(html: str, names: Iterable[str] | None = None) -> str:
     `names` are those of its elements that are not surely shown, where they are known.
     """
     body = turbohtml.parse_fragment(_as_html(html), positions=False)
+    if "mso-list" in html:
+        list_items_of_word(body)
     return _serialized(body, names)
 
 
 def balanced_document(html: str) -> str:
     """Return a whole document with balanced tags, without what is never shown.
 
-    The exports of Confluence and Notion have tasks and expands in elements of their own making;
-    they are exchanged for HTML's. What frames the page (breadcrumbs, footer) is left out. Google's
-    lists are nested, and its links lead where they are to lead.
+    Elements of the making of other tools are exchanged for HTML's (`tool_exports`).
     """
     page = turbohtml.parse(_as_html(html), positions=False)
-    _strip_space_name(page)
-    page.remove(_FRAME)
-    for item in page.select(_TASKS):
-        is_done = item.has_class("checked") or bool(item.select(".checkbox-on"))
-        item.attrs["data-task"] = "done" if is_done else "open"
-    for listing in page.select(".inline-task-list,.to-do-list"):
-        listing.attrs["data-tasks"] = ""
-    for title in page.select(".confluence-information-macro > .title,.panelHeader"):
-        title.attrs["style"] = f"font-weight:bold;{title.attrs.get('style') or ''}"
-    for content in page.select(".panel > .panelContent:not(.codeContent)"):
-        if isinstance(macro := content.parent, turbohtml.Element):
-            macro.attrs["class"] = "admonition info"
-    for picture in page.select("img.emoticon[data-emoji-fallback]"):
-        picture.replace_with(turbohtml.Text(str(picture.attrs["data-emoji-fallback"])))
-    for container in page.select(".expand-container"):
-        container.tag = "details"
-    for control in page.select(".expand-control"):
-        control.tag = "summary"
-    for link in page.select(f'a[href^="{_GOOGLE}"]'):
-        target = parse_qs(urlsplit(str(link.attrs["href"])).query).get("q")
-        link.attrs["href"] = target[0] if target else link.attrs["href"]
-    _nest_lists_of_google(page)
+    make_plain(page)
     return _serialized(page)
-
-
-def _nest_lists_of_google(page: turbohtml.Document) -> None:
-    """Put a list that is said to be deeper into the last item of the list before it.
-
-    Google Docs has all of them side by side, `lst-kix_…-0` and `lst-kix_…-1`.
-    """
-    first: turbohtml.Element | None = None
-    nesting: list[tuple[int, turbohtml.Element, turbohtml.Element]] = []  # level, list, last item
-    for listing in page.select('[class*="lst-kix_"]'):
-        found = _GOOGLE_LEVEL.search(" ".join(listing.attrs["class"] or ()))
-        items = listing.select("li")
-        if found is None or not items:
-            continue
-        level = int(found[1])
-        if first is not listing.previous_sibling:
-            nesting.clear()
-        while nesting and nesting[-1][0] > level:
-            nesting.pop()
-        if nesting and nesting[-1][:1] == (level,) and nesting[-1][1].tag == listing.tag:
-            outer = nesting.pop()[1]
-            outer.extend(items)
-            listing.decompose()
-            nesting.append((level, outer, items[-1]))
-        elif nesting and nesting[-1][0] < level:
-            nesting[-1][2].append(listing)
-            nesting.append((level, listing, items[-1]))
-        else:
-            first, nesting = listing, [(level, listing, items[-1])]
 
 
 def _as_html(source: str) -> str:
     return storage_to_html(source) if is_storage_format(source) else source
-
-
-def _strip_space_name(page: turbohtml.Document) -> None:
-    """Take the name of the space from before the title of a page of Confluence."""
-    title, space = page.select_one("#title-text"), page.select_one("#breadcrumbs .first")
-    if title is not None and space is not None:
-        words = " ".join(title.text.split())
-        title.text = words.removeprefix(f"{' '.join(space.text.split())} : ")
 
 
 def _serialized(

@@ -187,6 +187,7 @@ def _has_strong_signs(kind: BodyFormat, body: str) -> bool:
 def _has_signs(kind: BodyFormat, body: str) -> bool:
     if _has_strong_signs(kind, body):
         return True
-    if kind is BodyFormat.JIRA:
-        return _WEAK_JIRA.search(body) is not None
-    return kind is BodyFormat.HTML and ("<" in body or _ENTITY.search(body) is not None)
+    if kind is BodyFormat.JIRA and _WEAK_JIRA.search(body) is not None:
+        return True
+    has_entities = kind in {BodyFormat.HTML, BodyFormat.JIRA} and _ENTITY.search(body) is not None
+    return has_entities or (kind is BodyFormat.HTML and "<" in body)
