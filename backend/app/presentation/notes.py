@@ -21,6 +21,6 @@ def note_texts(notes: Iterable[_Note], option_name: Callable[[str], str] = str) 
 
 
 def note_text(note: _Note, option_name: Callable[[str], str]) -> str:
-    """Return one note in words."""
-    names = " or ".join(map(option_name, note.options))
+    """Return one note in words; an option without a name is left out."""
+    names = " or ".join(filter(None, map(option_name, note.options)))
     return f"{note.text}; {names} changes that" if names else note.text

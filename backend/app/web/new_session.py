@@ -35,7 +35,7 @@ from app.tasks.jira_import import offered_key
 from app.values.options import SessionOptions
 from app.web.column_choices import columns_of
 from app.web.page import Page, PageOf
-from app.web.retry_form import CHOICES, option_label, target_choices
+from app.web.retry_form import CHOICES, offered_label, option_label, target_choices
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -175,7 +175,7 @@ def _preview(
         return _form(page, services.settings, given, _form_problems(error, documents))
     except TaskError as error:
         return _refused(page, services, given, error)
-    made = with_option_names(made, option_label)
+    made = with_option_names(made, offered_label(services.settings))
     refused = {
         name: " ".join(f"{each.message.removesuffix('.')}. {each.next_step}" for each in of_field)
         for name in PROBLEM_FIELDS

@@ -15,7 +15,7 @@ from app.tasks.jira.sites import configured_targets
 from app.values.states import TaskStatus, TaskType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from app.core.config import Settings
     from app.repositories.session_snapshot import SessionSnapshot
@@ -147,12 +147,20 @@ def changes(offered: Sequence[EditableOption], given: Mapping[str, str]) -> dict
     return changed
 
 
-def options_text(options: Mapping[str, object]) -> list[tuple[str, str]]:
+def options_text(
+    options: Mapping[str, object], choices: Mapping[str, Sequence[tuple[str, str]]]
+) -> list[tuple[str, str]]:
     """Return the options as the forms word them: (label, value)."""
     return [
-        (LABELS.get(name, name), dict(CHOICES.get(name, ())).get(_text(value), _text(value)))
+        (LABELS.get(name, name), dict(choices.get(name, ())).get(_text(value), _text(value)))
         for name, value in options.items()
     ]
+
+
+def offered_label(settings: Settings) -> Callable[[str], str]:
+    """Return `option_label`, with "" for `to` where the form has no choice of sites."""
+    has_site = any(configured_targets(settings))
+    return lambda name: option_label(name) if has_site or name != "to" else ""
 
 
 def option_label(name: str) -> str:

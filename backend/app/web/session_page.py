@@ -53,6 +53,7 @@ from app.web.retry_form import (
     CHOICES,
     changes,
     editable_options,
+    offered_label,
     option_label,
     options_text,
     takes_documents,
@@ -252,6 +253,7 @@ def _render(  # noqa: PLR0913 - what a route is given
         workers = live_workers(db.connection()) if is_waiting else None
         pauses = read_pauses(db.connection()) if is_waiting else ()
         left = times_left(db, session.owner, [session]).get(session_id, "")
+    choices = CHOICES | {"to": target_choices(services.settings)}
     return page.render(
         "session.html",
         status_code=UNUSABLE if refused else 200,
@@ -277,11 +279,11 @@ def _render(  # noqa: PLR0913 - what a route is given
         ],
         flags={name: flag.split()[0] for name, flag in OPTION_FLAGS.items()},
         takes_documents=takes_documents(session),
-        choices=CHOICES | {"to": target_choices(services.settings)},
+        choices=choices,
         refused=refused or {},
-        options=options_text(session.options),
+        options=options_text(session.options, choices),
         content=content,
-        notes=note_texts(content.notes, option_label),
+        notes=note_texts(content.notes, offered_label(services.settings)),
         documents_shown=DOCUMENTS_SHOWN,
         tickets=tickets,
         faulty={found.ticket for found in findings},

@@ -120,6 +120,7 @@ def test_the_form_offers_the_site_and_the_page_links_the_issues(
     until_completed(server.client(key), f"/api/v1{page}")
     shown = browser.get(page).text
     assert "2 issues created in Jira" in shown
+    assert f"<dt>Create the issues in</dt><dd>{jira.url}</dd>" in shown
     assert f'<a href="{jira.url}/browse/SHOP-2" rel="noreferrer">SHOP-2</a>' in shown
     assert "import.sh" not in shown
     ticket = browser.get(f"{page}/tickets/1").text

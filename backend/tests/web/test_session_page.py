@@ -330,6 +330,7 @@ def test_findings_lead_to_the_ticket_where_the_place_is_marked(
     stage.fail(stage.start(TaskType.ADF_VALIDATION), found)
 
     page = browser.get(stage.path).text
+    assert "2 findings</h2>" in page
     assert f'href="{stage.path}/tickets/2#preview"' in page
     assert "open a new session with corrected ones" in page
     assert re.search(r'<a class="button primary" href="/new">.*Open a new session</a>', page)
@@ -351,11 +352,13 @@ def test_findings_lead_to_the_ticket_where_the_place_is_marked(
 
 def test_a_note_names_its_options_as_the_form_does(browser: httpx.Client, stage: Stage) -> None:
     note = Note("odd.csv: “Text” is read as HTML", ("body_format",))
-    stage.complete(stage.start(), TaskResults(notes=[note, "A note of a handler"]))
+    of_sites = Note("odd.csv: “Points” stays in the table", ("to", "map"))
+    stage.complete(stage.start(), TaskResults(notes=[note, of_sites, "A note of a handler"]))
 
     page = browser.get(stage.path).text
 
     assert "is read as HTML; “Markup of the descriptions” changes that" in page
+    assert "stays in the table; “Columns” changes that" in page, "the form offers no site"
     assert "A note of a handler</p>" in page
 
 

@@ -182,8 +182,8 @@ class _Delivery:
             raise DeliveryRefused(
                 plan.findings,
                 self.results().issues,
-                next_step="Nothing of these was sent. Correct it in Jira, or choose another "
-                f"project or issue type, and retry{self._instead_of_a_retry()} "
+                next_step="Correct it in Jira, or choose another project or issue type, and "
+                f"retry{self._instead_of_a_retry()} Nothing of these was sent. "
                 f"What the site takes: session-tasks jira check --project {self._project}.",
                 options=self._mending_options(plan.findings),
             )
@@ -193,8 +193,8 @@ class _Delivery:
             raise DeliveryRefused(
                 self._findings(plan),
                 self.results().issues,
-                next_step="The others are created. Correct it in Jira, or choose another issue "
-                "type, and retry: only what was refused is sent again.",
+                next_step="Correct it in Jira, or choose another issue type, and retry: only what "
+                "was refused is sent again.",
             )
         return TaskResults(exports=list(self._bodies(plan)), issues=self.results().issues)
 
