@@ -1,4 +1,4 @@
-"""Pages of Confluence, in its storage format and as HTML, of Notion and of Google Docs."""
+"""Pages of Confluence, in its storage format and as HTML, and of other tools; their Markdown."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from app.tasks.adf.html_to_adf import html_to_adf, split_html
+from app.tasks.adf.markdown import markdown_to_adf
 from app.tasks.adf.storage_format import storage_to_html
 from app.tasks.adf.validation import find_violations
 from app.tasks.documents.body_format import body_reader
@@ -368,3 +369,42 @@ def test_a_description_in_another_markup_than_its_column_is_read_as_its_own(
         BodyFormat.AUTO, [column, column], base_url=None, max_nesting=100, max_nodes=1000
     )
     assert outlines(reader.to_adf(cell)) == expected
+
+
+ITEM = {"bulletList": [{"listItem": ["paragraph: i"]}]}
+MEDIA = "media https://e.org/a.png a"
+PICTURE = "![a](https://e.org/a.png)"
+
+
+@pytest.mark.parametrize(
+    ("markdown", "expected"),
+    [
+        (
+            ">>>\na *b*\n\n- i\n>>>\n\nd",
+            [
+                {"blockquote": ["paragraph: a b[em]", ITEM]},
+                "paragraph: d",
+            ],
+        ),
+        (">>> a", [{"blockquote": ["paragraph: a"]}]),
+        ("a\n\n```py\n>>>\nx\n>>>\n```", ["paragraph: a", "codeBlock python: >>>\nx\n>>>"]),
+        ("[[_TOC_]]\n\na", ["paragraph: a"]),
+        ("[TOC]\n\na", ["paragraph: a"]),
+        ("a [TOC] `[[_TOC_]]`", ["paragraph: a [TOC] [[_TOC_]][code]"]),
+        ("::: mermaid\ngraph TD;\n\n A-->B;\n:::\n\na", [
+            "codeBlock mermaid: graph TD;\n\n A-->B;", "paragraph: a",
+        ]),
+        ('=== "A"\n\n    a\n\n    - i\n\n=== "B"\n    c\n\nd', [
+            "paragraph: A[strong]", "paragraph: a", ITEM, "paragraph: B[strong]", "paragraph: c", "paragraph: d",
+        ]),
+        ("Title\n===\n\na", ["heading 1: Title", "paragraph: a"]),
+        (f"{PICTURE}{{width=300 height=9px}}", [{"mediaSingle 300": [MEDIA]}]),
+        (f'{PICTURE}{{width="70%"}}', [{"mediaSingle": [MEDIA]}]),
+        (f"a `{PICTURE}{{width=1}}`", [f"paragraph: a {PICTURE}{{width=1}}[code]"]),
+        (f"{PICTURE}{{x}}", [{"mediaSingle": [MEDIA]}, "paragraph: {x}"]),
+    ],
+)  # fmt: skip
+def test_what_gitlab_azure_and_mkdocs_add_to_markdown_is_read(
+    markdown: str, expected: list[Any]
+) -> None:
+    assert outlines(markdown_to_adf(markdown)) == expected

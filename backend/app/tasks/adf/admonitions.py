@@ -7,7 +7,10 @@ from typing import NamedTuple
 
 from app.tasks.adf.panels import PANEL_TYPES
 
-_START = r"[ \t]*+(?=[:!?/`~{])(?::{3,}|!!!|\?\?\?|/{3,}[ \t]*\w|(?:`{3,}|~{3,})\{|\{% hint )"
+_START = (
+    r"[ \t]*+(?=[:!?/`~{>=])(?::{3,}|!!!|\?\?\?|/{3,}[ \t]*\w|(?:`{3,}|~{3,})\{|\{% hint "
+    r"|>>>[ \t]*+(?:\n|\Z)|===[!+]?[ \t])"
+)
 _STARTS_WITH = re.compile(_START)
 _HAS = re.compile(rf"\n{_START}")
 _INDENTED = re.compile(r"([ \t]*)(!!!|\?\?\?\+?)[ \t]*([\w-]+)[^\"\n]*(?:\"([^\"\n]*)\")?[ \t]*")
@@ -16,6 +19,7 @@ _FENCED = re.compile(
     r"(?:\{\.?([\w-]+)([^}\n]*)\}|([\w-]+)(?![\w.]))[ \t]*(?:\|[ \t]*)?"
     r"(?:\[([^\]\n]*)\]|(.*?))[ \t]*"
 )
+_TAB = re.compile(r"([ \t]*)===[!+]?[ \t]+\"([^\"\n]+)\"[ \t]*")
 _HINT = re.compile(r"([ \t]*)\{% hint style=\"(\w+)\" %\}[ \t]*")
 _HINT_END = re.compile(r"[ \t]*\{% endhint %\}[ \t]*")
 _TITLE = re.compile(r"title=[\"']([^\"'\n]*)")
@@ -36,9 +40,10 @@ def with_admonitions_as_html(lines: list[str]) -> tuple[list[str], list[int]]:
     `!!! note "Title"` holds what is indented by four (MkDocs); `:::note Title`, `/// note | Title`,
     `{% hint style="info" %}` and a fence named `{note}` what stands before the line that ends it
     (Docusaurus, VuePress, Pandoc, Quarto; MkDocs; GitBook; MyST). Others that begin with `:::` are
-    text.
+    text. So are read quotes between lines of `>>>` (GitLab), `=== "Tab"` with what is indented
+    (MkDocs), and diagrams below `::: mermaid` (Azure DevOps).
     """
-    writer = _Writer()
+    writer = _Writer(sum(line.strip() == ">>>" for line in lines))
     for number, line in enumerate(lines):
         before = len(writer.lines)
         writer.add(line)
@@ -52,7 +57,8 @@ def with_admonitions_as_html(lines: list[str]) -> tuple[list[str], list[int]]:
 class _Writer:
     """Writes line after line; `open` are the blocks that are open, the innermost last."""
 
-    def __init__(self) -> None:
+    def __init__(self, quote_marks: int) -> None:
+        self._quote_marks = quote_marks  # still to come
         self.lines: list[str] = []
         self.origins: list[int] = []
         self.open: list[_Block] = []
@@ -78,14 +84,24 @@ class _Writer:
 
     def close(self, line: str | None = None) -> None:
         block = self.open.pop()
-        if block.tag:
+        if block.tag == "```":
+            self.lines.append(f"{block.lead}```")
+        elif block.tag:
             self.lines += ["", f"{block.lead}</{block.tag}>", ""]
         elif line is not None:
             self.lines.append(line)
 
     def _begins(self, line: str, indent: int) -> bool:
         """Begin the admonition that the line begins; False where it begins none."""
-        if found := _INDENTED.fullmatch(line):
+        if line.strip() == ">>>" and self._quote_marks > 1:
+            lead = line[: -len(line.lstrip())]
+            self._quote_marks -= 2
+            self.open.append(_Block(None, lead, "blockquote", ">>>"))
+            self.lines += ["", f"{lead}<blockquote>", ""]
+        elif found := _TAB.fullmatch(line):
+            self.open.append(_Block(indent, found[1], "", ""))
+            self.lines += ["", f"{found[1]}**{found[2].strip()}**", ""]
+        elif found := _INDENTED.fullmatch(line):
             self._begin(_Block(indent, found[1], "", ""), found[3], found[4], found[2][0] == "?")
         elif found := _HINT.fullmatch(line):
             self._begin(_Block(None, found[1], "", "{%"), found[2], None, is_folded=False)
@@ -101,8 +117,9 @@ class _Writer:
                 self._is_below_start = in_braces is not None
                 return True
             if fence[0] == ":":
-                self.open.append(block)
-                self.lines.append(line)
+                is_diagram = kind == "mermaid"
+                self.open.append(block._replace(tag="```") if is_diagram else block)
+                self.lines.append(f"{lead}```mermaid" if is_diagram else line)
                 return True
             return False
         else:

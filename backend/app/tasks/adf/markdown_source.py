@@ -28,7 +28,7 @@ from app.tasks.adf.panels import PANEL_TYPES
 from app.tasks.adf.table_rows import PIPE, with_pipes_shielded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _PARSER = Markdown(
     options=Options.ENABLE_TABLES
@@ -78,6 +78,14 @@ _ALERT = re.compile(
 _NOTION_CALLOUT = re.compile(
     r"<aside>(?=\s*(?:<p>\s*)?[\u2139\u203c\u2600-\u27bf\U0001f300-\U0001faff])"
 )
+_CONTENTS = re.compile(r"<p>(?:\[\[(?:<em>TOC</em>|TOC)\]\]|\[TOC\])</p>\n?")
+"""The table of contents, by GitLab and Azure DevOps, or by Python's Markdown: no content."""
+
+_SIZE_OF_PICTURE = re.compile(
+    r"(?<=\") ?/>\{:?[ \t]*((?:(?:width|height)=(?:\"[\w%.]+\"|[\w%.]+)[ \t]*)+)\}"
+)
+"""What GitLab, YouTrack and Pandoc write behind a picture."""
+
 _FOOTNOTE_REFERENCE = re.compile(
     r'<sup class="footnote-reference"><a href="#([^"]*)">\d+</a></sup>'
 )
@@ -116,18 +124,9 @@ class PreparedMarkdown:
                 html = _ENCODED_SHIELD.sub(lambda found: "_*~|  :"[int(found[1])], html)
         if number_headings:
             html = _with_numbered_headings(html)
-        if "checkbox" in html:
-            html = _TASK.sub(_mark_task, html)
-            html = _TASK_LIST.sub("<ul data-tasks>", html)
-        if "<blockquote" in html:
-            html = _ALERT.sub(_mark_alert, html)
-        if "<aside>" in html:
-            html = _NOTION_CALLOUT.sub('<aside class="callout">', html)
-        if "footnote-" in html:
-            html = _FOOTNOTE_REFERENCE.sub(
-                r'<footnote-reference name="\1"></footnote-reference>', html
-            )
-            html = _FOOTNOTE_DEFINITION.sub(r'<div data-footnote="\1">', html)
+        for sign, pattern, written in _REWRITTEN:
+            if sign in html:
+                html = pattern.sub(written, html)
         if _RAW_HTML.search(self.text) is not None:
             html, names = _with_unknown_tags_as_text(html, self.text)
             html = balanced_fragment(html, names)
@@ -192,6 +191,11 @@ def _with_numbered_headings(html: str) -> str:
         return f'{found[0]} data-heading="{number}"'
 
     return _HEADING_TAG.sub(mark, html)
+
+
+def _write_size(found: re.Match[str]) -> str:
+    sizes = re.findall(r"(width|height)=\"?([\w%.]+)", found[1])
+    return "".join(f' {side}="{size}"' for side, size in sizes) + "/>"
 
 
 def _mark_task(found: re.Match[str]) -> str:
@@ -269,3 +273,20 @@ def _without_element(html: str, name: str) -> str:
         kept.append(html[done : start.start()])
         done = end.end()
     return "".join([*kept, html[done:]]) if kept else html
+
+
+_REWRITTEN: tuple[tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
+    ("checkbox", _TASK, _mark_task),
+    ("data-task", _TASK_LIST, "<ul data-tasks>"),
+    ("<blockquote", _ALERT, _mark_alert),
+    ("<aside>", _NOTION_CALLOUT, '<aside class="callout">'),
+    ("TOC", _CONTENTS, ""),
+    ("/>{", _SIZE_OF_PICTURE, _write_size),
+    (
+        "footnote-",
+        _FOOTNOTE_REFERENCE,
+        r'<footnote-reference name="\1"></footnote-reference>',
+    ),
+    ("footnote-", _FOOTNOTE_DEFINITION, r'<div data-footnote="\1">'),
+)
+"""Rewritings of the parser's HTML: a sign that it must have, what to find, what it becomes."""
