@@ -395,7 +395,8 @@ PICTURE = "![a](https://e.org/a.png)"
             "codeBlock mermaid: graph TD;\n\n A-->B;", "paragraph: a",
         ]),
         ('=== "A"\n\n    a\n\n    - i\n\n=== "B"\n    c\n\nd', [
-            "paragraph: A[strong]", "paragraph: a", ITEM, "paragraph: B[strong]", "paragraph: c", "paragraph: d",
+            "paragraph: A[strong]", "paragraph: a", ITEM, "paragraph: B[strong]",
+            "paragraph: c", "paragraph: d",
         ]),
         ("Title\n===\n\na", ["heading 1: Title", "paragraph: a"]),
         (f"{PICTURE}{{width=300 height=9px}}", [{"mediaSingle 300": [MEDIA]}]),
