@@ -32,7 +32,6 @@ def collect_garbage_seldom() -> None:
     of the time of a child, whose documents are large trees of small objects, and delays a server's
     responses by 70 ms several times a second.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
 
