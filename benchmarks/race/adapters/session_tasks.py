@@ -309,14 +309,17 @@ def pickup(url: str, count: int, how: str) -> dict[str, float]:
 def _note_commits_of_starts() -> list[int]:
     """Record when the driver has the result of each start in this process."""
     moments: list[int] = []
-    start = transitions.start
 
-    def start_and_note(*arguments: Any, **options: Any) -> list[transitions.Transition]:
-        moved = start(*arguments, **options)
-        moments.append(time.monotonic_ns())
-        return moved
+    def noted(start: Callable[..., Any]) -> Callable[..., Any]:
+        def start_and_note(*arguments: Any, **options: Any) -> Any:
+            moved = start(*arguments, **options)
+            moments.append(time.monotonic_ns())
+            return moved
 
-    transitions.start = start_and_note
+        return start_and_note
+
+    transitions.start = noted(transitions.start)
+    transitions.start_claimed = noted(transitions.start_claimed)  # beside a worker of this process
     return moments
 
 
