@@ -268,9 +268,12 @@ def print_written(terminal: Terminal, written: WrittenExport, *, site: str | Non
     for file in written.files[3:][-1:]:
         terminal.say(f"  {file}")
     files = count_text(len(written.files), "file")
-    terminal.say(
-        f"  ({files}, {size}; each is the body of one POST /rest/api/3/issue/bulk)", style="dim"
+    use = (
+        "each is the body of one POST /rest/api/3/issue/bulk"
+        if written.script
+        else "what was sent: sent again, it would create the issues again"
     )
+    terminal.say(f"  ({files}, {size}; {use})", style="dim")
     terminal.say(f"  {written.report} (where each ticket is)")
     if written.script is None:
         terminal.say(f"  {written.issues} (which ticket is which issue: all are in Jira)")

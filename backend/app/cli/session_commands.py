@@ -178,7 +178,8 @@ def export_command(
             terminal.write_json(whole_document(snapshot, content, written=written))
         else:
             issues = count_text(written.issue_count, "issue")
-            terminal.say(f"✓ {issues} ready for Jira", style="bold green")
+            state = "ready for" if written.script else "written, all created in"
+            terminal.say(f"✓ {issues} {state} Jira", style="bold green")
             print_written(terminal, written, site=settings.jira_url)
     return ExitCode.OK
 

@@ -269,7 +269,7 @@ def _level_number(level: str | int) -> int:
     number = levels.get(level.strip().upper())
     if number is None:
         raise ConfigurationError(
-            f"There is no log level {level!r}.",
+            f"There is no log level {level!r}",
             next_step="Use DEBUG, INFO, WARNING, AUDIT, ERROR or CRITICAL.",
         )
     return number

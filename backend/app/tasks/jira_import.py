@@ -91,7 +91,7 @@ def project_of(options: SessionOptions, settings: Settings) -> str:
     key = options.project_key or settings.jira_project
     if not key:
         raise _unusable(
-            "No Jira project is named.",
+            "No Jira project is named",
             "Name the project by its key, as in KEY-123; SESSION_TASKS_JIRA_PROJECT sets one for "
             "all sessions that name none.",
             "project_key",
@@ -111,7 +111,7 @@ def check_project_key(key: str) -> None:
         return
     offered = offered_key(key)
     step = f"Write it as {offered}." if offered else _ABOUT_PROJECT_KEYS
-    raise _unusable(f"{key!r} is no Jira project key.", step, "project_key")
+    raise _unusable(f"{key!r} is no Jira project key", step, "project_key")
 
 
 def offered_key(key: str) -> str:
@@ -128,7 +128,7 @@ def check_issue_type(name: str) -> None:
 
     """
     if not name.strip() or not name.isprintable():
-        raise _unusable(f"{name!r} is no Jira issue type.", _ABOUT_ISSUE_TYPES, "issue_type")
+        raise _unusable(f"{name!r} is no Jira issue type", _ABOUT_ISSUE_TYPES, "issue_type")
 
 
 def make_summary(title: str) -> tuple[str, str]:
@@ -234,7 +234,7 @@ def _unusable(message: str, next_step: str, *options: str) -> ConfigurationError
 
 def _no_document(number: int, title: str) -> ContentViolation:
     return ContentViolation(
-        f"The description of ticket {number} ({make_summary(title)[0]}) is no ADF document.",
+        f"The description of ticket {number} ({make_summary(title)[0]}) is no ADF document",
         next_step="Run the processing of this session again.",
     )
 

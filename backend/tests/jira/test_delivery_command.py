@@ -64,6 +64,9 @@ def test_one_command_makes_issues_of_a_document(
     assert rows[1]["url"] == f"{jira.url}/browse/SHOP-2"
     assert not (folder / "import.sh").exists()
     assert "Nothing is left to be sent" in (folder / "README.txt").read_text()
+    code, written, _ = command("export", folder.name, "--out", folder)
+    assert "3 issues written, all created in Jira" in written
+    assert "sent again, it would create the issues again" in written
     code, shown, _ = command("show", folder.name)
     assert "SHOP-3" in shown
     code, shown, _ = command("show", folder.name, "--json")

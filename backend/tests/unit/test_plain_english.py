@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import ast
+from pathlib import Path
 
 import pytest
 from tools.plain_english import findings_in
 
-if TYPE_CHECKING:
-    from pathlib import Path
+import app
+
+APP = Path(app.__file__).parent
 
 
 @pytest.mark.parametrize(
@@ -31,3 +33,19 @@ def test_odd_phrases_are_found_in_prose_and_not_in_code(
     path = tmp_path / name
     path.write_text(text, encoding="utf-8")
     assert [(finding.line, finding.phrase) for finding in findings_in(path)] == found
+
+
+def test_messages_of_errors_end_without_a_period_as_doors_add_what_follows() -> None:
+    ended = [
+        (path.name, call.lineno)
+        for path in sorted(APP.rglob("*.py"))
+        for call in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(call, ast.Call)
+        and call.args
+        and (
+            "next_step" in {keyword.arg for keyword in call.keywords}
+            or getattr(call.func, "id", "") == "_unusable"
+        )
+        and ast.unparse(call.args[0]).rstrip("'\"").endswith(".")
+    ]
+    assert ended == []

@@ -82,12 +82,12 @@ def find_binaries(major: int | None = None) -> Binaries:
     if major is not None:
         raise DatabaseUnavailable(
             f"The embedded database was created by PostgreSQL {major}, and no other major version"
-            f" can read it; found: {there_are}.",
+            f" can read it; found: {there_are}",
             next_step=f"Install PostgreSQL {major} beside it, or set SESSION_TASKS_DATA_DIR to a"
             " new directory and start with a new database there.",
         )
     raise DatabaseUnavailable(
-        f"No PostgreSQL {OLDEST_MAJOR} or newer was found ({there_are}).",
+        f"No PostgreSQL {OLDEST_MAJOR} or newer was found ({there_are})",
         next_step=f"Do one of these: {WAYS_TO_A_DATABASE}.",
     )
 
@@ -125,7 +125,7 @@ def runnable(
     if not binaries.is_wheel:
         raise DatabaseUnavailable(
             f"The account {directory.account.name} cannot run {binaries.postgres}, and PostgreSQL"
-            " refuses to run as root.",
+            " refuses to run as root",
             next_step=f"Do one of these: {WAYS_TO_A_DATABASE}.",
         )
     STATE_DIRECTORY.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -143,7 +143,7 @@ def _copied(directory: ServerDirectory, binaries: Binaries) -> Binaries:
     copied = binaries_in(copy / package.name / "pginstall" / "bin", is_wheel=True)
     if copied is None or not _can_run(directory, copied):
         raise DatabaseUnavailable(
-            f"The copy of PostgreSQL in {copy} cannot be run by the server's account.",
+            f"The copy of PostgreSQL in {copy} cannot be run by the server's account",
             next_step="See that its file system is not mounted noexec, or set"
             " SESSION_TASKS_DATABASE_URL.",
         )

@@ -372,7 +372,7 @@ def _end_leftovers(directory: ServerDirectory, lock: FileLock) -> None:
                 _signal(process, number)
             lock.alone_within(SIGNAL_AGAIN_SECONDS)
     raise DatabaseUnavailable(
-        f"Processes of an earlier embedded PostgreSQL in {directory.home} do not end.",
+        f"Processes of an earlier embedded PostgreSQL in {directory.home} do not end",
         next_step="End the postgres processes of that directory, and try again.",
     )
 

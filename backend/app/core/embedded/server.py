@@ -158,7 +158,7 @@ def _translated_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DatabaseUnavailable(
-            f"The embedded PostgreSQL in {path} could not be set up or reached: {error}.",
+            f"The embedded PostgreSQL in {path} could not be set up or reached: {error}",
             next_step=cluster.next_step(str(error)),
         ) from error
 

@@ -106,7 +106,7 @@ class ServerDirectory:
         home = entry.resolve()
         if not home.is_dir():
             raise DatabaseUnavailable(
-                f"The embedded database of {data_dir} was in {home}, and that is gone.",
+                f"The embedded database of {data_dir} was in {home}, and that is gone",
                 next_step=f"Bring it back, or remove the link {entry} to begin with an empty one.",
             )
         owner = home.stat().st_uid
@@ -119,7 +119,7 @@ class ServerDirectory:
             return cls(home, None)
         reader = "PostgreSQL refuses to run as root" if is_root else "this is another account"
         raise DatabaseUnavailable(
-            f"The embedded database in {home} belongs to {account_of(owner).name}, and {reader}.",
+            f"The embedded database in {home} belongs to {account_of(owner).name}, and {reader}",
             next_step="Give it to the account that is to run it (chown -R), or set"
             " SESSION_TASKS_DATA_DIR to another directory.",
         )
@@ -144,7 +144,7 @@ class ServerDirectory:
             if not lock.alone_within(seconds):
                 raise DatabaseUnavailable(
                     "The embedded PostgreSQL has been starting or stopping for"
-                    f" {seconds:.0f} s: {self.startup_lock} is held.",
+                    f" {seconds:.0f} s: {self.startup_lock} is held",
                     next_step="If it is recovering, try again later; if a session-tasks process"
                     " hangs or is suspended, end it, and try again.",
                 )
@@ -291,7 +291,7 @@ def at_home(data_dir: Path) -> Path:
         return data_dir.expanduser().absolute()
     except RuntimeError as error:
         raise DatabaseUnavailable(
-            f"The data directory is {data_dir}, and this account has no home directory.",
+            f"The data directory is {data_dir}, and this account has no home directory",
             next_step="Set SESSION_TASKS_DATA_DIR, HOME or SESSION_TASKS_DATABASE_URL.",
         ) from error
 
@@ -325,7 +325,7 @@ def _unprivileged_account() -> Account:
             return Account(name, entry.pw_uid, entry.pw_gid)
     raise DatabaseUnavailable(
         "PostgreSQL refuses to run as root, and this machine has neither of the accounts"
-        f" {' and '.join(UNPRIVILEGED_ACCOUNTS)} to run it under.",
+        f" {' and '.join(UNPRIVILEGED_ACCOUNTS)} to run it under",
         next_step="Run this command as another user, or set SESSION_TASKS_DATABASE_URL.",
     )
 

@@ -384,6 +384,6 @@ def _item_content(content: list[Node]) -> list[Node]:
 
 def _too_deep(max_nesting: int) -> DocumentError:
     return DocumentError(
-        f"The document nests quotes and lists more than {max_nesting} levels deep.",
+        f"The document nests quotes and lists more than {max_nesting} levels deep",
         next_step="Nest them less deeply, or start a new list or quote.",
     )

@@ -145,7 +145,7 @@ def _without_collection() -> Iterator[None]:
 def too_many_nodes(most: int) -> DocumentError:
     """Return the error for a document of more nodes than allowed."""
     return DocumentError(
-        f"The document becomes more than {most:,} nodes of ADF, far more than Jira takes.",
+        f"The document becomes more than {most:,} nodes of ADF, far more than Jira takes",
         next_step="Split it into several documents, or raise the limit: SESSION_TASKS_MAX_NODES.",
     )
 
