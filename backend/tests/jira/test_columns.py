@@ -460,3 +460,12 @@ if __name__ == "__main__":
     lines = rest.splitlines(keepends=True)
     kept = next(at for at, line in enumerate(lines) if at and not line.startswith("|"))
     DOCUMENTATION.write_text(before + spelling_table() + "\n" + "".join(lines[kept:]), "utf-8")
+
+
+def test_notes_on_front_matter_speak_of_no_table() -> None:
+    values = {"status": "done", "due": "2026-02-30", "parent": "none such"}
+    _, mapping = fields_of_front_matter("a.md", values, MappingOptions())
+    notes = " ".join(said(mapping.notes()))
+    assert "“status” is left out" in notes
+    assert "dates that cannot be read are left out" in notes
+    assert "table" not in notes

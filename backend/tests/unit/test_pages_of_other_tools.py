@@ -77,6 +77,7 @@ ADF_PANEL = (
     '<ac:adf-fallback><div class="panel"><p>a</p></div></ac:adf-fallback></ac:adf-extension>'
 )
 
+JAVA = ["codeBlock java: int a"]
 CODE_CELL = {"tableCell": ["codeBlock: x"]}
 
 
@@ -219,6 +220,36 @@ def test_titles_of_the_panels_of_an_exported_page_are_strong() -> None:
         "paragraph: C[strong]",
         "codeBlock: c",
     ]
+
+
+@pytest.mark.parametrize(
+    ("html", "expected"),
+    [
+        (
+            '<div class="admonition note"><p class="admonition-title">N</p><p>a</p></div>',
+            [{"panel info": ["paragraph: N[strong]", "paragraph: a"]}],
+        ),
+        (
+            (
+                '<div class="markdown-alert markdown-alert-tip"><p class="markdown-alert-title">T'
+                "</p><p>a</p></div>"
+            ),
+            [{"panel success": ["paragraph: T[strong]", "paragraph: a"]}],
+        ),
+        (
+            (
+                '<div class="preformatted panel"><div class="preformattedContent panelContent">'
+                "<pre>a</pre></div></div>"
+            ),
+            ["codeBlock: a"],
+        ),
+        ('<pre class="code-java"><span class="code-keyword">int</span> a</pre>', JAVA),
+        ('<pre class="code-block">a</pre>', ["codeBlock: a"]),
+    ],
+    ids=["sphinx", "github", "jira's noformat", "jira's code", "no language"],
+)
+def test_pages_that_were_rendered_are_read(html: str, expected: list[Any]) -> None:
+    assert outlines(split_html(html, None)[0].document) == expected
 
 
 def test_cells_that_confluence_highlights_by_class_are_coloured() -> None:
@@ -398,6 +429,8 @@ PICTURE = "![a](https://e.org/a.png)"
             "paragraph: A[strong]", "paragraph: a", ITEM, "paragraph: B[strong]",
             "paragraph: c", "paragraph: d",
         ]),
+        ("+++ A b\n\n- i\n\n+++\n\nc", [{"expand A b": [ITEM]}, "paragraph: c"]),
+        ("+++ b/x.py\na", ["paragraph: +++ b/x.py a"]),
         ("Title\n===\n\na", ["heading 1: Title", "paragraph: a"]),
         (f"{PICTURE}{{width=300 height=9px}}", [{"mediaSingle 300": [MEDIA]}]),
         (f'{PICTURE}{{width="70%"}}', [{"mediaSingle": [MEDIA]}]),
@@ -405,7 +438,7 @@ PICTURE = "![a](https://e.org/a.png)"
         (f"{PICTURE}{{x}}", [{"mediaSingle": [MEDIA]}, "paragraph: {x}"]),
     ],
 )  # fmt: skip
-def test_what_gitlab_azure_and_mkdocs_add_to_markdown_is_read(
+def test_what_gitlab_azure_linear_and_mkdocs_add_to_markdown_is_read(
     markdown: str, expected: list[Any]
 ) -> None:
     assert outlines(markdown_to_adf(markdown)) == expected

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import NamedTuple
 
 from app.tasks.adf.panels import PANEL_TYPES
 
 _START = (
-    r"[ \t]*+(?=[:!?/`~{>=])(?::{3,}|!!!|\?\?\?|/{3,}[ \t]*\w|(?:`{3,}|~{3,})\{|\{% hint "
-    r"|>>>[ \t]*+(?:\n|\Z)|===[!+]?[ \t])"
+    r"[ \t]*+(?=[:!?/`~{>=+])(?::{3,}|!!!|\?\?\?|/{3,}[ \t]*\w|(?:`{3,}|~{3,})\{|\{% hint "
+    r"|>>>[ \t]*+(?:\n|\Z)|===[!+]?[ \t]|\+\+\+[ \t]*\S)"
 )
 _STARTS_WITH = re.compile(_START)
 _HAS = re.compile(rf"\n{_START}")
@@ -20,6 +21,7 @@ _FENCED = re.compile(
     r"(?:\[([^\]\n]*)\]|(.*?))[ \t]*"
 )
 _TAB = re.compile(r"([ \t]*)===[!+]?[ \t]+\"([^\"\n]+)\"[ \t]*")
+_FOLD = re.compile(r"([ \t]*)\+\+\+[ \t]+(\S.*)")
 _HINT = re.compile(r"([ \t]*)\{% hint style=\"(\w+)\" %\}[ \t]*")
 _HINT_END = re.compile(r"[ \t]*\{% endhint %\}[ \t]*")
 _TITLE = re.compile(r"title=[\"']([^\"'\n]*)")
@@ -41,9 +43,10 @@ def with_admonitions_as_html(lines: list[str]) -> tuple[list[str], list[int]]:
     `{% hint style="info" %}` and a fence named `{note}` what stands before the line that ends it
     (Docusaurus, VuePress, Pandoc, Quarto; MkDocs; GitBook; MyST). Others that begin with `:::` are
     text. So are read quotes between lines of `>>>` (GitLab), `=== "Tab"` with what is indented
-    (MkDocs), and diagrams below `::: mermaid` (Azure DevOps).
+    (MkDocs), diagrams below `::: mermaid` (Azure DevOps), and what is folded from `+++ Title` to
+    `+++` (Linear).
     """
-    writer = _Writer(sum(line.strip() == ">>>" for line in lines))
+    writer = _Writer(Counter(line.strip() for line in lines if line.strip() in {">>>", "+++"}))
     for number, line in enumerate(lines):
         before = len(writer.lines)
         writer.add(line)
@@ -57,8 +60,8 @@ def with_admonitions_as_html(lines: list[str]) -> tuple[list[str], list[int]]:
 class _Writer:
     """Writes line after line; `open` are the blocks that are open, the innermost last."""
 
-    def __init__(self, quote_marks: int) -> None:
-        self._quote_marks = quote_marks  # still to come
+    def __init__(self, ends: Counter[str]) -> None:
+        self._ends = ends  # still to come, of what nothing but a line like it ends
         self.lines: list[str] = []
         self.origins: list[int] = []
         self.open: list[_Block] = []
@@ -93,11 +96,15 @@ class _Writer:
 
     def _begins(self, line: str, indent: int) -> bool:
         """Begin the admonition that the line begins; False where it begins none."""
-        if line.strip() == ">>>" and self._quote_marks > 1:
+        if line.strip() == ">>>" and self._ends[">>>"] > 1:
             lead = line[: -len(line.lstrip())]
-            self._quote_marks -= 2
+            self._ends[">>>"] -= 2
             self.open.append(_Block(None, lead, "blockquote", ">>>"))
             self.lines += ["", f"{lead}<blockquote>", ""]
+        elif self._ends["+++"] > 0 and (found := _FOLD.fullmatch(line)):
+            self._ends["+++"] -= 1
+            block = _Block(None, found[1], "", "+++")
+            self._begin(block, "details", found[2], is_folded=True)
         elif found := _TAB.fullmatch(line):
             self.open.append(_Block(indent, found[1], "", ""))
             self.lines += ["", f"{found[1]}**{found[2].strip()}**", ""]

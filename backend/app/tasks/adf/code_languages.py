@@ -24,11 +24,11 @@ _JIRA_NAMES = {
     "vue": "html", "xhtml": "html", "yml": "yaml", "zsh": "shell",
 }  # fmt: skip
 _CLASS = re.compile(
-    r"(?:^|[\s{.])(?:language|lang|brush|highlight-source|highlight|sourceCode)[-:]\s*([^\s;,}]+)",
+    r"(?:^|[\s{.])(?:language|lang|brush|code|highlight-source|highlight|sourceCode)[-:]\s*([^\s;,}]+)",
     re.IGNORECASE,
 )
 _NAME = re.compile(r"[A-Za-z][\w+#.-]*")
-_WRAPPERS = frozenset({"highlight", "notranslate", "default", "nohighlight", "source"})
+_WRAPPERS = frozenset({"highlight", "notranslate", "default", "nohighlight", "source", "block"})
 
 
 def jira_language(name: str) -> str:

@@ -12,7 +12,7 @@ Root = turbohtml.Document | turbohtml.Element
 
 _FRAME = (
     "#breadcrumb-section,#footer,.expand-control-icon,.aui-icon,.confluence-embedded-chrome,"
-    "img.bookmark-icon"
+    'img.bookmark-icon,img[src$="icons/bullet_blue.gif"]'
 )
 _TASKS = ".inline-task-list > li,.to-do-list > li,.en-todolist > li"
 _DONE_TASKS = '.inline-task-list > li.checked,.en-todolist > li[style*="checked:true"]'
@@ -22,6 +22,9 @@ _TAGS = {
     'mark[class*="highlight-"]': "span",  # of Notion, which its class alone colours
     'div[style*="-en-codeblock"]': "pre",
 }
+_TITLES = (
+    ".confluence-information-macro > .title,.panelHeader,.admonition-title,.markdown-alert-title"
+)
 _GOOGLE = "https://www.google.com/url?q="
 _LEVEL = re.compile(r"lst-kix_(\w+)-([0-8])(?!\S)")
 _LEVEL_OF_WORD = re.compile(r"mso-list:\s*l(\d+) level([1-9])")
@@ -39,9 +42,9 @@ def make_plain(page: turbohtml.Document) -> None:
         for element in page.select(selector):
             element.tag = tag
     _mark_tasks(page)
-    for title in page.select(".confluence-information-macro > .title,.panelHeader"):
+    for title in page.select(_TITLES):
         title.attrs["style"] = f"font-weight:bold;{title.attrs.get('style') or ''}"
-    for content in page.select(".panel > .panelContent:not(.codeContent)"):
+    for content in page.select(".panel > .panelContent:not(.codeContent,.preformattedContent)"):
         if isinstance(macro := content.parent, turbohtml.Element):
             macro.attrs["class"] = "admonition info"
     for picture in page.select("img.emoticon[data-emoji-fallback]"):

@@ -211,8 +211,9 @@ class ColumnMapping:
                 self._parent(row, filled)
             elif not self._becomes(name) or (name == "sprint" and not filled[0][1].isdigit()):
                 why, *options = _WHY_NOT[name][: 1 if self._options.has_site else None]
-                stays = f"{self._named(indices)} {'stays' if len(indices) == 1 else 'stay'}"
-                self._remark(f"{stays} in the table: {why}", "", *options)
+                self._remark(
+                    f"{self._named(indices)} {self._stay(len(indices))}: {why}", "", *options
+                )
             else:
                 value = self._value(name, filled)
                 if value is not None:
@@ -236,6 +237,12 @@ class ColumnMapping:
     def _where(self, count: int, first: int, example: str) -> str:
         known = [_rows_text(count, first) if self._has_rows else "", _quoted(example)]
         return f" ({': '.join(filter(None, known))})" if any(known) else ""
+
+    def _stay(self, count: int = 2) -> str:
+        """Return the words for values that become no field."""
+        if self._has_rows:
+            return f"stay{'s' if count == 1 else ''} in the table"
+        return f"{'is' if count == 1 else 'are'} left out"  # a document has no table of them
 
     def _remark(self, text: str, example: str = "", *options: str) -> None:
         remark = Note(text, options)
@@ -264,7 +271,7 @@ class ColumnMapping:
         if changed:
             self._remark("blanks in labels became “-”, as Jira takes none", changed[0])
         if any(len(label) > LONGEST_LABEL for label in labels):
-            self._remark(f"labels of more than {LONGEST_LABEL} characters stay in the table")
+            self._remark(f"labels of more than {LONGEST_LABEL} characters {self._stay()}")
             return None
         return labels or None
 
@@ -280,7 +287,7 @@ class ColumnMapping:
         if isinstance(found, AmbiguousDate):
             order = self._order_of(column)
             if order is None:
-                self._remark("dates that can be read two ways stay in the table", text, "day_first")
+                self._remark(f"dates that can be read two ways {self._stay()}", text, "day_first")
                 return None
             return (found.day_first if order else found.month_first).isoformat()
         if found is None and (found := read_serial_date(text)) is not None:
@@ -290,7 +297,7 @@ class ColumnMapping:
                 f"{text} is {found.isoformat()}",
             )
         if found is None:
-            self._remark("dates that cannot be read stay in the table", text)
+            self._remark(f"dates that cannot be read {self._stay()}", text)
             return None
         return found.isoformat()
 
@@ -315,7 +322,7 @@ class ColumnMapping:
         if is_known or is_trusted or self._options.has_site:
             return bare if is_known else text
         self._remark(
-            "priorities that are none of Jira's default ones stay in the table; if your Jira has"
+            f"priorities that are none of Jira's default ones {self._stay()}; if your Jira has"
             f" them, choose {self._header[filled[0][0]]}=priority",
             text,
             "map",
@@ -326,7 +333,7 @@ class ColumnMapping:
         text = filled[0][1]
         found = read_estimate(text, seconds_in_unit=_SECONDS_IN_UNIT.get(self.origin))
         if found is None and text.strip(" 0.:hms"):
-            self._remark("estimates stay in the table unless they are like 3d 4h or 90m", text)
+            self._remark(f"estimates {self._stay()} unless they are like 3d 4h or 90m", text)
         return found
 
     def _person(self, filled: _Filled) -> str | None:
@@ -346,7 +353,7 @@ class ColumnMapping:
         family = self._family
         found = family.parent_of(self._row_number, filled)
         if self._row_number in family.circles:
-            self._remark("parents that lead back to the row stay in the table", filled[0][1])
+            self._remark(f"parents that lead back to the row {self._stay()}", filled[0][1])
             return
         if found is not None:
             row.parent_row = found
@@ -358,7 +365,7 @@ class ColumnMapping:
                 row.shown.discard(index)
                 return
         self._remark(
-            "parents that are neither a row nor the key of an issue stay in the table", filled[0][1]
+            f"parents that are neither a row nor the key of an issue {self._stay()}", filled[0][1]
         )
 
     @cached_property
