@@ -19,6 +19,7 @@ from app.core.errors import (
     ConfigurationError,
     ContentViolation,
     DatabaseBusy,
+    DatabaseForbidden,
     DatabaseUnavailable,
     DatabaseUnsuitable,
     DocumentError,
@@ -193,6 +194,7 @@ KINDS = (
     Kind(StorageFull, 507, "storage-full", "A disk is full"),
     Kind(DatabaseBusy, 503, "database-busy", "The database did not do it in time"),
     Kind(DatabaseUnsuitable, 503, "database-unsuitable", "The database cannot be used as it is"),
+    Kind(DatabaseForbidden, 503, "database-unsuitable", "The database cannot be used as it is"),
     Kind(DatabaseUnavailable, 503, "database-unavailable", "The database cannot be reached"),
 )
 """The one table; the first row whose class fits is used."""

@@ -268,12 +268,12 @@ def _database(settings: Settings) -> Iterator[Check]:
     with database:
         for name, look in (
             ("database", _server),
+            ("locks", _locks),  # which the following may be kept waiting by
             ("migration", _migration),
             ("clock", _clock),
             ("sessions", _sessions),
             ("workers", _workers),
             ("claims", _claims),
-            ("locks", _locks),
         ):
             check = _looked(name, look, database)
             yield check
@@ -411,7 +411,8 @@ SELECT pid, usename, application_name, state,
    AND xact_start < clock_timestamp() - make_interval(secs => :seconds)
    AND EXISTS (SELECT FROM pg_locks
                 WHERE pg_locks.pid = activity.pid AND granted AND mode <> 'AccessShareLock'
-                  AND relation = ANY(CAST(:tables AS regclass[])))
+                  AND relation IN (SELECT to_regclass(name)
+                                      FROM unnest(CAST(:tables AS text[])) AS ours (name)))
  ORDER BY xact_start"""
 
 

@@ -10,6 +10,7 @@ import psycopg
 
 from app.core.errors import (
     DatabaseBusy,
+    DatabaseForbidden,
     DatabaseFull,
     DatabaseUnavailable,
     DatabaseUnsuitable,
@@ -24,6 +25,7 @@ _LOST_STATES = ("08", "57P0", "25P03", "25P04", "53300")
 
 _QUERY_CANCELED = "57014"
 READ_ONLY = "25006"
+_FORBIDDEN = "42501"
 _DISK_FULL = "53100"
 
 _BUSY_STATES = {
@@ -73,6 +75,7 @@ def translated_errors(disk: DatabaseDisk = _ANY_DISK) -> Iterator[None]:
     Raises:
         DatabaseUnavailable: the connection was lost or could not be opened.
         DatabaseUnsuitable: the server is read-only.
+        DatabaseForbidden: the role lacks a right.
         DatabaseBusy: a lock or a statement reached its timeout, or two transactions were in each
             other's way; the statement was undone.
         DatabaseFull: the database's disk is full; the statement was undone.
@@ -94,6 +97,8 @@ def translated_errors(disk: DatabaseDisk = _ANY_DISK) -> Iterator[None]:
         state = original.sqlstate or ""
         if state == READ_ONLY:
             raise read_only(reason) from error
+        if state == _FORBIDDEN:
+            raise DatabaseForbidden(f"The database role may not do this: {reason}") from error
         if state == _DISK_FULL:
             raise disk.full(reason) from error
         if state in _BUSY_STATES:

@@ -289,6 +289,16 @@ class DatabaseFull(StorageFull, DatabaseBusy):
         self.is_of_time = True  # no other transaction was in its way
 
 
+class DatabaseForbidden(TaskError):  # noqa: N818 - reads as the state it names
+    """PostgreSQL refused a statement to the role; it was undone."""
+
+    default_category = ErrorCategory.ADMIN_REQUIRED
+    default_next_step = (
+        "As the tables' owner: GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA … TO "
+        "the role of SESSION_TASKS_DATABASE_URL."
+    )
+
+
 class BrokerUnavailable(TaskError):  # noqa: N818 - reads as the state it names
     """Celery's broker cannot be reached, or refuses this account."""
 

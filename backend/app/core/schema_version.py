@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
+from app.core.database_errors import translated_errors
 from app.core.errors import DatabaseUnsuitable, SchemaOutdated
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def bring_schema_up_to_date(engine: Engine, schema: str | None = None) -> None:
 
 def schema_revisions(engine: Engine) -> tuple[str | None, str]:
     """The migration the database is at, and the one this version needs."""
-    with engine.connect() as connection:
+    with translated_errors(), engine.connect() as connection:
         return present_revision(connection), newest_revision()
 
 

@@ -305,6 +305,32 @@ def test_a_database_that_is_not_utf8_is_refused_with_the_way_out(
             assert "createdb --encoding=UTF8" in said
 
 
+def test_what_the_role_may_not_do_and_what_is_locked_is_said(
+    blank_database_url: str, administer: Any, command: Callable[..., tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    upgrade_schema(blank_database_url)
+    role = f"poor_{uuid.uuid4().hex}"
+    administer(f"CREATE ROLE {role} LOGIN")
+    try:
+        poor = make_url(blank_database_url).set(username=role).render_as_string(False)
+        for arguments in (["list"], ["doctor"], ["worker"]):
+            code, said = command(poor, *arguments)
+            assert (code, arguments) == (5, arguments)
+            assert "permission denied for table session_tasks_version" in said
+            assert "GRANT SELECT, INSERT, UPDATE, DELETE" in said
+    finally:
+        administer(f"DROP ROLE {role}")
+    plain = make_url(blank_database_url).set(drivername="postgresql").render_as_string(False)
+    with psycopg.connect(plain) as locking:
+        locking.execute("LOCK TABLE session_tasks_version, sessions IN ACCESS EXCLUSIVE MODE")
+        monkeypatch.setenv("SESSION_TASKS_LOCK_TIMEOUT_SECONDS", "0.1")
+        command(blank_database_url, "doctor")  # waits for the lock as long as a long one takes
+        _, said = command(blank_database_url, "doctor")
+        assert f"pg_terminate_backend({locking.info.backend_pid})" in said
+    assert "Another transaction has locked what this needs" in said
+
+
 COMMANDS = [
     ["list"], ["show", "abc"], ["watch", "abc"], ["cancel", "abc"], ["retry", "abc"],
     ["export", "abc", "--out", "x"], ["run", "notes.md", "--project", "DEMO"],
