@@ -72,7 +72,7 @@ def database_now(db: DbSession) -> datetime:
     return cast("datetime", db.scalar(text("SELECT clock_timestamp()"))).astimezone(UTC)
 
 
-_USE_CUSTOM_PLANS = text(
+_USE_CUSTOM_PLANS = (
     "SELECT set_config('enable_seqscan', 'on', true), set_config('plan_cache_mode', 'auto', true)"
 )
 
@@ -82,7 +82,7 @@ def use_custom_plans(db: DbSession) -> None:
 
     For searches: a rare status among many sessions needs another plan than a common one.
     """
-    db.execute(_USE_CUSTOM_PLANS)
+    driver_connection(db).execute(_USE_CUSTOM_PLANS)
 
 
 def _is_of_use(connection: psycopg.Connection[Any]) -> bool:

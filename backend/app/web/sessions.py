@@ -70,7 +70,6 @@ def list_sessions(
             filters.wanted(), limit=SESSIONS_PER_PAGE + 1, before=before, order=filters.order
         )
         left = times_left(db, owner, found)
-        owners = queries.owners(limit=MOST_OWNERS) if caller.sees is None else []
         tickets = queries.ticket_counts([session.session_id for session in found])
     items, rest = found[:SESSIONS_PER_PAGE], found[SESSIONS_PER_PAGE:]
     last = items[-1] if rest else None
@@ -82,7 +81,6 @@ def list_sessions(
         tickets=tickets,
         count=len(found) if before is None and len(found) <= SESSIONS_PER_PAGE else None,
         filters=filters,
-        owners=owners,
         choices=CHOICES,
         next_page=filters.page_address(token) if token else "",
         is_first_page=before is None,
@@ -101,6 +99,14 @@ def count_sessions(
     return page.render(
         "session_count.html", count=count, most_counted=MOST_COUNTED, narrows=filters.narrows
     )
+
+
+@router.get("/sessions/owners")
+def list_owners(page: PageOf, caller: Caller, services: ServicesOf) -> Response:
+    """Show the owners to choose from: the list asks for them when its field is used."""
+    with services.database.transaction() as db:
+        owners = SessionQueries(db, owner=caller.sees).owners(limit=MOST_OWNERS)
+    return page.render("owners.html", owners=owners if caller.sees is None else [])
 
 
 @router.post("/sessions/act")

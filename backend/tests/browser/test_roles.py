@@ -30,6 +30,8 @@ def test_administrator_narrows_the_list_to_one_owner(  # noqa: PLR0913, PLR0917 
     session_id = owner.session("Somebody else's", to="failed")
     page = open_page(admin.dashboard.url, admin, path="/sessions", width=width, color_scheme=scheme)
     expect(page.locator(".owner-sign")).to_have_text("All owners")
+    page.get_by_label("Owner", exact=True).focus()
+    expect(page.locator(f'#owners option[value="{owner.name}"]')).to_be_attached()
     page.get_by_label("Owner", exact=True).fill(owner.name)
     page.get_by_role("button", name="Show").click()
     expect(page.locator(".owner-sign")).to_contain_text(owner.name)
