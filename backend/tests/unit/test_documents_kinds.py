@@ -369,6 +369,20 @@ def test_each_sheet_of_a_workbook_is_a_table() -> None:
         read("a.xlsx", content, sheet="Nope")
 
 
+def test_a_cell_merged_with_those_below_says_the_same_in_their_rows() -> None:
+    sheet = rows(("Team", "Summary"), ("Red", "A"), ("", "B"), ("", ""), ("", "C"), ("", "D"))
+    ranges = "".join(f'<mergeCell ref="{ref}"/>' for ref in ("A2:A5", "Z1:Z9", "A100:A200"))
+    drafts, _ = read("a.xlsx", workbook({"S": f"{sheet}<mergeCells>{ranges}</mergeCells>"}))
+    assert [title for title, _ in drafts] == ["A", "B", "C", "D"]
+    assert ["Red" in texts(document) for _, document in drafts] == [True, True, True, False]
+
+
+def test_numbers_of_a_workbook_are_as_it_shows_them() -> None:
+    sheet = rows(("Summary", "Sum"), ("A", 0.1 + 0.2))
+    ((_, document),), _ = read("a.xlsx", workbook({"S": sheet}))
+    assert texts(document).endswith("Sum0.3")
+
+
 def test_merged_header_is_noted() -> None:
     merged = ISSUES + '<mergeCells count="1"><mergeCell ref="A1:B1"/></mergeCells>'
     _, notes = read("a.xlsx", workbook({"Issues": merged}))

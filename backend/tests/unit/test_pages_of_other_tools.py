@@ -442,3 +442,17 @@ def test_what_gitlab_azure_linear_and_mkdocs_add_to_markdown_is_read(
     markdown: str, expected: list[Any]
 ) -> None:
     assert outlines(markdown_to_adf(markdown)) == expected
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        '<body class="c1 doc-content"><p class="c2 title"><span>Plan</span></p><h1>A</h1></body>',
+        "<p class=MsoTitle>Plan</p><h1>A</h1>",
+    ],
+    ids=["google docs", "word"],
+)
+def test_the_title_of_a_page_is_that_of_its_style(page: str) -> None:
+    (section,) = split_html(page, None)
+    assert section.title == "Plan"
+    assert outlines(section.document) == ["heading 1: A"]

@@ -21,6 +21,7 @@ _TAGS = {
     ".expand-control": "summary",
     'mark[class*="highlight-"]': "span",  # of Notion, which its class alone colours
     'div[style*="-en-codeblock"]': "pre",
+    "body.doc-content p.title,p.MsoTitle": "h1",  # of Google Docs and Word
 }
 _TITLES = (
     ".confluence-information-macro > .title,.panelHeader,.admonition-title,.markdown-alert-title"

@@ -140,19 +140,42 @@ def _tables(
     return Workbook(tuple(tables), tuple(notes))
 
 
+_Range = tuple[tuple[int, int], tuple[int, int]]
+
+
 def _rows(sheet: CalamineSheet, links: SheetLinks | None) -> list[list[str]]:
     rows: Iterable[list[str]] = ([_text(value) for value in row] for row in sheet.iter_rows())
+    if sheet.start and (tall := [one for one in sheet.merged_cell_ranges or () if _is_tall(one)]):
+        rows = whole = list(rows)
+        _fill_merged(whole, tall, sheet.start[1])
     if links is not None and (links.addresses or links.texts) and sheet.start:
         rows = whole = list(rows)
         with_links(whole, links, 1, sheet.start[1] + 1)
     return [row for row in rows if has_content(row)]
 
 
+def _is_tall(merged: _Range) -> bool:
+    return merged[0][0] < merged[1][0]
+
+
+def _fill_merged(rows: list[list[str]], ranges: list[_Range], left: int) -> None:
+    """Give each row what a cell says that is merged with those below it."""
+    most = sum(map(len, rows))
+    for (first, column), (last, _) in ranges:
+        at = column - left
+        for row in rows[first + 1 : last + 1]:
+            if 0 <= at < len(row) and not row[at] and has_content(row):
+                row[at] = rows[first][at]
+        most -= last - first
+        if most < 0:
+            return  # they overlap, as no program writes them
+
+
 def _text(value: object) -> str:
     if isinstance(value, bool):
         return str(value).upper()
     if isinstance(value, float):
-        return str(int(value)) if value.is_integer() else repr(value)
+        return str(int(value)) if value.is_integer() else repr(float(f"{value:.15g}"))
     if isinstance(value, datetime):
         is_day = value.time() == time()
         return value.date().isoformat() if is_day else value.isoformat(" ", "seconds")
