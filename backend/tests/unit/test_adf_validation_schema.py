@@ -242,7 +242,7 @@ def is_near(path: str, steps: Steps) -> bool:
     ("node", "path", "words"),
     [
         ({"type": "heading", "attrs": {"level": 9}}, "/content/0/attrs/level", "more than 6"),
-        ({"type": "heading"}, "/content/0", "'attrs' is missing"),
+        ({"type": "heading"}, "/content/0", "'attrs' is missing: add it, with 'level'."),
         (
             {
                 "type": "layoutSection",

@@ -77,6 +77,7 @@ ADF_PANEL = (
     '<ac:adf-fallback><div class="panel"><p>a</p></div></ac:adf-fallback></ac:adf-extension>'
 )
 
+CARD = {"paragraph": ["inlineCard https://e.org/a"]}
 JAVA = ["codeBlock java: int a"]
 CODE_CELL = {"tableCell": ["codeBlock: x"]}
 
@@ -389,6 +390,10 @@ def test_pages_of_note_takers_are_read(html: str, expected: list[Any]) -> None:
         ("h2. A", "<b> of *this*", ["paragraph: <b> of this[strong]"]),
         ("plain", "a [~b] c", ["paragraph: a [~b] c"]),
         ("h2. A", "a&nbsp;b &lt;c&gt;", ["paragraph: a\xa0b <c>"]),
+        ("h2. A", "[https://e.org/a]", [CARD]),
+        ("h2. A", "a [b.txt|^b.txt] c", ["paragraph: a b.txt c"]),
+        ("h2. A", "a [Jo Doe|~jo] b", ["paragraph: a @Jo Doe b"]),
+        ("h2. A", 'a !b.png|width=30,alt="b c"! d', ["paragraph: a b c d"]),
         ("<p>a</p>", macro("code", code("x")), ["codeBlock: x"]),
         (macro("code", code("x")), macro("code", code("y")), ["codeBlock: y"]),
     ],

@@ -33,7 +33,7 @@ _PROTECTED = re.compile(
     r"\\([{}\[\]*_\-+^~!|\\])"  # 1: an escaped character; two backslashes break the line
     r"|\{\{((?:[^{}\n]|\{[^{}\n]*\})+)\}\}"  # 2: monospaced
     r"|\[~(?:accountid:)?([^\]\n]+)\]"  # 3: a person
-    r"|\[(?:([^\]\n|]*)\|)?((?:[a-z][a-z0-9+.-]*:|#|/|\^)[^\]\n|]*)(?:\|[^\]\n]*)?\]"  # 4, 5
+    r"|\[(?:([^\]\n|]*)\|)?((?:[a-z][a-z0-9+.-]*:|#|/|\^|~)[^\]\n|]*)(?:\|[^\]\n]*)?\]"  # 4, 5
     r"|!([^\s!|][^!|\n]*\.\w{2,5})(?:\|([^!\n]*))?!"  # 6, 7: a picture and its options
     r"|\{(?:anchor|toc)(?::[^}\n]*)?\}()"  # 8: places, and a list of them
     r"|((?:https?://|www\.)[^\s|\[\]{}]*[^\s|\[\]{}*_+?!.,:;'\"()-]/?)"  # 9: a bare address
@@ -328,12 +328,14 @@ def _protected(found: re.Match[str]) -> str:  # noqa: PLR0911 - one for each kin
     if person:
         at = "" if found.string[: found.start()].endswith("@") else "@"
         return f"{at}{escape(person)}"
+    if address and address[0] == "~":
+        return f"@{escape(name or address[1:])}"
     if address:
         shown = _marked(name) if name else escape(address.removeprefix("mailto:").lstrip("#^"))
         return f'<a href="{escape(address)}">{shown}</a>'
     if picture:
         said = (options or "").replace(",", "|")
-        width, alternative = _option(said, "width"), _option(said, "alt")
+        width, alternative = _option(said, "width"), _option(said, "alt").strip('"')
         return f'<img src="{escape(picture)}" width="{escape(width)}" alt="{escape(alternative)}">'
     return escape(bare) if bare else ""
 

@@ -264,7 +264,8 @@ class _Judge:
         properties = schema.get("properties", {})
         for name in schema.get("required", ()):
             if name not in value:
-                yield _Problem((), f"'{name}' is missing: add it.")
+                within = ", ".join(map(quoted, properties.get(name, {}).get("required", ())))
+                yield _Problem((), f"'{name}' is missing: add it{within and f', with {within}'}.")
         for name, subschema in properties.items():
             if name == "marks" and subschema.get("maxItems") == 0 and value.get(name):
                 yield _Problem((name,), _NO_MARKS)

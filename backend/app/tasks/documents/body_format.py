@@ -81,7 +81,11 @@ _NAMES = {
     BodyFormat.MARKDOWN: "Markdown",
     BodyFormat.TEXT: "plain text",
 }
-_WEAK_JIRA = re.compile(r"^[*#]+ \S|(?<!\w)[*_+-]\S[^*_+\n-]*[*_+-](?!\w)", re.MULTILINE)
+_WEAK_JIRA = re.compile(
+    r"^[*#]+ \S|(?<!\w)[*_+-]\S[^*_+\n-]*[*_+-](?!\w)|\[https?://[^\]\s]+\]"
+    r"|\[[^\]\[\n|]+\|[\^#~][^\]\n]+\]",
+    re.MULTILINE,
+)
 _ALL_HTML = re.compile(
     r"\s*<(p|div|h[1-6]|ul|ol|table|blockquote|pre|span|html|body|ac:[a-z-]+)\b[^>]*>"
     r".*</\w[\w:-]*>\s*\Z",
