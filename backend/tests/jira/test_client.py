@@ -253,8 +253,9 @@ def test_no_redirect_is_followed(jira: JiraStandIn, connect: Connect, operation:
 
 
 def test_an_address_that_is_no_jira_is_told(connect: Connect, site: JiraSite) -> None:
-    with pytest.raises(JiraRefused, match="No such resource"):
+    with pytest.raises(JiraRefused, match="No such resource") as misled:
         connect(replace(site, url=site.url + "/wiki")).myself()
+    assert "session-tasks jira check" in misled.value.next_step
 
 
 def test_an_unknown_project_is_the_persons_to_mend(connect: Connect, account: Account) -> None:
@@ -290,8 +291,8 @@ def test_proxies_and_certificates_come_from_the_environment(
             JiraClient(at, patience_seconds=0.01).myself()
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         assert connect(at).myself()["displayName"] == "Ann Other"
-    monkeypatch.setenv("HTTP_PROXY", secured.url)
-    with pytest.raises(JiraUnavailable, match="cannot be reached"):
+    monkeypatch.setenv("HTTP_PROXY", secured.url.replace("//", "//name:secret@"))
+    with pytest.raises(JiraUnavailable, match=r"cannot be reached through the proxy 127\.0\.0\.1:"):
         connect(patience_seconds=0.01).myself()
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     assert connect().myself()["displayName"] == "Ann Other"

@@ -17,7 +17,8 @@ import threading
 import time
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NoReturn, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
@@ -332,7 +333,11 @@ class JiraClient:
 
     def _unreachable(self, error: httpx.TransportError) -> str:
         said = str(error) or type(error).__name__
-        return f"{self.site.url} cannot be reached: {said}"
+        url = urlsplit(self.site.url)
+        proxy = "" if proxy_bypass(url.netloc) else getproxies().get(url.scheme, "")
+        host = urlsplit(proxy if "//" in proxy else f"//{proxy}").hostname
+        through = f" through the proxy {host}" if host else ""
+        return f"{self.site.url} cannot be reached{through}: {said}"
 
     def _problem(self, response: httpx.Response) -> str:
         """Return what a response says of what is wrong, in one line."""

@@ -56,6 +56,11 @@ class JiraRefused(ContentViolation):
 
     """
 
+    default_next_step = (
+        "Correct what Jira names, then retry. Whether the site's address is right, and what the "
+        "account may do: session-tasks jira check."
+    )
+
     def __init__(
         self, message: str, status: int, errors: Mapping[str, str], messages: Sequence[str]
     ) -> None:
