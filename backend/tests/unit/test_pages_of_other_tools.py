@@ -461,3 +461,19 @@ def test_the_title_of_a_page_is_that_of_its_style(page: str) -> None:
     (section,) = split_html(page, None)
     assert section.title == "Plan"
     assert outlines(section.document) == ["heading 1: A"]
+
+
+@pytest.mark.parametrize("around", ["<ul><li>%s</li></ul>", "<blockquote>%s</blockquote>"])
+def test_a_heading_with_a_picture_by_name_may_stand_in_a_list_or_quote(around: str) -> None:
+    document = html_to_adf(around % '<h2>a <img src="b.png" alt="b"></h2>')
+    assert "paragraph: a [strong]b[strong]" in str(outlines(document))
+
+
+def test_the_title_of_an_expand_stays_where_all_that_was_in_it_is_moved_out() -> None:
+    inner = "<details><summary>c</summary>d</details>"
+    document = html_to_adf(
+        f"<details><summary>a</summary><details><summary>b</summary>{inner}</details></details>"
+    )
+    assert outlines(document) == [
+        {"expand a": ["paragraph: b[strong]", {"nestedExpand c": ["paragraph: d"]}]}
+    ]

@@ -323,6 +323,11 @@ class BlockTree:
         if not content and kind == "panel" and is_suspended and not frame.is_rest:
             label = text_node(PANEL_LABELS[(frame.attributes or {}).get("panelType", "info")])
             content.append({"type": "paragraph", "content": strengthened([label])})
+        title = (frame.attributes or {}).get("title")
+        if not content and title and is_suspended and not frame.is_rest:
+            words = strengthened([text_node(title)])  # before what was moved out of the expand
+            parent.content.append({"type": "paragraph", "content": words})
+            return
         if not content and kind != "tableRow":
             if kind in _LEFT_OUT_EMPTY or is_suspended or frame.is_rest:
                 return

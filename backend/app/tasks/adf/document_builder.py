@@ -274,10 +274,13 @@ class DocumentBuilder:
             for part in parts:
                 if isinstance(part, list):
                     words += [{"type": "text", "text": " "}, *part] if words else part
+            is_title = self.tree.top is self.tree.root
+            if not is_title:
+                without_flag(words)
             self._add_heading(words, [part for part in parts if isinstance(part, dict)])
-            if self.headings:
+            if is_title and self.headings:
                 self.headings[-1].read()  # while its badges can be recognised
-            without_flag(words)
+                without_flag(words)
             return
         for part in parts:
             if isinstance(part, dict):
