@@ -156,16 +156,19 @@ COMMANDS: Mapping[str, Command] = {
 
 
 class _PlainFlags:
-    """Help that shows no type beside flags and arguments: `--json`, not `--json <bool>`."""
+    """Help without Python's types: `--json` and `--owner OWNER`, not `<bool>` and `<str>`."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """Return the parameters, flags and arguments without a type."""
+        """Return the parameters; an option is named by its last word, or by its choices."""
         found: list[Any] = super().get_params(ctx)  # type: ignore[misc]  # typer's classes have it
         for each in found:
             if getattr(each, "is_flag", False) or getattr(each, "count", False):
                 each.metavar = ""
             elif each.param_type_name == "argument":
                 each.display_type_rich = lambda **_: None
+            elif each.metavar is None:
+                shown = each.display_type(ctx).strip("<>")
+                each.metavar = shown if "|" in shown else each.name.rpartition("_")[2].upper()
         return found
 
 
