@@ -28,6 +28,9 @@ READ_ONLY = "25006"
 _FORBIDDEN = "42501"
 _DISK_FULL = "53100"
 
+_SHARED_CONNECTION = ("42P05", "26000")
+"""A prepared statement that another client prepared, or that another server process knows."""
+
 _BUSY_STATES = {
     "55P03": "Another transaction has locked what this needs",
     _QUERY_CANCELED: "PostgreSQL gave up on a statement: {}",
@@ -74,7 +77,7 @@ def translated_errors(disk: DatabaseDisk = _ANY_DISK) -> Iterator[None]:
 
     Raises:
         DatabaseUnavailable: the connection was lost or could not be opened.
-        DatabaseUnsuitable: the server is read-only.
+        DatabaseUnsuitable: the server is read-only, or a pooler is in transaction mode.
         DatabaseForbidden: the role lacks a right.
         DatabaseBusy: a lock or a statement reached its timeout, or two transactions were in each
             other's way; the statement was undone.
@@ -99,6 +102,12 @@ def translated_errors(disk: DatabaseDisk = _ANY_DISK) -> Iterator[None]:
             raise read_only(reason) from error
         if state == _FORBIDDEN:
             raise DatabaseForbidden(f"The database role may not do this: {reason}") from error
+        if state in _SHARED_CONNECTION:
+            raise DatabaseUnsuitable(
+                f"A pooler lends this connection to others between transactions: {reason}",
+                next_step="Point SESSION_TASKS_DATABASE_URL at PostgreSQL, or at a pool in session "
+                "mode (PgBouncer: pool_mode = session).",
+            ) from error
         if state == _DISK_FULL:
             raise disk.full(reason) from error
         if state in _BUSY_STATES:

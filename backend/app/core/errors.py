@@ -316,4 +316,4 @@ class SchemaOutdated(DatabaseUnavailable):
 
 
 class DatabaseUnsuitable(DatabaseUnavailable):
-    """PostgreSQL responds, but cannot be used: it is read-only, or its encoding is not UTF8."""
+    """PostgreSQL cannot be used: read-only, not UTF8, or behind a pool in transaction mode."""

@@ -74,9 +74,7 @@ def open_session(database: Database, *, label: str = "", tickets: int = 0) -> uu
 
 
 @pytest.mark.parametrize("name", [None, *COMMANDS])
-def test_help_shows_no_types(
-    name: str | None, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_help_shows_no_types(name: str | None, capsys: pytest.CaptureFixture[str]) -> None:
     words = [name] if name else []
     assert run_command([*words, "--help"]) == 0
     shown = capsys.readouterr().out

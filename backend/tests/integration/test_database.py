@@ -15,7 +15,13 @@ from sqlalchemy.exc import IntegrityError
 from app.core.config import Settings
 from app.core.connections import SingleConnection
 from app.core.database import Database, after_commit, current_db_session, driver_connection
-from app.core.errors import ConfigurationError, DatabaseBusy, DatabaseUnavailable, NoTransaction
+from app.core.errors import (
+    ConfigurationError,
+    DatabaseBusy,
+    DatabaseUnavailable,
+    DatabaseUnsuitable,
+    NoTransaction,
+)
 from app.core.notifications import CHANNEL, announced_sessions
 from app.engines.change_listener import ChangeListener
 
@@ -140,6 +146,14 @@ def test_a_terminated_backend_is_said_so_and_the_next_call_works(database: Datab
             connection.execute("SELECT 1")
     with database.driver_connection() as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_pool_in_transaction_mode_is_named(database: Database) -> None:
+    """As behind one, where another client has prepared a statement of the same name."""
+    with pytest.raises(DatabaseUnsuitable) as caught, database.driver_connection() as connection:
+        for _ in range(2):
+            connection.execute("PREPARE one AS SELECT 1")
+    assert "pool_mode = session" in caught.value.next_step
 
 
 def test_a_single_connection_is_replaced_once_it_is_lost_or_left_by_an_error(
