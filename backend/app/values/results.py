@@ -2,7 +2,7 @@
 
 Each is checked when it is created: the traceback of a handler's mistake then ends in the
 handler, not in the database long after its return. `TypeError` says which field has a value of
-the wrong type, `ValueError` which number the database cannot store.
+the wrong type, `ValueError` which number or text the database cannot store.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ NO_FIELDS = "{}"
 
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+"""NUL, and halves of surrogate pairs, which have no UTF-8."""
+
 LARGEST_NUMBER = 2**31 - 1
 """Numbers are stored as PostgreSQL's `integer`."""
 
@@ -31,6 +34,9 @@ def _check_texts(value: object, *names: str) -> None:
     for name in names:
         if not isinstance(given := getattr(value, name), str):
             raise _wrong(value, name, given, "str")
+        if found := _UNSTORABLE.search(given):
+            where = f"{type(value).__name__}.{name}"
+            raise ValueError(f"{where} contains {found[0]!a}, which PostgreSQL cannot store")
 
 
 def _check_numbers(value: object, *names: str) -> None:

@@ -250,7 +250,7 @@ def test_where_the_results_cannot_be_written_nothing_has_moved(
 ) -> None:
     claim = running(auto_advance=True)
     before = everything(database)
-    bad = TicketDraft("NUL \x00", '{"type":"doc"}', "a.md", 4)
+    bad = TicketDraft("A description", "no JSON", "a.md", 4)
     with pytest.raises(psycopg.DataError):
         act(lambda s: s.complete_task(claim, TaskResults(tickets=[*TICKETS.tickets, bad])))
     assert everything(database) == before

@@ -135,6 +135,7 @@ def test_no_disguise_hides_a_script(noise: list[str], upper: list[bool]) -> None
     ("node", "path"),
     [
         ({"type": "blockCard", "attrs": {"url": "javascript:x"}}, "/content/0/attrs/url"),
+        ({"type": "blockCard", "attrs": {"url": "docs/kettle.md"}}, "/content/0/attrs/url"),
         (
             {"type": "embedCard", "attrs": {"url": "", "layout": "wide"}},
             "/content/0/attrs/url",

@@ -73,6 +73,13 @@ def test_a_number_that_the_database_has_no_room_for_is_refused(
         make()
 
 
+@pytest.mark.parametrize("text", ["a\0b", "\ud800"])
+@pytest.mark.parametrize("field", range(3))
+def test_a_text_that_the_database_cannot_store_is_refused(field: int, text: str) -> None:
+    with pytest.raises(ValueError, match="which PostgreSQL cannot store"):
+        TicketDraft(*changed(TICKET, field, text))
+
+
 def test_what_crossed_the_process_is_not_looked_at_again() -> None:
     """A supervisor that did would unpickle all of it, for each task."""
     results = TaskResults(tickets=[TicketDraft(*TICKET)], notes=("a", "b"))

@@ -119,6 +119,9 @@ def _address(place: Place) -> Iterator[Violation]:
         elif scheme and scheme.group() in SCRIPTING_SCHEMES:
             reason = f"a '{scheme.group()}:' address can run a program: remove the link."
             yield Violation(pointer(place, "attrs", key), "link", reason)
+        elif key == "url" and not scheme:
+            reason = f"{quoted(address)} is no whole address: begin it with https://."
+            yield Violation(pointer(place, "attrs", key), "link", reason)
 
 
 def _ragged_table(place: Place) -> Iterator[Violation]:

@@ -264,8 +264,9 @@ class _Judge:
         properties = schema.get("properties", {})
         for name in schema.get("required", ()):
             if name not in value:
-                within = ", ".join(map(quoted, properties.get(name, {}).get("required", ())))
-                yield _Problem((), f"'{name}' is missing: add it{within and f', with {within}'}.")
+                needed = ", ".join(map(quoted, properties.get(name, {}).get("required", ())))
+                addition = f"add it, with {needed}" if needed else "add it"
+                yield _Problem((), f"'{name}' is missing: {addition}.")
         for name, subschema in properties.items():
             if name == "marks" and subschema.get("maxItems") == 0 and value.get(name):
                 yield _Problem((name,), _NO_MARKS)

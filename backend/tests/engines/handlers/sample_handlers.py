@@ -166,7 +166,7 @@ def _take_memory(_context: TaskContext, extra: Any) -> None:
 
 
 def _unstorable(_context: TaskContext, _extra: Any) -> TaskResults:
-    return TaskResults(tickets=[TicketDraft("a\0b", "{}", "a.md", 1)])
+    return TaskResults(tickets=[TicketDraft("a", "no JSON", "a.md", 1)])
 
 
 _BEHAVIOURS: dict[str, Any] = {
