@@ -712,7 +712,7 @@ def test_a_worker_s_own_connections_are_given_up_long_before_its_leases_end(
 def test_a_server_that_goes_silent_is_hung_up_on(
     settings: Any, proxy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.core.database.SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr("app.core.connections.SILENCE_SECONDS", 0.2)
     short = settings.model_copy(update={"statement_timeout_seconds": 0.3})
     with Database(short, proxy.url) as database:
         with pytest.raises(DatabaseUnavailable, match="silent"), database.transaction() as db:

@@ -13,7 +13,7 @@ from sqlalchemy import make_url
 ROOT = Path(__file__).parents[3]
 
 
-def test_the_acts_of_the_race_run_and_find_no_violation(database_url: str) -> None:
+def test_the_race_measures_a_pick_up(database_url: str) -> None:
     url = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
 
     def act(name: str, count: int) -> dict[str, Any]:
@@ -32,6 +32,5 @@ def test_the_acts_of_the_race_run_and_find_no_violation(database_url: str) -> No
         result: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
         return result
 
-    assert act("checked", 40)["violations"] == []  # lives, bulk starts and drains
-    act("plant", 40)
+    act("plant", 12)
     assert act("pickup-same-process", 2)["p50"] > 0
