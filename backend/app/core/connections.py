@@ -217,10 +217,10 @@ class Connector:
         return conninfo_to_dict(self._conninfo).get("options") or os.environ.get("PGOPTIONS", "")
 
     def _accepted(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        options = ""  # libpq sends none then, neither the URL's nor those of PGOPTIONS
         if self._takes_options:
             options = f"{self._inherited} {startup_options(self._settings)}".strip()
-            return {**parameters, "options": options}
-        return {name: value for name, value in parameters.items() if name != "options"}
+        return {**parameters, "options": options}
 
     def _may_try_again(self, error: psycopg.OperationalError) -> bool:
         if self._takes_options and "startup parameter" in str(error):  # PgBouncer's refusal

@@ -13,6 +13,7 @@ from sqlalchemy.exc import InvalidatePoolError
 
 from app.core.connections import has_news
 from app.core.database_errors import READ_ONLY
+from app.core.embedded.cluster import CONNECTION_OPTIONS
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -32,7 +33,7 @@ _RETURNED_AT = "returned_at"
 
 
 def conninfo_of(url: str | URL) -> str:
-    """Return libpq's form of SQLAlchemy's URL.
+    """Return libpq's form of SQLAlchemy's URL; for a socket, without what the environment adds.
 
     Raises:
         psycopg.ProgrammingError: libpq does not know one of its options.
@@ -40,6 +41,8 @@ def conninfo_of(url: str | URL) -> str:
     """
     dialect = psycopg_dialect.dialect()  # type: ignore[no-untyped-call]
     _, parameters = dialect.create_connect_args(make_url(url))  # type: ignore[no-untyped-call]
+    if str(parameters.get("host")).startswith("/"):
+        parameters = {**CONNECTION_OPTIONS, **parameters}
     return make_conninfo(**parameters)
 
 

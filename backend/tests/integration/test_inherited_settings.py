@@ -438,6 +438,7 @@ def test_a_pooler_that_refuses_options_gets_them_as_a_statement(
         pytest.skip("the tests' server has no Unix socket")
     target = f"{url.query['host']}/.s.PGSQL.{url.query.get('port', '5432')}"
     monkeypatch.setenv("PGTZ", "Asia/Kolkata")
+    monkeypatch.setenv("PGOPTIONS", "-cDateStyle=German")
     with Pooler(socket_directory, target) as pooler:
         threading.Thread(target=pooler.serve_forever, daemon=True).start()
         by_pooler = url.update_query_dict({"host": str(socket_directory)}).render_as_string(False)
@@ -446,7 +447,8 @@ def test_a_pooler_that_refuses_options_gets_them_as_a_statement(
                 assert shown(database, ask) == wanted(settings)
         assert pooler.refused == 2  # once by each of the two pools, and not again
         in_schema = settings.model_copy(update={"database_schema": "our_tasks"})
-        with Database(in_schema, by_pooler) as database, database.transaction() as db:
+        with_options = f"{by_pooler}&options=-cDateStyle%3DGerman"
+        with Database(in_schema, with_options) as database, database.transaction() as db:
             assert db.scalar(text("SHOW search_path")) == "our_tasks"
         upgrade_schema(by_pooler)
         pooler.shutdown()

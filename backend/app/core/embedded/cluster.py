@@ -50,7 +50,7 @@ CONNECTION_OPTIONS = {
     "gssencmode": "disable",
     "target_session_attrs": "any",
 }
-"""What the environment (`PGCHANNELBINDING`, say) sets for another server does not apply here."""
+"""By a socket of this machine, the environment's (`PGCHANNELBINDING`, say) do not apply."""
 
 START_SECONDS = 120.0
 """How long a server may take to respond; recovery after a crash is part of it."""

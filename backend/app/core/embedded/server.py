@@ -51,11 +51,7 @@ class EmbeddedServer:
             "postgresql+psycopg",
             username=cluster.USER,
             database=cluster.DATABASE,
-            query={
-                "host": str(directory.socket_directory),
-                "port": PORT,
-                **cluster.CONNECTION_OPTIONS,
-            },
+            query={"host": str(directory.socket_directory), "port": PORT},
         ).render_as_string()
 
     @classmethod
