@@ -6,10 +6,12 @@ import platform
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from app.core.embedded import EmbeddedServer, binaries, find_binaries
 from app.core.errors import DatabaseUnavailable
+from app.core.pool import conninfo_of
 from tests.integration.embedded.users import (
     is_running,
     query,
@@ -119,7 +121,8 @@ def test_the_environment_of_another_server_changes_nothing_or_is_named(
     monkeypatch.setenv("PGOPTIONS", "-c default_transaction_read_only=on")
     with EmbeddedServer.acquire(data_dir) as server:
         monkeypatch.setenv("PGOPTIONS", "")
-        assert query(server, "SELECT 1") == 1
+        with psycopg.connect(conninfo_of(server.url)) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
         for name, value in {"PGSERVICE": "nosuch", "PGREQUIREAUTH": "scram-sha-256"}.items():
             with monkeypatch.context() as patch:
                 patch.setenv(name, value)
