@@ -210,9 +210,10 @@ class ColumnMapping:
             if name == "parent":
                 self._parent(row, filled)
             elif not self._becomes(name) or (name == "sprint" and not filled[0][1].isdigit()):
-                why, *options = _WHY_NOT[name][: 1 if self._options.has_site else None]
+                why = _WHY_NOT[name]
+                options = () if self._options.has_site else why.options
                 self._remark(
-                    f"{self._named(indices)} {self._stay(len(indices))}: {why}", "", *options
+                    f"{self._named(indices)} {self._stay(len(indices))}: {why.text}", "", *options
                 )
             else:
                 value = self._value(name, filled)
@@ -228,11 +229,14 @@ class ColumnMapping:
 
     def notes(self) -> list[Note]:
         """Return what people should know of the rows so far, one line for each kind."""
-        kept = f"{self.name}: “{self._kept_title}” stays the title"
-        return [Note(kept, ("title_column",))] * bool(self._kept_title) + [
+        notes = [
             Note(f"{self.name}: {remark.text}{self._where(*where)}", remark.options)
             for remark, where in self._remarks.items()
         ]
+        if self._kept_title:
+            kept = f"{self.name}: “{self._kept_title}” stays the title"
+            notes.insert(0, Note(kept, ("title_column",)))
+        return notes
 
     def _where(self, count: int, first: int, example: str) -> str:
         known = [_rows_text(count, first) if self._has_rows else "", _quoted(example)]
@@ -375,12 +379,12 @@ class ColumnMapping:
 
 
 _WHY_NOT = {
-    "status": ("an issue gets its status from its project's workflow",),
-    "assignee": ("only a site can tell its accounts", "to"),
-    "reporter": ("only a site can tell its accounts", "to"),
-    "storypoints": ("the field has another id on every site", "to", "map"),
-    "startdate": ("the field has another id on every site", "to", "map"),
-    "sprint": ("Jira takes a sprint's number only, and on a site", "to"),
+    "status": Note("an issue gets its status from its project's workflow"),
+    "assignee": Note("only a site can tell its accounts", ("to",)),
+    "reporter": Note("only a site can tell its accounts", ("to",)),
+    "storypoints": Note("the field has another id on every site", ("to", "map")),
+    "startdate": Note("the field has another id on every site", ("to", "map")),
+    "sprint": Note("Jira takes a sprint's number only, and on a site", ("to",)),
 }
 """Why a field stays in the table, and the options that change it."""
 

@@ -45,12 +45,12 @@ class Mismatch(Exception):  # noqa: N818 - what does not agree
 
     Attributes:
         field: what it is about, as people call it.
-        field_id: its id in a request.
+        field_id: its id in a request; "" until the resolver adds it.
         reason: what is wrong, and what would be right.
 
     """
 
-    def __init__(self, field: str, reason: str, field_id: str = "parent") -> None:
+    def __init__(self, field: str, reason: str, field_id: str = "") -> None:
         super().__init__(reason)
         self.field = field
         self.field_id = field_id
@@ -249,7 +249,7 @@ def _unfit_parent(issue_type: SiteIssueType, level: int, name: str) -> list[Mism
         f"{name} cannot be the parent of {_a(issue_type.name)}: a parent is one level above its "
         "children (epics above stories and tasks, these above sub-tasks)"
     )
-    return [Mismatch("Parent", reason)]
+    return [Mismatch("Parent", reason, "parent")]
 
 
 def _missing(
@@ -263,7 +263,7 @@ def _missing(
         and not (each.id == "parent" and has_parent)
     ]  # fmt: skip
     if issue_type.level < 0 and not has_parent:
-        missing.append(Mismatch("Parent", f"{_a(issue_type.name)} needs a parent"))
+        missing.append(Mismatch("Parent", f"{_a(issue_type.name)} needs a parent", "parent"))
     return missing
 
 
