@@ -12,7 +12,7 @@ from pydantic_settings import SettingsError
 from app.core.config import Settings
 from app.core.database import Database
 from app.core.errors import ConfigurationError, ErrorCategory, SessionNotFound
-from app.core.validation_text import problem_text
+from app.core.validation_text import problems_text
 from app.repositories.session_repository import SessionRepository
 
 if TYPE_CHECKING:
@@ -41,10 +41,7 @@ def load_settings() -> Settings:
             next_step="Correct or unset it; docs/operations.md lists every setting.",
         ) from error
     except ValidationError as error:
-        problems = "; ".join(
-            f"{_variable(problem['loc'])} {problem_text(problem)}"
-            for problem in error.errors(include_url=False, include_input=False)
-        )
+        problems = problems_text(error, _variable)
         raise ConfigurationError(
             f"The environment holds settings that cannot be used: {problems}",
             ErrorCategory.USER_FIXABLE,
@@ -71,9 +68,8 @@ def opened_database(
         yield database
 
 
-def _variable(location: tuple[int | str, ...]) -> str:
-    prefix = str(Settings.model_config.get("env_prefix", ""))
-    return f"{prefix}{'.'.join(map(str, location))}".upper()
+def _variable(setting: str) -> str:
+    return f"{Settings.model_config.get('env_prefix', '')}{setting}".upper()
 
 
 def find_session(database: Database, prefix: str) -> UUID:

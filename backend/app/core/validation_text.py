@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from pydantic import ValidationError
 
 _SENTENCES = {
     "bool_parsing": "must be true or false",
@@ -69,6 +71,17 @@ def problem_text(problem: Mapping[str, Any]) -> str:
     sentence = _SENTENCES.get(kind)
     shown = {key: f"{v:g}" if isinstance(v, float) else v for key, v in context.items()}
     return "cannot be used" if sentence is None else sentence.format_map(_Known(shown))
+
+
+def problems_text(error: ValidationError, name: Callable[[str], str] = str) -> str:
+    """Return all its problems in a line; `name` turns the path of a value into what it is called.
+
+    The values themselves are left out: they may be secret.
+    """
+    return "; ".join(
+        f"{name('.'.join(map(str, problem['loc'])))} {problem_text(problem)}"
+        for problem in error.errors(include_url=False, include_input=False)
+    )
 
 
 class _Known(dict[str, Any]):

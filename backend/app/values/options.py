@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from app.core.errors import ConfigurationError, ErrorCategory
-from app.core.validation_text import problem_text
+from app.core.validation_text import problems_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,12 +106,8 @@ class SessionOptions(BaseModel):
                 {name: value for name, value in stored.items() if value is not None}
             )
         except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(map(str, problem['loc']))} {problem_text(problem)}"
-                for problem in error.errors(include_url=False, include_input=False)
-            )
             raise ConfigurationError(
-                f"These options cannot be used: {problems}",
+                f"These options cannot be used: {problems_text(error)}",
                 ErrorCategory.USER_FIXABLE,
                 next_step="Correct them and try again.",
             ) from error

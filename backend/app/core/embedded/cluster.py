@@ -50,7 +50,7 @@ CONNECTION_OPTIONS = {
     "gssencmode": "disable",
     "target_session_attrs": "any",
 }
-"""By a socket of this machine, the environment's (`PGCHANNELBINDING`, say) do not apply."""
+"""Of every connection by a Unix socket, whatever the environment sets (`PGCHANNELBINDING`, say)."""
 
 START_SECONDS = 120.0
 """How long a server may take to respond; recovery after a crash is part of it."""
