@@ -1,16 +1,17 @@
-"""Admonitions of Markdown's dialects: `!!! note`, `??? note`, `:::note` and others."""
+"""Blocks of Markdown's dialects: `!!! note`, `??? note`, `:::note`, `$$`, `%%` and others."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from app.tasks.adf.panels import PANEL_TYPES
 
 _START = (
-    r"[ \t]*+(?=[:!?/`~{>=+])(?::{3,}|!!!|\?\?\?|/{3,}[ \t]*\w|(?:`{3,}|~{3,})\{|\{% hint "
-    r"|>>>[ \t]*+(?:\n|\Z)|===[!+]?[ \t]|\+\+\+[ \t]*\S)"
+    r"[ \t]*+(?=[:!?/`~{>=+$%])(?::{3,}|!!!|\?\?\?|/{3,}[ \t]*\w|(?:`{3,}|~{3,})\{|\{% hint "
+    r"|(?:>>>|\$\$|%%)[ \t]*+(?:\n|\Z)|===[!+]?[ \t]|\+\+\+[ \t]*\S)"
 )
 _STARTS_WITH = re.compile(_START)
 _HAS = re.compile(rf"\n{_START}")
@@ -27,6 +28,11 @@ _HINT_END = re.compile(r"[ \t]*\{% endhint %\}[ \t]*")
 _TITLE = re.compile(r"title=[\"']([^\"'\n]*)")
 _DIRECTIVE_OPTION = re.compile(r"[ \t]*:(?:class|name|open):.*")
 _CODE_FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})")
+_PAIRED = {">>>": "blockquote", "$$": "```", "%%": "template"}
+"""What a line begins that one like it ends: a quote, a formula, a comment."""
+
+_ENDS = frozenset({"+++", *_PAIRED})
+
 _FOLDED = frozenset({"details", "dropdown", "toggle"})
 _KINDS = frozenset({*PANEL_TYPES, "admonition", *_FOLDED})
 
@@ -43,10 +49,10 @@ def with_admonitions_as_html(lines: list[str]) -> tuple[list[str], list[int]]:
     `{% hint style="info" %}` and a fence named `{note}` what stands before the line that ends it
     (Docusaurus, VuePress, Pandoc, Quarto; MkDocs; GitBook; MyST). Others that begin with `:::` are
     text. So are read quotes between lines of `>>>` (GitLab), `=== "Tab"` with what is indented
-    (MkDocs), diagrams below `::: mermaid` (Azure DevOps), and what is folded from `+++ Title` to
-    `+++` (Linear).
+    (MkDocs), diagrams below `::: mermaid` (Azure DevOps), what is folded from `+++ Title` to `+++`
+    (Linear), formulas between lines of `$$` and comments between lines of `%%` (Obsidian).
     """
-    writer = _Writer(Counter(line.strip() for line in lines if line.strip() in {">>>", "+++"}))
+    writer = _Writer(Counter(_ends(lines)))
     for number, line in enumerate(lines):
         before = len(writer.lines)
         writer.add(line)
@@ -57,11 +63,29 @@ def with_admonitions_as_html(lines: list[str]) -> tuple[list[str], list[int]]:
     return writer.lines, writer.origins
 
 
+def _ends(lines: list[str]) -> Iterator[str]:
+    """Yield the lines outside of code that may end what nothing but a line like it ends."""
+    fence = ""
+    for line in lines:
+        fence = _fence_below(line, fence)
+        if not fence and (mark := line.strip()) in _ENDS:
+            yield mark
+
+
+def _fence_below(line: str, fence: str) -> str:
+    """Return the fence of the code that is open below the line; empty where none is."""
+    code = _CODE_FENCE.match(line)
+    if code is None or not fence:
+        return code[1] if code else fence
+    is_end = code[1].startswith(fence) and not line[code.end() :].strip()
+    return "" if is_end else fence
+
+
 class _Writer:
     """Writes line after line; `open` are the blocks that are open, the innermost last."""
 
     def __init__(self, ends: Counter[str]) -> None:
-        self._ends = ends  # still to come, of what nothing but a line like it ends
+        self._ends = ends  # still to come
         self.lines: list[str] = []
         self.origins: list[int] = []
         self.open: list[_Block] = []
@@ -77,11 +101,7 @@ class _Writer:
         if not self._fence and self.open and self.open[-1].ends_with(line):
             self.close(line)
         elif self._fence or not self._begins(line, indent):
-            code = _CODE_FENCE.match(line)
-            if not self._fence and code:
-                self._fence = code[1]
-            elif code and code[1].startswith(self._fence) and not line[code.end() :].strip():
-                self._fence = ""
+            self._fence = _fence_below(line, self._fence)
             if not (is_below_start and _DIRECTIVE_OPTION.fullmatch(line)):
                 self.lines.append(line)
 
@@ -96,11 +116,12 @@ class _Writer:
 
     def _begins(self, line: str, indent: int) -> bool:
         """Begin the admonition that the line begins; False where it begins none."""
-        if line.strip() == ">>>" and self._ends[">>>"] > 1:
-            lead = line[: -len(line.lstrip())]
-            self._ends[">>>"] -= 2
-            self.open.append(_Block(None, lead, "blockquote", ">>>"))
-            self.lines += ["", f"{lead}<blockquote>", ""]
+        if (mark := line.strip()) in _PAIRED and self._ends[mark] > 1:
+            lead, tag = line[: -len(line.lstrip())], _PAIRED[mark]
+            self._ends[mark] -= 2
+            self.open.append(_Block(None, lead, tag, mark))
+            is_code = tag == "```"
+            self.lines += [f"{lead}```latex"] if is_code else ["", f"{lead}<{tag}>", ""]
         elif self._ends["+++"] > 0 and (found := _FOLD.fullmatch(line)):
             self._ends["+++"] -= 1
             block = _Block(None, found[1], "", "+++")
@@ -173,5 +194,5 @@ class _Block(NamedTuple):
         if self.fence == "{%":
             return _HINT_END.fullmatch(line) is not None
         line = line.strip()
-        least = len(self.fence) if self.fence[0] in "`~" else 3
+        least = len(self.fence) if self.fence[0] in "`~$%" else 3
         return len(line) >= least and line == self.fence[0] * len(line)

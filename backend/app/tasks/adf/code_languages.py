@@ -14,7 +14,7 @@ _JIRA_NAMES = {
     "dotnet": "csharp", "f90": "fortran", "fish": "shell", "golang": "go", "gql": "graphql",
     "h": "c", "hpp": "cpp", "htm": "html", "ipython": "python", "java8": "java",
     "js": "javascript", "json5": "json", "jsonc": "json", "jsonl": "json", "kt": "kotlin",
-    "kts": "kotlin", "md": "markdown", "mjs": "javascript", "mts": "typescript",
+    "kts": "kotlin", "math": "latex", "md": "markdown", "mjs": "javascript", "mts": "typescript",
     "node": "javascript", "nodejs": "javascript", "none": "text", "objective-c": "objectivec",
     "output": "text", "patch": "diff", "plain": "text", "ps": "powershell", "pwsh": "powershell",
     "py": "python", "py3": "python", "pycon": "python", "python3": "python", "pytb": "python",

@@ -39,9 +39,9 @@ _PARSER = Markdown(
 )
 
 _COLON = "\ufdd6"
-_SHIELD = dict(zip("_*~|:", ("\ufdd0", "\ufdd1", "\ufdd2", PIPE, _COLON), strict=True))
+_SHIELD = {"_": "\ufdd0", "*": "\ufdd1", "~": "\ufdd2", "|": PIPE, ":": _COLON, "\\": "\ufdd7"}
 _SHIELD_TABLE = str.maketrans({plain: shield for plain, shield in _SHIELD.items() if plain != ":"})
-_ENCODED_SHIELD = re.compile(r"%EF%B7%9([0-36])")
+_ENCODED_SHIELD = re.compile(r"%EF%B7%9([0-367])")
 # Each begins with a literal, which the regular expression engine finds ten times as fast, and looks
 # for markup no farther than where the next may begin, so that no character is looked at twice.
 _NOT_IN_ADDRESS = r"\s<>\"'`|\\)\]"
@@ -52,6 +52,12 @@ _BARE_ADDRESS, _BARE_HOST = (
     )
     for start, first, others in (("://", ":", "//"), (r"www\.", "w", r"ww\."))
 )
+_FORMULA = re.compile(
+    r"\$\$(?:[^$\n]|\n(?![ \t]*\n))++\$\$"
+    r"|\$(?=[^\s$])(?=[^$\n]*?(?:\\[A-Za-z]|[\^_]))[^$\n]++(?<!\s)\$(?!\d)"
+)
+"""TeX, as GitHub and Obsidian have it; `$5 or US$6` is none."""
+
 _COLON_BEFORE_WORD = re.compile(r":(?<=[\n\t >]:)(?=[^\s-])")
 """Begins no definition, where it is the first of its line: `:smile:`."""
 
@@ -80,6 +86,22 @@ _NOTION_CALLOUT = re.compile(
 )
 _CONTENTS = re.compile(r"<p>(?:\[\[(?:<em>TOC</em>|TOC)\]\]|\[TOC\])</p>\n?")
 """The table of contents, by GitLab and Azure DevOps, or by Python's Markdown: no content."""
+
+_FORMULA_ALONE = re.compile(r"<p>\$\$\s*([^$<]+?)\s*\$\$</p>")
+_FORMULA_IN_CODE = re.compile(r"\$(<code>[^<]*</code>)\$")
+_OUTSIDE_CODE = r"<(?:code|pre)(?=[ >])[^<>]*>[^<]*+|<[^<>]*+>|"
+_WITHIN_MARKS = r"<(\w+)[^<>]*>[^<>]*</\2>"
+_HIGHLIGHT, _COMMENT = (
+    re.compile(_OUTSIDE_CODE + pattern)
+    for pattern in (
+        rf"(?<![\w=])==(?=[^\s=])((?:[^<=]|=(?!=)|{_WITHIN_MARKS})++)(?<!\s)==(?![\w=])",
+        rf"(?<![^\s>])%%(?!%)((?:[^<%]|%(?!%)|{_WITHIN_MARKS})++)(?<!\d)%%(?![\w%])",
+    )
+)
+_WIKI_LINK = re.compile(
+    _OUTSIDE_CODE + r"(!?)\[\[(?![\d\s,.]*[\]|])(?=\S)([^\[\]|<>\n]+?)(?:\|([^\[\]|<>\n]+))?\]\]"
+)
+_PICTURE = re.compile(r"\.(?:png|jpe?g|gif|svg|webp|bmp|avif)$", re.IGNORECASE)
 
 _SIZE_OF_PICTURE = re.compile(
     r"(?<=\") ?/>\{:?[ \t]*((?:(?:width|height)=(?:\"[\w%.]+\"|[\w%.]+)[ \t]*)+)\}"
@@ -121,7 +143,7 @@ class PreparedMarkdown:
             for plain, shield in _SHIELD.items():
                 html = html.replace(shield, plain)
             if "%EF%B7%9" in html:
-                html = _ENCODED_SHIELD.sub(lambda found: "_*~|  :"[int(found[1])], html)
+                html = _ENCODED_SHIELD.sub(lambda found: "_*~|  :\\"[int(found[1])], html)
         if number_headings:
             html = _with_numbered_headings(html)
         for sign, pattern, written in _REWRITTEN:
@@ -164,6 +186,8 @@ def prepare_markdown(source: str) -> PreparedMarkdown:
         text = _BARE_ADDRESS.sub(_shield_address, text)
     if "www." in text:
         text = _BARE_HOST.sub(_shield_address, text)
+    if "$" in text:
+        text = _FORMULA.sub(lambda found: found[0].translate(_SHIELD_TABLE), text)
     if ":" in text:
         text = _COLON_BEFORE_WORD.sub(_shield_first_colon, text)
     if "|" in text and "-" in text:
@@ -200,6 +224,28 @@ def _write_size(found: re.Match[str]) -> str:
 
 def _mark_task(found: re.Match[str]) -> str:
     return f'<li data-task="{"done" if found[2] else "open"}">{found[1]}'
+
+
+def _write_highlight(found: re.Match[str]) -> str:
+    return f"<mark>{found[1]}</mark>" if found[1] else found[0]
+
+
+def _drop_comment(found: re.Match[str]) -> str:
+    return "" if found[1] else found[0]
+
+
+def _write_wiki_link(found: re.Match[str]) -> str:
+    """Write `[[Page]]`, `[[Page|text]]` or `![[picture.png|300]]` as a link or a picture."""
+    embeds, page, said = found.groups()
+    if page is None:
+        return found[0]
+    if embeds and _PICTURE.search(page) is not None:
+        width = re.match(r"\d+", said or "")
+        return f'<img src="{page}" ' + (
+            f'width="{width[0]}"/>' if width else f'alt="{said or ""}"/>'
+        )
+    shown = said or " > ".join(part for part in page.split("#") if part)
+    return f'<a href="{page}">{shown}</a>'
 
 
 def _mark_alert(found: re.Match[str]) -> str:
@@ -281,6 +327,11 @@ _REWRITTEN: tuple[tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], st
     ("<blockquote", _ALERT, _mark_alert),
     ("<aside>", _NOTION_CALLOUT, '<aside class="callout">'),
     ("TOC", _CONTENTS, ""),
+    ("$<code>", _FORMULA_IN_CODE, r"\1"),
+    ("$$", _FORMULA_ALONE, r'<pre lang="latex">\1</pre>'),
+    ("==", _HIGHLIGHT, _write_highlight),
+    ("%%", _COMMENT, _drop_comment),
+    ("[[", _WIKI_LINK, _write_wiki_link),
     ("/>{", _SIZE_OF_PICTURE, _write_size),
     (
         "footnote-",
