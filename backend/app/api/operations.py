@@ -14,6 +14,7 @@ from app.core.config import EngineName
 from app.core.errors import BrokerUnavailable, TaskError
 from app.core.schema_version import require_current_schema
 from app.engines.metrics_server import live_counts
+from app.models.rights import require_rights
 from app.presentation.workers import paused_text
 from app.repositories.live_counts import LiveCounts, count_live, longest_overdue_seconds
 from app.repositories.pause_repository import read_pauses
@@ -80,6 +81,7 @@ def _check(name: str, look: Callable[[], object]) -> Check:
 def _live(services: Services) -> LiveCounts:
     services.database.check_server()
     services.database.check_disk()
+    require_rights(services.database)
     with services.database.autocommit_connection() as connection:
         return count_live(connection)
 

@@ -13,6 +13,7 @@ from app.cli.terminal import Terminal
 from app.core.errors import SchemaOutdated
 from app.core.schema_version import schema_revisions, upgrade_schema
 from app.models.guard import has_guard, install_guard, remove_guard
+from app.models.rights import require_rights
 
 GUARD_TEXTS = {
     True: "The guard is on: PostgreSQL refuses illegal changes by any program",
@@ -62,10 +63,11 @@ def upgrade_command(
 
 @database_application.command("check")
 def check_command(as_json: AsJson = False) -> ExitCode:
-    """Check that the database is at this version's migration; exit with 5 if it is not."""
+    """Check the database's migration, and the role's rights; exit with 5 if not."""
     terminal = Terminal(is_json=as_json)
     with opened_database(terminal, load_settings(), require_current=False) as database:
         present, needed = schema_revisions(database.engine)
+        require_rights(database)
         with database.translated_errors(), database.engine.connect() as connection:
             is_guarded = has_guard(connection)
     if as_json:

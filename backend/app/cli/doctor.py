@@ -36,6 +36,7 @@ from app.core.schema_version import schema_revisions
 from app.core.wording import count_text, duration_text, size_text
 from app.engines.broker import BrokerProbe
 from app.models.lease import SessionTaskLease
+from app.models.rights import require_rights
 from app.models.session import Session, SessionTask
 from app.presentation.workers import paused_text
 from app.repositories.pause_repository import read_pauses
@@ -269,6 +270,7 @@ def _database(settings: Settings) -> Iterator[Check]:
         for name, look in (
             ("database", _server),
             ("locks", _locks),  # which the following may be kept waiting by
+            ("rights", _rights),
             ("migration", _migration),
             ("clock", _clock),
             ("sessions", _sessions),
@@ -293,6 +295,11 @@ def _server(database: Database) -> Check:
         version = db.scalar(text("SHOW server_version"))
     kind = "embedded" if database.server is not None else "given by SESSION_TASKS_DATABASE_URL"
     return Check("database", Verdict.OK, f"PostgreSQL {version} responds ({kind})")
+
+
+def _rights(database: Database) -> Check:
+    require_rights(database)
+    return Check("rights", Verdict.OK, "the role may read and write every table")
 
 
 def _migration(database: Database) -> Check:

@@ -21,6 +21,7 @@ from app.engines.metrics_server import serving_metrics
 from app.engines.sweeper import sweep_once
 from app.engines.tracing import traced
 from app.engines.worker import Worker
+from app.models.rights import require_rights
 from app.repositories.session_repository import SessionRepository
 
 SESSIONS_PER_DELETION = 100
@@ -50,6 +51,7 @@ def worker_command(
         opened_database(terminal, settings) as database,
         serving_metrics(database, host=settings.host, port=port) as found,
     ):
+        require_rights(database)
         if found is not None:
             terminal.say(f"Metrics: http://{settings.host}:{found}/metrics")
         worker = Worker(database, settings, concurrency=concurrency, threads=threads)
@@ -70,6 +72,7 @@ def sweep_command(as_json: AsJson = False) -> ExitCode:
     terminal = Terminal(is_json=as_json)
     settings = load_settings()
     with dispatcher(settings) as dispatch, opened_database(terminal, settings) as database:
+        require_rights(database)
         report = sweep_once(database, settings, dispatch=dispatch)
     if as_json:
         terminal.write_json(asdict(report))

@@ -23,6 +23,7 @@ from app.engines.dispatch import dispatcher
 from app.engines.tracing import traced
 from app.engines.worker import Worker
 from app.models.access import KeyRole
+from app.models.rights import require_rights
 from app.models.session import LOCAL_OWNER
 from app.repositories.access_repository import AccessRepository
 from app.repositories.sign_in_codes import SignInCodes
@@ -87,6 +88,7 @@ def serve_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
         dispatcher(settings) as dispatch,
         Database.open(settings) as database,
     ):
+        require_rights(database)
         sample = _sample(database, settings) if demo else contextlib.nullcontext()
         first_key = _first_key(database, is_loopback=is_loopback(host))
         code = _sign_in_code(database, first_key) if is_loopback(host) else None

@@ -60,6 +60,7 @@ from app.core.wording import count_text, names_text, short_id, size_text
 from app.engines.dispatch import dispatcher
 from app.engines.sweeper import sweep_once
 from app.engines.worker import Worker
+from app.models.rights import require_rights
 from app.repositories.content_reader import IncomingDocument
 from app.repositories.content_repository import ContentRepository
 from app.repositories.content_summary import read_content
@@ -172,6 +173,7 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command are thes
     options = check_intake(documents, names, wanted, settings, known=problems).to_json()
     output = None if out is None else OutputDirectory(out)
     with dispatcher(settings), opened_database(terminal, settings) as database:
+        require_rights(database)
         called = label or names_text(names)
         with database.transaction() as db:
             sessions = SessionRepository(db)
@@ -249,6 +251,7 @@ def retry_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
     output = None if out is None else OutputDirectory(out)
     _check_handlers(settings)
     with dispatcher(settings), opened_database(terminal, settings) as database:
+        require_rights(database)
         session_id = find_session(database, session)
         _rescue(database, settings, session_id)
         snapshot = read_snapshot(database, session_id)

@@ -295,7 +295,7 @@ class DatabaseForbidden(TaskError):  # noqa: N818 - reads as the state it names
     default_category = ErrorCategory.ADMIN_REQUIRED
     default_next_step = (
         "As the tables' owner: GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA … TO "
-        "the role of SESSION_TASKS_DATABASE_URL."
+        "the role of SESSION_TASKS_DATABASE_URL; session-tasks doctor names what is missing."
     )
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
 from app.core.database_errors import translated_errors
-from app.core.errors import DatabaseUnsuitable, SchemaOutdated
+from app.core.errors import DatabaseForbidden, DatabaseUnsuitable, SchemaOutdated
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -44,6 +44,13 @@ SELECT coalesce((SELECT relnamespace::regnamespace::text FROM pg_class
                   WHERE oid = to_regclass('session_tasks')),
                 quote_ident(current_schema()))""")
 """The schema of our tables, quoted; where there are none yet, the one that will hold them."""
+
+_UNUSABLE_SCHEMA = text("""
+SELECT format('GRANT USAGE ON SCHEMA %I TO %I', nspname, current_user)
+  FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+ WHERE relname = 'session_tasks' AND NOT has_schema_privilege(relnamespace, 'USAGE')
+   AND quote_ident(nspname) = ANY (regexp_split_to_array(current_setting('search_path'), ', *'))
+ LIMIT 1""")
 
 _HAS_TABLES = text("""
 SELECT to_regclass(:schema || '.session_tasks') IS NOT NULL,
@@ -121,9 +128,30 @@ def bring_schema_up_to_date(engine: Engine, schema: str | None = None) -> None:
 
 
 def schema_revisions(engine: Engine) -> tuple[str | None, str]:
-    """The migration the database is at, and the one this version needs."""
+    """The migration the database is at, and the one this version needs.
+
+    Raises:
+        DatabaseForbidden: the role may not use the schema of our tables.
+
+    """
     with translated_errors(), engine.connect() as connection:
+        require_usage(connection)
         return present_revision(connection), newest_revision()
+
+
+def require_usage(connection: Connection) -> None:
+    """Check that no schema with our tables is hidden, as one without the right USAGE is.
+
+    Raises:
+        DatabaseForbidden: one on `search_path` is.
+
+    """
+    grant = connection.scalar(_UNUSABLE_SCHEMA)
+    if grant is not None:
+        raise DatabaseForbidden(
+            f"The database role lacks rights: {grant}",
+            next_step="Execute this as the schema's owner.",
+        )
 
 
 def present_revision(connection: Connection) -> str | None:

@@ -40,6 +40,7 @@ from app.engines.metrics_server import serving_metrics
 from app.engines.presence import Presence
 from app.engines.sweeper import Sweeper
 from app.engines.tracing import traced
+from app.models.rights import require_rights
 from app.tasks.registry import checked_handlers
 
 if TYPE_CHECKING:
@@ -197,6 +198,7 @@ class _Process:
         checked_handlers(settings)
         self.settings = settings
         self.main_database = Database.open(settings)
+        require_rights(self.main_database)
         self.main_database.engine.dispose()  # no open connection goes through a fork
         self.shutdown_pipe = os.pipe()
 

@@ -7,7 +7,7 @@ import random
 import threading
 from typing import TYPE_CHECKING
 
-from app.core.errors import DatabaseBusy, DatabaseUnavailable
+from app.core.errors import DatabaseBusy, DatabaseForbidden, DatabaseUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,10 +76,10 @@ class Loop:
             self._woken.clear()
             try:
                 pause = self._step()
-            except (DatabaseUnavailable, DatabaseBusy) as error:
+            except (DatabaseUnavailable, DatabaseBusy, DatabaseForbidden) as error:
                 failures += 1
                 if failures == 1 and not self._stopped.is_set():
-                    logger.warning("%s: %s; trying again until it responds", self.name, error)
+                    logger.warning("%s: %s; trying again until it works", self.name, error)
             except Exception:
                 failures += 1
                 logger.exception("%s: a step failed; going on", self.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -53,28 +54,52 @@ def test_a_full_disk_is_an_operators_and_named(
 
 
 @pytest.fixture
-def read_only(database_url: str, server_url: URL) -> Iterator[Callable[[], None]]:
-    """Makes this test's database read-only, as for a failover."""
+def set_database(database_url: str, server_url: URL) -> Iterator[Callable[[str], None]]:
+    """Sets a setting of this test's database, and ends its connections, as for a failover."""
     name = make_url(database_url).database
     url = server_url.set(drivername="postgresql").render_as_string(hide_password=False)
     with psycopg.connect(url, autocommit=True) as connection:
 
-        def switch() -> None:
-            connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        def switch(setting: str) -> None:
+            connection.execute(f"ALTER DATABASE {name} SET {setting}")
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name]
             )
 
         yield switch
-        connection.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+        connection.execute(f"ALTER DATABASE {name} RESET ALL")
 
 
-def test_a_read_only_server_is_not_ready_and_says_so(
-    make_server: Callable[..., LiveServer], read_only: Callable[[], None]
+def test_a_role_that_lacks_a_right_is_not_ready_and_the_grant_is_said(
+    make_server: Callable[..., LiveServer], set_database: Callable[[str], None]
 ) -> None:
     api = make_server()
     client = api.client(api.key())
-    read_only()
+    role = f"poor_{uuid.uuid4().hex}"
+    with api.database.transaction() as db:
+        db.execute(text(f"CREATE ROLE {role}"))
+        db.execute(text(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}"))
+        db.execute(text(f"REVOKE INSERT ON documents FROM {role}"))
+    set_database(f"role = {role}")
+    try:
+        assert f"lacks rights: GRANT INSERT ON documents TO {role}" in unready(client)["database"]
+        problem = client.post("/api/v1/sessions", files=[NOTES]).json()
+        assert problem["type"].endswith(":database-unsuitable")
+        assert "permission denied for table documents" in problem["detail"]
+        assert "session-tasks doctor" in problem["next_step"]
+    finally:
+        set_database("role = none")
+        api.database.engine.dispose()
+        with api.database.transaction() as db:
+            db.execute(text(f"DROP OWNED BY {role}; DROP ROLE {role}"))
+
+
+def test_a_read_only_server_is_not_ready_and_says_so(
+    make_server: Callable[..., LiveServer], set_database: Callable[[str], None]
+) -> None:
+    api = make_server()
+    client = api.client(api.key())
+    set_database("default_transaction_read_only = on")
     assert "This server is read-only" in unready(client)["database"]
     answer = client.post("/api/v1/sessions", files=[NOTES])
     assert answer.status_code == 503

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import socket
 import socketserver
@@ -314,7 +315,7 @@ def test_what_the_role_may_not_do_and_what_is_locked_is_said(
     administer(f"CREATE ROLE {role} LOGIN")
     try:
         poor = make_url(blank_database_url).set(username=role).render_as_string(False)
-        for arguments in (["list"], ["doctor"], ["worker"]):
+        for arguments in (["list"], ["worker"]):
             code, said = command(poor, *arguments)
             assert (code, arguments) == (5, arguments)
             assert "permission denied for table session_tasks_version" in said
@@ -329,6 +330,65 @@ def test_what_the_role_may_not_do_and_what_is_locked_is_said(
         _, said = command(blank_database_url, "doctor")
         assert f"pg_terminate_backend({locking.info.backend_pid})" in said
     assert "Another transaction has locked what this needs" in said
+
+
+@pytest.fixture
+def poor_url(blank_database_url: str, administer: Any) -> Iterator[str]:
+    """The database at the newest migration, for a role without any rights, named `poor_…`."""
+    upgrade_schema(blank_database_url)
+    role = f"poor_{uuid.uuid4().hex}"
+    administer(f"CREATE ROLE {role} LOGIN")
+    yield make_url(blank_database_url).set(username=role).render_as_string(False)
+    with owner(blank_database_url) as connection:
+        connection.execute(f"DROP OWNED BY {role}")
+    administer(f"DROP ROLE {role}")
+
+
+def owner(url: str) -> psycopg.Connection[Any]:
+    plain = make_url(url).set(drivername="postgresql").render_as_string(False)
+    return psycopg.connect(plain, autocommit=True)
+
+
+def test_what_starts_work_refuses_a_role_that_may_only_read(
+    poor_url: str, blank_database_url: str, command: Callable[..., tuple[int, str]]
+) -> None:
+    role = make_url(poor_url).username
+    with owner(blank_database_url) as connection:
+        connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
+    assert command(poor_url, "list")[0] == 0
+    for arguments in (
+        ["serve", "--port", "0"], ["worker"], ["sweep"], ["run", "notes.md", "--project", "DEMO"],
+        ["retry", "abc"], ["db", "check"], ["doctor"],
+    ):  # fmt: skip
+        code, said = command(poor_url, *arguments)
+        assert (code, arguments) == (5, arguments)
+        assert "lacks rights: GRANT INSERT, UPDATE, DELETE ON api_keys, " in said
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {role}",
+        "REVOKE INSERT ON documents FROM {role}",
+        "REVOKE SELECT ON session_tasks_version FROM {role}",
+        "REVOKE USAGE ON SCHEMA public FROM PUBLIC",
+        "ALTER TABLE sessions ENABLE ROW LEVEL SECURITY",
+    ],
+)
+def test_what_doctor_says_of_missing_rights_mends_them(
+    change: str, poor_url: str, blank_database_url: str, command: Callable[..., tuple[int, str]]
+) -> None:
+    role = make_url(poor_url).username
+    with owner(blank_database_url) as connection:
+        connection.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
+        assert command(poor_url, "db", "check")[0] == 0
+        connection.execute(change.format(role=role))
+        code, said = command(poor_url, "doctor", "--json")
+        (found,) = [check for check in json.loads(said)["checks"] if check["verdict"] == "failed"]
+        assert (code, found["name"]) == (5, "rights")
+        for statement in found["found"].partition("lacks rights: ")[2].split("; "):
+            connection.execute(statement)
+        assert command(poor_url, "db", "check")[0] == 0
 
 
 COMMANDS = [
