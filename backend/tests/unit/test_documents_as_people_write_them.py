@@ -131,6 +131,9 @@ def test_picture_beside_a_title_is_shown_once() -> None:
         ("US$5 **or** US$6", "p(US$5 |or/strong| US$6)"),
         ("$$\na \\\\\n- b_1\n\nc\n$$", "pre=latex(a \\\\\n- b_1\n\nc)"),
         ("$$ a_1 *b* c_1 $$\n\n$`a*b*`$", "pre=latex(a_1 *b* c_1) p(a*b*/code)"),
+        ("![a](/b_c_d.png =500x)", "picture(media=https://base.example/b_c_d.png)"),
+        ('a ![b](/c.png "d" =x90) `![e](f =1x)`',
+         "p(a) picture(media=https://base.example/c.png|caption(d)) p(![e](f =1x)/code)"),
         # Words that only look like markup
         ("x\n:smile: a", "p(x |emoji=:smile:| a)"),
         ("x\n:b c", "p(x :b c)"),

@@ -383,6 +383,62 @@ def test_numbers_of_a_workbook_are_as_it_shows_them() -> None:
     assert texts(document).endswith("Sum0.3")
 
 
+def test_errors_of_formulas_and_what_is_hidden_are_read_and_noted() -> None:
+    cell = '<c r="{}" t="{}"><v>{}</v></c>'
+    head, first, second = (
+        "".join(cell.format(f"{column}{row}", kind, text) for column, (kind, text) in line)
+        for row, line in enumerate(
+            (
+                zip("ABC", (("str", "Summary"), ("str", "Priority"), ("str", "Sum")), strict=True),
+                zip("ABC", (("str", "A"), ("e", "#N/A"), ("e", "#DIV/0!")), strict=True),
+                zip("AB", (("str", "B"), ("str", "High")), strict=True),
+            ),
+            start=1,
+        )
+    )
+    sheet = (
+        '<cols><col min="3" max="16384" hidden="1"/></cols><sheetData>'
+        f'<row r="1">{head}</row><row r="2">{first}</row><row r="3" hidden="true">{second}</row>'
+        '<row r="4" hidden="1"><c r="A4" s="1"/></row></sheetData>'
+    )
+    made = tickets_from("a.xlsx", workbook({"S": sheet}), TicketOptions(**OPTIONS))
+    drafts = list(made)
+    assert [(draft.title, draft.fields) for draft in drafts] == [
+        ("A", "{}"),
+        ("B", '{"priority":"High"}'),
+    ]
+    assert "#DIV/0!" in drafts[0].description
+    assert "#N/A" in drafts[0].description
+    assert list(said(made.notes)) == [
+        "a.xlsx: cells that show the error of a formula: 2",
+        "a.xlsx: hidden rows, which are read, too: 1",
+        "a.xlsx: hidden columns, which are read, too: 1",
+        "a.xlsx: errors of formulas stay in the table (row 1: “#N/A”)",
+    ]
+
+
+def test_errors_and_hidden_rows_of_an_open_document() -> None:
+    error = (
+        "<table:table-row table:visibility='collapse'>"
+        "<table:table-cell office:value-type='string'><text:p>B</text:p></table:table-cell>"
+        "<table:table-cell office:value-type='float' office:value='0' calcext:value-type='error'"
+        " xmlns:calcext='c'><text:p>#DIV/0!</text:p></table:table-cell></table:table-row>"
+    )
+    drafts, notes = read("a.ods", open_document(error))
+    assert texts(drafts[1][1]).endswith("Owner#DIV/0!")
+    assert "error of a formula: 1" in notes
+    assert "hidden rows, which are read, too: 1" in notes
+
+
+def test_hidden_sheets_are_noted() -> None:
+    sheets = {"S": ISSUES, "T": ISSUES}
+    with zipfile.ZipFile(io.BytesIO(workbook(sheets))) as made:
+        names = made.read("xl/workbook.xml").decode().replace('"T"', '"T" state="hidden"')
+    drafts, notes = read("a.xlsx", workbook(sheets, **{"xl/workbook.xml": names}))
+    assert len(drafts) == 2
+    assert "hidden sheets are left out: “T”" in notes
+
+
 def test_merged_header_is_noted() -> None:
     merged = ISSUES + '<mergeCells count="1"><mergeCell ref="A1:B1"/></mergeCells>'
     _, notes = read("a.xlsx", workbook({"Issues": merged}))

@@ -132,6 +132,9 @@ HOSTILE = {
     + "".join(f"b{n}: &b{n} [{','.join([f'*b{n - 1}' if n else '*a'] * 9)}]\n" for n in range(30))
     + "---\n",
     "emoji": ":smile:" * 20_000,
+    "pictures with sizes that never close": "![a](" * 50_000,
+    "highlights, comments, pages and formulas": "==a %%b [[c| $d_" * 20_000,
+    "comments of one line": "%%\n\n" * 20_000,
     "colons": ":" * 100_000,
     "pictures": "![a](https://b/c.png)" * 10_000,
     "quotes in items": "- > a\n" * 10_000,

@@ -99,8 +99,14 @@ _HIGHLIGHT, _COMMENT = (
     )
 )
 _WIKI_LINK = re.compile(
-    _OUTSIDE_CODE + r"(!?)\[\[(?![\d\s,.]*[\]|])(?=\S)([^\[\]|<>\n]+?)(?:\|([^\[\]|<>\n]+))?\]\]"
+    _OUTSIDE_CODE
+    + r"(!?)\[\[(?![\d\s,.]*[\]|])(?=\S)([^\[\]|<>\"\n]+?)(?:\|([^\[\]|<>\"\n]+))?\]\]"
 )
+_SIZED_PICTURE = re.compile(
+    _OUTSIDE_CODE + r'!\[([^\]"<\n]*)\]\(([^\s"<()]++)(?:\s+"([^"<\n]*)")?\s+=(\d*)x(\d*)\)'
+)
+"""A picture of Azure DevOps, `![alt](address =500x)`."""
+
 _PICTURE = re.compile(r"\.(?:png|jpe?g|gif|svg|webp|bmp|avif)$", re.IGNORECASE)
 
 _SIZE_OF_PICTURE = re.compile(
@@ -248,6 +254,12 @@ def _write_wiki_link(found: re.Match[str]) -> str:
     return f'<a href="{page}">{shown}</a>'
 
 
+def _write_sized_picture(found: re.Match[str]) -> str:
+    names = ("alt", "src", "title", "width", "height")
+    said = [f'{name}="{value}"' for name, value in zip(names, found.groups(), strict=True) if value]
+    return f"<img {' '.join(said)}/>" if found[2] else found[0]
+
+
 def _mark_alert(found: re.Match[str]) -> str:
     space, kind, title, named = found.groups()
     if named:
@@ -332,6 +344,7 @@ _REWRITTEN: tuple[tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], st
     ("==", _HIGHLIGHT, _write_highlight),
     ("%%", _COMMENT, _drop_comment),
     ("[[", _WIKI_LINK, _write_wiki_link),
+    ("](", _SIZED_PICTURE, _write_sized_picture),
     ("/>{", _SIZE_OF_PICTURE, _write_size),
     (
         "footnote-",

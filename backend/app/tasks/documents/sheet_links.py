@@ -1,4 +1,4 @@
-"""The links of a workbook's cells, which the library that reads the cells does not tell.
+"""Links of a workbook's cells, and what else the library that reads the cells does not tell.
 
 They are collected while the sheets are measured, so no sheet is parsed for them alone.
 """
@@ -48,18 +48,24 @@ def place_of(reference: str) -> Place | None:
 
 @dataclass(slots=True)
 class SheetLinks:
-    """The links of a sheet.
+    """The links of a sheet, and what else its cells say.
 
     Attributes:
         addresses: by the place of the cell; several are separated by line ends.
-        texts: of cells whose text the library reads without its line ends.
+        texts: of cells whose text the library reads without its line ends, or not at all.
         unread: how many links could not be read: formulas that compute them otherwise.
+        errors: how many cells show the error of a formula.
+        hidden_rows: how many rows with content are hidden.
+        hidden_columns: the numbers of the columns with content that are.
 
     """
 
     addresses: dict[Place, Address] = field(default_factory=dict)
     texts: dict[Place, str] = field(default_factory=dict)
     unread: int = 0
+    errors: int = 0
+    hidden_rows: int = 0
+    hidden_columns: set[int] = field(default_factory=set)
     _formulas: dict[str, tuple[Place, Address]] = field(default_factory=dict)
 
     def add(self, place: Place, address: Address) -> None:
@@ -70,6 +76,12 @@ class SheetLinks:
         before = self.addresses.get(place)
         if before != address:
             self.addresses[place] = (*before, "\n", *address) if before else address
+
+    def add_error(self, place: Place, error: str) -> None:
+        """Add a cell that shows the error of a formula."""
+        self.errors += 1
+        if len(self.texts) < MOST_LINKS:
+            self.texts[place] = error
 
     def add_range(self, reference: str, address: str) -> None:
         """Add the address of all cells of a range, `A1` or `A1:B2`."""

@@ -1,4 +1,4 @@
-"""How large the sheets of a workbook are, measured before they are read; and what links they have.
+"""How large the sheets of a workbook are, measured before they are read; and what else they say.
 
 The library that reads them fills the whole rectangle up to the last cell, and copies a shared
 string for each cell that shows it: a few kilobytes can name a cell in row 1,048,576, or show one
@@ -40,6 +40,8 @@ _LOST_SIGNS = {"line-break": "\n", "tab": "\t"}
 """Of a text in an .ods: the library that reads it leaves them out, and joins the words."""
 
 _MOST_SPACES = 1_000
+_TRUE = frozenset({"1", "true"})
+_HIDDEN = frozenset({"collapse", "filter"})
 
 
 class Measured(NamedTuple):
@@ -86,8 +88,8 @@ def measure_sheets(name: str, content: bytes, *, max_rows: int, max_columns: int
                 sheets.begin_sheet(entry)
                 _parse(written, sheets)
                 sheets.resolve(_relations(name, archive, entry))
-        if not any(links.addresses or links.unread for links in sheets.links.values()):
-            return Measured(open_document.links, open_document.comments + comments)
+        if _WORKBOOK not in entries:
+            return Measured(open_document.links, open_document.comments)
         named = _SheetNames()
         _parse(read_entry(name, archive, _WORKBOOK), named)
         targets = _relations(name, archive, _WORKBOOK)
@@ -189,12 +191,20 @@ class _Sheets(_Reader):
         self.links: dict[str, SheetLinks] = {}
         self.sheet = SheetLinks()
         self.row = self.column = self.last_row = self.last_column = 0
+        self.is_row_hidden = False
+        self.hidden: set[int] = set()
 
     def begin_sheet(self, name: str) -> None:
         """Begin the next sheet."""
         self.sheet = self.links[name] = SheetLinks()
         self.cells_before += self.last_row * self.last_column
         self.row = self.column = self.last_row = self.last_column = 0
+        self.is_row_hidden = False
+        self.hidden = set()
+
+    def hide_columns(self, first: int, last: int) -> None:
+        """Note that these columns are hidden."""
+        self.hidden.update(range(first, min(last, self._max_columns) + 1))
 
     def count(self, rows: int = 1, columns: int = 1, characters: int = 0) -> None:
         """Count cells with content, which end at the present row and column.
@@ -203,6 +213,11 @@ class _Sheets(_Reader):
             DocumentError: the sheet is too large with them.
 
         """
+        if self.is_row_hidden and characters:
+            self.sheet.hidden_rows += rows
+            self.is_row_hidden = False  # it was counted
+        if characters and self.column in self.hidden:
+            self.sheet.hidden_columns.add(self.column)
         self.last_row = max(self.last_row, self.row)
         self.last_column = max(self.last_column, self.column)
         self.characters += characters * rows * columns
@@ -228,7 +243,7 @@ class _XlsxSheets(_Sheets):
     def __init__(self, name: str, max_rows: int, max_columns: int, lengths: Sequence[int]) -> None:
         super().__init__(name, max_rows, max_columns)
         self._lengths = lengths
-        self._is_shared = False
+        self._kind: str | None = None
         self._formula: list[str] | None = None
         self._shared_formula = ""
         self._hyperlinks: list[tuple[str, str]] = []
@@ -238,12 +253,15 @@ class _XlsxSheets(_Sheets):
             self.column += 1
             if place := place_of(attributes.get("r", "")):
                 self.row, self.column = place
-            self._is_shared = attributes.get("t") == "s"
+            self._kind = attributes.get("t")
             self.count()
         elif element == "row":
             number = attributes.get("r", "")
             self.row = int(number) if number.isdecimal() else self.row + 1
             self.column = 0
+            self.is_row_hidden = attributes.get("hidden") in _TRUE
+        elif element == "col" and attributes.get("hidden") in _TRUE:
+            self.hide_columns(int(attributes.get("min", 1)), int(attributes.get("max", 1)))
         elif element == "f":
             self._formula, self._shared_formula = [], attributes.get("si", "")
         elif element == "hyperlink" and (relation := _attribute(attributes, "id")):
@@ -254,7 +272,7 @@ class _XlsxSheets(_Sheets):
 
     def end(self, element: str) -> None:
         if element == "c":
-            self._is_shared = False
+            self._kind = None
         elif element == "f" and self._formula is not None:
             place = self.row, self.column
             self.sheet.add_formula(place, "".join(self._formula), self._shared_formula)
@@ -272,7 +290,9 @@ class _XlsxSheets(_Sheets):
             self._formula.append(text)
             return
         length = len(text)
-        if self._is_shared and text.isdecimal() and len(text) <= _LONGEST_NUMBER:
+        if self._kind == "e":
+            self.sheet.add_error((self.row, self.column), text)
+        if self._kind == "s" and text.isdecimal() and len(text) <= _LONGEST_NUMBER:
             number = int(text)
             length = self._lengths[number] if number < len(self._lengths) else 0
         self.count(characters=length)
@@ -286,7 +306,7 @@ class _OdsSheets(_Sheets):
         self._rows = self._columns = 1
         self._is_in_cell = False
         self._text: list[str] = []
-        self._is_told = False
+        self._is_told = self._is_error = False
         self.comments = 0
 
     def start(self, element: str, attributes: Mapping[str, str]) -> None:
@@ -295,6 +315,7 @@ class _OdsSheets(_Sheets):
             self.column += self._columns
             self._is_in_cell = True
             self._text, self._is_told = [], False
+            self._is_error = "error" in attributes.values()
             if any(name.endswith(":value-type") for name in attributes):
                 self.count()
             if formula := _attribute(attributes, "formula"):
@@ -303,6 +324,12 @@ class _OdsSheets(_Sheets):
             self._rows = _repeated(attributes, "number-rows-repeated")
             self.row += self._rows
             self.column = 0
+            self.is_row_hidden = _attribute(attributes, "visibility") in _HIDDEN
+        elif element == "table-column":
+            first = self.column + 1
+            self.column += _repeated(attributes, "number-columns-repeated")
+            if _attribute(attributes, "visibility") in _HIDDEN:
+                self.hide_columns(first, self.column)
         elif element == "table":
             self.begin_sheet(_attribute(attributes, "name"))
         elif self._is_in_cell:
@@ -328,7 +355,9 @@ class _OdsSheets(_Sheets):
             self._is_in_cell = True
         elif element in {"table-cell", "covered-table-cell"}:
             self._is_in_cell = False
-            if self._is_told:
+            if self._is_error:
+                self.sheet.add_error((self.row, self.column), "".join(self._text))
+            elif self._is_told:
                 self.sheet.texts[self.row, self.column] = "".join(self._text)
 
     def text(self, text: str) -> None:

@@ -15,6 +15,7 @@ from app.tasks.documents.delimiter import has_content
 from app.tasks.documents.office import require
 from app.tasks.documents.sheet_links import SheetLinks, with_links
 from app.tasks.documents.sheet_size import measure_sheets
+from app.values.results import Note
 
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet
@@ -26,12 +27,12 @@ class Workbook:
 
     Attributes:
         tables: one a sheet that has titles, in order, at least one.
-        notes: for people: sheets that were left out, merged headers.
+        notes: for people: what was left out, merged headers, what is hidden.
 
     """
 
     tables: tuple[Table, ...]
-    notes: tuple[str, ...]
+    notes: tuple[str | Note, ...]
 
 
 def read_workbook(  # noqa: PLR0913 - the options of a workbook are these
@@ -91,12 +92,17 @@ def read_workbook(  # noqa: PLR0913 - the options of a workbook are these
         usual_titles=usual_titles,
         usual_bodies=usual_bodies,
     )
-    unread = sum(links[one].unread for one, _ in sheets if one in links)
-    left_out = (
-        ("links that are left out, as formulas compute them", unread),
+    said = [links[one] for one, _ in sheets if one in links]
+    counts = (
+        ("links that are left out, as formulas compute them", sum(one.unread for one in said)),
         ("comments on cells, which are left out", comments),
+        ("cells that show the error of a formula", sum(one.errors for one in said)),
+        ("hidden rows, which are read, too", sum(one.hidden_rows for one in said)),
+        ("hidden columns, which are read, too", sum(len(one.hidden_columns) for one in said)),
     )
-    notes = [f"{name}: {what}: {count:,}" for what, count in left_out if count]
+    notes: list[str | Note] = [f"{name}: {what}: {count:,}" for what, count in counts if count]
+    if sheet is None and (hidden := [one for one in workbook.sheet_names if one not in names]):
+        notes.append(Note(f"{name}: hidden sheets are left out: {_listed(hidden)}", ("sheet",)))
     return Workbook(made.tables, (*made.notes, *notes))
 
 

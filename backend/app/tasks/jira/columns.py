@@ -24,6 +24,7 @@ from app.tasks.jira.spellings import (
 )
 from app.tasks.jira.values import (
     DEFAULT_PRIORITIES,
+    FORMULA_ERRORS,
     LONGEST_LABEL,
     NO_PRIORITIES,
     OTHER_PRIORITIES,
@@ -205,6 +206,9 @@ class ColumnMapping:
                 for index in indices
                 if index < len(cells) and (value := cells[index].strip())
             ]
+            if any(value in FORMULA_ERRORS for _index, value in filled):
+                self._remark(f"errors of formulas {self._stay()}", filled[0][1])
+                filled = [(index, value) for index, value in filled if value not in FORMULA_ERRORS]
             if not filled:
                 continue
             if name == "parent":

@@ -21,6 +21,11 @@ OTHER_PRIORITIES = {
 
 NO_PRIORITIES = frozenset(("no priority", "none", "0", "-"))
 
+FORMULA_ERRORS = frozenset({
+    "#N/A", "#REF!", "#DIV/0!", "#NAME?", "#VALUE!", "#NUM!", "#NULL!", "#SPILL!", "#CALC!",
+})  # fmt: skip
+"""What spreadsheets show for a formula that came to nothing."""
+
 OTHER_ISSUE_TYPES = {
     "user story": "Story", "product backlog item": "Story", "requirement": "Story",
     "subtask": "Sub-task", "sub task": "Sub-task", "unteraufgabe": "Sub-task",
