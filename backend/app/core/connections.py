@@ -53,6 +53,9 @@ PINNED_SETTINGS: Mapping[str, str] = {
     # more expensive than earlier ones, as it may after any vacuum, PostgreSQL plans each execution
     # again, which takes 0.4 ms.
     "enable_seqscan": "off",
+    # Before PostgreSQL 18, a table without an index that fits costs 10^10 then, for which the
+    # statement would be compiled: half a second for every sign of life of a worker.
+    "jit": "off",
     "plan_cache_mode": "force_generic_plan",
 }
 """Session settings that no role, database or environment may change."""

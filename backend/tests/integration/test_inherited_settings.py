@@ -44,6 +44,7 @@ HOSTILE = {
     "default_transaction_isolation": "serializable",
     "default_transaction_deferrable": "on",
     "enable_seqscan": "on",
+    "jit": "on",
     "plan_cache_mode": "force_custom_plan",
     "statement_timeout": "77777",
     "lock_timeout": "77777",

@@ -76,7 +76,6 @@ _CONFIGURATION = """
 # Chosen by session-tasks for a laptop; edit as you like. Durability is as PostgreSQL ships it.
 # Where it listens, its log and max_connections are arguments of the server.
 shared_buffers = 128MB
-jit = off                       # short statements only: compiling them would cost more
 timezone = 'UTC'
 log_timezone = 'UTC'
 log_checkpoints = off
