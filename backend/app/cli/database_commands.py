@@ -10,8 +10,7 @@ from app.cli.exit_codes import ExitCode
 from app.cli.opening import load_settings, opened_database
 from app.cli.parameters import AsJson
 from app.cli.terminal import Terminal
-from app.core.errors import SchemaOutdated
-from app.core.schema_version import schema_revisions, upgrade_schema
+from app.core.schema_version import require_current_schema, schema_revisions, upgrade_schema
 from app.models.guard import has_guard, install_guard, remove_guard
 from app.models.rights import require_rights
 
@@ -68,6 +67,8 @@ def check_command(as_json: AsJson = False) -> ExitCode:
     with opened_database(terminal, load_settings(), require_current=False) as database:
         present, needed = schema_revisions(database.engine)
         require_rights(database)
+        if not as_json:
+            require_current_schema(database.engine)
         with database.translated_errors(), database.engine.connect() as connection:
             is_guarded = has_guard(connection)
     if as_json:
@@ -80,11 +81,6 @@ def check_command(as_json: AsJson = False) -> ExitCode:
             }
         )
         return ExitCode.OK if present == needed else ExitCode.DATABASE_UNREACHABLE
-    if present != needed:
-        raise SchemaOutdated(
-            f"The database is at migration {present or 'none'}, this version needs {needed}",
-            next_step="Run session-tasks db upgrade.",
-        )
     terminal.say(f"✓ The database is up to date (migration {present})")
     terminal.say(f"  {GUARD_TEXTS[is_guarded]}")
     return ExitCode.OK

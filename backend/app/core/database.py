@@ -13,8 +13,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
-from sqlalchemy import event, make_url, text
+from sqlalchemy import URL, event, make_url, text
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session as DbSession
 
@@ -356,10 +358,22 @@ def _disk_name(url: str, server: EmbeddedServer | None) -> str:
     return f"PostgreSQL's on {parsed.host or parsed.query.get('host') or 'this machine'}"
 
 
+def _parsed(url: str) -> URL:
+    """Return SQLAlchemy's form of its own URL, or of libpq's with several hosts and ports."""
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):
+        if "," not in url:
+            raise
+    parts = {k: str(v) for k, v in conninfo_to_dict(url.replace("+psycopg", "", 1)).items()}
+    user, password, database = (parts.pop(name, None) for name in ("user", "password", "dbname"))
+    return URL.create("postgresql", user, password, database=database, query=parts)
+
+
 def _psycopg_url(url: str) -> str:
     """Return the URL with psycopg as its driver, from any spelling of a PostgreSQL URL."""
     try:
-        parsed = make_url(url)
+        parsed = _parsed(url)
     except Exception as error:
         raise ConfigurationError(
             "SESSION_TASKS_DATABASE_URL is not a database URL",

@@ -52,6 +52,10 @@ SELECT format('GRANT USAGE ON SCHEMA %I TO %I', nspname, current_user)
    AND quote_ident(nspname) = ANY (regexp_split_to_array(current_setting('search_path'), ', *'))
  LIMIT 1""")
 
+_OTHER_SCHEMA = text("""
+SELECT relnamespace::regnamespace FROM pg_class
+ WHERE relname = 'session_tasks_version' AND relkind = 'r' LIMIT 1""")
+
 _HAS_TABLES = text("""
 SELECT to_regclass(:schema || '.session_tasks') IS NOT NULL,
        to_regclass(:schema || '.session_tasks_version') IS NOT NULL,
@@ -249,8 +253,18 @@ def require_current_schema(engine: Engine) -> None:
 
     """
     present, needed = schema_revisions(engine)
-    if present != needed:
+    if present == needed:
+        return
+    with translated_errors(), engine.connect() as connection:
+        elsewhere = connection.scalar(_OTHER_SCHEMA)
+    if present is None and elsewhere is not None:
         raise SchemaOutdated(
-            f"The database is at migration {present or 'none'}, this version needs {needed}",
-            next_step="Run session-tasks db upgrade.",
+            f"There are no tables of Session Tasks here, but in the schema {elsewhere}, which "
+            "search_path does not name",
+            next_step=f"Set SESSION_TASKS_DATABASE_SCHEMA to {elsewhere}, or the role's "
+            "search_path; or make new tables: session-tasks db upgrade.",
         )
+    raise SchemaOutdated(
+        f"The database is at migration {present or 'none'}, this version needs {needed}",
+        next_step="Run session-tasks db upgrade.",
+    )

@@ -6,6 +6,7 @@ import select
 import threading
 import uuid
 from typing import TYPE_CHECKING, Any, LiteralString
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -63,6 +64,19 @@ def test_a_url_that_is_none_of_postgresql_is_refused(url: str, tmp_path: Path) -
     with pytest.raises(ConfigurationError) as caught:
         Database.open(Settings(database_url=url, data_dir=tmp_path))
     assert "postgresql://" in caught.value.next_step
+
+
+def test_a_url_may_have_several_hosts(database_url: str, tmp_path: Path) -> None:
+    url = make_url(database_url)
+    host, port = url.query.get("host", url.host), url.query.get("port", url.port)
+    several = (
+        f"postgresql://{url.username}@localhost:1,{quote(str(host), safe='')}:{port}"
+        f"/{url.database}?target_session_attrs=read-write"
+    )
+    with Database.open(Settings(database_url=several, data_dir=tmp_path)) as database:
+        assert database.check_server() >= 15
+    with pytest.raises(ConfigurationError, match="not a database URL"):
+        Database.open(Settings(database_url="postgresql://a:x,b:y:z/d?e=f", data_dir=tmp_path))
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])

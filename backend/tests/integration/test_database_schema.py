@@ -168,9 +168,12 @@ def test_a_search_path_in_the_url_is_heeded(blank_database_url: str, tmp_path: P
         {"options": f"-csearch_path={SCHEMA}"}
     )
     url = searching.render_as_string(hide_password=False)
-    with pytest.raises(SchemaOutdated):
+    with pytest.raises(SchemaOutdated, match="migration none"):
         opened(url, tmp_path, None)
     upgrade_schema(url)
+    with pytest.raises(SchemaOutdated, match="but in the schema our_tasks, which") as refused:
+        opened(blank_database_url, tmp_path, None)
+    assert f"Set SESSION_TASKS_DATABASE_SCHEMA to {SCHEMA}" in refused.value.next_step
     with opened(url, tmp_path, None) as database:
         started(database)
         with database.transaction() as db:
