@@ -94,8 +94,7 @@ def translated_errors(disk: DatabaseDisk = _ANY_DISK) -> Iterator[None]:
         if is_connection_loss(error):
             raise DatabaseUnavailable(
                 f"PostgreSQL cannot be reached: {reason}",
-                next_step="See that the server runs and SESSION_TASKS_DATABASE_URL is right: "
-                "session-tasks doctor.",
+                next_step="See that the server runs and SESSION_TASKS_DATABASE_URL is right.",
             ) from error
         state = original.sqlstate or ""
         if state == READ_ONLY:

@@ -261,7 +261,8 @@ class DatabaseBusy(TaskError):  # noqa: N818 - reads as the state it names
     """
 
     default_next_step = (
-        "Try again in a moment; if it stays, see what holds the locks: session-tasks doctor."
+        "Try again in a moment; if it stays, an operator can see what holds the locks: "
+        "session-tasks doctor."
     )
 
     def __init__(

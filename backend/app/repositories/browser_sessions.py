@@ -54,7 +54,7 @@ class BrowserSessions:
         if key is None:
             raise KeyNotFound(
                 "This key was revoked, or has expired",
-                next_step="Create another: session-tasks keys create.",
+                next_step="Ask an operator for another: session-tasks keys create.",
             )
         self._db.execute(
             insert(BrowserSession).values(

@@ -87,8 +87,8 @@ class FailureGroup:
     """A group of similar failures: same task type, error and kind of message.
 
     Attributes:
-        message: their common message, with `…` for varying parts.
-        example: the message of one of them.
+        message: what their messages have in common, with `…` for what may vary: the group's key.
+        shown: their message if all have the same, else what they have in common.
         retryable_count: how many of them have attempts left.
 
     """
@@ -96,7 +96,7 @@ class FailureGroup:
     task_type: TaskType
     error: str
     message: str
-    example: str
+    shown: str
     category: ErrorCategory
     count: int
     retryable_count: int
@@ -350,7 +350,7 @@ class Statistics:
             null().label("task_type"),
             null().label("error"),
             null().label("message"),
-            null().label("example"),
+            null().label("only_message"),
             null().label("category"),
             func.count().label("session_count"),
             func.count().filter(Session.stage == SessionStage.CREATED).label("special_count"),
@@ -372,7 +372,7 @@ class Statistics:
                 cast(SessionTask.task_type, String),
                 failure.c.error,
                 normalised(failure.c.message),
-                func.min(failure.c.message.collate("C")),
+                _only_message(failure.c.message),
                 fixable_by_sql(failure.c.category),
                 func.count(),
                 func.count().filter(is_special),
@@ -395,6 +395,12 @@ class Statistics:
         return union_all(sessions, groups)
 
 
+def _only_message(message: ColumnElement[str]) -> ColumnElement[str]:
+    """Return the message that all of a group have, or null."""
+    first = func.min(message.collate("C"))
+    return case((first == func.max(message.collate("C")), first))
+
+
 def _context(key: str) -> ColumnElement[str]:
     value: ColumnElement[str] = SessionTask.failure_context[key].astext
     return value
@@ -405,7 +411,7 @@ def _group_of(row: Row[Any]) -> FailureGroup:
         task_type=TaskType(row.task_type),
         error=row.error or "",
         message=row.message or "",
-        example=row.example or "",
+        shown=row.only_message or row.message or "",
         category=ErrorCategory.of(row.category),
         count=row.session_count,
         retryable_count=row.special_count,

@@ -245,7 +245,7 @@ def request_drain(connection: Connection, worker_id: UUID) -> None:
         raise WorkerNotFound(
             f"Worker {short_id(worker_id)} cannot be drained: it has left, keeps no row of its "
             "own, or works for one command only",
-            next_step="See session-tasks workers; stop its program instead.",
+            next_step="Stop its program instead, if it still runs.",
         )
 
 

@@ -42,8 +42,8 @@ class RefusedByJira(ContentViolation):
             _message(findings[0], found, refused),
             next_step="Open a new session that splits or cuts what is too long."
             if is_of_length
-            else "Correct the documents and open a new session with them; "
-            "session-tasks show lists every finding.",
+            else "Correct the documents and open a new session with them. Every finding is listed "
+            "with this one.",
             options=("too_long",) if is_of_length else (),
         )
         self.results = TaskResults(findings=findings)
@@ -69,7 +69,7 @@ class DeliveryDiffers(ContentViolation):  # its name is `DELIVERY_DIFFERS`
         super().__init__(
             f"Ticket {first.ticket} “{first.title}” is not in Jira as it was sent: "
             f"{first.reason}{more}",
-            next_step="Correct it in Jira and retry; session-tasks show lists every finding.",
+            next_step="Correct it in Jira and retry. Every finding is listed with the session.",
         )
         self.results = TaskResults(findings=findings[:MAX_FINDINGS])
         self.details = {

@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
 
-from app.api.problems import MEDIA_TYPE
+from app.api.problems import MEDIA_TYPE, TYPE_PREFIX
 from app.api.request_guard import SIGN_IN_PATH
 from app.api.responses import API
 from app.web.page import Page
@@ -30,6 +30,11 @@ _NO_PAGE = {
     "title": "There is no such page",
     "detail": "There is no page at this address",
     "next_step": "The address may be mistyped, or from another version.",
+}
+_NEXT_STEPS = {
+    f"{TYPE_PREFIX}session-not-found": {
+        "next_step": "It may have been deleted, by a user or some days after its last activity."
+    }
 }
 
 
@@ -110,7 +115,7 @@ def _in_words(path: str, problem: dict[str, Any]) -> dict[str, Any]:
         }
     places = [each["where"].partition(".") for each in problem.get("errors") or []]
     if not places:
-        return {}
+        return _NEXT_STEPS.get(problem["type"], {})
     if all(of == "path" for of, _, _ in places):
         first, _, rest = path.strip("/").partition("/")
         if first != "sessions" or "/" in rest:

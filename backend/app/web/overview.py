@@ -237,6 +237,7 @@ def retry_group(  # noqa: PLR0913, PLR0917 - the fields of the form
     task_type: Annotated[TaskType, Form()],
     error: Annotated[SafeText, Form(max_length=1_000)] = "",
     message: Annotated[SafeText, Form(max_length=1_000)] = "",
+    shown: Annotated[SafeText, Form(max_length=1_000)] = "",
     owner: Annotated[SafeText, Form(max_length=200)] = "",
     confirmed: Annotated[bool, Form()] = False,
 ) -> Response:
@@ -254,6 +255,7 @@ def retry_group(  # noqa: PLR0913, PLR0917 - the fields of the form
             task_type=task_type,
             error=error,
             message=message,
+            shown=shown,
             owner=owner,
         )
     said = act_on(services.database, caller, BulkAct.RETRY, runs)

@@ -24,7 +24,6 @@ from app.core.errors import (
     ConfigurationError,
     DatabaseBusy,
     DocumentError,
-    SessionNotFound,
     TaskError,
 )
 from app.engines.reading_apart import problems_apart
@@ -39,6 +38,7 @@ from app.repositories.pause_repository import read_pauses
 from app.repositories.session_queries import SessionQueries
 from app.repositories.session_repository import SessionRepository
 from app.repositories.session_snapshot import SessionSnapshot
+from app.repositories.transition_errors import session_not_found
 from app.repositories.worker_repository import live_workers
 from app.tasks.intake_check import raise_problems
 from app.tasks.jira.sites import configured_targets
@@ -303,12 +303,7 @@ def seen(db: DbSession, caller: Principal, session_id: UUID) -> SessionSnapshot:
     """
     snapshot = SessionQueries(db, owner=caller.sees).snapshot(session_id)
     if snapshot is None:
-        raise SessionNotFound(
-            f"There is no session {session_id}",
-            next_step="It may have been deleted, by a user or some days after its last activity. "
-            "See the list of sessions.",
-            session_id=session_id,
-        )
+        raise session_not_found(session_id)
     return snapshot
 
 

@@ -35,9 +35,10 @@ def test_failures_that_are_alike_are_retried_together_and_counted_first(
     page = look(java_script_enabled=scripts)
     expect(page.get_by_role("link", name="No type “Story”")).to_be_visible()
     expect(page.get_by_role("link", name="5 Failed")).to_be_visible()
-    expect(page.get_by_role("link", name="Row … of … has … columns")).to_be_visible()
-    page.get_by_role("button", name="Retry 3 of: Row … of … has … columns").click()
+    expect(page.get_by_role("link", name='Row 3 of "rows.csv" has 7 columns')).to_be_visible()
+    page.get_by_role("button", name='Retry 3 of: Row 3 of "rows.csv" has 7 columns').click()
     expect(page.get_by_role("heading", name="Retry 3 sessions?")).to_be_visible()
+    expect(page.get_by_text('Row 3 of "rows.csv" has 7 columns', exact=True)).to_be_visible()
     assert owner.act(lambda s: s.get(failed[0])).task.status.value == "failed"
     page.get_by_role("button", name="Retry 3 sessions").click()
     expect(page.get_by_text("Retried 3 sessions.")).to_be_visible()

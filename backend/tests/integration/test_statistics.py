@@ -123,6 +123,7 @@ def test_failures_that_differ_in_names_and_numbers_only_are_one_group(
         2,
         2,
     )
+    assert (rows.shown, used_up.shown) == (rows.message, 'Row 5 of "d.csv" has 1 columns')
     assert (disk.error, disk.category, disk.count) == (
         "StorageError",
         ErrorCategory.ADMIN_REQUIRED,
@@ -141,6 +142,18 @@ def test_failures_that_differ_in_names_and_numbers_only_are_one_group(
     assert len(runs) == 2
     assert spent not in {session_id for session_id, _ in runs}
     assert read(database, lambda s: s.failed_like(E, rows.error, rows.message, limit=10)) == []
+
+
+def test_failures_with_one_message_are_shown_by_it(
+    database: Database, moved: Callable[..., uuid.UUID]
+) -> None:
+    message = "“shop.md” has no “title” in 3 rows"
+    moved("failed", failure(message))
+    moved("failed", failure(message))
+    standing: Standing = read(database, Statistics.standing)
+    (group,) = standing.failure_groups
+    assert (group.shown, group.count) == (message, 2)
+    assert group.message == "… has no … in … rows"
 
 
 def test_a_failure_whose_attempts_are_used_up_is_an_administrators_everywhere(

@@ -222,7 +222,7 @@ def test_a_refused_account_is_for_an_operator(
     with pytest.raises(JiraDenied, match=str(status)) as denied:
         client.create(bulk()) if operation == "createIssues" else client.myself()
     assert denied.value.category is ErrorCategory.ADMIN_REQUIRED
-    assert "jira check" in denied.value.next_step
+    assert "account's rights" in denied.value.next_step
 
 
 def test_a_token_that_was_revoked_is_told(
@@ -255,7 +255,7 @@ def test_no_redirect_is_followed(jira: JiraStandIn, connect: Connect, operation:
 def test_an_address_that_is_no_jira_is_told(connect: Connect, site: JiraSite) -> None:
     with pytest.raises(JiraRefused, match="No such resource") as misled:
         connect(replace(site, url=site.url + "/wiki")).myself()
-    assert "session-tasks jira check" in misled.value.next_step
+    assert "check the site's address" in misled.value.next_step
 
 
 def test_an_unknown_project_is_the_persons_to_mend(connect: Connect, account: Account) -> None:

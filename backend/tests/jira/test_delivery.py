@@ -357,7 +357,7 @@ def test_a_revoked_token_stops_the_delivery_and_a_new_one_goes_on(
     outcome = session.attempt()
     assert isinstance(outcome, Failed)
     assert outcome.context["category"] == ErrorCategory.ADMIN_REQUIRED.value
-    assert "jira check" in outcome.context["next_step"]
+    assert "account's rights" in outcome.context["next_step"]
     assert len(session.keys()) == 50
     account.token = token
     jira.choose_fault = lambda _operation: None

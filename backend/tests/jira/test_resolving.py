@@ -25,8 +25,7 @@ def resolve(connect: Connect) -> Any:
         client = connect()
         project = read_project(client, "SHOP")
         resolver = Resolver(client, project, default_type=default_type)
-        types = [found.name for each in tickets if (found := resolver.issue_type_of(each))]
-        read_screens(client, project, types)
+        read_screens(client, project, [each.name for each in project.issue_types])
         roles = ("assignee", "reporter")
         people = [each[name] for each in tickets for name in roles if name in each]
         resolver.prepare(people, [each["parent"] for each in tickets if "parent" in each])
@@ -117,6 +116,20 @@ def test_all_mismatches_of_a_ticket_are_found_at_once(resolve: Any) -> None:
     assert len(found.mismatches) == 4
 
 
+def test_the_values_of_an_unknown_issue_type_are_checked_as_well(resolve: Any) -> None:
+    fields = {"priority": "x", "components": ["Cart"], "customfield_1": "1", "parent": "SHOP-99"}
+    (found,) = resolve({"issuetype": "Wish", **fields})
+    assert (found.fields, found.issue_type) == ({}, None)
+    about = [(mismatch.field, mismatch.field_id) for mismatch in found.mismatches]
+    assert about == [
+        ("Issue type", "issuetype"),
+        ("Priority", "priority"),
+        ("customfield_1", "customfield_1"),
+        ("Parent", "parent"),
+    ]
+    assert "create screen of any issue type in SHOP" in found.mismatches[2].reason
+
+
 def test_fields_that_the_screen_demands_are_named(resolve: Any, project: Project) -> None:
     needed = custom_field(10_040, "Cost centre", "string", "textfield", is_required=True)
     project.issue_type("Task").screen[needed.id] = needed
@@ -163,6 +176,9 @@ def test_parents_in_the_same_session_are_held_to_the_hierarchy(connect: Connect)
     read_screens(client, project, ["Task", "Epic", "Sub-task"])
     resolver = Resolver(client, project, default_type="Task")
     epic, task = project.issue_type("Epic"), project.issue_type("Task")
-    assert resolver.resolve({}, parent_type=epic).mismatches == ()
-    assert resolver.resolve({}, parent_type=task).mismatches != ()
-    assert resolver.resolve({"issuetype": "Sub-task"}, parent_type=task).mismatches == ()
+    assert resolver.resolve({}, parent_type=epic, has_parent=True).mismatches == ()
+    assert resolver.resolve({}, parent_type=task, has_parent=True).mismatches != ()
+    subtask = {"issuetype": "Sub-task"}
+    for parent_type in (task, None):  # None: of an unknown type, which is a mismatch of its own
+        made = resolver.resolve(subtask, parent_type=parent_type, has_parent=True)
+        assert made.mismatches == ()

@@ -320,14 +320,14 @@ class JiraClient:
             raise JiraDenied(
                 f"Jira refuses the account: {problem}",
                 next_step="Check the email and the API token, which may have expired or been "
-                "revoked, and the account's rights: session-tasks jira check.",
+                "revoked, and the account's rights.",
             )
         errors, messages = reasons_of(answer)
         if status == httpx.codes.NOT_FOUND and not (errors or messages):
             raise JiraDenied(
                 f"{response.request.url} is not there: this is no Jira Cloud site, or the account "
                 "may not see what was asked for",
-                next_step="Check the site's URL and the project key: session-tasks jira check.",
+                next_step="Check the site's URL and the project key.",
             )
         raise JiraRefused(problem, status, errors, messages)
 

@@ -183,8 +183,7 @@ class _Delivery:
                 plan.findings,
                 self.results().issues,
                 next_step="Correct it in Jira, or choose another project or issue type, and "
-                f"retry{self._instead_of_a_retry()} Nothing of these was sent. "
-                f"What the site takes: session-tasks jira check --project {self._project}.",
+                f"retry{self._instead_of_a_retry()} Nothing of these was sent.",
                 options=self._mending_options(plan.findings),
             )
         self._settle_open_requests()

@@ -29,7 +29,7 @@ class JiraUnavailable(TaskError):  # noqa: N818 - reads as the state it names
 
     default_next_step = (
         "See whether the site is up (https://jira-software.status.atlassian.com), and its address "
-        "right (session-tasks jira check)."
+        "right."
     )
 
 
@@ -57,8 +57,8 @@ class JiraRefused(ContentViolation):
     """
 
     default_next_step = (
-        "Correct what Jira names, then retry. Whether the site's address is right, and what the "
-        "account may do: session-tasks jira check."
+        "Correct what Jira names, then retry. If it names nothing, check the site's address and "
+        "the account's rights."
     )
 
     def __init__(

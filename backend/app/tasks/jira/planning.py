@@ -99,13 +99,20 @@ def plan_tickets(
             parents[str(fields["parent"])] = None
     with ThreadPoolExecutor(1) as pool:
         looked_up = pool.submit(resolver.prepare, people, parents)
-        read_screens(client, project, {each.name for each in types if each is not None})
+        known = [each for each in types if each is not None]
+        is_any_unknown = len(known) < len(types)
+        wanted = project.issue_types if is_any_unknown else known
+        read_screens(client, project, {each.name for each in wanted})
         looked_up.result()
 
     def resolved() -> Iterator[tuple[PlannedTicket, tuple[Mismatch, ...]]]:
         for number, ticket in enumerate(context.tickets(), 1):
-            parent_type = None if ticket.parent is None else types[ticket.parent - 1]
-            made = resolver.resolve(_fields_of(ticket), parent_type=parent_type)
+            parent = ticket.parent
+            made = resolver.resolve(
+                _fields_of(ticket),
+                parent_type=None if parent is None else types[parent - 1],
+                has_parent=parent is not None,
+            )
             yield PlannedTicket(number, ticket, made.fields), made.mismatches
 
     findings: list[Finding] = []

@@ -97,20 +97,49 @@ class Resolver:
                 self._parents |= {key: found.get(key) for key in batch}
 
     def resolve(
-        self, fields: Mapping[str, Any], *, parent_type: SiteIssueType | None = None
+        self,
+        fields: Mapping[str, Any],
+        *,
+        parent_type: SiteIssueType | None = None,
+        has_parent: bool = False,
     ) -> ResolvedTicket:
         """Return what Jira takes for a ticket.
 
-        `parent_type` is that of a parent in the same session, whose key nobody knows yet.
+        `has_parent`: its parent is in the same session, where nobody knows the key yet; it is of
+        `parent_type`, unless that is unknown. A ticket of an unknown issue type has its values
+        checked against the screens of all types.
         """
         issue_type = self.issue_type_of(fields)
         if issue_type is None:
             name = fields.get("issuetype") or self._default_type
             known = [each.name for each in self._project.issue_types]
             reason = f"{self._project.key} has no issue type “{name}”: choose {_listed(known)}"
-            return ResolvedTicket({}, None, (Mismatch("Issue type", reason, "issuetype"),))
-        made: dict[str, Any] = {"issuetype": {"id": issue_type.id}}
+            unknown = Mismatch("Issue type", reason, "issuetype")
+            _, mismatches = self._values(fields, None)
+            return ResolvedTicket({}, None, (unknown, *mismatches))
+        made, mismatches = self._values(fields, issue_type)
+        made["issuetype"] = {"id": issue_type.id}
+        has_parent = has_parent or "parent" in fields
+        mismatches += _missing(issue_type, made, has_parent=has_parent)
+        if parent_type is not None:
+            mismatches += _unfit_parent(issue_type, parent_type.level, parent_type.name)
+        return ResolvedTicket(made, issue_type, tuple(mismatches))
+
+    # -- fields -----------------------------------------------------------------------------------
+
+    def _any_issue_type(self) -> SiteIssueType:
+        """Return a type that has the fields of all screens that were read."""
+        screens = [each.screen for each in self._project.issue_types]
+        fields = {place.id: place for screen in screens for place in screen.values()}
+        return SiteIssueType("", "any issue type", 0, fields)
+
+    def _values(
+        self, fields: Mapping[str, Any], issue_type: SiteIssueType | None
+    ) -> tuple[dict[str, Any], list[Mismatch]]:
+        """Return the values as Jira takes them, by field id, and those that it does not take."""
+        made: dict[str, Any] = {}
         mismatches: list[Mismatch] = []
+        screen_type = issue_type or self._any_issue_type()
         for name, value in fields.items():
             if name == "issuetype":
                 continue
@@ -119,19 +148,13 @@ class Resolver:
                 if name == "parent":
                     made["parent"] = self._parent(value, issue_type)
                 else:
-                    place = self._place(name, issue_type)
+                    place = self._place(name, screen_type)
                     field_id = place.id
                     made[place.id] = self._value(name, place, value)
             except Mismatch as mismatch:
                 mismatch.field_id = field_id
                 mismatches.append(mismatch)
-        has_parent = "parent" in fields or parent_type is not None
-        mismatches += _missing(issue_type, made, has_parent=has_parent)
-        if parent_type is not None:
-            mismatches += _unfit_parent(issue_type, parent_type.level, parent_type.name)
-        return ResolvedTicket(made, issue_type, tuple(mismatches))
-
-    # -- fields -----------------------------------------------------------------------------------
+        return made, mismatches
 
     def _place(self, name: str, issue_type: SiteIssueType) -> ScreenField:
         """Return the field of the screen that a ticket's field goes to."""
@@ -233,12 +256,13 @@ class Resolver:
             levels[str(issue.get("key"))] = int(level)
         return levels
 
-    def _parent(self, key: str, issue_type: SiteIssueType) -> dict[str, str]:
+    def _parent(self, key: str, issue_type: SiteIssueType | None) -> dict[str, str]:
         level = self._parents.get(key)
         if level is None:
             raise Mismatch("Parent", f"{key} is no issue that the account can see")
-        for mismatch in _unfit_parent(issue_type, level, key):
-            raise mismatch
+        if issue_type is not None:
+            for mismatch in _unfit_parent(issue_type, level, key):
+                raise mismatch
         return {"key": key}
 
 

@@ -83,8 +83,7 @@ def _site(
         missing = [f"{prefix}URL"] * (not url) + [f"{prefix}TOKEN"] * (not has_token)
         raise ConfigurationError(
             f"Jira is not set up: {' and '.join(missing)} {'are' if missing[1:] else 'is'} missing",
-            next_step=f"Set {prefix}URL, {prefix}EMAIL and {prefix}TOKEN, and try "
-            "session-tasks jira check.",
+            next_step=f"Set {prefix}URL, {prefix}EMAIL and {prefix}TOKEN.",
         )
     return JiraSite(
         target,
