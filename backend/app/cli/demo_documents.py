@@ -29,7 +29,8 @@ _PRIORITIES = ("High", "Medium", "Low")
 def handbook(name: str, headings: int) -> IncomingDocument:
     """Return a Markdown handbook with so many sections, each of which becomes a ticket."""
     chance = random.Random(name)  # noqa: S311 - sample text, the same at every start
-    parts = [f"# {name.removesuffix('.md').replace('-', ' ').capitalize()}\n"]
+    title = name.removesuffix(".md").lstrip("0123456789-").replace("-", " ").capitalize()
+    parts = [f"# {title}\n\nWho does **what**, and in which order: {headings} sections.\n"]
     for number in range(1, headings + 1):
         subject, team = chance.choice(_SUBJECTS), chance.choice(_TEAMS)
         parts.append(

@@ -103,6 +103,7 @@ def serve_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
         threading.Thread(
             target=_say_where,
             args=(server, host, first_key, code, start),
+            kwargs={"is_demo": demo},
             name="announce",
             daemon=True,
         ).start()
@@ -198,7 +199,13 @@ def _hosts(settings: Settings, host: str, loopback_names: Sequence[str]) -> list
 
 
 def _say_where(
-    server: ApiServer, host: str, first_key: str | None, code: str | None, start: QuietStart
+    server: ApiServer,
+    host: str,
+    first_key: str | None,
+    code: str | None,
+    start: QuietStart,
+    *,
+    is_demo: bool,
 ) -> None:
     server.is_listening.wait()
     if not server.started:
@@ -216,5 +223,6 @@ def _say_where(
     else:
         if not is_person:
             terminal.say(f"In a browser: {link_of(address, code)}")
-        terminal.say("The link works once; session-tasks login prints another.")
+        again = "then sign in with the key" if is_demo else "session-tasks login prints another"
+        terminal.say(f"The link works once; {again}.")
     start.is_over = True
