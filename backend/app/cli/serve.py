@@ -198,7 +198,7 @@ def _hosts(settings: Settings, host: str, loopback_names: Sequence[str]) -> list
     return [*loopback_names, host] if is_loopback(host) else []
 
 
-def _say_where(
+def _say_where(  # noqa: PLR0913 - of one start
     server: ApiServer,
     host: str,
     first_key: str | None,

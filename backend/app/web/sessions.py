@@ -118,10 +118,17 @@ def act_on_sessions(  # noqa: PLR0913, PLR0917 - the fields of the form
     recent: RecentFiguresOf,
     act: Annotated[BulkAct, Form()],
     session: Annotated[list[UUID] | None, Form(max_length=SESSIONS_PER_PAGE)] = None,
+    every: Annotated[bool, Form(alias="all")] = False,
+    most: Annotated[int, Form(ge=1, le=MOST_AT_ONCE)] = MOST_AT_ONCE,
     confirmed: Annotated[bool, Form()] = False,
 ) -> Response:
-    """Act on the selected sessions, or on all that match; first ask, with their number."""
-    runs = _runs(services, caller, filters, act, session)
+    """Act on the selected sessions, or on all that match; first ask, with their number.
+
+    `most` is the number that was confirmed: what has been opened since is left alone.
+    """
+    if not (session or every):
+        return page.redirect(filters.address, refused="Select sessions first: nothing was done.")
+    runs = _runs(services, caller, filters, act, None if every else session, most)
     if not runs:
         return page.redirect(filters.address, refused=_NOTHING_TO[act])
     if not confirmed:
@@ -145,18 +152,19 @@ _NOTHING_TO = {
 }
 
 
-def _runs(
+def _runs(  # noqa: PLR0913, PLR0917 - the fields of the form
     services: Services,
     caller: Principal,
     filters: Filters,
     act: BulkAct,
     selected: list[UUID] | None,
+    most: int,
 ) -> list[tuple[UUID, UUID]]:
     """Return the current runs of the sessions to act on."""
     with services.database.transaction() as db:
         queries = SessionQueries(db, owner=filters.owner_seen(caller))
         if act is BulkAct.DELETE:
-            ids = queries.matching(filters.wanted(), limit=MOST_AT_ONCE, only=selected)
+            ids = queries.matching(filters.wanted(), limit=most, only=selected)
             return [(session_id, session_id) for session_id in ids]
         find = queries.retryable_runs if act is BulkAct.RETRY else queries.running_runs
-        return find(filters.wanted(), limit=MOST_AT_ONCE, only=selected)
+        return find(filters.wanted(), limit=most, only=selected)

@@ -63,6 +63,8 @@ async def follow_link(
 
     Ask, too, if this browser is signed in as another owner.
     """
+    if not key and not code:
+        return page.redirect(SIGN_IN_PATH)
     principal = await _looked_at(services, key, code)
     if principal is None:
         return await _refused(request, page, services, key, is_link=bool(code))

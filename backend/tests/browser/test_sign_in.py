@@ -74,7 +74,7 @@ def test_page_of_another_origin_can_do_nothing(owner: Any, forged: dict[str, str
         "message": "Row … of … has … columns",
         "confirmed": "true",
     }
-    many = {"act": "retry", "confirmed": "true"}
+    many = {"act": "retry", "all": "yes", "confirmed": "true"}
     with owner.client(**forged) as client:
         for path, form in (("/failures/retry", group), ("/sessions/act", many), ("/sign-out", {})):
             answer = client.post(path, data=form)

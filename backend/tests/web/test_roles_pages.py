@@ -150,7 +150,7 @@ def test_administrator_acts_on_many_of_one_owner_at_once_and_each_is_logged(  # 
 ) -> None:
     mine, other = [make(), make()], make(f"other-{owner}")
     group = {"task_type": "processing", "error": "DocumentError", "message": "No title"}
-    data = {"act": "retry"} if path == "/sessions/act" else {**group, "owner": owner}
+    data = {"act": "retry", "all": "yes"} if path == "/sessions/act" else {**group, "owner": owner}
     address = f"{path}?owner={owner}" if path == "/sessions/act" else path
     asked = admin.post(address, data=data)
     assert "Retry 2 sessions?" in asked.text

@@ -85,10 +85,14 @@ def test_a_bulk_act_first_says_how_many_it_is_about(
 ) -> None:
     failed = [make(f"Stopped {n}", "failed") for n in range(3)]
     running = make("Runs on")
-    asked = browser.post("/sessions/act", data={"act": "retry"})
+    browser.post("/sessions/act", data={"act": "retry", "confirmed": "true"})
+    assert "Select sessions first: nothing was done." in browser.get("/sessions").text
+    asked = browser.post("/sessions/act", data={"act": "retry", "all": "yes"})
     assert "Retry 3 sessions?" in asked.text
     assert [state_of(browser, one) for one in failed] == ["failed"] * 3
-    done = browser.post("/sessions/act", data={"act": "retry", "confirmed": "true"})
+    confirmed = dict(re.findall(r'name="(\w+)" value="(\w+)"', asked.text))
+    make("Failed since", "failed")
+    done = browser.post("/sessions/act", data=confirmed)
     assert done.headers["location"] == "/sessions"
     assert "Retried 3 sessions." in browser.get("/sessions").text
     assert "Retried 3 sessions." not in browser.get("/sessions").text
