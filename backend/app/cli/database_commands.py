@@ -30,8 +30,8 @@ def upgrade_command(
         bool | None,
         typer.Option(
             "--guard/--no-guard",
-            help="have PostgreSQL refuse every illegal change of a task or stage by any "
-            "program, or no longer; without either, this stays as it is",
+            help="Have PostgreSQL refuse every illegal change of a task or stage by any "
+            "program, or no longer; without either, this stays as it is.",
             show_default=False,
         ),
     ] = None,
@@ -62,7 +62,7 @@ def upgrade_command(
 
 @database_application.command("check")
 def check_command(as_json: AsJson = False) -> ExitCode:
-    """Check the database's migration, and the role's rights; exit with 5 if not."""
+    """Check the database's migration, and the role's rights; exit with 5 if one is missing."""
     terminal = Terminal(is_json=as_json)
     with opened_database(terminal, load_settings(), require_current=False) as database:
         present, needed = schema_revisions(database.engine)

@@ -30,7 +30,7 @@ def handbook(name: str, headings: int) -> IncomingDocument:
     """Return a Markdown handbook with so many sections, each of which becomes a ticket."""
     chance = random.Random(name)  # noqa: S311 - sample text, the same at every start
     title = name.removesuffix(".md").lstrip("0123456789-").replace("-", " ").capitalize()
-    parts = [f"# {title}\n\nWho does **what**, and in which order: {headings} sections.\n"]
+    parts = [f"# {title}\n\n{headings} steps, each with its **team** and how long it takes.\n"]
     for number in range(1, headings + 1):
         subject, team = chance.choice(_SUBJECTS), chance.choice(_TEAMS)
         parts.append(

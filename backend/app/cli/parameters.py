@@ -116,8 +116,9 @@ ColumnMap = Annotated[
     list[str] | None,
     typer.Option(
         "--map",
-        metavar="[FILE:]COLUMN=FIELD",
-        help="Read a column as a field of Jira; without FIELD, leave it out. May be repeated.",
+        metavar="COLUMN=FIELD",
+        help="Read a column as a field of Jira; without FIELD, leave it out; with FILE: before "
+        "it, of this file only. May be repeated.",
     ),
 ]
 DayFirst = Annotated[
