@@ -105,6 +105,40 @@ def test_comments_and_attachments_of_jira_are_readable() -> None:
     assert marks == [link, *['[{"type":"strong"}]'] * 3]
 
 
+@pytest.mark.parametrize(
+    ("body", "value", "types"),
+    [
+        ("<p>a</p>", "<ul><li>b</li></ul>", ["bulletList"]),
+        ("", "<div>a <b>b</b></div>", ["paragraph"]),
+        ("<p>a</p>", "a<br><b>b</b>", ["paragraph"]),
+        ("<p>a</p>", "<table><tr><td>a<td>b<tr><td>c<td>d</table>", ["paragraph"] * 2),
+        ("<p>a</p>", "<details>a<details>b</details></details>", ["nestedExpand"]),
+        ("h2. a", "{code}\nb\n{code}\nc", ["codeBlock", "paragraph"]),
+        ("", "02/Jan/26 3:04 PM;ann;*a*\n{quote}b{quote}", ["paragraph"] * 2 + ["blockquote"]),
+        ("**a**", "- [ ] b", ["paragraph"]),
+        ("**a**", "- [ ] b\n- [x] c", ["taskList"]),
+    ],
+)
+def test_values_in_markup_are_shown_as_it_says(body: str, value: str, types: list[str]) -> None:
+    (draft,) = read(f'Summary,Description,More\nA,"{body}","{value}"\n')
+    row = content_of(draft)[-1]["content"][1]
+    assert [node["type"] for node in row["content"][1]["content"]] == types
+
+
+@pytest.mark.parametrize("value", ["Ann <ann@x.example>", "x < 5 & y > 3", "a_b_c *d", "C:\\a|b"])
+def test_values_that_only_look_like_markup_stay_as_they_are(value: str) -> None:
+    for body in ("<p>a</p>", "h2. a", "**a**"):
+        (draft,) = read(f'Summary,Description,More\nA,"{body}","{value}"\n')
+        assert fields_of(draft) == {"More": value}
+
+
+def test_tasks_of_several_values_have_names_of_their_own() -> None:
+    tasks = '"- [ ] b\n- [x] c"'
+    (draft,) = read(f"Summary,Description,More,Less\nA,{tasks},{tasks},{tasks}\n")
+    names = re.findall(r'"localId":"([^"]+)"', draft.description)
+    assert len(names) == len(set(names)) == 9
+
+
 def test_a_row_with_nothing_but_a_title_has_no_table() -> None:
     (draft,) = read("Summary,Status\nFix it,\n")
     assert content_of(draft) == []

@@ -6,6 +6,7 @@ Cells are placed as in HTML ("forming a table", WHATWG HTML 4.9.12): each in the
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 Node = dict[str, Any]
@@ -51,6 +52,22 @@ def nested_tables_resolved(table: Node) -> list[Node] | None:
             for lowered in (_as_paragraphs(block) if block["type"] == "table" else [block])
         ]
     return [table]
+
+
+def blocks_of_cell(blocks: Iterable[Node], *, is_in_expand: bool = False) -> Iterator[Node]:
+    """Yield a document's blocks as a cell may hold them: no tables, and expands that are nested."""
+    for block in blocks:
+        if block["type"] == "table":
+            yield from blocks_of_cell(_as_paragraphs(block), is_in_expand=is_in_expand)
+        elif block["type"] not in {"expand", "nestedExpand"}:
+            yield block
+        elif is_in_expand:
+            title = {"type": "text", "text": block["attrs"]["title"], "marks": [{"type": "strong"}]}
+            yield {"type": "paragraph", "content": [title] if title["text"] else []}
+            yield from blocks_of_cell(block["content"], is_in_expand=True)
+        else:
+            content = [*blocks_of_cell(block["content"], is_in_expand=True)]
+            yield {**block, "type": "nestedExpand", "content": content}
 
 
 def _has_spans(rows: list[Node]) -> bool:

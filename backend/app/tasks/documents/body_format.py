@@ -14,12 +14,15 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+from app.core.errors import DocumentError
 from app.tasks.adf.html_to_adf import html_to_adf
 from app.tasks.adf.jira_markup import jira_markup_to_adf
 from app.tasks.adf.markdown import markdown_to_adf
 from app.tasks.adf.plain_text import text_to_adf
+from app.tasks.adf.table_layout import blocks_of_cell
 from app.values.options import BodyFormat
 
+Node = dict[str, Any]
 Convert = Callable[[str], dict[str, Any]]
 
 _ROWS_LOOKED_AT = 500
@@ -87,13 +90,17 @@ _WEAK_JIRA = re.compile(
     re.MULTILINE,
 )
 _ALL_HTML = re.compile(
-    r"\s*<(p|div|h[1-6]|ul|ol|table|blockquote|pre|span|html|body|ac:[a-z-]+)\b[^>]*>"
+    r"\s*<(p|div|h[1-6]|ul|ol|dl|table|blockquote|pre|details|section|span|html|body|ac:[a-z-]+)\b[^>]*>"
     r".*</\w[\w:-]*>\s*\Z",
     re.IGNORECASE | re.DOTALL,
 )
 """A description that is an element of HTML, or several, from beginning to end."""
 
 _ENTITY = re.compile(r"&(?:[a-z]{2,8}|#\d{1,7});", re.IGNORECASE)
+
+
+_MAY_BE_MARKUP = re.compile(r"[<{\[*`|!\n]")
+_INLINE_MARKDOWN = re.compile(r"\*\*\S[^*\n]*\*\*|\[[^\]\n]*\]\([^)\s]+|`[^`\n]+`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +127,32 @@ class BodyReader:
 
         """
         return self._convert[self.format if self.is_given else self._format_of(body)](body)
+
+    def to_cell(self, value: str, *, is_of_jira: bool = False) -> list[Node] | None:
+        """Return a value of another column as the blocks of a cell; None where it is plain text.
+
+        Only clear signs of markup count there, unless `is_of_jira`: a comment that Jira exported.
+        """
+        if not is_of_jira and _MAY_BE_MARKUP.search(value) is None:
+            return None
+        found = self._format_of_value(value, is_of_jira=is_of_jira)
+        if found is BodyFormat.TEXT or (self.is_given and found is not self.format):
+            return None
+        try:
+            return list(blocks_of_cell(self._convert[found](value)["content"]))
+        except DocumentError:
+            return None  # it nests too deeply: shown as it is written
+
+    def _format_of_value(self, value: str, *, is_of_jira: bool) -> BodyFormat:
+        if _ALL_HTML.match(value) is not None:
+            return BodyFormat.HTML
+        if is_of_jira and _has_signs(BodyFormat.JIRA, value):
+            return BodyFormat.JIRA
+        if self.format is BodyFormat.MARKDOWN and "\n" not in value:
+            is_markup = _INLINE_MARKDOWN.search(value) is not None
+        else:
+            is_markup = _has_strong_signs(self.format, value)
+        return self.format if is_markup else BodyFormat.TEXT
 
     def _format_of(self, body: str) -> BodyFormat:
         """Return the markup of one description: the column's, another's that it shows, or none."""

@@ -17,12 +17,12 @@ from app.tasks.adf.markdown import DEFAULT_MAX_NODES, read_markdown
 from app.tasks.adf.plain_text import text_to_adf
 from app.tasks.adf.sections import Section
 from app.tasks.adf.text_cleaning import REPLACEMENT, clean_text
-from app.tasks.documents.body_format import body_reader
+from app.tasks.documents.body_format import BodyReader, body_reader
 from app.tasks.documents.column_names import BODY_COLUMNS, TITLE_COLUMNS
 from app.tasks.documents.csv_table import Table, read_csv
 from app.tasks.documents.decoding import Decoded, DocumentKind, decode, kind_of
 from app.tasks.documents.field_table import FieldTables
-from app.tasks.documents.fitting import Fit, Node, Ticket, fitted
+from app.tasks.documents.fitting import Fit, Ticket, fitted
 from app.tasks.documents.office import open_archive, require
 from app.tasks.documents.word import read_word
 from app.tasks.documents.workbook import Workbook, read_workbook
@@ -342,7 +342,7 @@ def _of_tables(
         reader = body_reader(options.body_format, table.bodies(), **options.reading)
         if table.body is not None and (note := reader.note(table.header[table.body])):
             notes.append(Note(f"{table.name}: {note}", ("body_format",)))
-        rows = partial(_rows, table, map_columns(name, table, options), reader.to_adf, keys, before)
+        rows = partial(_rows, table, map_columns(name, table, options), reader, keys, before)
         readers.append((table, rows))
         before += table.row_count
 
@@ -362,11 +362,11 @@ def _of_tables(
 def _rows(
     table: Table,
     mapping: ColumnMapping,
-    to_adf: Callable[[str], Node],
+    reader: BodyReader,
     keys: dict[str, int],
     before: int,
 ) -> Iterator[Ticket]:
-    tables = FieldTables(table)
+    tables = FieldTables(table, reader)
     for row_number, cells in table.rows:
         width = len(cells)
         title = one_line(cells[table.title]) if table.title < width else ""
@@ -377,7 +377,7 @@ def _rows(
         if row.parent_key:
             row.fields["parent"] = row.parent_key
         try:
-            document = to_adf(body)
+            document = reader.to_adf(body)
         except DocumentError as error:
             raise _located(error, table.name, row_number) from error
         yield Ticket(
