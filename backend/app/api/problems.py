@@ -263,7 +263,7 @@ def _errors_of(error: TaskError) -> list[FieldError]:
         return [
             FieldError(
                 where=getattr(each, "name", "") or ", ".join(each.options) or "documents",
-                message=redact_text(f"{each.message} {error_next_step(each)}".strip()),
+                message=redact_text(f"{each.message}. {error_next_step(each)}".strip()),
             )
             for each in error.problems
         ]

@@ -21,6 +21,7 @@ from app.tasks.jira.project import (
     read_screens,
 )
 from app.tasks.jira.sites import open_client
+from app.tasks.jira_import import check_project_key
 
 if TYPE_CHECKING:
     from app.tasks.jira.client import JiraClient
@@ -41,6 +42,8 @@ def check_command(
 ) -> ExitCode:
     """Check the account, its permissions, and the fields that a project's issues need."""
     terminal = Terminal(is_json=as_json)
+    if project is not None:
+        check_project_key(project)
     with open_client(load_settings(), to, patience_seconds=PATIENCE_SECONDS) as client:
         if project is None:
             return _check_site(terminal, client)

@@ -54,7 +54,7 @@ _LABELS = {
 
 
 class PreviewColumn(BaseModel):
-    """The use of a column: `field` is empty where it stays in the description's table."""
+    """The use of a column: `field` is empty where it stays in the table, or is left out."""
 
     column: str
     field: str

@@ -55,7 +55,7 @@ def test_what_could_never_be_processed_is_refused_before_anything_is_stored(
     assert [error["where"] for error in problem["errors"]] == [
         "empty.md", "project_key", "untitled.csv", "open.csv",
     ]  # fmt: skip
-    assert "SHOP" in problem["errors"][1]["message"]
+    assert "project key. Write it as SHOP" in problem["errors"][1]["message"]
     one = client.post(SESSIONS, files=[NOTES], data={"map": ["Points=customfield_10016", "x"]})
     assert one.status_code == 422
     assert "--map" not in one.text

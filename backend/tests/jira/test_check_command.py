@@ -45,6 +45,8 @@ def test_missing_rights_end_the_check_with_2(
 def test_an_unknown_project_is_a_matter_of_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["jira", "check", "--project", "NONE"]) == 2
     assert "There is no project NONE" in capsys.readouterr().err
+    assert run_command(["jira", "check", "--project", "shop"]) == 2
+    assert "Write it as SHOP" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["URL", "TOKEN"])

@@ -220,6 +220,20 @@ def test_columns_and_files_may_hold_colons_and_equals_signs() -> None:
     assert (other.file, other.column, other.field) == ("", "c: d", "priority")
 
 
+@pytest.mark.parametrize("general_first", [True, False])
+def test_a_rule_for_one_file_goes_before_one_for_all(general_first: bool) -> None:
+    rules = sorted(["Severity=priority", "issues.csv:severity=labels"], reverse=not general_first)
+    assert mapped(["Title", "Severity"], ["T", "High"], rules=rules)[1][0].fields == {
+        "labels": ["High"]
+    }
+
+
+def test_rules_that_contradict_each_other_are_refused() -> None:
+    assert len(read_rules(["Severity=priority", "Severity=Priority"], [])) == 1
+    with pytest.raises(ConfigurationError, match="Two rules say what “severity” becomes"):
+        read_rules(["Severity=priority", "severity="], [])
+
+
 @pytest.mark.parametrize("text", ["Points", "=priority", "Points=Wish", "Points=customfield_x"])
 def test_rules_that_cannot_be_used_are_refused(text: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
@@ -358,7 +372,8 @@ def test_front_matter_becomes_fields() -> None:
     found, mapping = fields_of_front_matter(
         "ops.md",
         {"title": "Rotate the keys", "tags": ["ops", "two words"], "due": "2026-12-24",
-         "priority": "high", "assignee": "ann", "draft": True, "epic": "SHOP-1"},
+         "priority": "high", "assignee": "ann", "draft": True, "epic": "SHOP-1",
+         "versions": 0.9},
         MappingOptions(),
     )  # fmt: skip
     assert named_fields(found) == {
@@ -366,7 +381,10 @@ def test_front_matter_becomes_fields() -> None:
         "duedate": "2026-12-24",
         "priority": {"name": "High"},
         "parent": {"key": "SHOP-1"},
+        "versions": [{"name": "0.9"}],
     }
+    left_out = [use.column for use in mapping.uses if use.is_left_out]
+    assert left_out == ["title", "assignee", "draft"]
     (note, *_) = [note for note in said(mapping.notes()) if "two words" in note]
     assert note == "ops.md: blanks in labels became “-”, as Jira takes none (“two words”)"
 

@@ -134,6 +134,17 @@ def test_an_issue_type_that_the_project_lacks_is_mended_by_the_command_that_is_p
     assert "✓ 3 issues created in Jira" in out
 
 
+def test_a_project_that_the_site_lacks_is_mended_by_the_command_that_is_printed(
+    command: Callable[..., Answer],
+) -> None:
+    code, out, _ = command(*RUN, "--project", "NONE")
+    assert code == 6
+    (then,) = (line for line in out.splitlines() if "Then:" in line)
+    code, out, err = command(*then.split("session-tasks ")[1].replace("KEY", "SHOP").split())
+    assert code == 0, err
+    assert "✓ 3 issues created in Jira" in out
+
+
 @pytest.mark.parametrize("count", [120, pytest.param(1_000, marks=pytest.mark.long)])
 def test_an_export_of_jira_is_delivered_with_every_field_by_one_command(
     count: int, command: Callable[..., Answer], jira: JiraStandIn, tmp_path: Path

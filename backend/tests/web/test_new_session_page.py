@@ -197,7 +197,7 @@ def test_every_field_that_a_preview_offers_can_be_chosen() -> None:
     (table,) = columns_of(made, ["a.csv:x:y==priority", "z="]).by_document["a.csv"]
     (column,) = table.columns
     rules = [rule for rule, _words, _chosen in column.choices if rule]
-    read = read_rules(rules, ["a.csv"])
+    read = [rule for text in rules for rule in read_rules([text], ["a.csv"])]
     assert {(rule.file, rule.column) for rule in read} == {("a.csv", "x:y=")}
     assert len({rule.field for rule in read}) == len(rules) > 10
     assert [words for _rule, words, chosen in column.choices if chosen] == ["Priority"]

@@ -38,14 +38,22 @@ class MapRule:
 
 
 def read_rules(texts: Iterable[str], documents: Iterable[str]) -> tuple[MapRule, ...]:
-    """Return the rules of `--map` for a session of these documents.
+    """Return the rules of `--map` for a session of these documents, those for one file first.
 
     Raises:
-        ConfigurationError: one cannot be read, or names an unknown field (`user_fixable`).
+        ConfigurationError: one cannot be read, names an unknown field, or contradicts another
+            (`user_fixable`).
 
     """
     names = sorted(documents, key=len, reverse=True)
-    return tuple(_rule(text, names) for text in texts)
+    rules: dict[tuple[str, str], MapRule] = {}
+    for text in texts:
+        rule = _rule(text, names)
+        if rules.setdefault((rule.file, folded(rule.column)), rule).field != rule.field:
+            raise _unusable(
+                f"Two rules say what “{rule.column}” becomes", "Choose one field for each column."
+            )
+    return tuple(sorted(rules.values(), key=lambda rule: not rule.file))
 
 
 def _rule(text: str, documents: Sequence[str]) -> MapRule:

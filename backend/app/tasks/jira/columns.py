@@ -77,7 +77,7 @@ class MappedRow:
 
 @dataclass(frozen=True, slots=True)
 class ColumnUse:
-    """The use of a column, for a preview: `field` is "" where it stays in the table."""
+    """The use of a column, for a preview: `field` is "" where it becomes none."""
 
     column: str
     field: str
@@ -185,8 +185,9 @@ class ColumnMapping:
             for index in indices
         } | self._taken
         return [
-            ColumnUse(name, becomes.get(index, ""), index in self._left_out)
+            ColumnUse(name, field, index in self._left_out or not (field or self._has_rows))
             for index, name in enumerate(self._header)
+            for field in (becomes.get(index, ""),)
         ]
 
     def _becomes(self, name: str) -> bool:

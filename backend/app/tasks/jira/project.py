@@ -140,6 +140,7 @@ def read_project(client: JiraClient, key: str) -> SiteProject:
                 f"There is no project {key} on {client.site.url}, or the account may not see it",
                 ErrorCategory.USER_FIXABLE,
                 next_step="Check the project key: it stands before each issue's number.",
+                options=("project_key",),
             ) from error
         return SiteProject(
             key=key,
