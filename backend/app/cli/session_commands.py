@@ -220,6 +220,8 @@ def watch_command(session: SessionId, as_json: AsJson = False) -> ExitCode:
     elif code == ExitCode.TASK_FAILED:
         print_failure(terminal, snapshot, command)
         print_findings(terminal, content, short_id=snapshot.short_id)
+    elif code == ExitCode.OK and content.issue_count:
+        print_issues(terminal, content, short_id=snapshot.short_id)
     elif code == ExitCode.OK and snapshot.stage == SessionStage.COMPLETED:
         terminal.say(f"✓ To write the import: session-tasks export {snapshot.short_id} --out DIR")
     elif command:

@@ -69,6 +69,7 @@ def test_one_command_makes_issues_of_a_document(
     assert "sent again, it would create the issues again" in written
     code, shown, _ = command("show", folder.name)
     assert "SHOP-3" in shown
+    assert "✓ 3 issues created in Jira" in command("watch", folder.name)[1]
     code, shown, _ = command("show", folder.name, "--json")
     document: dict[str, Any] = json.loads(shown)
     assert [each["key"] for each in document["issues"]] == ["SHOP-1", "SHOP-2", "SHOP-3"]
