@@ -241,6 +241,52 @@ def test_pages_of_other_tools(source: str, expected: str) -> None:
     assert ticket("page.html", source) == ("page", expected)
 
 
+ITEM = '<li data-list="{}" class="ql-indent-{}"><span class="ql-ui"></span>{}</li>'
+STEPS = """<steps id="0"><step id="2"><parameterizedString isformatted="true">&lt;P&gt;a&lt;/P&gt;
+</parameterizedString><parameterizedString>b</parameterizedString><description/></step></steps>"""
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (PANEL, "panel=info(p(A/strong)|p(b))"),
+        (CODE, "pre(x)"),
+        ('<ul class="inline-task-list"><li class="checked">a<li>b</ul>',
+         "tasks(taskItem=DONE(a)|taskItem=TODO(b))"),
+        ('<ol class="lst-kix_a-0"><li>a</ol><ul class="lst-kix_a-1"><li>b</ul>',
+         "ol(li(p(a)|ul(li(p(b)))))"),
+        ('<a href="https://www.google.com/url?q=https://a.example/&amp;sa=D">a</a>', "p(a/link)"),
+        ('<p>a <img class="emoticon" src="/images/smile.png" alt=""></p>',
+         "p(a |emoji=:slightly_smiling_face:)"),
+        ('<div id="footer">a</div>', "p(a)"),
+        # Quill
+        ((f"<ol>{ITEM.format('bullet', 0, 'a')}{ITEM.format('bullet', 1, 'b')}"
+         f"{ITEM.format('ordered', 1, 'c')}{ITEM.format('ordered', 0, 'd')}</ol>"),
+         "ul(li(p(a)|ul(li(p(b)))|ol(li(p(c))))) ol(li(p(d)))"),
+        (f"<ol>{ITEM.format('checked', 0, 'a')}{ITEM.format('unchecked', 0, 'b')}</ol>",
+         "tasks(taskItem=DONE(a)|taskItem=TODO(b))"),
+        ('<ul><li>a</li><li class="ql-indent-1">b</li></ul>', "ul(li(p(a)|ul(li(p(b)))))"),
+        ('<ul data-checked="true"><li>a</li></ul>', "tasks(taskItem=DONE(a))"),
+        (('<div class="ql-code-block-container"><div class="ql-code-block">a</div>'
+         '<div class="ql-code-block">b</div></div>'), "pre(a\nb)"),
+        # TipTap, TinyMCE, Atlassian's editor
+        ('<ul data-type="taskList"><li data-checked="true"><p>a</p></li></ul>',
+         "tasks(taskItem=DONE(a))"),
+        ('<ul class="tox-checklist"><li class="tox-checklist--checked">a<li>b</ul>',
+         "tasks(taskItem=DONE(a)|taskItem=TODO(b))"),
+        ('<div data-panel-type="note"><p>a</p></div>', "panel=note(p(a))"),
+        ('<div data-node-type="expand" data-title="A"><p>b</p></div>', "expand=A(p(b))"),
+        ('<div data-node-type="actionList"><div data-task-state="DONE">a</div></div>',
+         "tasks(taskItem=DONE(a))"),
+        # Azure DevOps
+        (STEPS, "ol(li(p(a)|p(Expected: b)))"),
+    ],
+)  # fmt: skip
+def test_cells_of_other_tools(source: str, expected: str) -> None:
+    quoted = source.replace('"', '""')
+    assert ticket("a.csv", f'Summary,Description\nA,"{quoted}"\n') == ("A", expected)
+
+
 def test_backgrounds_of_cells_are_those_of_confluence() -> None:
     source = "<table><tr><td data-highlight-colour=green>a</td></tr></table>"
     assert shown(html_to_adf(source)) == "table(tr(td=#e3fcef(p(a))))"

@@ -13,7 +13,7 @@ import turbohtml
 
 from app.tasks.adf.storage_format import is_storage_format, storage_to_html
 from app.tasks.adf.style_rules import write_class_rules
-from app.tasks.adf.tool_exports import list_items_of_word, make_plain
+from app.tasks.adf.tool_exports import is_of_tool, list_items_of_word, make_plain
 
 KNOWN_ELEMENTS = frozenset({
     "a", "abbr", "acronym", "address", "annotation", "article", "aside", "audio", "b", "basefont",
@@ -75,7 +75,9 @@ def balanced_fragment(html: str, names: Iterable[str] | None = None) -> str:
     `names` are those of its elements that are not surely shown, where they are known.
     """
     body = turbohtml.parse_fragment(_as_html(html), positions=False)
-    if "mso-list" in html:
+    if names is None and is_of_tool(html):
+        make_plain(body)
+    elif "mso-list" in html:
         list_items_of_word(body)
     return _serialized(body, names)
 

@@ -44,6 +44,11 @@ def kind_of_macro(name: str, background: str) -> str:
     return _GROUNDS.get(background.lower(), MACRO_KINDS[name])
 
 
+def kind_of_panel(adf_type: str) -> str:
+    """Return the kind of a panel by the name that ADF has for it."""
+    return {"note": "important", "error": "danger"}.get(adf_type, adf_type)
+
+
 def panel_type(classes: str) -> str | None:
     """Return the type of the panel that an element with these classes is; None if it is none."""
     if "confluence" in classes:

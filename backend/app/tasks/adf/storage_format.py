@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from html import escape
 
-from app.tasks.adf.panels import MACRO_KINDS, kind_of_macro
+from app.tasks.adf.panels import MACRO_KINDS, kind_of_macro, kind_of_panel
 
 _PIECE = re.compile(
     r"<!\[CDATA\[(.*?)(?:\]\]>|\Z)|<!--.*?(?:-->|\Z)"
@@ -43,7 +43,6 @@ _NAMING = (
 _SHOWN_PARAMETERS = ("title", "key", "jqlQuery", "diagramName", "resource")
 """What a macro without a body shows: the first of these."""
 
-_ADF_PANELS = {"note": "important", "error": "danger"}
 _NEAR = 9
 """An element that says something of another is not deeper in it than this."""
 
@@ -254,7 +253,7 @@ class _Writer:
         kind = element.attributes.get("type", "")
         if kind == "panel":
             said = element.said.get("panel-type", "info")
-            panel = f'<div class="admonition {_ADF_PANELS.get(said, said)}">'
+            panel = f'<div class="admonition {kind_of_panel(said)}">'
             self._enclose(element, panel, "</div>")
         elif kind in _LISTS:
             self._enclose(element, f"<{_LISTS[kind]}>", f"</{_LISTS[kind]}>")

@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePosixPath
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import turbohtml
 
+from app.tasks.adf.panels import kind_of_panel
+
 Root = turbohtml.Document | turbohtml.Element
 
-_FRAME = (
-    "#breadcrumb-section,#footer,.expand-control-icon,.aui-icon,.confluence-embedded-chrome,"
-    'img.bookmark-icon,img[src$="icons/bullet_blue.gif"]'
+_SIGNS = re.compile(
+    r"anel|expand|-list|-task|todo|ecklist|checked=\"|-code|highlight-|mso-list|MsoTitle|data-tag"
+    r"|emoticon|lst-kix|google\.com/url|ql-|macro|admonition-|alert-|<steps"
 )
-_TASKS = ".inline-task-list > li,.to-do-list > li,.en-todolist > li"
-_DONE_TASKS = '.inline-task-list > li.checked,.en-todolist > li[style*="checked:true"]'
+_FRAME = (
+    "#breadcrumb-section,#footer > .footer-body,.expand-control-icon,.aui-icon,.ql-ui,"
+    '.confluence-embedded-chrome,img.bookmark-icon,img[src$="icons/bullet_blue.gif"],'
+    ".jira-issue-macro img.icon"
+)
+_TASK_LISTS = (
+    ".inline-task-list,.to-do-list,.en-todolist,.tox-checklist,ul[data-checked],"
+    '[data-type="taskList"],[data-node-type="actionList"]'
+)
+_DONE = (
+    ".inline-task-list > .checked,.to-do-list > li:has(> .checkbox-on),"
+    '.en-todolist > li[style*="checked:true"],.tox-checklist--checked,ul[data-checked="true"] > li,'
+    '[data-type="taskList"] > [data-checked="true"],[data-task-state="DONE"]'
+)
 _TAGS = {
     ".expand-container": "details",
     ".expand-control": "summary",
+    '[data-node-type="expand"],[data-node-type="nestedExpand"]': "details",
+    '[data-node-type="actionList"]': "ul",
+    "[data-task-state]": "li",
+    ".ql-code-block-container": "pre",
     'mark[class*="highlight-"]': "span",  # of Notion, which its class alone colours
     'div[style*="-en-codeblock"]': "pre",
     "body.doc-content p.title,p.MsoTitle": "h1",  # of Google Docs and Word
@@ -26,49 +45,130 @@ _TAGS = {
 _TITLES = (
     ".confluence-information-macro > .title,.panelHeader,.admonition-title,.markdown-alert-title"
 )
+_EMOTICONS = {
+    "smile": "slightly_smiling_face", "sad": "disappointed", "tongue": "stuck_out_tongue",
+    "biggrin": "smiley", "wink": "wink", "thumbs_up": "thumbsup", "thumbs_down": "thumbsdown",
+    "information": "information_source", "check": "white_check_mark", "error": "x",
+    "warning": "warning", "add": "heavy_plus_sign", "forbidden": "heavy_minus_sign",
+    "help_16": "question", "lightbulb_on": "bulb", "lightbulb": "bulb", "star_yellow": "star",
+    "star_red": "star", "star_green": "star", "star_blue": "star",
+}  # fmt: skip
+"""Jira's and Confluence's icons by the names of their files."""
+
 _GOOGLE = "https://www.google.com/url?q="
 _LEVEL = re.compile(r"lst-kix_(\w+)-([0-8])(?!\S)")
 _LEVEL_OF_WORD = re.compile(r"mso-list:\s*l(\d+) level([1-9])")
+_INDENT = re.compile(r"\bql-indent-([0-8])")
 _NUMBER = re.compile(r"\s*\(?(\d{1,4}|[a-zA-Z]{1,4})[.)]")
 
 
-def make_plain(page: turbohtml.Document) -> None:
-    """Make the page HTML that says in its own elements what it shows.
+def is_of_tool(html: str) -> bool:
+    """Whether there may be elements of another tool's making in a piece of HTML."""
+    return _SIGNS.search(html) is not None
+
+
+def make_plain(page: Root) -> None:
+    """Make the page, or piece of one, HTML that says in its own elements what it shows.
 
     What frames a page of Confluence (breadcrumbs, footer) is left out.
     """
     _strip_space_name(page)
     page.remove(_FRAME)
+    _mark_tasks(page)
     for selector, tag in _TAGS.items():
         for element in page.select(selector):
             element.tag = tag
-    _mark_tasks(page)
     for title in page.select(_TITLES):
         title.attrs["style"] = f"font-weight:bold;{title.attrs.get('style') or ''}"
     for content in page.select(".panel > .panelContent:not(.codeContent,.preformattedContent)"):
         if isinstance(macro := content.parent, turbohtml.Element):
             macro.attrs["class"] = "admonition info"
-    for picture in page.select("img.emoticon[data-emoji-fallback]"):
-        picture.replace_with(turbohtml.Text(str(picture.attrs["data-emoji-fallback"])))
+    _write_nodes_of_adf(page)
+    for steps in page.select("steps"):
+        _write_steps(steps)
+    for picture in page.select("img.emoticon"):
+        _write_emoticon(picture)
     for link in page.select(f'a[href^="{_GOOGLE}"]'):
         target = parse_qs(urlsplit(str(link.attrs["href"])).query).get("q")
         link.attrs["href"] = target[0] if target else link.attrs["href"]
+    _list_items_of_quill(page)
     list_items_of_word(page)
 
 
-def _mark_tasks(page: turbohtml.Document) -> None:
-    for item in page.select(_TASKS):
-        item.attrs["data-task"] = "open"
-    for item in page.select(_DONE_TASKS):
-        item.attrs["data-task"] = "done"
-    for box in page.select(".to-do-list > li > .checkbox-on"):
-        if isinstance(box.parent, turbohtml.Element):
-            box.parent.attrs["data-task"] = "done"
-    for listing in page.select(".inline-task-list,.to-do-list,.en-todolist"):
+def _write_nodes_of_adf(page: Root) -> None:
+    """Write what Atlassian's editor copies: panels, expands and statuses."""
+    for panel in page.select("[data-panel-type]"):
+        panel.attrs["class"] = f"admonition {kind_of_panel(str(panel.attrs['data-panel-type']))}"
+    for expand in page.select("details[data-title]"):
+        summary = turbohtml.Element("summary", {})
+        summary.text = str(expand.attrs["data-title"])
+        expand.insert(0, summary)
+    for status in page.select('[data-node-type="status"][data-color]'):
+        status.attrs["class"] = f"status-macro status-{status.attrs['data-color']}"
+
+
+def _write_emoticon(picture: turbohtml.Element) -> None:
+    said = picture.attrs
+    name = PurePosixPath(str(said.get("src") or "")).stem
+    emoji = f":{_EMOTICONS[name]}:" if name in _EMOTICONS else said.get("alt")
+    if shown := said.get("data-emoji-fallback") or emoji:
+        picture.replace_with(turbohtml.Text(str(shown)))
+
+
+def _mark_tasks(page: Root) -> None:
+    for listing in page.select(_TASK_LISTS):
         listing.attrs["data-tasks"] = ""
+        for item in _elements_in(listing):
+            item.attrs["data-task"] = "open"
+    for item in page.select(_DONE):
+        item.attrs["data-task"] = "done"
     for paragraph in page.select('[data-tag*="to-do"]'):  # OneNote's
         is_done = "completed" in str(paragraph.attrs["data-tag"])
         paragraph.insert(0, turbohtml.Text("☑ " if is_done else "☐ "))
+
+
+def _elements_in(element: turbohtml.Element) -> list[turbohtml.Element]:
+    return [child for child in element.children if isinstance(child, turbohtml.Element)]
+
+
+def _write_steps(steps: turbohtml.Element) -> None:
+    """Make a list of the steps of a test case of Azure DevOps: an action, and what is expected."""
+    steps.tag = "ol"
+    for step in steps.select("step"):
+        step.tag = "li"
+        for number, text in enumerate(step.select("parameterizedstring")):
+            text.tag = "div"
+            said = turbohtml.parse_fragment(text.text, positions=False)
+            text.clear()
+            if number and said.text.strip():
+                first = said.select_one("p") or said.select_one("div") or said
+                first.insert(0, turbohtml.Text("Expected: "))
+            text.extend(list(said.children))
+
+
+def _list_items_of_quill(page: Root) -> None:
+    """Nest the lists of Quill, whose items say in their classes how deep they are.
+
+    It writes lists of every kind as `<ol>`, and the kind in `data-list`.
+    """
+    listings = {
+        id(item.parent): item.parent
+        for item in page.select('li[data-list],li[class*="ql-indent-"]')
+        if isinstance(item.parent, turbohtml.Element)
+    }
+    for number, listing in enumerate(listings.values()):
+        for item in _elements_in(listing):
+            kind = str(item.attrs.get("data-list") or "")
+            tag = "ol" if kind == "ordered" else "ul" if kind else listing.tag
+            level = _INDENT.search(" ".join(item.attrs.get("class") or ()))
+            is_task = kind.endswith("checked")
+            name = f"lst-kix_quill{number}{is_task}-{level[1] if level else 0}"
+            outer = turbohtml.Element(tag, {"class": [name]})
+            if is_task:
+                outer.attrs["data-tasks"] = ""
+                item.attrs["data-task"] = "done" if kind == "checked" else "open"
+            item.wrap(outer)
+        listing.unwrap()
 
 
 def list_items_of_word(root: Root) -> None:
@@ -111,7 +211,10 @@ def _nest_lists(root: Root) -> None:
             outer.extend(items)
             listing.decompose()
             nesting.append(here._replace(element=outer))
-        elif nesting and nesting[-1].level < here.level:
+            continue
+        if nesting and nesting[-1].level == here.level:
+            nesting.pop()
+        if nesting:
             nesting[-1].last_item.append(listing)
             nesting.append(here)
         else:
@@ -145,7 +248,7 @@ def _before(element: turbohtml.Element) -> turbohtml.Node | None:
     return before
 
 
-def _strip_space_name(page: turbohtml.Document) -> None:
+def _strip_space_name(page: Root) -> None:
     """Take the name of the space from before the title of a page of Confluence."""
     title, space = page.select_one("#title-text"), page.select_one("#breadcrumbs .first")
     if title is not None and space is not None:

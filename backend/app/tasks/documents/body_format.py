@@ -90,7 +90,7 @@ _WEAK_JIRA = re.compile(
     re.MULTILINE,
 )
 _ALL_HTML = re.compile(
-    r"\s*<(p|div|h[1-6]|ul|ol|dl|table|blockquote|pre|details|section|span|html|body|ac:[a-z-]+)\b[^>]*>"
+    r"\s*<(p|div|h[1-6]|ul|ol|dl|table|blockquote|pre|details|section|span|html|body|steps|ac:[a-z-]+)\b[^>]*>"
     r".*</\w[\w:-]*>\s*\Z",
     re.IGNORECASE | re.DOTALL,
 )
