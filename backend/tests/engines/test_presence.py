@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MOST_TRANSACTIONS_PER_SECOND = 2.0
+FASTER = 4
 
 
 def _live(database: Database) -> list[LiveWorker]:
@@ -157,7 +158,7 @@ def test_a_worker_that_drains_ends_what_it_holds_claims_nothing_more_and_leaves(
 def test_an_idle_worker_takes_two_transactions_a_second_at_most(
     bench: Any, empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the settings as they are by default: polls, sweeps and heartbeats together."""
+    """With the default settings, all periods divided by four: polls, sweeps and heartbeats."""
     sweeps: list[bool] = []
     sweep_once = sweeper.sweep_once
 
@@ -167,6 +168,10 @@ def test_an_idle_worker_takes_two_transactions_a_second_at_most(
 
     monkeypatch.setattr(sweeper, "sweep_once", counted)
     settings = Settings(database_url=empty_database_url, data_dir=tmp_path)
+    periods = ("lease_seconds", "heartbeat_seconds", "sweep_seconds", "poll_seconds")
+    settings = settings.model_copy(
+        update={period: getattr(settings, period) / FASTER for period in periods}
+    )
     with Database(settings, empty_database_url) as database:
 
         def transactions() -> int:
@@ -184,9 +189,9 @@ def test_an_idle_worker_takes_two_transactions_a_second_at_most(
 
         with Worker(database, settings, concurrency=1, threads=True):
             # PostgreSQL tells of what idle connections did ten seconds late at most.
-            bench.until(lambda: len(sweeps) > 4, "what the start took has been counted")
+            bench.until(lambda: len(sweeps) > 10, "what the start took has been counted")
             count, begun = transactions(), time.monotonic()
-            end = len(sweeps) + sweeper.SWEEPS_PER_THOROUGH_ONE
-            bench.until(lambda: len(sweeps) >= end, "a round of sweeps, one of them thorough")
+            end = len(sweeps) + 2 * sweeper.SWEEPS_PER_THOROUGH_ONE
+            bench.until(lambda: len(sweeps) >= end, "two rounds of sweeps, two of them thorough")
             per_second = (transactions() - count) / (time.monotonic() - begun)
-    assert 0 < per_second <= MOST_TRANSACTIONS_PER_SECOND
+    assert 0 < per_second / FASTER <= MOST_TRANSACTIONS_PER_SECOND
