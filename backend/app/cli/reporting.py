@@ -379,6 +379,7 @@ def print_session(
         ("Opened", f"{snapshot.created_at:%Y-%m-%d %H:%M:%S} UTC"),
         ("Stage", snapshot.stage.value),
         ("Task", f"{task}: {state}"),
+        ("Progress", snapshot.progress_message or ""),
         ("Run", str(snapshot.task_id or "")),
         ("Worker", str(snapshot.worker_id or "")),
         (

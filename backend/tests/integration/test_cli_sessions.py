@@ -144,6 +144,21 @@ def test_an_id_may_be_given_by_what_tells_it_apart(
         assert "session-tasks list" in err
 
 
+def test_a_running_session_says_what_it_waits_for(
+    command: Callable[..., Answer], database: Database, start_session: Callable[..., uuid.UUID]
+) -> None:
+    session_id = start_session()
+    waits = "Jira asks to wait; goes on at 10:00:00 UTC"
+    with database.transaction() as db:
+        sessions = SessionRepository(db)
+        task = sessions.get(session_id).task
+        assert task is not None
+        claim = sessions.claim_task(session_id, task.task_id, uuid.uuid4())
+        assert claim is not None
+        sessions.report_progress(claim, 7, 120, waits)
+    assert waits in command("show", str(session_id))[1]
+
+
 def test_a_failed_session_says_why_who_and_what_next(
     command: Callable[..., Answer],
     database: Database,
