@@ -241,6 +241,39 @@ def test_pages_of_other_tools(source: str, expected: str) -> None:
     assert ticket("page.html", source) == ("page", expected)
 
 
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import A from 'b';\nimport {\n  C,\n} from 'd';\n\nexport const e = 1\n\na", "p(a)"),
+        ("a {/* b\n\nc */} d `{/* e */}`", "p(a) p(d |{/* e */}/code)"),
+        ("<Tabs>\n  <Tab title='A'>\n    ```sh\n    <B>\n    ```\n\n    c **d**\n  </Tab>\n</Tabs>",
+         "h(A) pre=shell(<B>) p(c |d/strong)"),
+        ("<Note>\n  a `<B>`\n</Note>\nb", "panel=info(p(a |<B>/code)) p(b)"),
+        ('<Callout type="warning" title="A">b **c**</Callout>',
+         "panel=warning(p(A/strong)|p(b |c/strong))"),
+        ('<AccordionGroup>\n<Accordion title="A">\nb\n</Accordion>\n</AccordionGroup>',
+         "expand=A(p(b))"),
+        ('<Card\n  title="A"\n  href="https://a.example"\n>\n  b\n</Card>', "h(A/link) p(b)"),
+        ("a <Icon name='b' /> <Link to='https://a.example'>c</Link>{' '}d", "p(a |c/link| d)"),
+        ('<img src={require("https://a.example/b.png")} style={{ width: 1 }} />',
+         "picture(media=https://a.example/b.png)"),
+        ("Map<String, A> List<B> a < b", "p(Map<String, A> List<B> a < b)"),
+    ],
+)  # fmt: skip
+def test_components_of_mdx(source: str, expected: str) -> None:
+    assert ticket("f.mdx", f"# T\n\n{source}") == ("T", expected)
+
+
+def test_markdown_that_imports_components_is_mdx_whose_lines_are_those_of_the_file() -> None:
+    source = "---\ntitle: A\n---\nimport B from 'c'\n\n<Note>a</Note>\n\n# T\n\n"
+    source += "```js\nimport d from 'e'\n```"
+    options = replace(OPTIONS, split_level=1)
+    before, draft = tickets_from("f.md", source.encode(), options)
+    assert shown(json.loads(before.description)) == "panel=info(p(a))"
+    assert (draft.title, draft.source_row) == ("T", 8)
+    assert shown(json.loads(draft.description)) == "pre=javascript(import d from 'e')"
+
+
 ITEM = '<li data-list="{}" class="ql-indent-{}"><span class="ql-ui"></span>{}</li>'
 STEPS = """<steps id="0"><step id="2"><parameterizedString isformatted="true">&lt;P&gt;a&lt;/P&gt;
 </parameterizedString><parameterizedString>b</parameterizedString><description/></step></steps>"""

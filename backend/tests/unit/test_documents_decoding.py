@@ -41,6 +41,21 @@ def test_an_unknown_type_is_refused_and_told_what_is_accepted(name: str) -> None
 
 
 @pytest.mark.parametrize(
+    ("name", "next_step"),
+    [
+        ("a.rst", "Convert it to Markdown, for example by pandoc: `pandoc -t gfm -o a.md a.rst`."),
+        ("a.odt", "Save it as .docx."),
+        ("a.Numbers", "Save it as .xlsx."),
+        ("a.{0}", "Save it as .md if it is text, or as .csv if it is a table."),
+    ],
+)
+def test_a_refusal_says_what_to_do_with_such_a_document(name: str, next_step: str) -> None:
+    with pytest.raises(DocumentError) as caught:
+        kind_of(name)
+    assert caught.value.next_step == next_step
+
+
+@pytest.mark.parametrize(
     ("python_name", "usual_name"),
     [
         ("utf-8-sig", "utf-8"),

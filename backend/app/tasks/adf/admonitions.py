@@ -67,12 +67,12 @@ def _ends(lines: list[str]) -> Iterator[str]:
     """Yield the lines outside of code that may end what nothing but a line like it ends."""
     fence = ""
     for line in lines:
-        fence = _fence_below(line, fence)
+        fence = fence_below(line, fence)
         if not fence and (mark := line.strip()) in _ENDS:
             yield mark
 
 
-def _fence_below(line: str, fence: str) -> str:
+def fence_below(line: str, fence: str) -> str:
     """Return the fence of the code that is open below the line; empty where none is."""
     code = _CODE_FENCE.match(line)
     if code is None or not fence:
@@ -101,7 +101,7 @@ class _Writer:
         if not self._fence and self.open and self.open[-1].ends_with(line):
             self.close(line)
         elif self._fence or not self._begins(line, indent):
-            self._fence = _fence_below(line, self._fence)
+            self._fence = fence_below(line, self._fence)
             if not (is_below_start and _DIRECTIVE_OPTION.fullmatch(line)):
                 self.lines.append(line)
 

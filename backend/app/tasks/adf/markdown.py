@@ -20,6 +20,7 @@ from app.tasks.adf.document_builder import DocumentBuilder
 from app.tasks.adf.front_matter import read_front_matter
 from app.tasks.adf.html_reader import read_html
 from app.tasks.adf.markdown_source import prepare_markdown
+from app.tasks.adf.mdx import is_mdx, mdx_to_markdown
 from app.tasks.adf.sections import Section, make_sections, whole_document
 from app.tasks.adf.text_cleaning import clean_text
 
@@ -110,19 +111,27 @@ def split_sections(
     ).sections
 
 
-def read_markdown(
+def read_markdown(  # noqa: PLR0913 - the options of Markdown are these
     source: str,
     level: int | None,
     *,
     base_url: str | None = None,
+    is_of_mdx: bool = False,
     max_nesting: int = DEFAULT_MAX_NESTING,
     max_nodes: int = DEFAULT_MAX_NODES,
 ) -> MarkdownDocument:
-    """Return the document's sections, as `split_sections` does, and what else it says."""
+    """Return the document's sections, as `split_sections` does, and what else it says.
+
+    One that imports components is MDX, as is one that is said to be (`is_of_mdx`).
+    """
     text = _clean(source)
     front_matter = read_front_matter(text)
     lines_before = text.count("\n", 0, front_matter.end)
-    prepared = prepare_markdown(text[front_matter.end :])
+    body = text[front_matter.end :]
+    origins: list[int] | None = None
+    if is_of_mdx or is_mdx(body):
+        body, origins = mdx_to_markdown(body)
+    prepared = prepare_markdown(body)
     addresses = AddressResolver(base_url)
     builder = DocumentBuilder(addresses, max_nesting=max_nesting)
     read_html(builder, prepared.html(number_headings=True), max_nodes=max_nodes)
@@ -132,7 +141,8 @@ def read_markdown(
     def line_of(heading: Heading) -> int:
         wanted = int(heading.mark)
         known.extend(islice(lines, max(0, wanted + 1 - len(known))))
-        return lines_before + known[wanted]
+        line = known[wanted]
+        return lines_before + (line if origins is None else origins[line - 1] + 1)
 
     values = dict(front_matter.values)
     keys = {key.lower(): key for key in reversed(values)}

@@ -13,8 +13,8 @@ from charset_normalizer import from_bytes
 from app.core.errors import DocumentError
 
 ACCEPTED = (
-    "Markdown (.md, .markdown), tables (.csv, .tsv, .xlsx, .ods), HTML (.html, .htm), plain text"
-    " (.txt) and Word (.docx)"
+    "Markdown (.md, .markdown, .mdx), tables (.csv, .tsv, .xlsx, .ods), HTML (.html, .htm), plain"
+    " text (.txt) and Word (.docx)"
 )
 
 
@@ -37,6 +37,7 @@ class DocumentKind(str, Enum):
 _KIND_BY_SUFFIX = {
     ".md": DocumentKind.MARKDOWN,
     ".markdown": DocumentKind.MARKDOWN,
+    ".mdx": DocumentKind.MARKDOWN,
     ".csv": DocumentKind.CSV,
     ".tsv": DocumentKind.CSV,
     ".html": DocumentKind.HTML,
@@ -50,15 +51,23 @@ _KIND_BY_SUFFIX = {
 SUFFIXES = tuple(_KIND_BY_SUFFIX)
 
 
-_SAVE_AS = {
+_BY_PANDOC = "Convert it to Markdown, for example by pandoc: `pandoc -t gfm -o {0}.md {0}{1}`."
+_NEXT_STEPS = {
     ".xlsm": "Save it as .xlsx, without macros.",
-    ".xlsb": "Save it as .xlsx.",
-    ".xls": "Save it as .xlsx.",
     ".docm": "Save it as .docx, without macros.",
-    ".doc": "Save it as .docx.",
-    ".odt": "Save it as .docx.",
-    ".rtf": "Save it as .docx.",
+    ".pdf": "Give the document that it was made from, or save it as .docx.",
+    ".adoc": "Convert it to HTML, for example by asciidoctor, and give that.",
+    ".asciidoc": "Convert it to HTML, for example by asciidoctor, and give that.",
+    ".zip": "Unpack it, and name the files in it.",
+    ".json": "Save it as .csv, with a line of column names.",
+    **dict.fromkeys((".xlsb", ".xls", ".numbers", ".gsheet"), "Save it as .xlsx."),
+    **dict.fromkeys((".doc", ".odt", ".rtf", ".pages", ".gdoc"), "Save it as .docx."),
+    **dict.fromkeys((".eml", ".msg", ".mht", ".mhtml"), "Save it as .html."),
+    **dict.fromkeys((".mdown", ".mkd", ".qmd", ".rmd"), "It is Markdown: rename it to end in .md."),
+    **dict.fromkeys((".text", ".log"), "It is plain text: rename it to end in .txt."),
+    **dict.fromkeys((".rst", ".org", ".tex", ".textile", ".mediawiki", ".ipynb"), _BY_PANDOC),
 }
+"""What to do with a document of a type that is not accepted."""
 
 
 def kind_of(name: str) -> DocumentKind:
@@ -75,9 +84,9 @@ def kind_of(name: str) -> DocumentKind:
         raise DocumentError(
             f"{name}: {what}; accepted are {ACCEPTED}",
             name=name,
-            next_step=_SAVE_AS.get(
+            next_step=_NEXT_STEPS.get(
                 suffix, "Save it as .md if it is text, or as .csv if it is a table."
-            ),
+            ).format(PurePath(name).stem, suffix),
         )
     return kind
 

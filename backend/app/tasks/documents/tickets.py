@@ -224,7 +224,8 @@ def _of_markdown(
     name: str, text: str, notes: list[str | Note], options: TicketOptions
 ) -> DocumentTickets:
     try:
-        read = read_markdown(text, options.split_level, **options.reading)
+        is_of_mdx = PurePath(name).suffix.lower() == ".mdx"
+        read = read_markdown(text, options.split_level, is_of_mdx=is_of_mdx, **options.reading)
     except DocumentError as error:
         raise _located(error, name) from error
     if read.unresolved:
