@@ -103,8 +103,9 @@ def _print_project(terminal: Terminal, found: SiteProject) -> None:
     for heading in ("issue type", "needs", "takes"):
         table.add_column(heading, overflow="fold")
     for each in found.issue_types:
-        needs = [f.name for f in each.screen.values() if f.is_required]
-        takes = [f.name for f in each.screen.values() if not f.is_required]
+        named = [(f, f"{f.name} ({f.id})" if f.custom else f.name) for f in each.screen.values()]
+        needs = [name for f, name in named if f.is_required]
+        takes = [name for f, name in named if not f.is_required]
         table.add_row(*(escape(text) for text in (each.name, ", ".join(needs), ", ".join(takes))))
     terminal.say()
     terminal.out.print(table)

@@ -18,7 +18,7 @@ from app.core.errors import (
 )
 from app.core.wording import names_text
 from app.tasks.documents.tickets import check_document
-from app.tasks.jira.column_rules import read_rules
+from app.tasks.jira.column_rules import rule_problems
 from app.tasks.jira.sites import find_site
 from app.tasks.jira_import import check_issue_type, project_of
 from app.tasks.processing import ticket_options
@@ -60,8 +60,8 @@ def check_intake(  # noqa: PLR0913 - what is handed in, and how it is read
     """
     problems: list[TaskError] = [*known, *option_problems(options, settings)]
     if handler_references(settings)[TaskType.PROCESSING] == BUILT_IN_HANDLERS[TaskType.PROCESSING]:
-        of_rules = rule_problems(options, names)
-        problems += of_rules or (read or document_problems)(documents, names, options, settings)
+        usable, of_rules = without_unusable_rules(options, names)
+        problems += [*of_rules, *(read or document_problems)(documents, names, usable, settings)]
     raise_problems(problems)
     if options.project_key is None and settings.jira_project is not None:
         options = SessionOptions.from_json(
@@ -96,9 +96,13 @@ def option_problems(options: SessionOptions, settings: Settings) -> list[TaskErr
     )
 
 
-def rule_problems(options: SessionOptions, names: Sequence[str]) -> list[TaskError]:
-    """Return what is wrong with the rules for columns, without reading the documents."""
-    return _problems(partial(read_rules, options.map, names))
+def without_unusable_rules(
+    options: SessionOptions, names: Sequence[str]
+) -> tuple[SessionOptions, list[ConfigurationError]]:
+    """Return the options with those rules for columns that can be used; and why others cannot."""
+    problems = rule_problems(options.map, names)
+    usable = tuple(text for text in options.map if text not in problems)
+    return options.model_copy(update={"map": usable}), list(problems.values())
 
 
 def _check_target(options: SessionOptions, settings: Settings) -> None:

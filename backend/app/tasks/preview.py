@@ -12,7 +12,7 @@ from app.core.errors import ConfigurationError, DocumentError, IntakeRefused, Ta
 from app.tasks.adf.validation import find_violations
 from app.tasks.documents.decoding import place_text
 from app.tasks.documents.tickets import tickets_from
-from app.tasks.intake_check import option_problems, unknown_columns
+from app.tasks.intake_check import option_problems, unknown_columns, without_unusable_rules
 from app.tasks.jira.families import arrange_families
 from app.tasks.jira.payload import default_issue_type, named_fields, text_document
 from app.tasks.jira.spellings import field_named
@@ -147,11 +147,9 @@ def preview(
     if handler_references(settings)[TaskType.PROCESSING] != BUILT_IN_HANDLERS[TaskType.PROCESSING]:
         reader.notes.append("This installation makes tickets in its own way: none can be shown")
     else:
-        try:
-            reading = ticket_options(options, settings, names)
-        except ConfigurationError as error:
-            found.append(error)
-            reading = ticket_options(options.model_copy(update={"map": ()}), settings, names)
+        usable, of_rules = without_unusable_rules(options, names)
+        found += of_rules
+        reading = ticket_options(usable, settings, names)
         for document in documents:
             reader.read(document, reading)
         if len(reader.documents) == len(names):

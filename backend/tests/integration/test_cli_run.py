@@ -461,6 +461,23 @@ def test_a_csv_without_a_title_column_is_refused_and_lists_the_columns_there_are
     assert summaries == ["Eins", "Zwei"]
 
 
+@pytest.mark.parametrize("preview", [(), ("--dry-run",)])
+def test_a_rule_that_cannot_be_used_hides_no_other_problem(
+    command: Callable[..., Answer], tmp_path: Path, preview: tuple[str, ...]
+) -> None:
+    (tmp_path / "named.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "open.csv").write_text('title,b\n"1,2\n')
+    rules = (
+        f"--map={rule}" for rule in ("x=Wish", "named.csv:a=summary", "y=Wish", "b=", "B=labels")
+    )
+    code, out, err = command("run", "named.csv", "open.csv", "--project", "SHOP", *rules, *preview)
+    assert code == 2
+    problems = [line for line in (out + err).splitlines() if "Error: " in line]
+    assert [said for said in ("'x=Wish'", "'y=Wish'", "Two rules say what “B”", "open.csv: a quote")
+            if sum(said in line for line in problems) != 1] == []  # fmt: skip
+    assert "named.csv has no column" not in out + err
+
+
 def test_all_problems_of_all_files_and_options_are_told_at_once(
     command: Callable[..., Answer], shared_database: Database, tmp_path: Path
 ) -> None:

@@ -41,19 +41,37 @@ def read_rules(texts: Iterable[str], documents: Iterable[str]) -> tuple[MapRule,
     """Return the rules of `--map` for a session of these documents, those for one file first.
 
     Raises:
-        ConfigurationError: one cannot be read, names an unknown field, or contradicts another
-            (`user_fixable`).
+        ConfigurationError: one cannot be used (`user_fixable`).
 
     """
+    rules, problems = _read(texts, documents)
+    for problem in problems.values():
+        raise problem
+    return rules
+
+
+def rule_problems(texts: Iterable[str], documents: Iterable[str]) -> dict[str, ConfigurationError]:
+    """Return, by its text, why a rule cannot be read, or that it contradicts an earlier one."""
+    return _read(texts, documents)[1]
+
+
+def _read(
+    texts: Iterable[str], documents: Iterable[str]
+) -> tuple[tuple[MapRule, ...], dict[str, ConfigurationError]]:
     names = sorted(documents, key=len, reverse=True)
     rules: dict[tuple[str, str], MapRule] = {}
+    problems: dict[str, ConfigurationError] = {}
     for text in texts:
-        rule = _rule(text, names)
-        if rules.setdefault((rule.file, folded(rule.column)), rule).field != rule.field:
-            raise _unusable(
-                f"Two rules say what “{rule.column}” becomes", "Choose one field for each column."
-            )
-    return tuple(sorted(rules.values(), key=lambda rule: not rule.file))
+        try:
+            rule = _rule(text, names)
+            if rules.setdefault((rule.file, folded(rule.column)), rule).field != rule.field:
+                raise _unusable(
+                    f"Two rules say what “{rule.column}” becomes",
+                    "Choose one field for each column.",
+                )
+        except ConfigurationError as error:
+            problems[text] = error
+    return tuple(sorted(rules.values(), key=lambda rule: not rule.file)), problems
 
 
 def _rule(text: str, documents: Sequence[str]) -> MapRule:
