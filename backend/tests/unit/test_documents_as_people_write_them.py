@@ -208,9 +208,15 @@ def test_markdown_and_its_dialects(source: str, expected: str) -> None:
         ("|a\n\nb", "table(tr(td(p(a)))) p(b)"),
         ("- a\n-- b\n- c", "ul(li(p(a)|ul(li(p(b))))|li(p(c)))"),
         ("a\n-- b", "p(a|br|-- b)"),
+        (('{adf:display=block}\n{"type":"expand","attrs":{"title":"A"},"content":[{"type":"paragraph",'
+         '"content":[{"type":"text","text":"b"}]}]}\n{adf}\nc'), "expand=A(p(b)) p(c)"),
+        ('a {adf:display=inline}{"type":"emoji","attrs":{"shortName":":b:"}}{adf} c',
+         "p(a |emoji=:b:| c)"),
+        ('{adf}{"type":"x","content":[{"content":[{"text":"a"}]}]}{adf}{adf}b{adf}', "p(a) p(b)"),
+        ("{section}\n{column:width=1}\na\n{column}\n{section}\nb {column}", "p(a) p(b {column})"),
         ("a&nbsp;b &lt;i&gt; &x &amp;amp;", "p(a\xa0b <i> &x &amp;)"),
     ],
-)
+)  # fmt: skip
 def test_markup_of_jira(source: str, expected: str) -> None:
     assert shown(jira_markup_to_adf(source)) == expected
 

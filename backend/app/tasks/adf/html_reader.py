@@ -20,6 +20,7 @@ from functools import partial
 from app.core.errors import DocumentError
 from app.tasks.adf import block_elements as blocks
 from app.tasks.adf import inline_elements as inlines
+from app.tasks.adf.adf_element import add_adf
 from app.tasks.adf.document_builder import DocumentBuilder
 from app.tasks.adf.inline_text import plain
 
@@ -199,6 +200,7 @@ _AT_TAG: dict[str, _TagHandler] = {
     "/p": blocks.close_paragraph,
     **_named(blocks.open_heading, *_HEADINGS),
     **{f"/{tag}": blocks.close_heading for tag in _HEADINGS},
+    "adf-node": add_adf,
     "br": inlines.add_break,
     "footnote-reference": blocks.add_footnote_reference,
     "hr": blocks.add_rule,
@@ -216,8 +218,8 @@ _AT_TAG: dict[str, _TagHandler] = {
 """What to do at each tag; any other is passed over."""
 
 _WITHOUT_STYLE = frozenset({
-    "area", "br", "col", "embed", "footnote-reference", "hr", "img", "input", "link", "meta",
-    "param", "source", "track", "wbr", "pre", "/pre",
+    "adf-node", "area", "br", "col", "embed", "footnote-reference", "hr", "img", "input", "link",
+    "meta", "param", "source", "track", "wbr", "pre", "/pre",
 })  # fmt: skip
 """Elements without an end tag, and code blocks, which hold text only."""
 

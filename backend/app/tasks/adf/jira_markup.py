@@ -16,11 +16,16 @@ from app.tasks.adf.markdown import DEFAULT_MAX_NESTING, DEFAULT_MAX_NODES
 from app.tasks.adf.panels import kind_of_macro
 from app.tasks.adf.text_cleaning import clean_text
 
-_VERBATIM = re.compile(r"(?<!\\)\{(code|noformat)(?::([^}\n]*))?\}")
+_VERBATIM = re.compile(r"(?<!\\)\{(code|noformat|adf)(?::([^}\n]*))?\}")
 _MACRO = re.compile(r"(?<!\\)\{(quote|panel|info|note|tip|warning|expand)(?::([^}\n]*))?\}")
 _HEADING = re.compile(r"h([1-6])\.\s+(.*)")
 _QUOTE_LINE = re.compile(r"bq\.\s+(.*)")
 _RULE = re.compile(r"-{4,}\s*")
+_LAYOUT = re.compile(
+    r"\s*\{(?:section|column|center|align|excerpt|gallery|attachments)(?::[^}\n]*)?\}\s*"
+)
+"""A line that only lays out what stands below it, or collects what is elsewhere."""
+
 _MOST_LINES_OF_ROW = 200
 _ITEM = re.compile(r"([*#]+|-)\s+(.*)")
 _DASHED_ITEM = re.compile(r"(--|---)\s+(.*)")
@@ -114,7 +119,7 @@ def jira_markup_to_html(source: str) -> str:
 
 
 def _without_code(source: str) -> tuple[str, list[str]]:
-    """Return the markup with stand-ins for its blocks of code, and the HTML of each.
+    """Return the markup with stand-ins for its code and ADF, and the HTML of each.
 
     So code may stand in a cell of a table, and below the text of an item.
     """
@@ -128,8 +133,10 @@ def _without_code(source: str) -> tuple[str, list[str]]:
             break
         kept += [source[done : found.start()], f"\ufdd6{len(code)}\ufdd7"]
         text = escape(source[found.end() : end].strip("\n"))
-        # The first line end of a `pre` is not shown.
-        code.append(f"{_code(name, options)}\n{text}</pre>")
+        if name == "adf":
+            code.append(f'<adf-node json="{text}"></adf-node>')
+        else:  # The first line end of a `pre` is not shown.
+            code.append(f"{_code(name, options)}\n{text}</pre>")
         done = end + len(name) + 2
     return "".join([*kept, source[done:]]), code
 
@@ -199,7 +206,7 @@ class _BlockWriter:
             self._row = []
 
     def _add(self, line: str) -> None:
-        stripped = line.strip()
+        stripped = "" if "{" in line and _LAYOUT.fullmatch(line) else line.strip()
         is_row = _ROW.fullmatch(line) is not None
         if self._is_table and not is_row:
             self._end_table()

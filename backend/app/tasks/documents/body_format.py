@@ -36,6 +36,7 @@ _SIGNS: dict[BodyFormat, tuple[tuple[str, re.Pattern[str]], ...]] = {
             ("h2.", r"^h[1-6]\. \S"),
             ("{code}", r"\{code(?::[^}\n]*)?\}"),
             ("{noformat}", r"\{noformat(?::[^}\n]*)?\}"),
+            ("{adf}", r"\{adf(?::[^}\n]*)?\}"),
             ("{quote}", r"^\s*\{quote\}"),
             ("{panel}", r"\{panel(?::[^}\n]*)?\}"),
             ("{color}", r"\{color:[^}\n]+\}"),
