@@ -92,6 +92,14 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
             assert anchor[1:] in anchors, f"{document.name}: no heading {anchor} in {target}"
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_row_of_a_table_stands_below_its_header(document: Path) -> None:
+    """An empty line within a table ends it: the rows below are shown as text."""
+    tables = re.findall(r"(?:^\|.*\n)+", document.read_text(), re.MULTILINE)
+    for table in tables:
+        assert re.match(r".*\n\|[-:| ]+\|\n", table), f"{document.name}: {table[:80]}"
+
+
 def _commands() -> set[str]:
     names = set()
     for name, command in COMMANDS.items():
