@@ -7,6 +7,7 @@ from enum import IntEnum
 from app.core.errors import (
     ConfigurationError,
     ContentViolation,
+    DatabaseFailing,
     DatabaseForbidden,
     DatabaseUnavailable,
     DocumentError,
@@ -44,7 +45,7 @@ MEANINGS = {
     ExitCode.NOT_FOUND: "there is no such session, key or worker",
     ExitCode.CONFLICT: "the session's state does not allow it: its task is running, or done",
     ExitCode.DATABASE_UNREACHABLE: "the database cannot be reached, is read-only, is not in "
-    "UTF8, refuses the role, has a full disk, or is not at this version's migration",
+    "UTF8, refuses the role, has a full disk, lacks memory, or is not at this version's migration",
     ExitCode.TASK_FAILED: "the task failed",
     ExitCode.CANCELLED: "the task was cancelled",
     ExitCode.INTERRUPTED: "interrupted, by Ctrl-C or SIGTERM",
@@ -58,6 +59,7 @@ _BY_ERROR: tuple[tuple[type[TaskError], ExitCode], ...] = (
     (StaleClaim, ExitCode.CONFLICT),
     (DatabaseUnavailable, ExitCode.DATABASE_UNREACHABLE),
     (DatabaseForbidden, ExitCode.DATABASE_UNREACHABLE),
+    (DatabaseFailing, ExitCode.DATABASE_UNREACHABLE),
     (StorageFull, ExitCode.DATABASE_UNREACHABLE),
     (DocumentError, ExitCode.USAGE),
     (ConfigurationError, ExitCode.USAGE),

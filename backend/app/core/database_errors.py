@@ -10,6 +10,7 @@ import psycopg
 
 from app.core.errors import (
     DatabaseBusy,
+    DatabaseFailing,
     DatabaseForbidden,
     DatabaseFull,
     DatabaseUnavailable,
@@ -30,6 +31,9 @@ _DISK_FULL = "53100"
 
 _SHARED_CONNECTION = ("42P05", "26000")
 """A prepared statement that another client prepared, or that another server process knows."""
+
+_FAILING = ("53", "58", "XX001", "XX002")
+"""Insufficient resources, errors of the system, damaged data and indexes; a full disk is apart."""
 
 _BUSY_STATES = {
     "55P03": "Another transaction has locked what this needs",
@@ -82,6 +86,7 @@ def translated_errors(disk: DatabaseDisk = _ANY_DISK) -> Iterator[None]:
         DatabaseBusy: a lock or a statement reached its timeout, or two transactions were in each
             other's way; the statement was undone.
         DatabaseFull: the database's disk is full; the statement was undone.
+        DatabaseFailing: PostgreSQL lacks a resource; the statement was undone.
 
     """
     try:
@@ -92,10 +97,7 @@ def translated_errors(disk: DatabaseDisk = _ANY_DISK) -> Iterator[None]:
             raise
         reason = _first_line(original)
         if is_connection_loss(error):
-            raise DatabaseUnavailable(
-                f"PostgreSQL cannot be reached: {reason}",
-                next_step="See that the server runs and SESSION_TASKS_DATABASE_URL is right.",
-            ) from error
+            raise _unavailable(reason) from error
         state = original.sqlstate or ""
         if state == READ_ONLY:
             raise read_only(reason) from error
@@ -109,11 +111,29 @@ def translated_errors(disk: DatabaseDisk = _ANY_DISK) -> Iterator[None]:
             ) from error
         if state == _DISK_FULL:
             raise disk.full(reason) from error
+        if state.startswith(_FAILING):
+            raise DatabaseFailing(
+                f"PostgreSQL cannot do it now: {reason} {original.diag.message_hint or ''}".strip()
+            ) from error
         if state in _BUSY_STATES:
             raise DatabaseBusy(
                 _BUSY_STATES[state].format(reason), is_of_time=state == _QUERY_CANCELED
             ) from error
         raise
+
+
+def _unavailable(reason: str) -> DatabaseUnavailable:
+    _, is_refused, refusal = reason.partition("FATAL:")
+    if is_refused:
+        return DatabaseUnavailable(
+            f"PostgreSQL refuses connections: {refusal.strip()}",
+            next_step="Unless it passes, correct what it names: the URL's user, password or "
+            "database, PGOPTIONS, pg_hba.conf, or the server's limits.",
+        )
+    return DatabaseUnavailable(
+        f"PostgreSQL cannot be reached: {reason}",
+        next_step="See that the server runs and SESSION_TASKS_DATABASE_URL is right.",
+    )
 
 
 def read_only(reason: str) -> DatabaseUnsuitable:

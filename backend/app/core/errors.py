@@ -20,6 +20,7 @@
     ├── OutputError                a result that cannot be written where it was asked for
     ├── StorageFull                a disk is full
     ├── DatabaseBusy               PostgreSQL gave up on a statement: a lock, a timeout
+    │   ├── DatabaseFailing        it lacks memory or locks, or cannot use its files
     │   └── DatabaseFull           its disk is full (a StorageFull, too)
     ├── BrokerUnavailable          Celery's broker cannot be reached
     └── DatabaseUnavailable        PostgreSQL cannot be reached or started
@@ -270,6 +271,21 @@ class DatabaseBusy(TaskError):  # noqa: N818 - reads as the state it names
     ) -> None:
         super().__init__(message, session_id=session_id)
         self.is_of_time = is_of_time
+
+
+class DatabaseFailing(DatabaseBusy):
+    """PostgreSQL lacks memory, locks or temporary space, or cannot use its files.
+
+    The statement was undone, and may be repeated.
+    """
+
+    default_category = ErrorCategory.ADMIN_REQUIRED
+    default_next_step = (
+        "See PostgreSQL's log, and its memory, disk and limits (such as max_locks_per_transaction)."
+    )
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, is_of_time=True)  # no other transaction was in its way
 
 
 class StorageFull(TaskError):  # noqa: N818 - reads as the state it names

@@ -53,6 +53,21 @@ def test_a_full_disk_is_an_operators_and_named(
     assert unready(client) == {}
 
 
+@pytest.mark.parametrize("state", ["53200", "53400", "58030", "XX001"])
+def test_what_the_server_lacks_is_an_operators(
+    make_server: Callable[..., LiveServer], state: str
+) -> None:
+    api = make_server()
+    client = api.client(api.key())
+    with api.database.transaction() as db:
+        db.execute(text(FULL.replace("53100", state).replace("base/1/2", state)))
+    answer = client.post("/api/v1/sessions", files=[NOTES])
+    assert (answer.status_code, answer.json()["category"]) == (503, "admin_required")
+    assert answer.json()["type"].endswith(":database-unsuitable")
+    assert f'could not extend file "{state}"' in answer.json()["detail"]
+    assert "PostgreSQL's log" in answer.json()["next_step"]
+
+
 @pytest.fixture
 def set_database(database_url: str, server_url: URL) -> Iterator[Callable[[str], None]]:
     """Sets a setting of this test's database, and ends its connections, as for a failover."""

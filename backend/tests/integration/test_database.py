@@ -66,6 +66,13 @@ def test_a_url_that_is_none_of_postgresql_is_refused(url: str, tmp_path: Path) -
     assert "postgresql://" in caught.value.next_step
 
 
+def test_a_refused_connection_says_what_the_server_said(database_url: str, tmp_path: Path) -> None:
+    url = make_url(database_url).set(username="nosuch").render_as_string(hide_password=False)
+    with pytest.raises(DatabaseUnavailable, match=r"refuses connections: .*nosuch") as caught:
+        Database.open(Settings(database_url=url, data_dir=tmp_path))
+    assert "pg_hba.conf" in caught.value.next_step
+
+
 def test_a_url_may_have_several_hosts(database_url: str, tmp_path: Path) -> None:
     url = make_url(database_url)
     host, port = url.query.get("host", url.host), url.query.get("port", url.port)
