@@ -16,7 +16,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import delete, event, inspect, select, text, update
+from sqlalchemy import Delete, Insert, Update, delete, event, inspect, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstanceState, ORMExecuteState, UOWTransaction
 from sqlalchemy.orm import Session as DbSession
@@ -49,6 +49,7 @@ from app.models.session import (
 from app.values.states import SessionStage, TaskStatus
 
 _CHANGES = "session_task_changes"
+_STAGES = "session_stages"
 _LOCKED = "session_tasks_locked"
 _MOMENTS = ("started_at", "completed_at", "failed_at")
 
@@ -104,12 +105,14 @@ def _apply_transitions(db: DbSession, flush: UOWTransaction, objects: Sequence[A
     for change in changes.values():
         _assign(change.task, change.states[0])
         steps(change.task)[:] = change.states
+    flush.attributes[_STAGES] = stages
     flush.attributes[_CHANGES] = [each for key, each in changes.items() if key not in deleted]
 
 
 @event.listens_for(DbSession, "after_flush")
 def _follow_up(db: DbSession, flush: UOWTransaction) -> None:
     changes: list[_Change] = flush.attributes.pop(_CHANGES, [])
+    _refuse_changes_since(db, flush, changes, flush.attributes.pop(_STAGES, {}))
     for change in changes:
         for state in change.states[1:]:
             db.execute(
@@ -175,6 +178,40 @@ def _lock_sessions_before_tasks(execution: ORMExecuteState) -> None:
     )
 
 
+@event.listens_for(DbSession, "do_orm_execute")
+def _refuse_bulk_writes(execution: ORMExecuteState) -> None:
+    """Refuse `insert`, `update` and `delete` that write tasks or stages: they follow no rule."""
+    statement: Any = getattr(execution.statement, "element", execution.statement)
+    if not isinstance(statement, (Insert, Update, Delete)):
+        return
+    # The mapper that SQLAlchemy notes with the table, unless the table itself was given.
+    mapper = statement.table._annotations.get("parententity")  # noqa: SLF001 - has no public name
+    if mapper is inspect(SessionTask):
+        what = "Tasks are"
+    elif mapper is inspect(Session) and "stage" in _written_columns(
+        statement, execution.parameters
+    ):
+        what = "A stage is"
+    else:
+        return
+    raise TaskValidationError(
+        f"{what} not written by statements of the ORM, which skip transitions",
+        next_step="Use SessionRepository, or objects of SessionTask. Statements on "
+        "SessionTask.__table__ are yours to get right; session-tasks db upgrade --guard has "
+        "PostgreSQL check them.",
+    )
+
+
+def _written_columns(statement: Any, parameters: Any) -> set[str]:
+    """Return the names of the columns that the statement, or its parameters, give values to."""
+    rows: list[Any] = [parameters] if isinstance(parameters, Mapping) else [*(parameters or ())]
+    # None of these has a public name.
+    rows += [getattr(statement, "_values", None) or {}]
+    rows += [dict(getattr(statement, "_ordered_values", None) or ())]
+    rows += [row for several in getattr(statement, "_multi_values", ()) for row in several]
+    return {getattr(column, "key", column) for row in rows for column in row}
+
+
 # -- what has changed -----------------------------------------------------------------------------
 
 
@@ -226,6 +263,28 @@ def _session_id_of(task: SessionTask) -> uuid.UUID:
     if state.has_identity and (moved or session_id != task.session_id):
         raise _refusal("A task stays with its session, under its id", session_id)
     return session_id
+
+
+def _refuse_changes_since(
+    db: DbSession,
+    flush: UOWTransaction,
+    changes: Sequence[_Change],
+    stages: Mapping[uuid.UUID, SessionStage],
+) -> None:
+    """Refuse what other listeners of this flush changed after the rules were applied."""
+    decided = {change.task: change.states[0] for change in changes}
+    for instance in (*db.new, *db.dirty):
+        if inspect(instance) not in flush.states:
+            continue
+        match instance:
+            case SessionTask() if any(_has_changed(instance, key) for key in STATE):
+                is_decided = decided.get(instance) == present_state(instance)
+            case Session() if _has_changed(instance, "stage"):
+                is_decided = stages.get(instance.id) == instance.stage
+            case _:
+                continue
+        if not is_decided:
+            raise _refusal("A listener changed a task or stage during the flush", None)
 
 
 def _has_changed(instance: Session | SessionTask, key: str) -> bool:

@@ -99,7 +99,7 @@ def test_a_server_that_is_not_there_is_said_so_without_the_password(tmp_path: Pa
     settings = Settings(database_url=NOBODY_LISTENS, data_dir=tmp_path, connect_timeout_seconds=2)
     with pytest.raises(DatabaseUnavailable) as caught:
         Database.open(settings)
-    assert "doctor" in caught.value.next_step
+    assert "SESSION_TASKS_DATABASE_URL" in caught.value.next_step
     assert "hunter2" not in f"{caught.value} {caught.value.__cause__} {settings!r}"
 
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, delete, select, text
+from sqlalchemy import Engine, create_engine, delete, event, insert, select, text, update
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session as DbSession
@@ -185,6 +186,63 @@ def test_a_task_that_is_flushed_alone_takes_the_stage_along(
 
 
 # -- objects that are not what they seem ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        update(SessionTask).values(status="completed"),
+        insert(SessionTask).values(session_id=uuid.uuid4()),
+        postgresql.insert(SessionTask).on_conflict_do_nothing(),
+        select(SessionTask).from_statement(delete(SessionTask).returning(SessionTask)),
+        update(Session).values(stage="export"),
+        insert(Session).values([{"stage": "export"}]),
+    ],
+    ids=str,
+)
+def test_statements_of_the_orm_on_tasks_and_stages_are_refused(
+    statement: Any, engine: Engine, started: Callable[[], uuid.UUID]
+) -> None:
+    session_id = started()
+    with DbSession(engine) as db:
+        with pytest.raises(TaskValidationError, match="skip transitions"):
+            db.execute(statement)
+        with pytest.raises(TaskValidationError, match="skip transitions"):
+            db.execute(insert(Session), [{"stage": "export"}])
+        db.execute(update(Session).values(label="other"))
+        db.commit()
+    assert stored(engine, session_id) == (P, P, "running", 0)
+
+
+@pytest.mark.parametrize("by", ["before_flush", "task", "session"])
+def test_what_another_listener_changes_during_the_flush_is_refused(
+    by: str, engine: Engine, started: Callable[[], uuid.UUID]
+) -> None:
+    session_id = started()
+
+    def meddle(_mapper: Any, _connection: Any, target: Any) -> None:
+        if isinstance(target, Session):
+            target.stage = SessionStage.COMPLETED
+        else:
+            target.retry_count = 3
+
+    def meddle_before(db: DbSession, *_: Any) -> None:
+        task_of(db, session_id).retry_count = 3
+
+    with DbSession(engine) as db:
+        task = task_of(db, session_id)
+        target = {"before_flush": db, "task": SessionTask, "session": Session}[by]
+        name = by if by == "before_flush" else "before_update"
+        listener = meddle_before if by == "before_flush" else meddle
+        event.listen(target, name, listener)
+        try:
+            db.get_one(Session, session_id).label = "other"
+            task.mark_completed()
+            with pytest.raises(TaskValidationError, match="listener changed"):
+                db.commit()
+        finally:
+            event.remove(target, name, listener)
+    assert stored(engine, session_id) == (P, P, "running", 0)
 
 
 def test_a_copy_that_was_merged_unread_is_held_against_the_row(
