@@ -18,8 +18,11 @@ OURS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "app")  # noqa: 
 
 def _hidden() -> str | None:
     """Return the place of what is imported instead of ours, if anything is."""
-    if list(app.__path__) == [OURS]:
+    path: list[str] = list(getattr(app, "__path__", ()))  # an app.py has none
+    if path == [OURS]:
         return None
+    if not path:
+        return str(app.__file__)
     for entry in sorted(os.listdir(OURS)):  # noqa: PTH208 - as above
         name = entry.removesuffix(".py")
         if name.startswith("_") or not (name.isidentifier() and entry != "py.typed"):
@@ -27,7 +30,7 @@ def _hidden() -> str | None:
         found = importlib.util.find_spec(f"app.{name}")
         places = [] if found is None else [*(found.submodule_search_locations or ())]
         if os.path.join(OURS, name) not in places:  # noqa: PTH118 - as above
-            return places[0] if places else next(iter(app.__path__), str(app.__file__))
+            return places[0] if places else path[0]
     return None
 
 

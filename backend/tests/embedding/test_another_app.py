@@ -56,6 +56,15 @@ def test_a_clash_is_told_in_one_sentence(
     assert "extending.md" in last
 
 
+def test_a_module_named_app_is_a_clash_too(
+    project: Callable[[str, str, str], Ran], tmp_path: Path
+) -> None:
+    program = "import pathlib; pathlib.Path('app').rename('old'); import session_tasks"
+    (tmp_path / "app.py").touch()
+    ran = project("", "orders.py", f"import os; os.chdir({str(tmp_path)!r}); {program}")
+    assert f"Another package named app, {tmp_path / 'app.py'}" in ran.stderr.splitlines()[-1]
+
+
 def test_an_app_that_extends_its_path_shares_the_name(
     project: Callable[[str, str, str], Ran],
 ) -> None:

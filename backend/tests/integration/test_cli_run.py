@@ -403,11 +403,7 @@ def test_a_database_that_cannot_be_reached_ends_with_its_own_code(
 
     assert code == 5
     assert "PostgreSQL cannot be reached" in err
-<<<<<<< HEAD
     assert "SESSION_TASKS_DATABASE_URL is right" in err
-=======
-    assert "SESSION_TASKS_DATABASE_URL" in err
->>>>>>> ad187f5 (Statements of the ORM on tasks and stages, and listeners that change them in a flush, are refused)
     assert "hidden" not in out + err
     said = only_document(out)
     assert (said["exit_code"], said["error"]["error"]) == (5, "DatabaseUnavailable")
