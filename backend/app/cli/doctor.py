@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 from sqlalchemy import exists, func, select, text
 
 from app.cli.exit_codes import ExitCode, exit_code_of
@@ -472,7 +472,7 @@ def _print_checks(console: Console, checks: list[Check]) -> None:
         Verdict.WARNING: "[bold yellow]![/]",
         Verdict.FAILED: "[bold red]✗[/]",
     }
-    table = Table.grid(padding=(0, 2))
+    table = Table.grid("", "", Column(overflow="fold"), padding=(0, 2))
     for check in checks:
         table.add_row(marks[check.verdict], f"[bold]{escape(check.name)}[/]", escape(check.found))
         if check.remedy:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from rich.markup import escape
@@ -18,7 +18,7 @@ from app.core.wording import count_text, duration_text, size_text
 from app.models.session import MAX_RETRY_COUNT
 from app.presentation.failures import error_next_step, failure_report
 from app.presentation.import_files import import_command
-from app.presentation.labels import WHO_CAN_FIX
+from app.presentation.labels import OPTION_FLAGS, WHO_CAN_FIX
 from app.presentation.notes import note_texts
 from app.repositories.session_snapshot import LeaseState, SessionSnapshot
 from app.values.states import TaskStatus, TaskType
@@ -131,14 +131,12 @@ def print_failure(
     if failure is None:
         return
     task = snapshot.task_type.value if snapshot.task_type else "the session"
-    attempts = (
-        f"attempt {snapshot.retry_count} of {MAX_RETRY_COUNT}" if snapshot.retry_count else ""
-    )
+    attempts = f"{snapshot.retry_count} of {MAX_RETRY_COUNT}" if snapshot.retry_count else ""
     lines = [
         (f"✗ {task} failed", failure.message),
         ("  Who can fix it", WHO_CAN_FIX[failure.category]),
         ("  Next", failure.next_step),
-        ("  Attempts", attempts if snapshot.can_be_retried else f"{attempts}: all are used up"),
+        ("  Attempt", attempts if snapshot.can_be_retried else f"{attempts}: all are used up"),
     ]
     document = _unusable_document(snapshot)
     if document:
@@ -162,15 +160,27 @@ def _run_command(
     sources: Mapping[str, Path],
     out: Path | None,
 ) -> str:
-    """Return how to open a new session, with the options that fix the failure, if any do."""
-    chosen = _option_words(options)
-    if not chosen:
-        return "correct the documents, and run them: session-tasks run FILES…"
-    files = [str(path) for path in sources.values()] or ["FILES…"]
-    project = snapshot.options.get("project_key")
-    words = ["session-tasks", "run", *files, *(["--project", str(project)] if project else [])]
-    words += [*chosen, *(["--out", str(out)] if out is not None else [])]
-    return shlex.join(words)
+    """Return how to open a new session: with this one's options, and those that correct it."""
+    files = shlex.join(map(str, sources.values())) or "FILES…"
+    words = [
+        word
+        for name, value in snapshot.options.items()
+        if name in OPTION_FLAGS and name not in options
+        for word in _words_of(name, value)
+    ]
+    words += _option_words(options)
+    words += ["--out", str(out)] if out is not None else []
+    command = f"session-tasks run {files} {shlex.join(words)}".rstrip()
+    return command if options else f"correct the documents, and run them: {command}"
+
+
+def _words_of(name: str, value: Any) -> list[str]:
+    """Return a session option as it is given on the command line."""
+    flag = option_flag(name).partition(" ")[0]
+    if isinstance(value, bool):
+        return [flag if value else "--month-first"]
+    given = value if isinstance(value, list | tuple) else [value]
+    return [word for each in given for word in (flag, str(each))]
 
 
 def print_findings(terminal: Terminal, content: ContentSummary, *, short_id: str) -> None:

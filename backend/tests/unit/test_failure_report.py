@@ -158,11 +158,26 @@ def test_a_description_that_is_too_long_asks_for_the_option_that_divides_it(
 ) -> None:
     finding = Finding(1, "One", "a.csv", 2, "", "text_length", "40,000 characters")
     context = failure_context(RefusedByJira([finding], found=1, refused=1))
-    snapshot = failed(1, context, task_type=TaskType.ADF_VALIDATION)
+    options = {"project_key": "SHOP", "map": ["A=labels", "B C="], "day_first": False}
+    options |= {"split_level": 2, "too_long": "refuse", "of_a_handler": "x"}
+    snapshot = failed(1, context, task_type=TaskType.ADF_VALIDATION, options=options)
     print_failure(Terminal(), snapshot, "", sources={"a.csv": Path("in/a.csv")}, out=Path("out"))
     shown = capsys.readouterr().out
     assert "(--too-long refuse|split|cut)." in shown
-    assert "session-tasks run in/a.csv --too-long split --out out\n" in shown
+    assert (
+        "session-tasks run in/a.csv --project SHOP --map A=labels --map 'B C=' --month-first"
+        " --split-level 2 --too-long split --out out\n"
+    ) in shown
+
+
+def test_the_command_for_corrected_documents_has_the_options_of_the_session(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    context = failure_context(TaskError("m", "user_fixable"))
+    options = {"project_key": "SHOP"}
+    snapshot = failed(1, context, task_type=TaskType.ADF_VALIDATION, options=options)
+    print_failure(Terminal(), snapshot, "")
+    assert "run them: session-tasks run FILES… --project SHOP\n" in capsys.readouterr().out
 
 
 def test_every_option_of_a_session_has_a_flag_and_a_label() -> None:
