@@ -183,6 +183,23 @@ def _words_of(name: str, value: Any) -> list[str]:
     return [word for each in given for word in (flag, str(each))]
 
 
+def print_failed_session(  # noqa: PLR0913 - keywords
+    terminal: Terminal,
+    snapshot: SessionSnapshot,
+    content: ContentSummary,
+    command: str,
+    *,
+    sources: Mapping[str, Path] | None = None,
+    out: Path | None = None,
+) -> None:
+    """Print the issues that were created all the same, what failed, and the findings."""
+    if content.issue_count:
+        terminal.say()
+        print_issues(terminal, content, short_id=snapshot.short_id)
+    print_failure(terminal, snapshot, command, sources=sources, out=out)
+    print_findings(terminal, content, short_id=snapshot.short_id)
+
+
 def print_findings(terminal: Terminal, content: ContentSummary, *, short_id: str) -> None:
     """List the tickets that Jira would refuse, with file, row, path and reason."""
     if not content.findings:

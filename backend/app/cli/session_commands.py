@@ -14,8 +14,7 @@ from app.cli.opening import find_session, load_settings, opened_database
 from app.cli.output_directory import OutputDirectory, WrittenExport
 from app.cli.parameters import AsJson, SessionId
 from app.cli.reporting import (
-    print_failure,
-    print_findings,
+    print_failed_session,
     print_issues,
     print_session,
     print_sessions,
@@ -119,13 +118,13 @@ def show_command(
         return ExitCode.OK
     print_session(terminal, snapshot, content, why_waiting=why_waiting)
     print_tickets(terminal, tickets, content.counts.tickets)
+    if snapshot.status == TaskStatus.FAILED:
+        print_failed_session(terminal, snapshot, content, command)
+        return ExitCode.OK
     if content.issue_count:
         terminal.say()
         print_issues(terminal, content, short_id=snapshot.short_id)
-    if snapshot.status == TaskStatus.FAILED:
-        print_failure(terminal, snapshot, command)
-        print_findings(terminal, content, short_id=snapshot.short_id)
-    elif snapshot.status == TaskStatus.CANCELLED:
+    if snapshot.status == TaskStatus.CANCELLED:
         terminal.say()
         terminal.say(f"To retry it: {command}")
     elif snapshot.stage == SessionStage.COMPLETED and not content.issue_count:
@@ -218,8 +217,7 @@ def watch_command(session: SessionId, as_json: AsJson = False) -> ExitCode:
         whole = whole_document(snapshot, content, exit_code=code, retry=command)
         terminal.write_json(whole, is_line=True)
     elif code == ExitCode.TASK_FAILED:
-        print_failure(terminal, snapshot, command)
-        print_findings(terminal, content, short_id=snapshot.short_id)
+        print_failed_session(terminal, snapshot, content, command)
     elif code == ExitCode.OK and content.issue_count:
         print_issues(terminal, content, short_id=snapshot.short_id)
     elif code == ExitCode.OK and snapshot.stage == SessionStage.COMPLETED:

@@ -39,8 +39,7 @@ from app.cli.parameters import (
 from app.cli.preview import show_preview
 from app.cli.reporting import (
     print_error,
-    print_failure,
-    print_findings,
+    print_failed_session,
     print_summary,
 )
 from app.cli.reporting import retry_command as command_to_retry
@@ -346,8 +345,7 @@ def finish(job: Job) -> ExitCode:
     if job.terminal.is_json:
         job.terminal.write_json(whole_document(last, content, exit_code=code, retry=command))
     elif code == ExitCode.TASK_FAILED:
-        print_failure(job.terminal, last, command, sources=job.sources, out=job.out)
-        print_findings(job.terminal, content, short_id=job.short_id)
+        print_failed_session(job.terminal, last, content, command, sources=job.sources, out=job.out)
     else:
         job.terminal.say()
         job.terminal.say("■ It was cancelled by someone else; nothing is lost.", style="yellow")

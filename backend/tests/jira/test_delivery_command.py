@@ -86,6 +86,7 @@ def test_what_jira_refuses_is_named_and_a_retry_sends_it_alone(
     said = out + err
     assert "Something went wrong on our side" in said
     assert "issues.csv" in said
+    assert "✓ 2 issues of 3 created in Jira" in out
     assert len(jira.site.issues) == 2
     session = next(word for word in said.split() if len(word) == 8 and word.isalnum())
     code, out, err = command("retry", session)

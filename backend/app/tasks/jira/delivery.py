@@ -86,7 +86,7 @@ class DeliveryRefused(ContentViolation):
     ) -> None:
         tickets = len({finding.ticket for finding in findings})
         first = findings[0]
-        more = f" ({count_text(tickets - 1, 'more ticket')} likewise)" if tickets > 1 else ""
+        more = f" (and {count_text(tickets - 1, 'more ticket')})" if tickets > 1 else ""
         super().__init__(
             f"Jira does not take ticket {first.ticket} “{first.title}” "
             f"({place_text(first.source_name, first.source_row)}): {first.reason}{more}",
@@ -285,8 +285,8 @@ class _Delivery:
             if not batch:
                 return
         raise JiraUnavailable(
-            f"{self._client.site.url} lost {_MOST_LOST_REQUESTS} requests in a row: it did not "
-            "respond to them, and did not create their issues"
+            f"{self._client.site.url} gave no valid response to {_MOST_LOST_REQUESTS} requests in "
+            "a row, and created none of their issues"
         )
 
     def _send_once(self, batch: Sequence[PlannedTicket]) -> None:
