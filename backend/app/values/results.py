@@ -128,6 +128,11 @@ class Finding:
         _check_numbers(self, "ticket", "source_row")
 
 
+MISFIT, REFUSED = "does not fit the site", "refused by Jira"
+DIFFERS, MISSING, DOUBLED = "differs in Jira", "not in Jira", "doubled in Jira"
+RULES_OF_SITES = frozenset((MISFIT, REFUSED, DIFFERS, MISSING, DOUBLED))
+"""Rules of findings about a Jira site, named as people read them."""
+
 FIELDS_PATH = "/fields/"
 
 

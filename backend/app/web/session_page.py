@@ -286,7 +286,7 @@ def _render(  # noqa: PLR0913 - what a route is given
         notes=note_texts(content.notes, offered_label(services.settings)),
         documents_shown=DOCUMENTS_SHOWN,
         tickets=tickets,
-        faulty={found.ticket for found in findings},
+        faulty={found.ticket: found.rule for found in findings},
         after=after,
         tickets_per_page=TICKETS_PER_PAGE,
         retention_days=services.settings.retention_days,

@@ -176,7 +176,9 @@ def _retry(session: SessionSnapshot, counts: ContentCounts, address: str) -> Act
     task_type = session.task_type or TaskType.PROCESSING
     name, count = NAMES_IN_SENTENCES[task_type], session.retry_count
     attempt = f"attempt {count + 1} of {MAX_RETRY_COUNT}"
-    said = [f"Runs {name} again from its beginning, as {attempt}, under a new run id."]
+    is_delivery = task_type is TaskType.EXPORT and session.options.get("to") is not None
+    again = "again" if is_delivery else "again from its beginning"
+    said = [f"Runs {name} {again}, as {attempt}, under a new run id."]
     if task_type is TaskType.PROCESSING:
         said.append(
             f"It reads {in_count(counts.documents, 'document')} again; the new tickets replace "
@@ -184,6 +186,8 @@ def _retry(session: SessionSnapshot, counts: ContentCounts, address: str) -> Act
         )
     else:
         said.append(f"It uses {in_count(counts.tickets, 'ticket')}, unchanged.")
+    if is_delivery:
+        said.append("Tickets that are issues in Jira already are not sent again.")
     said.append(_what_follows(session, task_type))
     if count + 1 == MAX_RETRY_COUNT:
         said.append(

@@ -12,6 +12,7 @@ from app.presentation.previews import field_text
 from app.presentation.workers import paused_text
 from app.tasks.documents.decoding import place_text
 from app.tasks.preview import field_label
+from app.values.results import RULES_OF_SITES
 from app.values.states import TaskStatus, TaskType
 from app.web.adf_preview import render_adf
 from app.web.headline import NAMES_IN_SENTENCES
@@ -53,6 +54,11 @@ TASK_NAMES = {
     TaskType.EXPORT: "Export",
     TaskType.ADF_VALIDATION: "ADF validation",
 }
+
+
+def rule_label(rule: str) -> str:
+    """Return what a finding of this rule says of its ticket."""
+    return first_capital(rule) if rule in RULES_OF_SITES else "Jira would refuse it"
 
 
 def badge_of(session: SessionSnapshot) -> StatusBadge:
@@ -128,6 +134,7 @@ FILTERS: dict[str, Callable[..., object]] = {
     "field_label": field_label,
     "field_text": field_text,
     "first_capital": first_capital,
+    "rule_label": rule_label,
     "in_count": in_count,
     "in_utc": in_utc,
     "label_of": label_of,

@@ -83,10 +83,18 @@ def test_the_api_delivers_an_export_of_jira_with_every_field(
 
 def test_a_retry_cannot_send_the_rest_elsewhere(server: LiveServer, jira: JiraStandIn) -> None:
     jira.misbehave(Fault(refused=frozenset((1,))))
-    client = server.client(server.key())
+    key = server.key()
+    client = server.client(key)
     data = {"to": "jira", "project_key": "SHOP", "start": "true"}
     path = client.post("/api/v1/sessions", files=[ROWS], data=data).headers["Location"]
     until(lambda: client.get(f"{path}/task").json()["status"] == "failed", "Jira refuses one")
+    browser = server.client(None, accept="text/html", origin=server.url)
+    browser.post("/sign-in", data={"key": key})
+    shown = browser.get(path.removeprefix("/api/v1")).text
+    assert "1 issue of 2 created in Jira" in shown
+    assert "Refused by Jira</span>" in shown
+    assert "issues.csv</code>" not in shown, "there is no archive yet"
+    assert "Tickets that are issues in Jira already are not sent again." in shown
     answer = client.post(f"{path}/task/retry", json={"to": None})
     assert answer.status_code == 409
     assert "has sent issues to jira" in answer.json()["detail"]
@@ -123,6 +131,7 @@ def test_the_form_offers_the_site_and_the_page_links_the_issues(
     assert f"<dt>Create the issues in</dt><dd>{jira.url}</dd>" in shown
     assert f'<a href="{jira.url}/browse/SHOP-2" rel="noreferrer">SHOP-2</a>' in shown
     assert "import.sh" not in shown
+    assert "Download what was sent</a>" in shown
     ticket = browser.get(f"{page}/tickets/1").text
     assert f'in Jira: <a href="{jira.url}/browse/SHOP-1"' in ticket
 

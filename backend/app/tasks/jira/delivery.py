@@ -36,7 +36,7 @@ from app.tasks.jira.planning import PlannedTicket, plan_tickets
 from app.tasks.jira.sites import open_client
 from app.tasks.jira.waiting import moment_of
 from app.tasks.jira_import import MAXIMUM_ISSUES_PER_BODY, bulk_body, project_of
-from app.values.results import ExportBody, Finding, JiraIssue, TaskResults, field_path
+from app.values.results import REFUSED, ExportBody, Finding, JiraIssue, TaskResults, field_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -52,8 +52,6 @@ PROPERTY = "session-tasks"
 
 FINDINGS_IN_CONTEXT = 10
 MAX_FINDINGS = 1_000
-
-REFUSED = "refused by Jira"
 
 _SECONDS_BETWEEN_CHECKS = 0.2
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0

@@ -12,7 +12,7 @@ from app.tasks.adf.validation import find_violations
 from app.tasks.jira.project import missing_rights_error, read_project, read_screens
 from app.tasks.jira.resolving import Resolver
 from app.tasks.jira_import import issue_fields
-from app.values.results import NO_FIELDS, Finding, TicketDraft, field_path
+from app.values.results import MISFIT, NO_FIELDS, Finding, TicketDraft, field_path
 
 if TYPE_CHECKING:
     from app.tasks.context import TaskContext
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from app.tasks.jira.project import SiteIssueType, SiteProject
     from app.tasks.jira.resolving import Mismatch
 
-MISFIT = "does not fit the site"
 FINDINGS_PER_TICKET = 20
 
 _PEOPLE = ("assignee", "reporter")

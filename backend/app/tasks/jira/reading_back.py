@@ -10,7 +10,7 @@ from app.tasks.jira.comparing import differs
 from app.tasks.jira.delivery import PROPERTY, Status, find_issues
 from app.tasks.jira.sites import open_client
 from app.tasks.jira_import import project_of
-from app.values.results import Finding, field_path
+from app.values.results import DIFFERS, DOUBLED, MISSING, Finding, field_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 ISSUES_PER_FETCH = 100
 """The most that `issue/bulkfetch` takes."""
-
-DIFFERS, MISSING, DOUBLED = "differs in Jira", "not in Jira", "doubled in Jira"
 
 _NOT_COMPARED = frozenset(("project",))
 """An issue that was moved is found by its key all the same."""
