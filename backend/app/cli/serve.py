@@ -39,14 +39,18 @@ if TYPE_CHECKING:
 class QuietStart(logging.Filter):
     """Passes only warnings until `is_over`, and never the HTTP server's own start and end.
 
-    Otherwise migrations and start messages would hide the link that the terminal shows.
+    Otherwise migrations and start messages would hide the link that the terminal shows. A demo's
+    sample failures are no warnings: only errors pass.
     """
 
-    is_over = False
+    def __init__(self, *, is_demo: bool) -> None:
+        super().__init__()
+        self.is_over = False
+        self._least_level = logging.ERROR if is_demo else logging.WARNING
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the terminal should show the record."""
-        if record.levelno >= logging.WARNING and record.name != "app.audit":
+        if record.levelno >= self._least_level and record.name != "app.audit":
             return True
         return self.is_over and not record.name.startswith("uvicorn")
 
@@ -70,7 +74,7 @@ def serve_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
 
     With SESSION_TASKS_ENGINE=celery, tasks are sent to Celery's workers, and no worker runs here.
     """
-    start = _quiet_start(context)
+    start = _quiet_start(context, is_demo=demo)
     settings = load_settings()
     host = host if host is not None else settings.host
     port = port if port is not None else settings.port
@@ -147,9 +151,9 @@ def _sample(database: Database, settings: Settings) -> AbstractContextManager[No
     return running_demo(database)
 
 
-def _quiet_start(context: typer.Context) -> QuietStart:
+def _quiet_start(context: typer.Context, *, is_demo: bool) -> QuietStart:
     """Add the filter to the log of a terminal, unless --verbose is given."""
-    start = QuietStart()
+    start = QuietStart(is_demo=is_demo)
     is_verbose = context.parent is not None and context.parent.params.get("verbose")
     if sys.stderr.isatty() and not is_verbose:
         for handler in logging.getLogger().handlers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import text
 
 from app.cli import demo
+from app.cli.serve import QuietStart
 from app.engines.worker import Worker
 from app.models.session import TaskStatus
 from app.repositories.session_queries import SessionFilter, SessionQueries
@@ -92,3 +94,12 @@ def test_sessions_that_run_go_through_the_real_handlers_with_moving_progress(
     assert session.stage.value == "completed"
     with database.transaction() as db:
         assert db.scalar(text("SELECT count(*) FROM tickets")) > demo.MOST_LIVE
+
+
+def test_failures_of_samples_do_not_come_before_the_link() -> None:
+    failure = logging.makeLogRecord({"levelno": logging.WARNING, "name": "app.session_task"})
+    start = QuietStart(is_demo=True)
+    assert not start.filter(failure)
+    start.is_over = True
+    assert start.filter(failure)
+    assert QuietStart(is_demo=False).filter(failure)
