@@ -487,3 +487,31 @@ def test_notes_on_front_matter_speak_of_no_table() -> None:
     assert "“status” is left out" in notes
     assert "dates that cannot be read are left out" in notes
     assert "table" not in notes
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "expected"),
+    [
+        ("due_date", "2026-12-24", {"duedate": "2026-12-24"}),
+        ("Deadline", "Dec 20, 2026 → Dec 24, 2026", {"duedate": "2026-12-24"}),
+        ("customfield_10016", "5", {}),
+        ("Priority", "2 - High", {"priority": "High"}),
+        ("Priority", "p0 - Critical", {"priority": "Critical"}),
+        ("Priority", "3 - Moderate", {"priority": "Moderate"}),
+        ("Priority", "3 - Someday", {}),
+        ("Priority", "#N/A", {}),
+    ],
+)
+def test_what_other_programs_write(column: str, cell: str, expected: dict[str, Any]) -> None:
+    assert fields([column], cell) == expected
+
+
+def test_a_priority_that_jira_exported_keeps_its_number() -> None:
+    assert fields(["Issue key", "Priority"], "A-1", "2 - High") == {"priority": "2 - High"}
+
+
+def test_a_second_column_of_a_field_that_takes_one_value_stays_in_the_table() -> None:
+    header = ["Title", "Due date", "End date"]
+    _mapping, (row,) = mapped(header, ["A", "2026-12-24", "2026-12-31"])
+    assert row.fields == {"duedate": "2026-12-24"}
+    assert shown(header, row) == ["End date"]

@@ -396,6 +396,7 @@ def test_hidden_elements_of_html_are_left_out() -> None:
     [
         *("Titulo,Descripcion", "Titre,Corps", "Tâche,Contenu", "Tarefa,Conteúdo", "Item,Details"),
         *("タイトル,詳細", "件名,本文", "Aufgabe,Notizen", "Issue Summary,Issue Description"),
+        *("issue_title,issue_description", "short_description,description"),
     ],
 )
 def test_columns_are_found_without_accents_and_in_other_languages(header: str) -> None:
@@ -416,6 +417,11 @@ def test_lines_above_the_header_are_told_whatever_the_delimiter(
 ) -> None:
     with pytest.raises(DocumentError, match=f"seems to be line {line} "):
         ticket("f.csv", f"{above}{header}\na{header[7:8] if header[7] in ',;' else header[5]}b\n")
+
+
+def test_a_header_with_a_description_is_the_header_whatever_stands_below_it() -> None:
+    with pytest.raises(DocumentError, match="no column with a usual name for titles"):
+        ticket("f.csv", "TYPE,CONTENT,DESCRIPTION\ntask,Buy milk,soon\n")
 
 
 def test_blanks_before_quoted_cells_are_no_part_of_them() -> None:

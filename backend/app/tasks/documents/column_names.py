@@ -1,7 +1,7 @@
 """The columns that hold titles and descriptions, as the exports of other tools name them.
 
-`docs/documents.md` has the same table; a test compares the two. Names are matched without case;
-of several in one table the first of this list counts.
+`docs/documents.md` has the same table; a test compares the two. Names are matched without case,
+with blanks for `_`; of several in one table the first of this list counts.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ TITLE_COLUMNS_BY_TOOL: dict[str, tuple[str, ...]] = {
     "Trello": ("card name",),
     "ClickUp": ("task name",),
     "Asana, monday.com": ("name", "task"),
+    "ServiceNow, Bugzilla": ("short description", "short desc"),
     "German": ("zusammenfassung", "titel", "betreff", "thema", "aufgabe", "vorgang"),
     "French": ("résumé", "titre", "sujet", "tâche"),
     "Spanish": ("resumen", "título", "asunto", "tarea"),

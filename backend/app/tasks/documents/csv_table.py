@@ -205,11 +205,16 @@ def _names(cells: Sequence[str]) -> tuple[str, ...]:
 def _refuse_lines_above_header(name: str, records: Iterator[tuple[int, list[str]]]) -> None:
     """Raise if a later line looks like the header: two or more columns, one of them a title's.
 
+    It does not if the first line has a description's column: then it is the header.
+
     Raises:
         DocumentError: it names the line.
 
     """
-    for number, record in islice(records, 1, _LINES_ABOVE_HEADER):
+    first = {column_name(cell).casefold() for cell in next(records, (1, []))[1]}
+    if not first.isdisjoint(BODY_COLUMNS):
+        return
+    for number, record in islice(records, _LINES_ABOVE_HEADER - 1):
         names = [column_name(cell).casefold() for cell in record if cell.strip()]
         if len(names) > 1 and any(column in names for column in TITLE_COLUMNS):
             above = "the line" if number == 2 else f"the {number - 1} lines"  # noqa: PLR2004
@@ -373,7 +378,7 @@ def _find(
 ) -> int | None:
     folded = [column.casefold() for column in header]
     if asked is None:
-        folded = list(map(_without_accents, folded))
+        folded = [_without_accents(column).replace("_", " ") for column in folded]
         wanted = (_without_accents(column_name(column).casefold()) for column in usual)
         return next((folded.index(column) for column in wanted if column in folded), None)
     if column_name(asked).casefold() not in folded:

@@ -48,6 +48,12 @@ _ISSUE_KEY = re.compile(r"[A-Z][A-Z0-9_]+-\d+")
 _EMOJI = " \u26a0\ufe0f"
 """What monday.com writes behind a priority: a warning sign."""
 
+_NUMBERED = re.compile(r"p?\d ?[-–:.] ?(?=[^\W\d])", re.IGNORECASE)
+"""What stands before a priority: `2 - High`, `P1: High`."""
+
+_READ_FROM_ONE = frozenset({"duedate", "startdate", "priority", "originalEstimate"})
+"""Fields that are read from the first of their columns that says something."""
+
 _TRELLO_COLOUR = re.compile(r" \([a-z_ ]+\)$")
 _SECONDS_IN_UNIT = {
     Origin.JIRA: 1, Origin.GITLAB: 1, Origin.AZURE_DEVOPS: 3600, Origin.REDMINE: 3600,
@@ -224,7 +230,8 @@ class ColumnMapping:
                 value = self._value(name, filled)
                 if value is not None:
                     row.fields[name] = value
-                    row.shown.difference_update(index for index, _value in filled)
+                    read = filled[:1] if name in _READ_FROM_ONE else filled
+                    row.shown.difference_update(index for index, _value in read)
         row.keys = [
             key
             for index in self._identities
@@ -326,8 +333,10 @@ class ColumnMapping:
         if text.casefold() in NO_PRIORITIES:
             return None
         bare = text.strip(_EMOJI)
-        is_known = bare.casefold() in OTHER_PRIORITIES or bare.title() in DEFAULT_PRIORITIES
         is_trusted = self.origin is Origin.JIRA or "priority" in self._chosen
+        if not is_trusted:
+            bare = _NUMBERED.sub("", bare, count=1)
+        is_known = bare.casefold() in OTHER_PRIORITIES or bare.title() in DEFAULT_PRIORITIES
         if is_known or is_trusted or self._options.has_site:
             return bare if is_known else text
         self._remark(

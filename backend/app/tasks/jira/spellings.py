@@ -1,7 +1,8 @@
 """Which column is which field of Jira: the names that other programs' exports give them.
 
-The same table stands in `docs/jira.md`; a test compares the two. Names are compared without case,
-and `Custom field (X)`, as Jira's own export writes it in its languages, is `X`.
+The same table stands in `docs/jira.md`; a test compares the two. Names are compared without
+case, with blanks for `_`, and `Custom field (X)`, as Jira's own export writes it in its languages,
+is `X`.
 """
 
 from __future__ import annotations
@@ -102,8 +103,8 @@ FIELDS = (
     FieldName(
         "duedate",
         "Due date",
-        ("due date", "duedate", "due", "due on", "fälligkeitsdatum", "fällig am",
-         "abgabedatum", "date d'échéance", "échéance",
+        ("due date", "duedate", "due", "due on", "deadline", "end date", "fälligkeitsdatum",
+         "fällig am", "abgabedatum", "date d'échéance", "échéance",
          "fecha de vencimiento", "data de vencimento", "data limite", "期限"),
         ((Origin.AZURE_DEVOPS, ("target date",)),),
     ),
@@ -245,6 +246,8 @@ def field_named(name: str) -> FieldName | None:
 def folded(name: str) -> str:
     """Return a column's name as names are compared."""
     plain = " ".join(name.split()).casefold()
+    if _FIELD_ID.fullmatch(plain) is None:
+        plain = plain.replace("_", " ")
     match = _CUSTOM_FIELD.fullmatch(plain)
     return match[1] if match else plain
 

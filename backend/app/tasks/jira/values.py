@@ -11,7 +11,8 @@ DEFAULT_PRIORITIES = ("Highest", "High", "Medium", "Low", "Lowest")
 OTHER_PRIORITIES = {
     "blocker": "Highest", "critical": "Highest", "show-stopper": "Highest",
     "immediate": "Highest", "urgent": "Highest",
-    "major": "High", "normal": "Medium", "minor": "Low", "trivial": "Lowest",
+    "major": "High", "important": "High", "normal": "Medium", "moderate": "Medium",
+    "minor": "Low", "trivial": "Lowest",
     "1": "Highest", "2": "High", "3": "Medium", "4": "Low", "5": "Lowest",
     "p0": "Highest", "p1": "High", "p2": "Medium", "p3": "Low", "p4": "Lowest",
     "sehr hoch": "Highest", "höchste": "Highest", "niedrigste": "Lowest",
@@ -111,7 +112,7 @@ def read_date(text: str, *, day_first: bool | None = None) -> date | AmbiguousDa
     `03/04/2026` is ambiguous unless `day_first` decides; `24.12.2026` has its day first anyway.
     A time after the date is not looked at, as it names no zone that the date could be read in.
     """
-    text = text.strip()
+    text = text.rpartition("→")[2].strip()  # the end of a range of Notion
     if match := _SLASHES.fullmatch(text):
         return _slashed(match, day_first)
     for pattern, year, month, day in _ORDERS:
