@@ -127,6 +127,9 @@ class WorkerLost(TaskError):  # noqa: N818 - the failure's name in `failure_cont
     """The process that ran the task died, or did not renew its lease in time."""
 
 
+REFUSED_BY_JIRA = "RefusedByJira"
+"""The name of a failure whose descriptions Jira would refuse: they are made of the documents."""
+
 DELIVERY_DIFFERS = "DeliveryDiffers"
 """The name of a failure whose issues in Jira differ from those that were sent."""
 

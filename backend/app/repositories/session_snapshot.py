@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
-from app.core.errors import DELIVERY_DIFFERS, ErrorCategory
+from app.core.errors import DELIVERY_DIFFERS, REFUSED_BY_JIRA, ErrorCategory
 from app.core.wording import short_id
 from app.models.lease import SessionTaskLease, SessionTaskRetry
 from app.models.session import Session, SessionTask
@@ -141,9 +141,14 @@ class SessionSnapshot(TaskRules):
         """
         return (
             self.status == TaskStatus.FAILED
-            and self.task_type == TaskType.ADF_VALIDATION
             and self.failure.get("category") == ErrorCategory.USER_FIXABLE.value
-            and self.failure.get("error") != DELIVERY_DIFFERS
+            and (
+                self.failure.get("error") == REFUSED_BY_JIRA
+                or (
+                    self.task_type == TaskType.ADF_VALIDATION
+                    and self.failure.get("error") != DELIVERY_DIFFERS
+                )
+            )
         )
 
     @property
@@ -171,6 +176,7 @@ def fixable_by_sql(category: ColumnElement[str]) -> ColumnElement[str | None]:
     Null for a task that has not failed.
     """
     temporary = ErrorCategory.TEMPORARY.value
+    error = SessionTask.failure_context["error"].astext
     return case(
         (SessionTask.status != TaskStatus.FAILED, null()),
         (and_(category == temporary, SessionTask.can_be_retried), temporary),
@@ -179,11 +185,10 @@ def fixable_by_sql(category: ColumnElement[str]) -> ColumnElement[str | None]:
                 category == ErrorCategory.USER_FIXABLE.value,
                 or_(
                     SessionTask.can_be_retried,
+                    error == REFUSED_BY_JIRA,
                     and_(
                         SessionTask.task_type == TaskType.ADF_VALIDATION,
-                        SessionTask.failure_context["error"].astext.is_distinct_from(
-                            DELIVERY_DIFFERS
-                        ),
+                        error.is_distinct_from(DELIVERY_DIFFERS),
                     ),
                 ),
             ),

@@ -7,9 +7,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from app.core.errors import ContentViolation
-from app.core.wording import count_text
 from app.tasks.adf.validation import find_violations
-from app.tasks.documents.decoding import place_text
+from app.tasks.jira.errors import FINDINGS_IN_CONTEXT, MAX_FINDINGS, RefusedByJira
 from app.tasks.jira.reading_back import read_back
 from app.values.results import Finding, TaskResults
 
@@ -20,38 +19,6 @@ if TYPE_CHECKING:
     from app.tasks.context import TaskContext
 
 FINDINGS_PER_TICKET = 20
-MAX_FINDINGS = 1_000
-"""Findings that are kept; all are counted."""
-
-FINDINGS_IN_CONTEXT = 10
-"""Findings that the failure context repeats."""
-
-
-class RefusedByJira(ContentViolation):
-    """Exported descriptions that Jira would refuse.
-
-    Attributes:
-        results: the findings, which the engine writes with the failure.
-        details: the first of them and how many there are, for the failure context.
-
-    """
-
-    def __init__(self, findings: Sequence[Finding], *, found: int, refused: int) -> None:
-        is_of_length = all(finding.rule == "text_length" for finding in findings)
-        super().__init__(
-            _message(findings[0], found, refused),
-            next_step="Open a new session that splits or cuts what is too long."
-            if is_of_length
-            else "Correct the documents and open a new session with them. Every finding is listed "
-            "with this one.",
-            options=("too_long",) if is_of_length else (),
-        )
-        self.results = TaskResults(findings=findings)
-        self.details = {
-            "refused_ticket_count": refused,
-            "finding_count": found,
-            "findings": [asdict(finding) for finding in findings[:FINDINGS_IN_CONTEXT]],
-        }
 
 
 class DeliveryDiffers(ContentViolation):  # its name is `DELIVERY_DIFFERS`
@@ -129,17 +96,3 @@ def _origin_of(context: TaskContext, number: int, summary: str) -> tuple[str, st
 
 def _parts(violation: Violation) -> tuple[str, str, str]:
     return violation.path, violation.rule, violation.reason
-
-
-def _message(first: Finding, found: int, refused: int) -> str:
-    more = (
-        f" ({count_text(found - 1, 'more finding')} in {count_text(refused, 'ticket')})"
-        if found > 1
-        else ""
-    )
-    where = f" at {first.path}" if first.path else ""
-    origin = f" ({place_text(first.source_name, first.source_row)})" if first.source_name else ""
-    return (
-        f"Jira would refuse ticket {first.ticket} “{first.title}”{origin}{where}: "
-        f"{first.reason}{more}"
-    )

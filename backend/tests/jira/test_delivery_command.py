@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,21 @@ def test_a_project_that_the_site_lacks_is_mended_by_the_command_that_is_printed(
     code, out, err = command(*then.split("session-tasks ")[1].replace("KEY", "SHOP").split())
     assert code == 0, err
     assert "✓ 3 issues created in Jira" in out
+
+
+def test_a_description_that_is_too_long_is_mended_by_the_command_that_is_printed(
+    command: Callable[..., Answer], jira: JiraStandIn, tmp_path: Path
+) -> None:
+    (tmp_path / "long.csv").write_text("Betreff,Description\nOne," + "word " * 10_000 + "\n")
+    code, out, _ = command(
+        "run", "long.csv", "--project", "SHOP", "--to", "jira", "--map", "Betreff=summary"
+    )
+    assert code == 6
+    assert jira.site.issues == {}
+    (then,) = (line for line in out.splitlines() if "Then:" in line)
+    code, out, err = command(*shlex.split(then.split("session-tasks ")[1]))
+    assert code == 0, err
+    assert "✓ 2 issues created in Jira" in out
 
 
 @pytest.mark.parametrize("count", [120, pytest.param(1_000, marks=pytest.mark.long)])

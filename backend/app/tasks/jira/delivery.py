@@ -30,13 +30,29 @@ from urllib.parse import quote
 from app.core.errors import ContentViolation, StaleClaim
 from app.core.wording import count_text
 from app.tasks.documents.decoding import place_text
-from app.tasks.jira.errors import JiraDenied, JiraRefused, JiraUnavailable, OutcomeUnknown
+from app.tasks.jira.errors import (
+    FINDINGS_IN_CONTEXT,
+    MAX_FINDINGS,
+    JiraDenied,
+    JiraRefused,
+    JiraUnavailable,
+    OutcomeUnknown,
+    RefusedByJira,
+)
 from app.tasks.jira.outcomes import outcome, outcome_of
 from app.tasks.jira.planning import PlannedTicket, plan_tickets
 from app.tasks.jira.sites import open_client
 from app.tasks.jira.waiting import moment_of
 from app.tasks.jira_import import MAXIMUM_ISSUES_PER_BODY, bulk_body, project_of
-from app.values.results import REFUSED, ExportBody, Finding, JiraIssue, TaskResults, field_path
+from app.values.results import (
+    MISFIT,
+    REFUSED,
+    ExportBody,
+    Finding,
+    JiraIssue,
+    TaskResults,
+    field_path,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -49,9 +65,6 @@ logger = logging.getLogger(__name__)
 
 PROPERTY = "session-tasks"
 """The entity property by which an issue is known: `{"session", "ticket", "digest"}`."""
-
-FINDINGS_IN_CONTEXT = 10
-MAX_FINDINGS = 1_000
 
 _SECONDS_BETWEEN_CHECKS = 0.2
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
@@ -103,6 +116,7 @@ def deliver_tickets(context: TaskContext) -> TaskResults:
     """Create an issue for each ticket that has none yet; progress counts issues.
 
     Raises:
+        RefusedByJira: descriptions are invalid; nothing was sent.
         DeliveryRefused: the site does not take some of them; the others are created, unless a
             value does not fit the site, which is found before anything is sent.
         ConfigurationError: the site's settings cannot be used, or it refuses the account.
@@ -176,6 +190,12 @@ class _Delivery:
         )
         if plan.project.base_url.startswith(("https://", "http://")):
             self._base_url = plan.project.base_url
+        is_invalid = any(finding.rule != MISFIT for finding in plan.findings)
+        if is_invalid and not self._request_count:  # none was ever sent
+            tickets = {finding.ticket for finding in plan.findings}
+            raise RefusedByJira(
+                plan.findings[:MAX_FINDINGS], found=len(plan.findings), refused=len(tickets)
+            )
         if plan.findings:
             raise DeliveryRefused(
                 plan.findings,
