@@ -76,5 +76,5 @@ def _bytes(token: str) -> bytes:
 def _invalid() -> RequestInvalid:
     return RequestInvalid(
         "This page token is not one of ours",
-        next_step="Take next_page_token from the page before, or leave it out to begin again.",
+        next_step="Begin at the first page, or take next_page_token from the page before.",
     )
