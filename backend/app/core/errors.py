@@ -315,7 +315,8 @@ class DatabaseForbidden(TaskError):  # noqa: N818 - reads as the state it names
     default_category = ErrorCategory.ADMIN_REQUIRED
     default_next_step = (
         "As the tables' owner: GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA … TO "
-        "the role of SESSION_TASKS_DATABASE_URL; session-tasks doctor names what is missing."
+        "the role of SESSION_TASKS_DATABASE_URL; session-tasks doctor names what is missing. To "
+        "change tables (db upgrade), connect as their owner."
     )
 
 
