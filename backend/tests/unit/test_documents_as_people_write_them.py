@@ -221,6 +221,24 @@ def test_markup_of_jira(source: str, expected: str) -> None:
     assert shown(jira_markup_to_adf(source)) == expected
 
 
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ('h2. A\n\n"b":https://a.example. @c@ *d*',
+         "h(A) p(b/link|. |c/code| |d/strong)"),
+        ('<pre><code class="ruby">"a":https://b @c@</code></pre>',
+         'pre=ruby("a":https://b @c@)'),
+        ("|_. A |_. B |\n|=. 1 | 2 |", "table(tr(th(p(A))|th(p(B)))|tr(td(p(1))|td(p(2))))"),
+        ("{{collapse(A)\nb\n}}", "expand=A(p(b))"),
+        ("p=. a\n\n> b\n\nbc. c\nd", "p(a) quote(p(b)) pre(c\nd)"),
+        ('"a":https://b.example @@ d @@ ann@x.example @bob and @cy',
+         "p(a/link| @@ d @@ |ann@x.example/link| @bob and @cy)"),
+    ],
+)  # fmt: skip
+def test_textile_of_redmine(source: str, expected: str) -> None:
+    assert shown(jira_markup_to_adf(source)) == expected
+
+
 def test_alternative_text_of_jira_markup_is_kept() -> None:
     document = jira_markup_to_adf("!https://a.example/b.png|width=20,alt=c!")
     assert document["content"][0]["content"][0]["attrs"]["alt"] == "c"

@@ -15,6 +15,7 @@ from app.tasks.adf.html_to_adf import html_to_adf
 from app.tasks.adf.markdown import DEFAULT_MAX_NESTING, DEFAULT_MAX_NODES
 from app.tasks.adf.panels import kind_of_macro
 from app.tasks.adf.text_cleaning import clean_text
+from app.tasks.adf.textile import is_textile, textile_to_jira
 
 _VERBATIM = re.compile(r"(?<!\\)\{(code|noformat|adf)(?::([^}\n]*))?\}")
 _MACRO = re.compile(r"(?<!\\)\{(quote|panel|info|note|tip|warning|expand)(?::([^}\n]*))?\}")
@@ -90,7 +91,8 @@ def jira_markup_to_adf(
 
     """
     text, _ = clean_text(source)
-    html = jira_markup_to_html(text.replace("\r\n", "\n").replace("\r", "\n"))
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    html = jira_markup_to_html(textile_to_jira(text) if is_textile(text) else text)
     return html_to_adf(html, base_url=base_url, max_nesting=max_nesting, max_nodes=max_nodes)
 
 

@@ -43,6 +43,8 @@ _SIGNS: dict[BodyFormat, tuple[tuple[str, re.Pattern[str]], ...]] = {
             ("{status}", r"\{status:[^}\n]+\}"),
             ("{toc}", r"^\s*\{toc(?::[^}\n]*)?\}\s*$"),
             ("{info}", r"^\s*\{(?:info|note|tip|warning|expand)(?::[^}\n]*)?\}"),
+            ("|_. …|", r"^\|_\. [^|\n]+\|"),
+            ('"…":https://…', r"\"[^\"\n]+\":https?://"),
             ("||…||", r"^\s*\|\|[^|\n]+\|\|"),
             ("bq.", r"^bq\. \S"),
             ("[…|https://…]", r"\[[^\]\[\n|]+\|(?:https?://|mailto:)"),
