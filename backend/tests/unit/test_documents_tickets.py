@@ -132,6 +132,27 @@ def test_values_that_only_look_like_markup_stay_as_they_are(value: str) -> None:
         assert fields_of(draft) == {"More": value}
 
 
+def test_lists_in_json_are_lists_and_other_json_stays_as_it_is() -> None:
+    values = ['[{"text":"a","by":"b","at":null}]', '{"Check":["a","b"]}', '{"a": 1}', "[a,b]", "[]"]
+    quoted = (value.replace('"', '""') for value in values)
+    (draft,) = read('Summary,A,B,C,D,E\nx,"' + '","'.join(quoted) + '"\n')
+    assert fields_of(draft) == {
+        "A": "text: a, by: b",
+        "B": "Check: a, b",
+        "C": values[2],
+        "D": values[3],
+        "E": values[4],
+    }
+    assert draft.description.count('"bulletList"') == 2
+
+
+def test_the_signature_of_a_message_makes_no_heading() -> None:
+    (draft,) = read('Summary,Description,x\nA,"> a\n\nThanks\n-- \nB\n\n```\n--\n```",\n')
+    assert [node["type"] for node in content_of(draft)] == ["blockquote", "paragraph", "codeBlock"]
+    assert text_of(content_of(draft)[1]) == "Thanks\n--\nB"
+    assert text_of(content_of(draft)[2]) == "--"
+
+
 def test_tasks_of_several_values_have_names_of_their_own() -> None:
     tasks = '"- [ ] b\n- [x] c"'
     (draft,) = read(f"Summary,Description,More,Less\nA,{tasks},{tasks},{tasks}\n")

@@ -64,7 +64,7 @@ def markdown_to_adf(
     builder = DocumentBuilder(
         AddressResolver(base_url), max_nesting=max_nesting, hard_breaks=hard_breaks
     )
-    html = prepare_markdown(text).html(number_headings=False)
+    html = prepare_markdown(text, is_message=hard_breaks).html(number_headings=False)
     return whole_document(read_html(builder, html, max_nodes=max_nodes))
 
 

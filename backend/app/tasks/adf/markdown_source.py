@@ -39,8 +39,11 @@ _PARSER = Markdown(
 )
 
 _COLON = "\ufdd6"
-_SHIELD = {"_": "\ufdd0", "*": "\ufdd1", "~": "\ufdd2", "|": PIPE, ":": _COLON, "\\": "\ufdd7"}
-_SHIELD_TABLE = str.maketrans({plain: shield for plain, shield in _SHIELD.items() if plain != ":"})
+_DASH = "\ufdd8"
+_SHIELD = {
+    "_": "\ufdd0", "*": "\ufdd1", "~": "\ufdd2", "|": PIPE, ":": _COLON, "\\": "\ufdd7", "-": _DASH,
+}  # fmt: skip
+_SHIELD_TABLE = str.maketrans({plain: _SHIELD[plain] for plain in "_*~|\\"})
 _ENCODED_SHIELD = re.compile(r"%EF%B7%9([0-367])")
 # Each begins with a literal, which the regular expression engine finds ten times as fast, and looks
 # for markup no farther than where the next may begin, so that no character is looked at twice.
@@ -58,6 +61,7 @@ _FORMULA = re.compile(
 )
 """TeX, as GitHub and Obsidian have it; `$5 or US$6` is none."""
 
+_SIGNATURE = re.compile(r"^--(?= ?$)", re.MULTILINE)
 _COLON_BEFORE_WORD = re.compile(r":(?<=[\n\t >]:)(?=[^\s-])")
 """Begins no definition, where it is the first of its line: `:smile:`."""
 
@@ -181,13 +185,18 @@ class PreparedMarkdown:
                     yield line_at(place["start"] + len(html[: tag.start()].encode()))
 
 
-def prepare_markdown(source: str) -> PreparedMarkdown:
-    r"""Return `source` (cleaned, line ends: `\n`) as pulldown-cmark is to read it."""
+def prepare_markdown(source: str, *, is_message: bool = False) -> PreparedMarkdown:
+    r"""Return `source` (cleaned, line ends: `\n`) as pulldown-cmark is to read it.
+
+    In a message, `--` begins a signature, and makes no heading of the line above.
+    """
     text, origins = source, None
     if has_admonitions(text):
         lines, origins = with_admonitions_as_html(text.split("\n"))
         text = "\n".join(lines)
     plain = text
+    if is_message and "\n--" in text:
+        text = _SIGNATURE.sub(_DASH * 2, text)
     if "://" in text:
         text = _BARE_ADDRESS.sub(_shield_address, text)
     if "www." in text:

@@ -10,6 +10,7 @@ from pydantic_core import to_json
 
 from app.tasks.adf.addresses import AddressResolver
 from app.tasks.adf.plain_text import linked_text
+from app.tasks.documents.json_values import list_of_json
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence
@@ -79,6 +80,8 @@ class FieldTables:
     def _blocks(self, value: str) -> list[str]:
         if ";" in value and (of_jira := _OF_JIRA.fullmatch(value)) is not None:
             return self._comment_or_attachment(*of_jira.groups())
+        if value[0] in "[{" and (listed := list_of_json(value)) is not None:
+            return self._written([listed])
         blocks = self._reader.to_cell(value)
         return self._written(blocks) if blocks else [_paragraph(value)]
 
