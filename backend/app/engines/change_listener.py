@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import time
+import select
+import socket
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
     from app.core.database import Database
 
-SECONDS_PER_LISTENING = 0.5
 SECONDS_BETWEEN_TESTS = 30.0
 
 
@@ -38,26 +38,30 @@ class ChangeListener:
 
     def start(self) -> None:
         """Begin to listen to other processes."""
+        self._running, self._stopping = socket.socketpair()
         self._loop.start()
 
     def stop(self) -> None:
         """Stop listening."""
         self._unsubscribe()
+        self._running.close()  # ends the wait for notifications
         self._loop.stop()
+        self._stopping.close()
 
     def _listen(self) -> float:
         with self._vital.driver_connection() as connection:
             try:
                 (channel,) = connection.execute(CHANNEL_TO_LISTEN).fetchone() or ("",)
                 connection.execute(f"LISTEN {channel}")
-                tested_at = time.monotonic()
+                poll = select.poll()
+                poll.register(connection.fileno(), select.POLLIN)
+                poll.register(self._stopping, select.POLLIN)
                 while not self._loop.is_stopping:
-                    for notification in connection.notifies(timeout=SECONDS_PER_LISTENING):
+                    for notification in connection.notifies(timeout=0):
                         if not self._database.is_own(notification):
                             self._on_change(announced_sessions(notification))
-                    if time.monotonic() - tested_at > SECONDS_BETWEEN_TESTS:
+                    if not poll.poll(1_000 * SECONDS_BETWEEN_TESTS):
                         connection.execute("SELECT 1")
-                        tested_at = time.monotonic()
                 connection.execute(f"UNLISTEN {channel}")
             except BaseException:
                 connection.close()  # a listening connection must not return to the pool

@@ -161,6 +161,7 @@ class ChildProcess:
 
     def close(self) -> None:
         """Kill the child if it is alive, and close everything."""
+        self.kill()
         self._death()
         with self._sending:
             self._channel.close()
