@@ -332,7 +332,19 @@ class JiraClient:
         raise JiraRefused(problem, status, errors, messages)
 
     def _unreachable(self, error: httpx.TransportError) -> str:
+        """Return why no response came.
+
+        Raises:
+            JiraDenied: the site's certificate is not trusted, so nothing was sent.
+
+        """
         said = str(error) or type(error).__name__
+        if "CERTIFICATE_VERIFY_FAILED" in said:
+            raise JiraDenied(
+                f"{self.site.url} has a certificate that is not trusted: {said}",
+                next_step="Name the certificate of the authority that signed it, or of the proxy "
+                "that replaced it, in SSL_CERT_FILE.",
+            ) from error
         url = urlsplit(self.site.url)
         proxy = "" if proxy_bypass(url.netloc) else getproxies().get(url.scheme, "")
         host = urlsplit(proxy if "//" in proxy else f"//{proxy}").hostname
