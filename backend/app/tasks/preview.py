@@ -144,6 +144,11 @@ def preview(
     """
     found: list[TaskError] = [*problems, *option_problems(options, settings)]
     reader = _Reader(found)
+    if options.to:
+        reader.notes.append(
+            "A preview does not ask the Jira site: the export checks fields and people there before"
+            " it sends anything"
+        )
     if handler_references(settings)[TaskType.PROCESSING] != BUILT_IN_HANDLERS[TaskType.PROCESSING]:
         reader.notes.append("This installation makes tickets in its own way: none can be shown")
     else:

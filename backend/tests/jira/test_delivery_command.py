@@ -78,6 +78,15 @@ def test_one_command_makes_issues_of_a_document(
     assert jira.violations == []
 
 
+def test_a_preview_says_that_it_does_not_ask_the_site(
+    command: Callable[..., Answer], jira: JiraStandIn
+) -> None:
+    said = "note: A preview does not ask the Jira site"
+    assert said in command(*RUN, "--dry-run")[1]
+    assert said not in command("run", "issues.csv", "--project", "SHOP", "--dry-run")[1]
+    assert jira.requests == []
+
+
 def test_what_jira_refuses_is_named_and_a_retry_sends_it_alone(
     command: Callable[..., Answer], jira: JiraStandIn
 ) -> None:

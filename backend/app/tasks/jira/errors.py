@@ -41,8 +41,8 @@ class JiraUnavailable(TaskError):  # noqa: N818 - reads as the state it names
     """The site cannot be reached, or asks for more patience than there is."""
 
     default_next_step = (
-        "See whether the site is up (https://jira-software.status.atlassian.com), and its address "
-        "right."
+        "See whether the site is up (https://jira-software.status.atlassian.com), and whether its "
+        "address is right."
     )
 
 
