@@ -16,7 +16,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Delete, Insert, Update, delete, event, inspect, select, text, update
+from sqlalchemy import delete, event, inspect, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstanceState, ORMExecuteState, UOWTransaction
 from sqlalchemy.orm import Session as DbSession
@@ -176,40 +176,6 @@ def _lock_sessions_before_tasks(execution: ORMExecuteState) -> None:
         ),
         execution.parameters,
     )
-
-
-@event.listens_for(DbSession, "do_orm_execute")
-def _refuse_bulk_writes(execution: ORMExecuteState) -> None:
-    """Refuse `insert`, `update` and `delete` that write tasks or stages: they follow no rule."""
-    statement: Any = getattr(execution.statement, "element", execution.statement)
-    if not isinstance(statement, (Insert, Update, Delete)):
-        return
-    # The mapper that SQLAlchemy notes with the table, unless the table itself was given.
-    mapper = statement.table._annotations.get("parententity")  # noqa: SLF001 - has no public name
-    if mapper is inspect(SessionTask):
-        what = "Tasks are"
-    elif mapper is inspect(Session) and "stage" in _written_columns(
-        statement, execution.parameters
-    ):
-        what = "A stage is"
-    else:
-        return
-    raise TaskValidationError(
-        f"{what} not written by statements of the ORM, which skip transitions",
-        next_step="Use SessionRepository, or objects of SessionTask. Statements on "
-        "SessionTask.__table__ are yours to get right; session-tasks db upgrade --guard has "
-        "PostgreSQL check them.",
-    )
-
-
-def _written_columns(statement: Any, parameters: Any) -> set[str]:
-    """Return the names of the columns that the statement, or its parameters, give values to."""
-    rows: list[Any] = [parameters] if isinstance(parameters, Mapping) else [*(parameters or ())]
-    # None of these has a public name.
-    rows += [getattr(statement, "_values", None) or {}]
-    rows += [dict(getattr(statement, "_ordered_values", None) or ())]
-    rows += [row for several in getattr(statement, "_multi_values", ()) for row in several]
-    return {getattr(column, "key", column) for row in rows for column in row}
 
 
 # -- what has changed -----------------------------------------------------------------------------

@@ -271,10 +271,11 @@ class SessionRepository(Maintenance):
         if locked is None:
             raise session_not_found(session_id)
         task_id = self._db.scalar(
-            update(SessionTask.__table__)  # type: ignore[arg-type]  # a Table, as declared
+            update(SessionTask)
             .where(SessionTask.session_id == session_id, SessionTask.status == TaskStatus.FAILED)
             .values(retry_count=0)
             .returning(SessionTask.task_id)
+            .execution_options(synchronize_session=False)
         )
         if task_id is None:
             raise nothing_to_reset(self._read_back(session_id))

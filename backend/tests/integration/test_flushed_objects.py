@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, delete, event, insert, select, text, update
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import Engine, create_engine, delete, event, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session as DbSession
@@ -186,32 +185,6 @@ def test_a_task_that_is_flushed_alone_takes_the_stage_along(
 
 
 # -- objects that are not what they seem ----------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        update(SessionTask).values(status="completed"),
-        insert(SessionTask).values(session_id=uuid.uuid4()),
-        postgresql.insert(SessionTask).on_conflict_do_nothing(),
-        select(SessionTask).from_statement(delete(SessionTask).returning(SessionTask)),
-        update(Session).values(stage="export"),
-        insert(Session).values([{"stage": "export"}]),
-    ],
-    ids=str,
-)
-def test_statements_of_the_orm_on_tasks_and_stages_are_refused(
-    statement: Any, engine: Engine, started: Callable[[], uuid.UUID]
-) -> None:
-    session_id = started()
-    with DbSession(engine) as db:
-        with pytest.raises(TaskValidationError, match="skip transitions"):
-            db.execute(statement)
-        with pytest.raises(TaskValidationError, match="skip transitions"):
-            db.execute(insert(Session), [{"stage": "export"}])
-        db.execute(update(Session).values(label="other"))
-        db.commit()
-    assert stored(engine, session_id) == (P, P, "running", 0)
 
 
 @pytest.mark.parametrize("by", ["before_flush", "task", "session"])

@@ -72,12 +72,12 @@ def test_a_start_asks_the_row_and_not_the_stage(
     session_id = make_session().id
     with database.transaction() as db:
         if has_row:
-            db.execute(insert(SessionTask.__table__).values(
+            db.execute(insert(SessionTask).values(
                 session_id=session_id, task_type=P, task_id=uuid.uuid4(),
                 status=TaskStatus.CANCELLED, started_at=func.now(), retry_count=1,
             ))  # fmt: skip
         else:
-            db.execute(update(Session.__table__).values(stage=SessionStage.EXPORT))
+            db.execute(update(Session).values(stage=SessionStage.EXPORT))
     started = act(lambda s: s.start_task(session_id, P))
     view = act(lambda s: s.get(session_id))
     assert (started.task_id, started.retry_count) == (view.task.task_id, int(has_row))
