@@ -134,6 +134,7 @@ HOSTILE = {
     "emoji": ":smile:" * 20_000,
     "pictures with sizes that never close": "![a](" * 50_000,
     "highlights, comments, pages and formulas": "==a %%b [[c| $d_" * 20_000,
+    "open shortcodes": "{{< note >}}\n" * 20_000,
     "comments of one line": "%%\n\n" * 20_000,
     "colons": ":" * 100_000,
     "pictures": "![a](https://b/c.png)" * 10_000,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from app.tasks.adf.panels import PANEL_TYPES
 
 _START = (
-    r"[ \t]*+(?=[:!?/`~{>=+$%])(?::{3,}|!!!|\?\?\?|/{3,}[ \t]*\w|(?:`{3,}|~{3,})\{|\{% hint "
+    r"[ \t]*+(?=[:!?/`~{>=+$%])(?::{3,}|!!!|\?\?\?|/{3,}[ \t]*\w|(?:`{3,}|~{3,})\{|\{[{%]"
     r"|(?:>>>|\$\$|%%)[ \t]*+(?:\n|\Z)|===[!+]?[ \t]|\+\+\+[ \t]*\S)"
 )
 _STARTS_WITH = re.compile(_START)
@@ -23,17 +23,31 @@ _FENCED = re.compile(
 )
 _TAB = re.compile(r"([ \t]*)===[!+]?[ \t]+\"([^\"\n]+)\"[ \t]*")
 _FOLD = re.compile(r"([ \t]*)\+\+\+[ \t]+(\S.*)")
-_HINT = re.compile(r"([ \t]*)\{% hint style=\"(\w+)\" %\}[ \t]*")
-_HINT_END = re.compile(r"[ \t]*\{% endhint %\}[ \t]*")
+_TEMPLATE = re.compile(
+    r"([ \t]*)\{(?:\{[<%]|%-?)[ \t]*(/|end)?([A-Za-z][\w-]*)([^{}\n]*?)"
+    r"/?[ \t]*(?:[>%]\}|-?%)\}[ \t]*"
+)
+_OPTION = re.compile(r"(?:([\w-]+)=)?(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'=]+))")
+_SILENT = frozenset({
+    "code", "content-ref", "include", "raw", "step", "stepper", "tab", "tabpane", "tabs", "toc",
+})  # fmt: skip
+"""Tags of templates that only frame what stands between them."""
+
 _TITLE = re.compile(r"title=[\"']([^\"'\n]*)")
 _DIRECTIVE_OPTION = re.compile(r"[ \t]*:(?:class|name|open):.*")
 _CODE_FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})")
 _PAIRED = {">>>": "blockquote", "$$": "```", "%%": "template"}
 """What a line begins that one like it ends: a quote, a formula, a comment."""
 
+_MOST_OPEN = 200
 _ENDS = frozenset({"+++", *_PAIRED})
 
 _FOLDED = frozenset({"details", "dropdown", "toggle"})
+_CALLOUTS = frozenset({
+    "admonition", "alert", "callout", "caution", "danger", "hint", "important", "info", "note",
+    "tip", "warning",
+})  # fmt: skip
+_FOLDED_TEMPLATES = _FOLDED | {"collapse", "expand"}
 _KINDS = frozenset({*PANEL_TYPES, "admonition", *_FOLDED})
 
 
@@ -46,11 +60,12 @@ def with_admonitions_as_html(lines: list[str]) -> tuple[list[str], list[int]]:
     """Write admonitions as elements around their Markdown; return the lines and their origins.
 
     `!!! note "Title"` holds what is indented by four (MkDocs); `:::note Title`, `/// note | Title`,
-    `{% hint style="info" %}` and a fence named `{note}` what stands before the line that ends it
-    (Docusaurus, VuePress, Pandoc, Quarto; MkDocs; GitBook; MyST). Others that begin with `:::` are
-    text. So are read quotes between lines of `>>>` (GitLab), `=== "Tab"` with what is indented
-    (MkDocs), diagrams below `::: mermaid` (Azure DevOps), what is folded from `+++ Title` to `+++`
-    (Linear), formulas between lines of `$$` and comments between lines of `%%` (Obsidian).
+    `{% hint style="info" %}`, `{{< note >}}` and a fence named `{note}` what stands before the line
+    that ends it (Docusaurus, VuePress, Pandoc, Quarto; MkDocs; GitBook; Hugo; MyST). Others that
+    begin with `:::` are text. So are read quotes between lines of `>>>` (GitLab), `=== "Tab"` with
+    what is indented (MkDocs), diagrams below `::: mermaid` (Azure DevOps), what is folded from
+    `+++ Title` to `+++` (Linear), formulas between lines of `$$`, comments between lines of `%%`
+    (Obsidian), and code and pictures of templates (Jekyll, Hugo).
     """
     writer = _Writer(Counter(_ends(lines)))
     for number, line in enumerate(lines):
@@ -116,6 +131,8 @@ class _Writer:
 
     def _begins(self, line: str, indent: int) -> bool:
         """Begin the admonition that the line begins; False where it begins none."""
+        if len(self.open) == _MOST_OPEN:
+            return False
         if (mark := line.strip()) in _PAIRED and self._ends[mark] > 1:
             lead, tag = line[: -len(line.lstrip())], _PAIRED[mark]
             self._ends[mark] -= 2
@@ -131,8 +148,8 @@ class _Writer:
             self.lines += ["", f"{found[1]}**{found[2].strip()}**", ""]
         elif found := _INDENTED.fullmatch(line):
             self._begin(_Block(indent, found[1], "", ""), found[3], found[4], found[2][0] == "?")
-        elif found := _HINT.fullmatch(line):
-            self._begin(_Block(None, found[1], "", "{%"), found[2], None, is_folded=False)
+        elif found := _TEMPLATE.fullmatch(line):
+            return self._follow_template(*found.groups())
         elif found := _FENCED.fullmatch(line):
             lead, fence, in_braces, options, word, in_brackets, rest = found.groups()
             kind = (in_braces or word).lower().removeprefix("callout-")
@@ -152,6 +169,34 @@ class _Writer:
             return False
         else:
             return False
+        return True
+
+    def _follow_template(self, lead: str, end: str | None, name: str, written: str) -> bool:
+        """Write what a tag of GitBook, Hugo or Jekyll begins; False where it is none of theirs."""
+        said = {key or "": a or b or c for key, a, b, c in reversed(_OPTION.findall(written))}
+        title = said.get("title") or said.get("summary") or said.get("name") or said.get("", "")
+        kinds = (*(said.get(key, "") for key in ("style", "type", "color", "")), name)
+        kind = next((one.lower() for one in kinds if one.lower() in PANEL_TYPES), "info")
+        block = _Block(None, lead, "", f"{{%{name}")
+        address = said.get("url") or said.get("src")
+        if not end and name in _CALLOUTS:
+            self._begin(block, kind, title if title.lower() != kind else "", is_folded=False)
+        elif not end and name in _FOLDED_TEMPLATES:
+            self._begin(block, "details", title, is_folded=True)
+        elif not end and name == "highlight":
+            self.open.append(block._replace(tag="```"))
+            self.lines.append(f"{lead}```{said.get('', '')}")
+        elif name in {"embed", "figure"} and address:
+            alt = said.get("alt") or said.get("caption") or ""
+            self.lines.append(
+                f"{lead}<{address}>" if name == "embed" else f"{lead}![{alt}]({address})"
+            )
+        elif name not in _SILENT:
+            return False
+        elif not end and title and name in {"code", "step", "tab"}:
+            self.lines += ["", f"{lead}**{title}**", ""]
+        else:
+            self.lines.append("")
         return True
 
     def _begin(self, block: _Block, kind: str, title: str | None, is_folded: bool) -> None:
@@ -191,8 +236,9 @@ class _Block(NamedTuple):
         """Whether the line ends it."""
         if self.indent is not None:
             return False
-        if self.fence == "{%":
-            return _HINT_END.fullmatch(line) is not None
+        if self.fence[:2] == "{%":
+            found = _TEMPLATE.fullmatch(line)
+            return found is not None and found[2] is not None and found[3] == self.fence[2:]
         line = line.strip()
         least = len(self.fence) if self.fence[0] in "`~$%" else 3
         return len(line) >= least and line == self.fence[0] * len(line)

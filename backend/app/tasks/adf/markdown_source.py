@@ -88,7 +88,7 @@ _ALERT = re.compile(
 _NOTION_CALLOUT = re.compile(
     r"<aside>(?=\s*(?:<p>\s*)?[\u2139\u203c\u2600-\u27bf\U0001f300-\U0001faff])"
 )
-_CONTENTS = re.compile(r"<p>(?:\[\[(?:<em>TOC</em>|TOC)\]\]|\[TOC\])</p>\n?")
+_CONTENTS = re.compile(r"<p>(?:\[\[(?:<em>TOC</em>|TOC|toc)\]\]|\[TOC\]|\[toc\])</p>\n?")
 """The table of contents, by GitLab and Azure DevOps, or by Python's Markdown: no content."""
 
 _FORMULA_ALONE = re.compile(r"<p>\$\$\s*([^$<]+?)\s*\$\$</p>")
@@ -112,6 +112,9 @@ _SIZED_PICTURE = re.compile(
 """A picture of Azure DevOps, `![alt](address =500x)`."""
 
 _PICTURE = re.compile(r"\.(?:png|jpe?g|gif|svg|webp|bmp|avif)$", re.IGNORECASE)
+
+_ATTRIBUTES = re.compile(r"<p>\{:[^{}<\n]*\}(?:</p>|\n)|[ \n]?\{: ?[.#][^{}<\n]*\}(?=</p>)")
+"""Attributes of the text above or before them, by kramdown (Jekyll)."""
 
 _SIZE_OF_PICTURE = re.compile(
     r"(?<=\") ?/>\{:?[ \t]*((?:(?:width|height)=(?:\"[\w%.]+\"|[\w%.]+)[ \t]*)+)\}"
@@ -348,6 +351,8 @@ _REWRITTEN: tuple[tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], st
     ("<blockquote", _ALERT, _mark_alert),
     ("<aside>", _NOTION_CALLOUT, '<aside class="callout">'),
     ("TOC", _CONTENTS, ""),
+    ("[toc]", _CONTENTS, ""),
+    ("{:", _ATTRIBUTES, ""),
     ("$<code>", _FORMULA_IN_CODE, r"\1"),
     ("$$", _FORMULA_ALONE, r'<pre lang="latex">\1</pre>'),
     ("==", _HIGHLIGHT, _write_highlight),
