@@ -115,7 +115,7 @@ class _Writer:
         is_below_start, self._is_below_start = self._is_below_start, False
         if not self._fence and self.open and self.open[-1].ends_with(line):
             self.close(line)
-        elif self._fence or not self._begins(line, indent):
+        elif self._fence or len(self.open) == _MOST_OPEN or not self._begins(line, indent):
             self._fence = fence_below(line, self._fence)
             if not (is_below_start and _DIRECTIVE_OPTION.fullmatch(line)):
                 self.lines.append(line)
@@ -131,8 +131,6 @@ class _Writer:
 
     def _begins(self, line: str, indent: int) -> bool:
         """Begin the admonition that the line begins; False where it begins none."""
-        if len(self.open) == _MOST_OPEN:
-            return False
         if (mark := line.strip()) in _PAIRED and self._ends[mark] > 1:
             lead, tag = line[: -len(line.lstrip())], _PAIRED[mark]
             self._ends[mark] -= 2
