@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.exit_codes import ExitCode
-from app.cli.following import follow
+from app.cli.following import WaitingHint, follow, why_waiting
 from app.cli.opening import find_session, load_settings, opened_database
 from app.cli.output_directory import OutputDirectory, WrittenExport
 from app.cli.parameters import AsJson, SessionId
@@ -30,18 +30,14 @@ from app.core.database import Database
 from app.core.errors import ErrorCategory, TaskValidationError
 from app.core.wording import age_text, count_text
 from app.presentation.import_files import SessionImport
-from app.presentation.workers import paused_text, why_not_taken
+from app.presentation.workers import paused_text
 from app.repositories.content_repository import ContentRepository
 from app.repositories.content_summary import read_content
 from app.repositories.pause_repository import read_pauses
 from app.repositories.session_queries import SessionFilter, SessionQueries
 from app.repositories.session_repository import SessionRepository
-from app.repositories.session_snapshot import LeaseState, SessionSnapshot
-from app.repositories.worker_repository import (
-    SECONDS_TO_FIND_A_WORKER,
-    count_unserved,
-    live_workers,
-)
+from app.repositories.session_snapshot import SessionSnapshot
+from app.repositories.worker_repository import count_unserved
 from app.values.states import SessionStage, TaskStatus
 
 if TYPE_CHECKING:
@@ -110,13 +106,13 @@ def show_command(
             tickets = ContentRepository(db).ticket_titles(
                 session_id, limit=content.counts.tickets if all_tickets else TICKETS_SHOWN
             )
-        why_waiting = _why_waiting(database, snapshot)
+        reason = why_waiting(database, snapshot)
     command = retry_command(snapshot, document_count=len(content.documents))
     if as_json:
         document = whole_document(snapshot, content, retry=command)
         terminal.write_json(document | {"tickets": [asdict(ticket) for ticket in tickets]})
         return ExitCode.OK
-    print_session(terminal, snapshot, content, why_waiting=why_waiting)
+    print_session(terminal, snapshot, content, why_waiting=reason)
     print_tickets(terminal, tickets, content.counts.tickets)
     if snapshot.status == TaskStatus.FAILED:
         print_failed_session(terminal, snapshot, content, command)
@@ -131,20 +127,6 @@ def show_command(
         terminal.say()
         terminal.say(f"To write the import: session-tasks export {snapshot.short_id} --out DIR")
     return ExitCode.OK
-
-
-def _why_waiting(database: Database, snapshot: SessionSnapshot) -> str:
-    """Return why no worker takes the session's task; empty where one has it or will soon."""
-    if (
-        snapshot.lease_state is not LeaseState.UNCLAIMED
-        or snapshot.task_type is None
-        or snapshot.enqueued_at is None
-        or (snapshot.moment - snapshot.enqueued_at).total_seconds() < SECONDS_TO_FIND_A_WORKER
-    ):
-        return ""
-    with database.autocommit_connection() as connection:
-        workers, pauses = live_workers(connection), read_pauses(connection)
-    return why_not_taken(workers, pauses, snapshot.task_type, snapshot.session_id)
 
 
 def export_command(
@@ -230,9 +212,9 @@ def watch_command(session: SessionId, as_json: AsJson = False) -> ExitCode:
 def _watch(terminal: Terminal, database: Database, session_id: UUID) -> SessionSnapshot:
     from app.cli.displays import display_for  # noqa: PLC0415 - `list` and `show` need no bars
 
-    has_hinted = False
     last: SessionSnapshot | None = None
     written: SessionSnapshot | None = None
+    hint = WaitingHint(terminal, database)
     with display_for(terminal) as display:
         for last in follow(database, session_id, poll_seconds=POLL_SECONDS):
             display.show(last)
@@ -241,9 +223,7 @@ def _watch(terminal: Terminal, database: Database, session_id: UUID) -> SessionS
                 if state != written:  # a poll that found nothing new is not written
                     terminal.write_json(session_document(last), is_line=True)
                 written = state
-            if last.lease_state == LeaseState.UNCLAIMED and not has_hinted:
-                has_hinted = True
-                terminal.say("Waiting for a worker; to start one: session-tasks worker")
+            hint.show(last)
         with database.transaction() as db:
             display.show_counts(ContentRepository(db).counts(session_id))
     assert last is not None  # noqa: S101 - `follow` yields at least one, or raises

@@ -13,7 +13,7 @@ import typer
 
 from app.cli.displays import display_for
 from app.cli.exit_codes import ExitCode
-from app.cli.following import follow
+from app.cli.following import WaitingHint, follow
 from app.cli.opening import find_session, load_settings, opened_database
 from app.cli.output_directory import OutputDirectory
 from app.cli.parameters import (
@@ -356,9 +356,11 @@ def finish(job: Job) -> ExitCode:
 def _work(job: Job) -> SessionSnapshot:
     """Run the session's tasks, showing each change, and return its last state."""
     last: SessionSnapshot | None = None
+    hint = WaitingHint(job.terminal, job.database)
     with _worker_for(job), display_for(job.terminal) as display:
         for last in follow(job.database, job.session_id, poll_seconds=POLL_SECONDS):
             display.show(last)
+            hint.show(last)
         with job.database.transaction() as db:
             display.show_counts(ContentRepository(db).counts(job.session_id))
     assert last is not None  # noqa: S101 - `follow` yields at least one, or raises

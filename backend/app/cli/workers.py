@@ -98,7 +98,8 @@ def drain_command(
         terminal.write_json({"id": str(found.id), "state": "draining"})
     else:
         held = count_text(found.held_count, "task")
-        terminal.say(f"✓ Worker {short_id(found.id)} claims no more; it exits after {held}")
+        when = f"after {held}" if found.held_count else "with its next heartbeat"
+        terminal.say(f"✓ Worker {short_id(found.id)} claims no more; it exits {when}")
     return ExitCode.OK
 
 

@@ -23,6 +23,7 @@ from app.core.config import Settings
 from app.core.database import Database
 from app.models.session import TaskType
 from app.repositories.session_repository import SessionRepository
+from tests.worker_rows import let_it_wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -216,6 +217,7 @@ def test_watch_ends_with_the_work_and_its_code_says_how(
     assert command("watch", cancelled)[0] == 7
 
     waiting = start_session()
+    let_it_wait(database, waiting)
     follow = session_commands.follow
 
     def then_cancel(*arguments: Any, **options: Any) -> Any:
@@ -228,7 +230,7 @@ def test_watch_ends_with_the_work_and_its_code_says_how(
     monkeypatch.setattr(session_commands, "follow", then_cancel)
     code, out, _ = command("watch", waiting)
     assert code == 7
-    assert "session-tasks worker" in out
+    assert "Waiting for a worker: none is alive; see session-tasks workers" in out
     assert "processing cancelled" in out
 
 

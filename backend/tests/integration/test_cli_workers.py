@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.cli.application import run_command
+from app.cli.following import WaitingHint
+from app.cli.snapshot import read_snapshot
+from app.cli.terminal import Terminal
 from app.engines.presence import host_name
 from app.models.session import TaskType
 from tests.worker_rows import add_worker, let_it_wait
@@ -134,6 +137,11 @@ def test_pausing_is_shown_wherever_work_is_and_ends_with_resume(
     act(lambda sessions: sessions.start_task(session_id, TaskType.PROCESSING))
     let_it_wait(database, session_id)
     assert "claims of processing are paused" in said("show", str(session_id))
+    hint = WaitingHint(Terminal(), database)
+    for _ in range(2):
+        hint.show(read_snapshot(database, session_id))
+    hints = capsys.readouterr().out
+    assert hints.count("claims of processing are paused; see session-tasks workers") == 1
     assert "Claims of processing, export are paused" in said("list")
     assert "Claims of processing, export are paused" in workers()[1]
     assert len(json.loads(workers("--json")[1])["paused"]) == 2
