@@ -24,15 +24,20 @@ LINES_OF_A_DESCRIPTION = 4
 LONGEST_LINE = 90
 
 
-def show_preview(terminal: Terminal, preview: Preview) -> ExitCode:
-    """Print the preview, and return an exit code that says whether there are problems."""
+def show_preview(terminal: Terminal, preview: Preview, *, file_count: int) -> ExitCode:
+    """Print the preview, and return an exit code that says whether there are problems.
+
+    `file_count` is how many files were given, readable or not.
+    """
     preview = with_option_names(preview, option_flag)
     code = ExitCode.USAGE if preview.problem_count else ExitCode.OK
     if terminal.is_json:
         terminal.write_json(preview.model_dump(mode="json") | {"exit_code": int(code)})
         return code
     size = size_text(sum(document.byte_count for document in preview.documents))
-    documents = count_text(len(preview.documents), "document")
+    unread = file_count - len(preview.documents)
+    documents = count_text(file_count, "document")
+    documents = f"{len(preview.documents):,} of {documents}" if unread > 0 else documents
     terminal.say(f"Preview of {documents}, {size}; nothing is stored", style="bold")
     for document in preview.documents:
         _show_document(terminal, document)

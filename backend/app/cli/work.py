@@ -166,7 +166,9 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command are thes
     wanted = SessionOptions.from_json(chosen)
     if dry_run:
         return show_preview(
-            terminal, preview(documents, names, wanted, settings, problems=problems)
+            terminal,
+            preview(documents, names, wanted, settings, problems=problems),
+            file_count=len(files),
         )
     _check_handlers(settings)
     options = check_intake(documents, names, wanted, settings, known=problems).to_json()

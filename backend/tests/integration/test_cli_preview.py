@@ -90,6 +90,8 @@ def test_all_problems_of_all_files_come_at_once(dry_run: Callable[..., Answer]) 
     assert any("--title-column NAME" in step for step in steps)
     assert any("--too-long" in step for step in steps)
     assert [each["summary"] for each in said["tickets"]] == ["Long", "A"]
+    _, out = dry_run("empty.md", "none.md", "good.csv", "--project", "SHOP")
+    assert out.startswith("Preview of 1 of 3 documents, 8 bytes; nothing is stored")
 
 
 def test_a_rule_for_one_file_holds_for_its_sheets_too(dry_run: Callable[..., Answer]) -> None:
