@@ -20,7 +20,6 @@ from app.core.errors import (
     ContentViolation,
     DatabaseBusy,
     DatabaseFailing,
-    DatabaseForbidden,
     DatabaseUnavailable,
     DatabaseUnsuitable,
     DocumentError,
@@ -196,7 +195,6 @@ KINDS = (
     Kind(DatabaseFailing, 503, "database-unsuitable", "The database cannot be used as it is"),
     Kind(DatabaseBusy, 503, "database-busy", "The database did not do it in time"),
     Kind(DatabaseUnsuitable, 503, "database-unsuitable", "The database cannot be used as it is"),
-    Kind(DatabaseForbidden, 503, "database-unsuitable", "The database cannot be used as it is"),
     Kind(DatabaseUnavailable, 503, "database-unavailable", "The database cannot be reached"),
 )
 """The one table; the first row whose class fits is used."""

@@ -21,6 +21,7 @@
     ├── StorageFull                a disk is full
     ├── DatabaseBusy               PostgreSQL gave up on a statement: a lock, a timeout
     │   ├── DatabaseFailing        it lacks memory or locks, or cannot use its files
+    │   │   └── DatabaseForbidden  the role lacks a right
     │   └── DatabaseFull           its disk is full (a StorageFull, too)
     ├── BrokerUnavailable          Celery's broker cannot be reached
     └── DatabaseUnavailable        PostgreSQL cannot be reached or started
@@ -287,8 +288,9 @@ class DatabaseFailing(DatabaseBusy):
         "See PostgreSQL's log, and its memory, disk and limits (such as max_locks_per_transaction)."
     )
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, next_step: str = "") -> None:
         super().__init__(message, is_of_time=True)  # no other transaction was in its way
+        self.next_step = next_step or self.next_step
 
 
 class StorageFull(TaskError):  # noqa: N818 - reads as the state it names
@@ -309,10 +311,9 @@ class DatabaseFull(StorageFull, DatabaseBusy):
         self.is_of_time = True  # no other transaction was in its way
 
 
-class DatabaseForbidden(TaskError):  # noqa: N818 - reads as the state it names
+class DatabaseForbidden(DatabaseFailing):
     """PostgreSQL refused a statement to the role; it was undone."""
 
-    default_category = ErrorCategory.ADMIN_REQUIRED
     default_next_step = (
         "As the tables' owner: GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA … TO "
         "the role of SESSION_TASKS_DATABASE_URL; session-tasks doctor names what is missing. To "

@@ -7,7 +7,7 @@ import random
 import threading
 from typing import TYPE_CHECKING
 
-from app.core.errors import DatabaseBusy, DatabaseForbidden, DatabaseUnavailable
+from app.core.errors import DatabaseBusy, DatabaseUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +76,7 @@ class Loop:
             self._woken.clear()
             try:
                 pause = self._step()
-            except (DatabaseUnavailable, DatabaseBusy, DatabaseForbidden) as error:
+            except (DatabaseUnavailable, DatabaseBusy) as error:
                 failures += 1
                 if failures == 1 and not self._stopped.is_set():
                     logger.warning("%s: %s; trying again until it works", self.name, error)

@@ -45,6 +45,26 @@ def _execute(database: Database, statement: str) -> None:
         db.execute(text(statement))
 
 
+FORBIDDEN = """
+CREATE FUNCTION forbid() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'permission denied' USING ERRCODE = '42501'; END $$;
+CREATE TRIGGER forbid BEFORE UPDATE ON session_task_workers EXECUTE FUNCTION forbid()"""
+
+
+def test_a_right_that_is_revoked_is_logged_once_until_it_is_granted_again(
+    bench: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    worker = bench.worker(concurrency=1)
+    bench.until(lambda: _live(bench.database))
+    _execute(bench.database, FORBIDDEN)
+    heart = worker._heart_loop
+    bench.until(lambda: heart.error_count >= 3)
+    _execute(bench.database, "DROP FUNCTION forbid CASCADE")
+    bench.until(lambda: "heart: working again" in caplog.text)
+    assert caplog.text.count("permission denied") == 1
+
+
 def test_a_worker_says_that_it_is_alive_and_what_it_holds_until_it_stops(
     bench: Any, tmp_path: Path
 ) -> None:
