@@ -65,8 +65,8 @@ def check_command(as_json: AsJson = False) -> ExitCode:
     """Check the database's migration, and the role's rights; exit with 5 if one is missing."""
     terminal = Terminal(is_json=as_json)
     with opened_database(terminal, load_settings(), require_current=False) as database:
-        present, needed = schema_revisions(database.engine)
         require_rights(database)
+        present, needed = schema_revisions(database.engine)
         if not as_json:
             require_current_schema(database.engine)
         with database.translated_errors(), database.engine.connect() as connection:

@@ -15,19 +15,18 @@ if TYPE_CHECKING:
 
 _LACKING = text("""
 WITH ours (name, rights) AS (
-    SELECT to_regclass(:schema || '.' || name),
+    SELECT :schema || '.' || name,
            CASE name WHEN :version THEN '{SELECT}' ELSE '{SELECT,INSERT,UPDATE,DELETE}' END::text[]
       FROM unnest(CAST(:tables AS text[])) AS names (name)),
 lacking (name, rights) AS (
     SELECT name, string_agg(needed, ', ' ORDER BY array_position(rights, needed))
       FROM ours, unnest(rights) AS needed
-     WHERE NOT has_table_privilege(name, needed) GROUP BY name)
-SELECT format('GRANT %s ON %s TO %I', rights, string_agg(name::text, ', ' ORDER BY name::text),
-              current_user)
+     WHERE NOT has_table_privilege(to_regclass(name), needed) GROUP BY name)
+SELECT format('GRANT %s ON %s TO %I', rights, string_agg(name, ', ' ORDER BY name), current_user)
   FROM lacking GROUP BY rights
 UNION ALL
 SELECT format('ALTER TABLE %s DISABLE ROW LEVEL SECURITY', name)
-  FROM ours WHERE row_security_active(name)""")
+  FROM ours WHERE row_security_active(to_regclass(name))""")
 """Returns nothing for tables that do not exist, whose rights are null."""
 
 

@@ -363,7 +363,7 @@ def test_what_starts_work_refuses_a_role_that_may_only_read(
     ):  # fmt: skip
         code, said = command(poor_url, *arguments)
         assert (code, arguments) == (5, arguments)
-        assert "lacks rights: GRANT INSERT, UPDATE, DELETE ON api_keys, " in said
+        assert "lacks rights: GRANT INSERT, UPDATE, DELETE ON public.api_keys, " in said
 
 
 @pytest.mark.parametrize(
@@ -384,6 +384,8 @@ def test_what_doctor_says_of_missing_rights_mends_them(
         connection.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
         assert command(poor_url, "db", "check")[0] == 0
         connection.execute(change.format(role=role))
+        assert "lacks rights: " in command(poor_url, "db", "check")[1]
+        connection.execute("SET search_path = pg_catalog")  # another one than ours
         code, said = command(poor_url, "doctor", "--json")
         (found,) = [check for check in json.loads(said)["checks"] if check["verdict"] == "failed"]
         assert (code, found["name"]) == (5, "rights")
