@@ -86,7 +86,7 @@ class Made:
 def demo_settings(settings: Settings) -> Iterator[Settings]:
     """Return settings with a database of their own, which is deleted at the end.
 
-    The user's database, data directory, engine and handlers are not used, even if set.
+    The user's database, data directory, engine, handlers and Jira are not used, even if set.
     """
     with tempfile.TemporaryDirectory(prefix="session-tasks-demo-") as place:
         Path(place).chmod(0o711)  # as root, the server's account must pass through it
@@ -97,6 +97,8 @@ def demo_settings(settings: Settings) -> Iterator[Settings]:
                 "engine": EngineName.EMBEDDED,
                 "handlers": "",
                 "jira_project": PROJECT,
+                "jira_url": None,
+                "jira_sites": {},
             }
         )
 

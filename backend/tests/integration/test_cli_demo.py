@@ -15,6 +15,7 @@ from app.engines.worker import Worker
 from app.models.session import TaskStatus
 from app.repositories.session_queries import SessionFilter, SessionQueries
 from app.repositories.session_snapshot import LeaseState
+from app.tasks.jira.sites import configured_targets
 from app.tasks.preview import preview
 from app.values.options import SessionOptions
 
@@ -29,10 +30,13 @@ DEADLINE_SECONDS = 60.0
 
 
 def test_the_persons_own_database_is_never_used(settings: Settings) -> None:
-    theirs = settings.model_copy(update={"data_dir": Path("/never/made")})
+    theirs = settings.model_copy(
+        update={"data_dir": Path("/never/made"), "jira_url": "https://x.example"}
+    )
     assert theirs.database_url is not None
     with demo.demo_settings(theirs) as changed:
         assert changed.database_url is None
+        assert configured_targets(changed) == []
         assert changed.data_dir.is_dir()
         assert not list(changed.data_dir.iterdir())
         assert preview([], [], SessionOptions(), changed).notes == []  # it previews as usual
