@@ -272,6 +272,9 @@ FORMULA = """<span class="katex"><math><mi>x</mi></math>
         (PANEL, "panel=info(p(A/strong)|p(b))"),
         (CODE, "pre(x)"),
         (FORMULA, "p(x)"),
+        ('<pre class="sourceCode py"><code class="sourceCode py">x</code></pre>', "pre=python(x)"),
+        ('<pre><code class="hljs ruby">x</code></pre>', "pre=ruby(x)"),
+        ('<p>a<a href="#b" class="footnote-back">↩︎</a></p>', "p(a)"),
         ('<p>a <img class="emoticon" data-emoji-fallback="✅" src="c.svg"></p>', "p(a ✅)"),
     ],
 )
@@ -356,6 +359,10 @@ STEPS = """<steps id="0"><step id="2"><parameterizedString isformatted="true">&l
 def test_cells_of_other_tools(source: str, expected: str) -> None:
     quoted = source.replace('"', '""')
     assert ticket("a.csv", f'Summary,Description\nA,"{quoted}"\n') == ("A", expected)
+
+
+def test_the_underline_of_the_title_of_a_plain_text_is_left_out() -> None:
+    assert ticket("a.txt", "A\n=====\n\nb\n===\n") == ("A", "p(b|br|===)")
 
 
 def test_backgrounds_of_cells_are_those_of_confluence() -> None:

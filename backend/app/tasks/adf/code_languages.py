@@ -24,7 +24,8 @@ _JIRA_NAMES = {
     "vue": "html", "xhtml": "html", "yml": "yaml", "zsh": "shell",
 }  # fmt: skip
 _CLASS = re.compile(
-    r"(?:^|[\s{.])(?:language|lang|brush|code|highlight-source|highlight|sourceCode)[-:]\s*([^\s;,}]+)",
+    r"(?:^|[\s{.])(?:(?:language|lang|brush|code|highlight-source|highlight|sourceCode)[-:]\s*"
+    r"|(?:sourceCode|hljs)\s+)([^\s;,}]+)",
     re.IGNORECASE,
 )
 _NAME = re.compile(r"[A-Za-z][\w+#.-]*")

@@ -44,7 +44,10 @@ _STATUS_COLOURS = {
     **{f"status-{colour}": colour for colour in ("blue", "green", "purple", "red", "yellow")},
 }
 CODE = ("code", "kbd", "samp", "tt", "var")
-_PERMALINKS = frozenset({"headerlink", "header-anchor", "anchor-link", "anchorjs-link"})
+_PERMALINKS = frozenset({
+    "headerlink", "header-anchor", "anchor-link", "anchorjs-link", "footnote-back",
+    "footnote-backref", "data-footnote-backref",
+})  # fmt: skip
 
 
 def open_mark(builder: DocumentBuilder, _attributes: str, tag: str) -> None:
@@ -203,5 +206,5 @@ def open_title(builder: DocumentBuilder, _attributes: str) -> None:
 
 
 def _is_permalink(attributes: dict[str, str]) -> bool:
-    """Whether the link is the “¶” beside a heading by which generators link to it."""
+    """Whether the link is the “¶” beside a heading, or the “↩” behind a footnote."""
     return "class" in attributes and not _PERMALINKS.isdisjoint(attributes["class"].split())

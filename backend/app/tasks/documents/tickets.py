@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -32,6 +33,7 @@ from app.values.options import BodyFormat, TooLong
 from app.values.results import NO_FIELDS, Note, TicketDraft
 
 _LONGEST_BORROWED_TITLE = 120
+_UNDERLINE = re.compile(r"([=\-~*_#])\1{2,}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,12 +311,15 @@ def _html_sections(html: str, options: TicketOptions) -> list[Section]:
 
 
 def _text_section(text: str, max_nodes: int) -> Section:
-    """Return a plain text under its first line that says something."""
+    """Return a plain text under its first line that says something, without its underline."""
     lines = text.splitlines()
     first = next((number for number, line in enumerate(lines) if one_line(line)), None)
     if first is None:
         return Section(None, 1, text_to_adf(text, max_nodes=max_nodes))
-    below = text_to_adf("\n".join([*lines[:first], *lines[first + 1 :]]), max_nodes=max_nodes)
+    rest = lines[first + 1 :]
+    if rest and _UNDERLINE.fullmatch(rest[0].strip()):
+        del rest[0]
+    below = text_to_adf("\n".join([*lines[:first], *rest]), max_nodes=max_nodes)
     return Section(one_line(lines[first]), first + 1, below)
 
 
