@@ -506,6 +506,13 @@ def test_what_other_programs_write(column: str, cell: str, expected: dict[str, A
     assert fields([column], cell) == expected
 
 
+def test_an_estimate_of_clickup_is_in_milliseconds() -> None:
+    cells = ("A", "x", "28800000")
+    mapping, (row,) = mapped(["Task Name", "Task ID", "Time Estimated"], cells)
+    assert mapping.origin is Origin.CLICKUP
+    assert row.fields == {"originalEstimate": "8h"}
+
+
 def test_a_priority_that_jira_exported_keeps_its_number() -> None:
     assert fields(["Issue key", "Priority"], "A-1", "2 - High") == {"priority": "2 - High"}
 

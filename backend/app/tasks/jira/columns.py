@@ -57,6 +57,7 @@ _READ_FROM_ONE = frozenset({"duedate", "startdate", "priority", "originalEstimat
 _TRELLO_COLOUR = re.compile(r" \([a-z_ ]+\)$")
 _SECONDS_IN_UNIT = {
     Origin.JIRA: 1, Origin.GITLAB: 1, Origin.AZURE_DEVOPS: 3600, Origin.REDMINE: 3600,
+    Origin.CLICKUP: 0.001,
 }  # fmt: skip
 """What a bare number of an export's estimate counts."""
 

@@ -166,7 +166,7 @@ _CLOCK = re.compile(r"(\d+):(\d\d)(?::\d\d)?")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)?")
 
 
-def read_estimate(text: str, *, seconds_in_unit: int | None = None) -> str | None:
+def read_estimate(text: str, *, seconds_in_unit: float | None = None) -> str | None:
     """Return an estimate as Jira writes it (`3d 4h`); None where it is none.
 
     A bare number means something only where its unit is known: `seconds_in_unit`.
