@@ -247,14 +247,17 @@ class ApiServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT stop it, a second one at once; they are not raised again after."""
+        """SIGTERM, SIGINT and SIGHUP stop it, a second one at once; none is raised again after.
+
+        A SIGHUP that is ignored (`nohup`) stays so.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        former = {
-            number: signal.signal(number, self._on_signal)
-            for number in (signal.SIGTERM, signal.SIGINT)
-        }
+        numbers = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)
+        former = {number: signal.signal(number, self._on_signal) for number in numbers}
         try:
             yield
         finally:

@@ -658,7 +658,7 @@ def test_an_export_that_cannot_be_written_in_the_end_is_kept_in_the_database(
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+    "number", [signal.SIGINT, signal.SIGHUP, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
 )
 def test_an_interrupted_run_keeps_its_session_and_retry_takes_it_up(
     command: Callable[..., Answer],
