@@ -207,6 +207,7 @@ def test_markdown_and_its_dialects(source: str, expected: str) -> None:
         ("{{{}a{}}} {{b{c}}}", "p(a/code| |b{c}/code)"),
         ("[^a.pdf] [#b] [c|#d]", "p(a.pdf b c)"),
         ("!https://a.example/b.png|alt=c!", "picture(media=https://a.example/b.png)"),
+        ("!b.png|thumbnail! Wow!b.png| c!", "p(b.png| Wow!b.png| c!)"),
         ("(/) f(x) (x)", "p(emoji=:white_check_mark:| f(x) |emoji=:x:)"),
         ("|a\nb|c|", "table(tr(td(p(a|br|b))|td(p(c))))"),
         ("|* a\n* b|c|", "table(tr(td(ul(li(p(a))|li(p(b))))|td(p(c))))"),
@@ -254,8 +255,8 @@ def test_textile_of_redmine(source: str, expected: str) -> None:
 
 
 def test_alternative_text_of_jira_markup_is_kept() -> None:
-    document = jira_markup_to_adf("!https://a.example/b.png|width=20,alt=c!")
-    assert document["content"][0]["content"][0]["attrs"]["alt"] == "c"
+    document = jira_markup_to_adf('!https://a.example/b.png|width=20, alt="c, d"!')
+    assert document["content"][0]["content"][0]["attrs"]["alt"] == "c, d"
 
 
 PANEL = """<div class="panel"><div class="panelHeader"><b>A</b></div>

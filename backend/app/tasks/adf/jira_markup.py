@@ -40,13 +40,15 @@ _PROTECTED = re.compile(
     r"|\{\{((?:[^{}\n]|\{[^{}\n]*\})+)\}\}"  # 2: monospaced
     r"|\[~(?:accountid:)?([^\]\n]+)\]"  # 3: a person
     r"|\[(?:([^\]\n|]*)\|)?((?:[a-z][a-z0-9+.-]*:|#|/|\^|~)[^\]\n|]*)(?:\|[^\]\n]*)?\]"  # 4, 5
-    r"|!([^\s!|][^!|\n]*\.\w{2,5})(?:\|([^!\n]*))?!"  # 6, 7: a picture and its options
+    r"|!([^\s!|][^!|\n]*\.\w{2,5})"  # 6, 7: a picture and its options
+    r"(?:\|((?:\s*+(?:thumbnail|\w++=(?:\"[^\"!\n]*+\"|[^\",!|\n]*+)),?)*+))?!"
     r"|\{(?:anchor|toc)(?::[^}\n]*)?\}()"  # 8: places, and a list of them
     r"|((?:https?://|www\.)[^\s|\[\]{}]*[^\s|\[\]{}*_+?!.,:;'\"()-]/?)"  # 9: a bare address
     r"|(?<![\w)])(\((?:[!?/xiyn+*-]|\*[rgby]|on|off|flag)\)|:[()DP]|;\))(?!\w)"  # 10: an icon
     r"|\{status:([^}\n]+)\}",  # 11
     re.IGNORECASE,
 )
+_OPTION = re.compile(r'(\w++)=(?:"([^"]*+)"|([^,]*+))')
 _ICONS = {
     ":)": "slightly_smiling_face", ":(": "disappointed", ":d": "smiley",
     ":p": "stuck_out_tongue", ";)": "wink", "(y)": "thumbsup", "(n)": "thumbsdown",
@@ -343,9 +345,9 @@ def _protected(found: re.Match[str]) -> str:  # noqa: PLR0911 - one for each kin
         shown = _marked(name) if name else escape(address.removeprefix("mailto:").lstrip("#^"))
         return f'<a href="{escape(address)}">{shown}</a>'
     if picture:
-        said = (options or "").replace(",", "|")
-        width, alternative = _option(said, "width"), _option(said, "alt").strip('"')
-        return f'<img src="{escape(picture)}" width="{escape(width)}" alt="{escape(alternative)}">'
+        said = {k.lower(): (quoted or v).strip() for k, quoted, v in _OPTION.findall(options or "")}
+        width, alternative = escape(said.get("width", "")), escape(said.get("alt", ""))
+        return f'<img src="{escape(picture)}" width="{width}" alt="{alternative}">'
     return escape(bare) if bare else ""
 
 
