@@ -192,6 +192,8 @@ class CommandTable(PlainGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Return the command that the arguments name, imported."""
+        if args[:2] == ["worker", "drain"]:
+            args = ["workers", *args[1:]]
         name, listed, rest = super().resolve_command(ctx, args)
         found = COMMANDS.get(name or "")
         return name, found.load(name or "") if found else listed, rest
