@@ -690,3 +690,15 @@ def test_a_sheet_of_too_many_cells_is_refused() -> None:
     far = FAR_OUT.replace("XFD1048576", "ALL90000")
     with pytest.raises(DocumentError, match=r"more than 3,000,000 cells"):
         read("a.xlsx", workbook({"S": far}), max_rows=100_000, max_columns=1_000)
+
+
+@pytest.mark.parametrize(
+    "sheet",
+    [
+        '<cols><col min="x" max="2" hidden="1"/></cols><sheetData/>',
+        f'<sheetData><row r="{"9" * 5_000}"/></sheetData>',
+    ],
+)
+def test_a_workbook_whose_numbers_are_none_is_damaged(sheet: str) -> None:
+    with pytest.raises(DocumentError, match=r"b\.xlsx is damaged \(the number of a row or column"):
+        tickets_from("b.xlsx", workbook({"A": sheet}), TicketOptions(**OPTIONS))

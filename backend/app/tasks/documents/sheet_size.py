@@ -99,9 +99,11 @@ def measure_sheets(name: str, content: bytes, *, max_rows: int, max_columns: int
             if targets.get(relation) in sheets.links
         }
         return Measured(links, comments)
-    except expat.ExpatError as error:
+    except (expat.ExpatError, ValueError) as error:
+        is_of_xml = isinstance(error, expat.ExpatError)
+        why = error if is_of_xml else "the number of a row or column is none"
         raise DocumentError(
-            f"{name} is damaged ({error})", name=name, next_step="Save it again."
+            f"{name} is damaged ({why})", name=name, next_step="Save it again."
         ) from error
 
 
