@@ -239,7 +239,8 @@ class Connector:
         info = connection.info
         newer = PINNED_FROM_17 if info.server_version >= _POSTGRESQL_17 else {}
         unsent = {name: value for name, value in newer.items() if name not in info.options}
-        self._settings |= newer  # from now on `options` has them
+        # From now on `options` has them; other threads may be reading the former ones.
+        self._settings = {**self._settings, **newer}
         if not self._takes_options:
             return self._settings
         report = info.parameter_status

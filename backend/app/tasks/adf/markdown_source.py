@@ -56,7 +56,7 @@ _BARE_ADDRESS, _BARE_HOST = (
     for start, first, others in (("://", ":", "//"), (r"www\.", "w", r"ww\."))
 )
 _FORMULA = re.compile(
-    r"\$\$(?:[^$\n]|\n(?![ \t]*\n))++\$\$"
+    r"\$\$(?!\$)[^$\n]*+(?:\n(?![ \t]*\n)[^$\n]*+){0,500}\$\$"
     r"|\$(?=[^\s$])(?=[^$\n]*?(?:\\[A-Za-z]|[\^_]))[^$\n]++(?<!\s)\$(?!\d)"
 )
 """TeX, as GitHub and Obsidian have it; `$5 or US$6` is none."""
@@ -110,10 +110,10 @@ class _OutsideCode:
 
 
 _HIGHLIGHT = _OutsideCode(
-    rf"==(?<![\w=]==)(?=[^\s=])((?:[^<=]|=(?!=)|{_WITHIN_MARKS})++)(?<!\s)==(?![\w=])"
+    rf"==(?<![\w=]==)(?=[^\s=])((?:[^<=]++|=(?!=)|{_WITHIN_MARKS})+)(?<!\s)==(?![\w=])"
 )
 _COMMENT = _OutsideCode(
-    rf"%%(?<![^\s>]%%)(?!%)((?:[^<%]|%(?!%)|{_WITHIN_MARKS})++)(?<!\d)%%(?![\w%])"
+    rf"%%(?<![^\s>]%%)(?!%)((?:[^<%]++|%(?!%)|{_WITHIN_MARKS})+)(?<!\d)%%(?![\w%])"
 )
 _WIKI_LINK = _OutsideCode(
     r"(!?)\[\[(?![\d\s,.]*[\]|])(?=\S)([^\[\]|<>\"\n]+?)(?:\|([^\[\]|<>\"\n]+))?\]\]"

@@ -11,7 +11,7 @@ _SIGNS = re.compile(
 _PRE = re.compile(
     r"<pre>\s*(?:<code(?: class=\"([\w+#-]+)\")?>)?((?:(?!</?pre>)[\s\S])*?)(?:</code>)?\s*</pre>"
 )
-_CODE = re.compile(r"(\{code[^}\n]*\}(?:(?!\{code)[\s\S])*+\{code\})")
+_CODE = re.compile(r"(\{code[^}\n]*\}[^{]*+(?:\{(?!code)[^{]*+)*\{code\})")
 _COLLAPSE = re.compile(r"\{\{collapse(?:\(([^)\n]*)\))?\s*\n((?:(?!\{\{collapse)[\s\S])*?)\n\}\}")
 _REWRITTEN = (
     (re.compile(r"\"([^\"\n|\[\]]+)\":((?:https?://|mailto:)[^\s|]*[^\s|.,;:!?)])"), r"[\1|\2]"),
