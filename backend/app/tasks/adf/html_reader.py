@@ -24,7 +24,7 @@ from app.tasks.adf.adf_element import add_adf
 from app.tasks.adf.document_builder import DocumentBuilder
 from app.tasks.adf.inline_text import plain
 
-_PIECE = re.compile(r'<(/?[a-zA-Z][^\s/>]*)([^>"]*+(?:"[^"]*"[^>"]*+)*+)>(?:([^<]*+)</\1>)?')
+_PIECE = re.compile(r'<(/?[a-zA-Z][^\s/>]*)([^>"]*+(?:"[^"]*"[^>"]*+)*)>(?:([^<]*+)</\1>)?')
 _CHUNK_CHARACTERS = 65_536
 """So much HTML is cut apart at once."""
 

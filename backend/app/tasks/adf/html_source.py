@@ -57,13 +57,13 @@ _HIDDEN = (
 )
 # Each begins with a literal, as asking the tree is slow.
 _MAY_HIDE = (
-    re.compile(r' hidden(?:="[^"]*")?(?=[ />])(?=(?:[^<>"]|"[^"]*")*+>)'),
+    re.compile(r' hidden(?:="[^"]*")?(?=[ />])(?=[^<>"]*+(?:"[^"]*"[^<>"]*+)*>)'),
     re.compile("display"),
     re.compile("DISPLAY"),
     re.compile("katex-html"),
 )
 _COMMENT = re.compile(r"<!--.*?-->|<[!?][^>]*>", re.DOTALL)
-_PRE = re.compile(r'(<pre(?:[^>"]|"[^"]*")*+>)\n')
+_PRE = re.compile(r'(<pre[^>"]*+(?:"[^"]*"[^>"]*+)*>)\n')
 """The line end that a serializer adds for the one that a parser drops."""
 
 _NAME = re.compile(r"<([a-z]+)")

@@ -17,7 +17,7 @@ from app.tasks.adf.panels import MACRO_KINDS, kind_of_macro, kind_of_panel
 
 _PIECE = re.compile(
     r"<!\[CDATA\[(.*?)(?:\]\]>|\Z)|<!--.*?(?:-->|\Z)"
-    r"|<(/?)([A-Za-z][\w:.-]*)((?:[^<>\"']++|\"[^\"<]*\"|'[^'<]*')*+)>",
+    r"|<(/?)([A-Za-z][\w:.-]*)((?:[^<>\"']++|\"[^\"<]*\"|'[^'<]*')*)>",
     re.DOTALL,
 )
 _ATTRIBUTE = re.compile(r"(?:\w+:)?([\w-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
