@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from benchmarks.machine import baseline_python
 from benchmarks.rest import serving
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ SELECT gen_random_uuid(), id, CASE stage WHEN 'completed' THEN 'adf_validation' 
 def measure() -> dict[str, Any]:
     """Measure milliseconds and bytes of each page, as medians; ratios to a baseline."""
     pythons = {"ours": sys.executable}
-    if baseline := os.environ.get("SESSION_TASKS_BENCH_BASELINE"):
+    if baseline := baseline_python():
         pythons["baseline"] = baseline
     with contextlib.ExitStack() as at_end:
         sites = {name: at_end.enter_context(_site(python)) for name, python in pythons.items()}

@@ -17,6 +17,8 @@ from typing import Any
 
 import psutil
 
+from benchmarks.machine import baseline_python
+
 SEED = 20_261_123
 ROWS = 10_000
 BODY_BYTES = 1_024
@@ -125,7 +127,7 @@ def measure(rows: int = ROWS) -> dict[str, Any]:
     `SESSION_TASKS_BENCH_BASELINE` names the Python of that checkout's environment.
     """
     report: dict[str, Any] = {"rows": rows, "seed": SEED, "ours": _run(sys.executable, rows)}
-    if baseline := os.environ.get("SESSION_TASKS_BENCH_BASELINE"):
+    if baseline := baseline_python():
         report["baseline"] = _run(baseline, rows)
         for what in ("seconds", "cpu_seconds"):
             ratio = report["ours"][what] / report["baseline"][what]

@@ -29,6 +29,7 @@ import psutil
 import psycopg
 
 from benchmarks import rest_peer
+from benchmarks.machine import baseline_python
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +60,7 @@ class Figures:
 def measure() -> dict[str, Any]:
     """Sessions per second through REST, by the number of clients; and one session alone."""
     servers = {"ours": sys.executable}
-    if baseline := os.environ.get("SESSION_TASKS_BENCH_BASELINE"):
+    if baseline := baseline_python():
         servers["baseline"] = baseline
     rounds: list[dict[str, Any]] = []
     for _ in range(ROUNDS):

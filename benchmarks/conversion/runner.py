@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import statistics
 import sys
@@ -27,6 +26,7 @@ from typing import Any
 
 from benchmarks.conversion import corpus, peers
 from benchmarks.conversion.judging import Verdict, judge
+from benchmarks.machine import baseline_python
 
 ROUNDS = 5
 SLOW_SECONDS = 30.0
@@ -49,7 +49,7 @@ def measure(
         found, not_installed = ([], {}) if alone else peers.installed(folder / "peers")
         reference = peers.installed_reference(folder / "peers")
         converters = [peers.own("ours", sys.executable), *found]
-        if baseline := os.environ.get("SESSION_TASKS_BENCH_BASELINE"):
+        if baseline := baseline_python():
             converters.insert(1, peers.own("baseline", baseline))
         report: dict[str, Any] = {
             "versions": {each.name: each.version for each in found},
