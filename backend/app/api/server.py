@@ -14,6 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.core.errors import ConfigurationError, ErrorCategory
+from app.core.signals import handled
 from app.engines.memory import collect_garbage_seldom
 
 if TYPE_CHECKING:
@@ -247,22 +248,9 @@ class ApiServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """SIGTERM, SIGINT and SIGHUP stop it, a second one at once; none is raised again after.
-
-        A SIGHUP that is ignored (`nohup`) stays so.
-        """
-        if threading.current_thread() is not threading.main_thread():
+        """SIGTERM, SIGINT and SIGHUP stop it, a second one at once; none is raised again after."""
+        with handled((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), self._on_signal):
             yield
-            return
-        numbers = [signal.SIGTERM, signal.SIGINT]
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            numbers.append(signal.SIGHUP)
-        former = {number: signal.signal(number, self._on_signal) for number in numbers}
-        try:
-            yield
-        finally:
-            for number, handler in former.items():
-                signal.signal(number, handler)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         if self.should_exit:

@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, TextIO
 
@@ -18,6 +17,7 @@ from typer.exceptions import TyperException
 from app.cli.commands import CommandTable
 from app.cli.exit_codes import ExitCode, exit_code_of
 from app.core.errors import ConfigurationError, ErrorCategory, OutputError, TaskError
+from app.core.signals import handled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -189,23 +189,13 @@ def _discard(stream: TextIO) -> None:
 
 @contextmanager
 def _sigterm_like_ctrl_c() -> Iterator[None]:
-    """End on SIGTERM as on Ctrl-C: release the task and the embedded server.
+    """End on SIGTERM, or when the terminal closes, as on Ctrl-C.
 
-    So does the end of the terminal (SIGHUP), unless it is ignored (`nohup`).
+    That releases the task and the embedded server.
     """
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():
+    with handled((signal.SIGTERM, signal.SIGHUP), interrupt):
         yield
-        return
-    numbers = [signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
-    earlier = {number: signal.signal(number, interrupt) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)

@@ -46,11 +46,12 @@ class QuietStart(logging.Filter):
     def __init__(self, *, is_demo: bool) -> None:
         super().__init__()
         self.is_over = False
-        self._least_level = logging.ERROR if is_demo else logging.WARNING
+        self.is_demo = is_demo
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the terminal should show the record."""
-        if record.levelno >= self._least_level and record.name != "app.audit":
+        least = logging.ERROR if self.is_demo else logging.WARNING
+        if record.levelno >= least and record.name != "app.audit":
             return True
         return self.is_over and not record.name.startswith("uvicorn")
 
@@ -107,7 +108,6 @@ def serve_command(  # noqa: PLR0913, PLR0917 - the options of the command are th
         threading.Thread(
             target=_say_where,
             args=(server, host, first_key, code, start),
-            kwargs={"is_demo": demo},
             name="announce",
             daemon=True,
         ).start()
@@ -202,14 +202,8 @@ def _hosts(settings: Settings, host: str, loopback_names: Sequence[str]) -> list
     return [*loopback_names, host] if is_loopback(host) else []
 
 
-def _say_where(  # noqa: PLR0913 - of one start
-    server: ApiServer,
-    host: str,
-    first_key: str | None,
-    code: str | None,
-    start: QuietStart,
-    *,
-    is_demo: bool,
+def _say_where(
+    server: ApiServer, host: str, first_key: str | None, code: str | None, start: QuietStart
 ) -> None:
     server.is_listening.wait()
     if not server.started:
@@ -227,6 +221,8 @@ def _say_where(  # noqa: PLR0913 - of one start
     else:
         if not is_person:
             terminal.say(f"In a browser: {link_of(address, code)}")
-        again = "then sign in with the key" if is_demo else "session-tasks login prints another"
+        again = (
+            "then sign in with the key" if start.is_demo else "session-tasks login prints another"
+        )
         terminal.say(f"The link works once; {again}.")
     start.is_over = True

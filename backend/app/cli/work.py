@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -55,6 +54,7 @@ from app.core.errors import (
     TaskError,
     TaskValidationError,
 )
+from app.core.signals import handled
 from app.core.wording import count_text, names_text, short_id, size_text
 from app.engines.dispatch import dispatcher
 from app.engines.sweeper import sweep_once
@@ -433,13 +433,5 @@ def _interrupted(job: Job) -> ExitCode:
 @contextmanager
 def _no_second_interrupt() -> Iterator[None]:
     """Ignore Ctrl-C and SIGTERM while the context lasts, which is a moment."""
-    if threading.current_thread() is not threading.main_thread():
+    with handled((signal.SIGINT, signal.SIGTERM), signal.SIG_IGN):
         yield
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    former = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)

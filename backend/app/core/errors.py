@@ -271,9 +271,14 @@ class DatabaseBusy(TaskError):  # noqa: N818 - reads as the state it names
     )
 
     def __init__(
-        self, message: str, *, session_id: UUID | None = None, is_of_time: bool = False
+        self,
+        message: str,
+        *,
+        next_step: str = "",
+        session_id: UUID | None = None,
+        is_of_time: bool = False,
     ) -> None:
-        super().__init__(message, session_id=session_id)
+        super().__init__(message, next_step=next_step, session_id=session_id)
         self.is_of_time = is_of_time
 
 
@@ -289,8 +294,8 @@ class DatabaseFailing(DatabaseBusy):
     )
 
     def __init__(self, message: str, *, next_step: str = "") -> None:
-        super().__init__(message, is_of_time=True)  # no other transaction was in its way
-        self.next_step = next_step or self.next_step
+        # No other transaction was in its way.
+        super().__init__(message, next_step=next_step, is_of_time=True)
 
 
 class StorageFull(TaskError):  # noqa: N818 - reads as the state it names

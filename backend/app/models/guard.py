@@ -1,7 +1,7 @@
 """The guard: triggers with which PostgreSQL refuses illegal transitions by any program.
 
 The statements of the repository and the ORM listener store legal transitions only; SQL that never
-meets them (`SessionTask.__table__`, psql, another language) can store a lie. With the guard, which
+meets them (`update(SessionTask)`, psql, another language) can store a lie. With the guard, which
 `session-tasks db upgrade --guard` installs, it cannot. The law of transitions is a condition of the
 trigger, so it is evaluated without a call, and costs no WAL as the trigger comes after the row
 (docs/decisions/law-in-the-database.md has the figures). The stage is compared at commit, by a

@@ -23,6 +23,7 @@ from app.core.config import Settings
 from app.core.database import Database
 from app.models.session import TaskType
 from app.repositories.session_repository import SessionRepository
+from app.values.claims import Claim
 from tests.worker_rows import let_it_wait
 
 if TYPE_CHECKING:
@@ -69,12 +70,16 @@ def start_session(database: Database) -> Callable[..., uuid.UUID]:
 def fail_task(database: Database, session_id: uuid.UUID, category: str = "user_fixable") -> None:
     with database.transaction() as db:
         sessions = SessionRepository(db)
-        task = sessions.get(session_id).task
-        assert task is not None
-        claim = sessions.claim_task(session_id, task.task_id, uuid.uuid4())
-        assert claim is not None
         context = {"error": "Broken", "message": "It broke", "category": category}
-        sessions.fail_task(claim, context, backoff_seconds=3_600)
+        sessions.fail_task(claimed(sessions, session_id), context, backoff_seconds=3_600)
+
+
+def claimed(sessions: SessionRepository, session_id: uuid.UUID) -> Claim:
+    task = sessions.get(session_id).task
+    assert task is not None
+    claim = sessions.claim_task(session_id, task.task_id, uuid.uuid4())
+    assert claim is not None
+    return claim
 
 
 def test_sessions_are_listed_the_newest_first(
@@ -152,11 +157,7 @@ def test_a_running_session_says_what_it_waits_for(
     waits = "Jira asks to wait; goes on at 10:00:00 UTC"
     with database.transaction() as db:
         sessions = SessionRepository(db)
-        task = sessions.get(session_id).task
-        assert task is not None
-        claim = sessions.claim_task(session_id, task.task_id, uuid.uuid4())
-        assert claim is not None
-        sessions.report_progress(claim, 7, 120, waits)
+        sessions.report_progress(claimed(sessions, session_id), 7, 120, waits)
     assert waits in command("show", str(session_id))[1]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from app.tasks.jira.payload import as_text, default_issue_type, default_priority, text_document
@@ -127,6 +128,7 @@ class Resolver:
 
     # -- fields -----------------------------------------------------------------------------------
 
+    @cached_property
     def _any_issue_type(self) -> SiteIssueType:
         """Return a type that has the fields of all screens that were read."""
         screens = [each.screen for each in self._project.issue_types]
@@ -139,7 +141,7 @@ class Resolver:
         """Return the values as Jira takes them, by field id, and those that it does not take."""
         made: dict[str, Any] = {}
         mismatches: list[Mismatch] = []
-        screen_type = issue_type or self._any_issue_type()
+        screen_type = issue_type or self._any_issue_type
         for name, value in fields.items():
             if name == "issuetype":
                 continue
